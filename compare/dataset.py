@@ -1,0 +1,215 @@
+"""The images and labels that both branches see, as NumPy arrays.
+
+Fashion-MNIST is found on this machine or downloaded, and never used before the SHA-256 of its decompressed bytes was
+right: mirrors and Linux packages compress the same bytes differently. scikit-learn's digits are the data of `--demo`:
+they come with the package and need no network.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import sklearn.datasets
+from sklearn.model_selection import train_test_split
+
+from compare import download
+from compare.command import UserError
+
+# name: bytes and SHA-256, both of the decompressed content
+FASHION_MNIST_FILES = {
+    "train-images-idx3-ubyte": (47040016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+    "train-labels-idx1-ubyte": (60008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+    "t10k-images-idx3-ubyte": (7840016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+    "t10k-labels-idx1-ubyte": (10008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+}
+FASHION_MNIST_MIRRORS = (
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/",
+    "https://dataset.bj.bcebos.com/fashion_mnist/",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # no encryption: last, and the hash decides
+)
+FASHION_MNIST_ADVICE = (
+    "connect to a network or set HTTPS_PROXY; or get the four files elsewhere (Debian and Ubuntu: "
+    "apt install dataset-fashion-mnist) and name their folder with --data-dir"
+)
+CLASS_NAMES = {
+    "fashion-mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "digits": tuple("0123456789"),
+}
+NUM_DIGITS_TRAIN = 1297  # of 1797; the file's last 500 are the test set
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images uint8 in 0…255, (num_images, 28, 28), and labels uint8, (num_images,), in the order of their files."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; a label is an index into them."""
+        return CLASS_NAMES[self.name]
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """Load a data set by name: `fashion-mnist` or `digits`.
+
+    Args:
+        name: a key of `CLASS_NAMES`.
+        data_dir: the one folder to look in; None looks in the usual places and then downloads.
+
+    Raises:
+        UserError: the data is not there, not whole or not the real one.
+    """
+    if name == "digits":
+        if data_dir is not None:
+            raise UserError(
+                f"--data-dir {data_dir} with a recipe on scikit-learn's digits",
+                "no --data-dir: the digits come with scikit-learn",
+                "leave --data-dir out, or choose a recipe on Fashion-MNIST",
+            )
+        return _load_digits()
+    return _load_fashion_mnist(data_dir)
+
+
+def split(labels: np.ndarray, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split the training set into training and validation indices, stratified by class.
+
+    Args:
+        labels: (num_train,) labels.
+        validation_fraction: share of every class to hold out, in [0, 1); 0 holds out nothing.
+        seed: the same seed gives both branches the same split.
+
+    Returns:
+        Training and validation indices, int64, each in ascending order.
+    """
+    everything = np.arange(len(labels))
+    if validation_fraction == 0:
+        return everything, everything[:0]
+    train, validation = train_test_split(everything, test_size=validation_fraction, stratify=labels, random_state=seed)
+    return np.sort(train), np.sort(validation)
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """The SHA-256 of arrays: their dtypes, shapes and bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _load_digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits: 8×8 pixels in 0…16, made 28×28 in 0…255 as MNIST would have them."""
+    images, labels = sklearn.datasets.load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8)
+    images = np.round(images * (255 / 16)).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)  # (1797, 24, 24)
+    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))  # (1797, 28, 28)
+    labels = labels.astype(np.uint8)
+    train, test = slice(None, NUM_DIGITS_TRAIN), slice(NUM_DIGITS_TRAIN, None)
+    return Dataset("digits", images[train], labels[train], images[test], labels[test])
+
+
+def _load_fashion_mnist(data_dir: Path | None) -> Dataset:
+    contents = _read_folder(data_dir) if data_dir is not None else _find_or_fetch()
+    images = {name: np.frombuffer(content, np.uint8, offset=16) for name, content in contents.items()}
+    return Dataset(
+        "fashion-mnist",
+        train_images=images["train-images-idx3-ubyte"].reshape(-1, 28, 28),
+        train_labels=np.frombuffer(contents["train-labels-idx1-ubyte"], np.uint8, offset=8),
+        test_images=images["t10k-images-idx3-ubyte"].reshape(-1, 28, 28),
+        test_labels=np.frombuffer(contents["t10k-labels-idx1-ubyte"], np.uint8, offset=8),
+    )
+
+
+def _usual_folders() -> list[Path]:
+    """Where Fashion-MNIST may stand already: Keras' and torchvision's caches, the Linux package, our own downloads."""
+    keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras"))
+    folders = [
+        keras_home / "datasets/fashion-mnist",
+        *(Path(root, "FashionMNIST/raw") for root in ("~/Datasets/FashionMNIST", "~/data", "data")),
+        Path("/usr/share/datasets/fashion-mnist"),
+        download.cache_folder() / "fashion-mnist",
+    ]
+    return [folder.expanduser() for folder in folders]
+
+
+def _find_or_fetch() -> dict[str, bytes]:
+    """The content of the four files, from the first folder that has them whole, else from the mirrors."""
+    for folder in _usual_folders():
+        try:
+            return _read_folder(folder)
+        except UserError:
+            continue  # somebody else's folder: not there or not whole, and not ours to mend
+    folder = download.cache_folder() / "fashion-mnist"
+    for name in FASHION_MNIST_FILES:
+        download.fetch(
+            [f"{mirror}{name}.gz" for mirror in FASHION_MNIST_MIRRORS],
+            folder / f"{name}.gz",
+            problem_with=lambda path, name=name: _read_file(path, name)[1],
+            advice=FASHION_MNIST_ADVICE,
+        )
+    return _read_folder(folder)
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    """The verified content of the four files in `folder`, or in the folder that Keras or torchvision make below it."""
+    below = [folder, folder / "FashionMNIST/raw", folder / "fashion-mnist"]
+    for place in below:
+        paths = {name: _existing(place, name) for name in FASHION_MNIST_FILES}
+        if any(paths.values()):
+            break
+    missing = [name for name, path in paths.items() if path is None]
+    if missing:
+        raise UserError(
+            f"{folder} holds no {' and no '.join(missing)}",
+            f"the four Fashion-MNIST files, gzipped or not: {', '.join(FASHION_MNIST_FILES)}",
+            "name the folder that holds them, or leave --data-dir out to have them found or downloaded",
+        )
+    contents = {}
+    for name, path in paths.items():
+        contents[name], problem = _read_file(path, name)
+        if problem is not None:
+            raise UserError(
+                f"{path} {problem}",
+                f"Fashion-MNIST's {name}, whose decompressed bytes have the SHA-256 {FASHION_MNIST_FILES[name][1]}",
+                "replace the file, or leave --data-dir out to have a good copy found or downloaded",
+            )
+    return contents
+
+
+def _existing(folder: Path, name: str) -> Path | None:
+    """The file of that name in `folder`, plain or gzipped."""
+    candidates = (folder / name, folder / f"{name}.gz")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_file(path: Path, name: str) -> tuple[bytes, str | None]:
+    """The decompressed content of one file, and what is wrong with it (None when nothing is)."""
+    num_bytes, sha256 = FASHION_MNIST_FILES[name]
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            content = file.read(num_bytes + 1)  # one more than right: a larger file is wrong, however large
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return b"", "is damaged or cut short"
+    except OSError as error:
+        return b"", f"cannot be read ({error.strerror})"
+    if len(content) < num_bytes:
+        return content, f"is cut short: {len(content):,} of {num_bytes:,} bytes"
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return content, "holds other bytes"
+    return content, None

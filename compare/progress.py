@@ -1,0 +1,112 @@
+"""The lines and bars of a run: on the terminal while it lasts, and in its log for good.
+
+In a terminal an epoch has a live bar; elsewhere (a log file, a batch job) there is one plain line an epoch.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+SECONDS_BETWEEN_UPDATES = 0.5
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+class Journal:
+    """What one run says, line by line."""
+
+    def __init__(self):
+        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._log = None
+
+    def keep_in(self, path: Path) -> None:
+        """From now on append every line to the file at `path` as well."""
+        self._log = path.open("a", encoding="utf-8", buffering=1)
+
+    def line(self, text: str) -> None:
+        """Say one line."""
+        self.console.print(text)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Write a line to the log alone."""
+        if self._log is not None:
+            self._log.write(text + "\n")
+
+    @contextlib.contextmanager
+    def epoch(self, title: str, num_images: int) -> Iterator["EpochBar"]:
+        """A live bar over the `num_images` of one epoch, where there is a terminal."""
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+        columns += (TimeRemainingColumn(elapsed_when_finished=True),)
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+            yield EpochBar(progress, progress.add_task(title, total=num_images, figures=""))
+
+
+class EpochBar:
+    """The bar of one epoch, redrawn at most twice a second so that reading the figures never slows the training."""
+
+    def __init__(self, progress: Progress, task):
+        self._progress, self._task = progress, task
+        self._start = self._last = time.perf_counter()
+
+    def due(self) -> bool:
+        """Whether the next `show` would be seen: ask before paying for its figures."""
+        return not self._progress.disable and time.perf_counter() - self._last >= SECONDS_BETWEEN_UPDATES
+
+    def show(self, num_seen: int, loss: float, accuracy: float) -> None:
+        """Show how far the epoch has come, with the mean loss in nats and the accuracy as a fraction so far."""
+        self._last = time.perf_counter()
+        speed = num_seen / (self._last - self._start)
+        figures = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {speed:,.0f} images/s"
+        self._progress.update(self._task, completed=num_seen, figures=figures)
+
+
+def epoch_line(row: dict, num_epochs: int) -> str:
+    """One history row in words: loss, train accuracy, watched accuracy and seconds, as the article prints them."""
+    watched = "test" if "test_accuracy" in row else "validation"
+    return (
+        f"epoch {row['epoch']}/{num_epochs}: loss {row['train_loss']:.4f}, train accuracy {row['train_accuracy']:.4f}, "
+        f"{watched} accuracy {row[watched + '_accuracy']:.4f}, {row['seconds']:.1f} s"
+    )
+
+
+@contextlib.contextmanager
+def download_bar(name: str) -> Iterator["DownloadBar"]:
+    """A bar for pooch's downloader, in megabytes, where there is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield DownloadBar(progress)
+
+
+class DownloadBar:
+    """The four names that pooch's downloader asks of a progress bar."""
+
+    total = 0
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+        self._task = progress.add_task("", total=None)
+
+    def update(self, num_bytes: int) -> None:
+        """Count the bytes that have come since the last call."""
+        self._progress.update(self._task, advance=num_bytes, total=self.total)
+
+    def reset(self) -> None:
+        """Begin again; pooch does so to close its count."""
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        """End; the surrounding `download_bar` does it."""

@@ -1,0 +1,437 @@
+"""A run on disk: what a branch hands over, and the only thing that metrics, figures and report are made of.
+
+    record.json             everything about the run but its test metrics; written last: its presence means a complete run
+    predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
+                            both in the order of the test file
+    weights                 model.safetensors (PyTorch) or model.keras (Keras)
+    checkpoint.safetensors  while unfinished: the arrays to go on from, and the record so far as its metadata
+    log.txt                 what the run said
+
+The record's fields are those that `start_record` and `finish_run` write; `REQUIRED` names what a reader insists on.
+Losses are in nats an image, accuracies are fractions, times are seconds, sizes are bytes.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from compare.command import EXIT_FAILED, UserError
+from compare.dataset import Dataset, fingerprint
+
+FORMAT = 1  # of record.json and checkpoint metadata; raised when a field changes its meaning
+RECORD, PREDICTIONS, CHECKPOINT, LOG, LOCK = (
+    *("record.json", "predictions.npz", "checkpoint.safetensors", "log.txt", ".in-use"),
+)
+
+REQUIRED = {
+    "format": int,
+    "branch": str,
+    "command": str,
+    "recipe": dict,
+    "overrides": dict,
+    "seed": int,
+    "data": dict,
+    "model": dict,
+    "weights": dict,
+    "history": list,
+    "seconds": dict,
+    "peak_memory_bytes": dict,
+    "device": dict,
+    "versions": dict,
+    "commit": (str, type(None)),
+    "started": str,
+    "files": dict,
+}
+REQUIRED_BELOW = {
+    "recipe": {"name": str, "known_mistakes": list},
+    "data": {
+        "name": str,
+        "num_train": int,
+        "num_validation": int,
+        "num_test": int,
+        "class_names": list,
+        "fingerprint": str,
+        "split_fingerprint": str,
+        "test_labels_fingerprint": str,
+    },
+    "model": {"name": str, "num_parameters": int, "num_trainable_parameters": int, "flops_per_image": int},
+    "weights": {"kind": str},
+    "seconds": {"preparing": float, "training": float, "predicting": float},
+    "device": {"kind": str, "name": str},
+}
+REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "train_accuracy")
+# What two runs must share to be compared, and what to call it.
+MUST_MATCH = {
+    "name": "data set",
+    "fingerprint": "images or labels",
+    "split_fingerprint": "training split",
+    "test_labels_fingerprint": "test labels",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A complete run.
+
+    Attributes:
+        folder: where it was read from.
+        record: the content of record.json.
+        test_probabilities: float32, (num_test, num_classes), each row summing to 1.
+        test_labels: uint8, (num_test,).
+    """
+
+    folder: Path
+    record: dict
+    test_probabilities: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class UnfinishedRun:
+    """A run that failed or was interrupted: the record so far, with the history rows of its finished epochs, and the
+    last lines of its log. The record is empty when the run ended before it could write anything."""
+
+    folder: Path
+    record: dict
+    log_lines: list[str]
+
+
+# ---- writing
+
+
+def check_out_folder(folder: Path, num_bytes: int) -> None:
+    """Refuse a folder that a new run of `num_bytes` could not be written to. Leaves nothing behind.
+
+    Raises:
+        UserError: it is a file, holds something, is in use, cannot be written or has too little room.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file", "a new or empty folder to write to", "choose another --out")
+    if (folder / RECORD).exists():
+        raise UserError(
+            f"{folder} holds a finished run already", "a new or empty folder to write to", "choose another --out"
+        )
+    if (folder / CHECKPOINT).exists():
+        raise UserError(
+            f"{folder} holds an unfinished run",
+            "a new or empty folder to write to",
+            f"go on with it (--resume {folder}), or choose another --out",
+        )
+    if folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
+        raise UserError(f"{folder} holds other files", "a new or empty folder to write to", "choose another --out")
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{existing} cannot be written to ({error.strerror})",
+            "a folder with permission to write",
+            "permit writing there or choose another --out",
+        ) from error
+    free = shutil.disk_usage(existing).free
+    if free < num_bytes:
+        raise UserError(
+            f"{existing} has {free / 1e6:,.0f} MB free",
+            f"at least {num_bytes / 1e6:,.0f} MB for this run",
+            "free some space or choose an --out on another disk",
+        )
+
+
+@contextlib.contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Make `folder` and keep other processes from writing a run to it meanwhile.
+
+    Raises:
+        UserError: another process holds it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK)
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise UserError(
+            f"{folder} is being written by another process",
+            "a folder for this run alone",
+            "wait for the other run, or choose another --out",
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be made or written to ({error.strerror})",
+            "a folder with permission to write",
+            "permit writing there or choose another --out",
+        ) from error
+    with lock:
+        yield
+    (folder / LOCK).unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is, at every moment, either as it was before or whole.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; the file is as it was before.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise UserError(
+            f"{path.name} could not be written: {error.strerror}",
+            f"{len(content) / 1e6:,.1f} MB of room in {path.parent}" if full else f"{path.parent} to be writable",
+            "free some space" if full else "permit writing there",
+            exit_code=EXIT_FAILED,
+        ) from error
+
+
+def start_record(
+    *, branch: str, command: list[str], recipe, overrides: dict, seed: int, dataset: Dataset, split
+) -> dict:
+    """The record of a run that is about to begin: all that is known before training.
+
+    Args:
+        branch: the branch's package.
+        command: the arguments after `python -m <branch>.train`.
+        recipe: the recipe, a dataclass, with the overrides applied.
+        overrides: the recipe's fields that the command line changed.
+        seed: of every random draw.
+        dataset: what is trained on.
+        split: training and validation indices, as `dataset.split` gives them.
+    """
+    train, validation = split
+    return {
+        "format": FORMAT,
+        "branch": branch,
+        "command": " ".join(["python", "-m", f"{branch}.train", *command]),
+        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),  # tuples become lists, as they will when read
+        "overrides": overrides,
+        "seed": seed,
+        "data": {
+            "name": dataset.name,
+            "num_train": len(train),
+            "num_validation": len(validation),
+            "num_test": len(dataset.test_labels),
+            "class_names": list(dataset.class_names),
+            "fingerprint": fingerprint(
+                dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
+            ),
+            "split_fingerprint": fingerprint(train, validation),
+            "test_labels_fingerprint": fingerprint(dataset.test_labels),
+        },
+        "history": [],
+        "weights": {"kind": str},
+        "seconds": {"preparing": 0.0, "training": 0.0, "predicting": 0.0},
+        "commit": _commit(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of Python, the operating system and the installed ones among `packages`."""
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def processor_name() -> str:
+    """The processor's name and the number of threads it runs at once."""
+    name = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} threads"
+
+
+def peak_memory_bytes() -> int:
+    """The largest amount of main memory that this process has held."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def write_checkpoint(folder: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
+    """Keep what is needed to go on after the record's last history row, in place of the checkpoint before."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record)})
+    write_atomically(folder / CHECKPOINT, content)
+
+
+def read_checkpoint(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays and the record so far of the unfinished run in `folder`.
+
+    Raises:
+        UserError: there is none, it is damaged, of another branch or of another format.
+    """
+    path = folder / CHECKPOINT
+    if (folder / RECORD).exists():
+        raise UserError(f"{folder} holds a finished run", "an unfinished run to go on with", "there is nothing to do")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            record = json.loads((file.metadata() or {})["record"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} holds no {CHECKPOINT}", "the folder of an unfinished run", "name that folder, or start anew"
+        ) from error
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise UserError(
+            f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", "start the run anew"
+        ) from error
+    if (record.get("format"), record.get("branch")) != (FORMAT, branch):
+        raise UserError(
+            f"{path} is of branch {record.get('branch')!r}, format {record.get('format')!r}",
+            f"branch {branch!r}, format {FORMAT}",
+            "resume it with the branch and the version that began it",
+        )
+    return arrays, record
+
+
+def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray) -> None:
+    """Write the predictions and then the record, which makes the run complete; drop the checkpoint."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, test_probabilities=test_probabilities.astype(np.float32), test_labels=test_labels)
+    write_atomically(folder / PREDICTIONS, buffer.getvalue())
+    record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()}}
+    write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+# ---- reading
+
+
+def read_run(folder: Path) -> Run:
+    """Read a complete run and make sure that it is one.
+
+    Raises:
+        UserError: it is not there, not complete, of another format, or its files do not belong together.
+    """
+    path = folder / RECORD
+    advice = "name the folder of a finished run"
+    if not path.exists():
+        raise UserError(f"{folder} holds no {RECORD}", "the folder of a finished run", advice)
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", advice) from error
+    problem = _problem_with_record(record)
+    if problem is not None:
+        raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", advice)
+    path = folder / PREDICTIONS
+    try:
+        content = path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
+    except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
+        raise UserError(f"{path} cannot be read ({error})", "the run's predictions", advice) from error
+    problem = _problem_with_predictions(record, content, probabilities, labels)
+    if problem is not None:
+        raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", advice)
+    return Run(folder, record, probabilities, labels)
+
+
+def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
+    """What a run that is not complete left behind. Never fails: a reader of the report should see what there is."""
+    record, lines = {}, []
+    with contextlib.suppress(Exception):
+        with safetensors.safe_open(folder / CHECKPOINT, framework="numpy") as file:
+            record = json.loads((file.metadata() or {})["record"])
+    with contextlib.suppress(OSError):
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-num_log_lines:]
+    return UnfinishedRun(folder, record, lines)
+
+
+def check_comparable(runs: list[Run]) -> None:
+    """Refuse runs that did not see the same data.
+
+    Raises:
+        UserError: names the runs and what they do not share.
+    """
+    for run in runs[1:]:
+        for field, words in MUST_MATCH.items():
+            if run.record["data"][field] != runs[0].record["data"][field]:
+                ours, theirs = runs[0].record["data"], run.record["data"]
+                raise UserError(
+                    f"{runs[0].folder} and {run.folder} differ in their {words}"
+                    f" ({ours['name']} {ours[field][:12]} against {theirs['name']} {theirs[field][:12]})",
+                    "runs on the same data, split and test labels: anything else compares nothing",
+                    "repeat one of them with the other's recipe, --seed and --data-dir, or report each alone",
+                )
+
+
+def _problem_with_record(record) -> str | None:
+    if not isinstance(record, dict):
+        return "is not a JSON object"
+    if record.get("format") != FORMAT:
+        return f"format {record.get('format')!r}"
+    for place, fields in {None: REQUIRED, **REQUIRED_BELOW}.items():
+        values = record if place is None else record[place]
+        for name, kind in fields.items():
+            where = name if place is None else f"{place}.{name}"
+            if name not in values:
+                return f"{where} is missing"
+            if not isinstance(values[name], kind):
+                return f"{where} is {values[name]!r}"
+    for row in record["history"]:
+        missing = [name for name in REQUIRED_IN_ROW if not isinstance(row, dict) or name not in row]
+        if missing:
+            return f"a history row lacks {', '.join(missing)}"
+    return None
+
+
+def _problem_with_predictions(
+    record: dict, content: bytes, probabilities: np.ndarray, labels: np.ndarray
+) -> str | None:
+    data = record["data"]
+    if hashlib.sha256(content).hexdigest() != record["files"].get(PREDICTIONS):
+        return "holds other bytes than the run wrote"
+    if fingerprint(labels) != data["test_labels_fingerprint"]:
+        return "holds other test labels than the record's"
+    shape = (data["num_test"], len(data["class_names"]))
+    if probabilities.shape != shape or probabilities.dtype != np.float32:
+        return f"holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}"
+    if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        return "holds rows that are not probabilities"
+    return None
+
+
+def _commit() -> str | None:
+    """The commit of the source, with `+changes` where the working tree differs; None outside a checkout."""
+    source = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(source)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changes.stdout else "")
