@@ -1,12 +1,10 @@
-"""What every command of the project shares: its option types, its errors and its exit codes.
+"""What every command of the project shares: its words, its errors and its exit codes.
 
-Standard library only, so that `--help` and a wrong word are answered before any framework is imported.
+Standard library only, so that `--help` and a wrong word are answered before anything large is imported.
 """
 
 import argparse
-import os
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,17 @@ EXIT_DONE = 0
 EXIT_FAILED = 1  # training began and did not end in a complete run
 EXIT_REFUSED = 2  # wrong use or a failed check: nothing was trained
 EXIT_INTERRUPTED = 130
+
+# The recipe's fields that the command line can change, and their words.
+OVERRIDES = {
+    "num_epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "image_size": "--image-size",
+    "learning_rate": "--learning-rate",
+}
+
+
+KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 
 
 class UserError(Exception):
@@ -35,26 +44,19 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that refuses in the same three parts as everything else."""
 
     def __init__(self, **settings):
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False, **settings
-        )
-        self.add_argument_group("help").add_argument("-h", "--help", action="help", help="show this and stop")
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def error(self, message: str):
-        raise UserError(message, "the words that --help lists", f"{self.prog} --help shows them, with examples")
+        raise UserError(message, "the words that --help lists", "look them up with --help, which has examples")
 
 
 def whole_number(minimum: int) -> Callable[[str], int]:
     """The argparse type of a whole number of at least `minimum`."""
 
     def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or number < minimum:
+        if not text.isdecimal() or int(text) < minimum:
             raise argparse.ArgumentTypeError(f"{text!r} came, a whole number of at least {minimum} was expected")
-        return number
+        return int(text)
 
     return parse
 
@@ -78,41 +80,56 @@ def device_name(text: str) -> str:
     return text
 
 
-def add_branch_options(parser: Parser, *, recipes: dict, default_out: str) -> None:
-    """Add the options that both branches have, with the same words for the same things."""
-    what = parser.add_argument_group("what to train")
-    choice = what.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--recipe", choices=recipes, default="article", metavar="NAME", help=f"{', '.join(recipes)} (default article)"
+def add_place_options(group) -> None:
+    """Add the options that say where data is read and computed, alike in every command that trains."""
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the Fashion-MNIST files (found)")
+    group.add_argument(
+        "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)"
     )
-    choice.add_argument("--demo", dest="recipe", action="store_const", const="demo", help="short for --recipe demo")
-    what.add_argument("--seed", type=whole_number(0), default=0, metavar="N", help="seed of every random draw (0)")
+
+
+def add_recipe_options(group, recipes: list[str]) -> None:
+    """Add the choice of a recipe by name. An empty list takes any name; the branches know theirs."""
+    choice = group.add_mutually_exclusive_group()
+    known = {"choices": recipes} if recipes else {}
+    words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'} (article)"
+    choice.add_argument("--recipe", default="article", metavar="NAME", help=words, **known)
+    choice.add_argument("--demo", dest="recipe", action="store_const", const="demo", help="the same as --recipe demo")
+    group.add_argument("--seed", type=whole_number(0), default=0, metavar="N", help="seed of every random draw (0)")
+
+
+def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> None:
+    """Add the options that change single fields of the recipe; `of` wraps their types."""
+    group = parser.add_argument_group("changes to the recipe, kept in the record")
+    group.add_argument("--epochs", dest="num_epochs", type=of(whole_number(1)), metavar="N")
+    group.add_argument("--batch-size", type=of(whole_number(1)), metavar="N", help="images a step")
+    group.add_argument("--image-size", type=of(whole_number(28)), metavar="N", help="pixels a side, at least 28")
+    group.add_argument("--learning-rate", type=of(positive_number), metavar="X")
+
+
+def add_backbone_options(parser: Parser) -> None:
+    """Add the options of the pretrained network."""
+    group = parser.add_argument_group("pretrained network")
+    group.add_argument("--weights", metavar="W", help="imagenet, random or a Keras weights file (the recipe's)")
+    words = f"auto, {', '.join(KERAS_BACKENDS)} (auto)"
+    choices = ("auto", *KERAS_BACKENDS)
+    group.add_argument("--keras-backend", choices=choices, default="auto", metavar="B", help=words)
+
+
+def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
+    """Add the options that both branches have, with the same words for the same things."""
+    add_recipe_options(parser.add_argument_group("what to train"), recipes)
     where = parser.add_argument_group("where")
-    where.add_argument("--out", type=Path, metavar="DIR", help=f"the run's own new folder (default {default_out})")
-    where.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the four Fashion-MNIST files")
-    where.add_argument("--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N")
-    changes = parser.add_argument_group("changes to the recipe, kept in the record")
-    changes.add_argument("--epochs", dest="num_epochs", type=whole_number(1), metavar="N")
-    changes.add_argument("--batch-size", type=whole_number(1), metavar="N")
-    changes.add_argument("--image-size", type=whole_number(28), metavar="N", help="pixels a side, at least 28")
-    changes.add_argument("--learning-rate", type=positive_number, metavar="X")
-    how = parser.add_argument_group("how to go")
+    where.add_argument("--out", type=Path, metavar="DIR", help="the run's own new folder (one below reports/runs)")
+    add_place_options(where)
+    add_override_options(parser)
+    how = parser.add_argument_group("how")
     how.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
     how.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished run after its last epoch")
 
 
-OVERRIDES = ("num_epochs", "batch_size", "image_size", "learning_rate")
-
-
-def overrides_of(arguments: argparse.Namespace) -> dict:
-    """The recipe's fields that the command line changes, by field name."""
-    given = {name: getattr(arguments, name) for name in OVERRIDES}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def run_command(main: Callable[[], int]) -> None:
-    """Run `main` and leave with its exit code; whatever goes wrong is said in words."""
-    # A pipe to a full disk or a closed reader is not ours to report twice.
+    """Run `main` and leave with its exit code; what the user can put right is said in words."""
     try:
         code = main()
     except UserError as error:
@@ -121,12 +138,4 @@ def run_command(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Framework threads can outlive an interrupted step; nothing of ours is left to do.
-    os._exit(code) if code == EXIT_INTERRUPTED else sys.exit(code)
-
-
-def describe_crash(error: BaseException) -> str:
-    """The traceback of an error that nobody foresaw, for the run's log."""
-    return "".join(traceback.format_exception(error))
+    sys.exit(code)

@@ -29,11 +29,14 @@ class Journal:
 
     def __init__(self):
         self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._early_lines = []  # said before there was a folder to log in
         self._log = None
 
     def keep_in(self, path: Path) -> None:
         """From now on append every line to the file at `path` as well."""
         self._log = path.open("a", encoding="utf-8", buffering=1)
+        for text in self._early_lines:
+            self.note(text)
 
     def line(self, text: str) -> None:
         """Say one line."""
@@ -42,7 +45,9 @@ class Journal:
 
     def note(self, text: str) -> None:
         """Write a line to the log alone."""
-        if self._log is not None:
+        if self._log is None:
+            self._early_lines.append(text)
+        else:
             self._log.write(text + "\n")
 
     @contextlib.contextmanager

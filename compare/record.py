@@ -1,6 +1,6 @@
 """A run on disk: what a branch hands over, and the only thing that metrics, figures and report are made of.
 
-    record.json             everything about the run but its test metrics; written last: its presence means a complete run
+    record.json             everything about the run but its test metrics; written last: its presence means complete
     predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
                             both in the order of the test file
     weights                 model.safetensors (PyTorch) or model.keras (Keras)
@@ -184,28 +184,36 @@ def claim(folder: Path) -> Iterator[None]:
     (folder / LOCK).unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is, at every moment, either as it was before or whole.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write to, which takes its name at the end: the file is, at every moment, either
+    as it was before or whole. The temporary name keeps the ending, by which Keras chooses the format.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; the file is as it was before.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield partial
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
-            f"{path.name} could not be written: {error.strerror}",
-            f"{len(content) / 1e6:,.1f} MB of room in {path.parent}" if full else f"{path.parent} to be writable",
-            "free some space" if full else "permit writing there",
+            f"{path.name} could not be written: {error.strerror or error}",
+            f"room in {path.parent}" if full else f"{path.parent} to be writable",
+            "free some space" if full else "permit writing there, or choose another --out",
             exit_code=EXIT_FAILED,
         ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; raises as `replacing` does."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def start_record(
@@ -243,7 +251,6 @@ def start_record(
             "test_labels_fingerprint": fingerprint(dataset.test_labels),
         },
         "history": [],
-        "weights": {"kind": str},
         "seconds": {"preparing": 0.0, "training": 0.0, "predicting": 0.0},
         "commit": _commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

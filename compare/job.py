@@ -1,0 +1,170 @@
+"""What surrounds the training, alike in both branches: the checks before, the run's folder, and failures."""
+
+import contextlib
+import dataclasses
+import datetime
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from compare import dataset, record
+from compare.command import EXIT_FAILED, OVERRIDES, UserError
+from compare.progress import Journal, duration
+
+
+@dataclasses.dataclass
+class Job:
+    """A run about to be trained.
+
+    Attributes:
+        folder: where the run will be.
+        recipe: the branch's recipe, with the command line's changes.
+        record: the record so far; its history has a row for every finished epoch.
+        checkpoint: the arrays to go on from, or None to begin.
+        data: the data set.
+        train_rows, validation_rows: indices into its training images.
+        journal: says what happens.
+    """
+
+    folder: Path
+    recipe: object
+    record: dict
+    checkpoint: dict[str, np.ndarray] | None
+    data: dataset.Dataset
+    train_rows: np.ndarray
+    validation_rows: np.ndarray
+    journal: Journal
+    started: float
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random draw."""
+        return self.record["seed"]
+
+    @property
+    def watched(self) -> str:
+        """The split that is watched after every epoch: `validation`, or `test` where the recipe holds nothing out."""
+        return "validation" if len(self.validation_rows) else "test"
+
+    @property
+    def num_more_test_images(self) -> int:
+        """How many test images are predicted at the end that were not watched before."""
+        return 0 if self.watched == "test" else len(self.data.test_labels)
+
+    @property
+    def watched_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images, uint8 (num_images, 28, 28), and the labels, uint8 (num_images,), of the watched split."""
+        if self.watched == "test":
+            return self.data.test_images, self.data.test_labels
+        return self.data.train_images[self.validation_rows], self.data.train_labels[self.validation_rows]
+
+    def announce(self, seconds: float, device: str) -> None:
+        """Say what is about to be done, and how long it takes by what was measured."""
+        recipe, epochs_left = self.recipe, self.recipe.num_epochs - len(self.record["history"])
+        self.journal.line(
+            f"{self.record['branch']}: recipe {recipe.name}, {epochs_left} of {recipe.num_epochs} epochs to train on "
+            f"{len(self.train_rows):,} images of {self.data.name} at {recipe.image_size}×{recipe.image_size}, batches "
+            f"of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, seed {self.seed}"
+        )
+        self.journal.line(f"  on {device}: about {duration(seconds)} by a few measured steps")
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The time of training: the folder is this run's alone, and whatever ends it stands in the log."""
+        with record.claim(self.folder):
+            self.journal.keep_in(self.folder / record.LOG)
+            self.record["seconds"]["preparing"] += time.perf_counter() - self.started
+            resume = f"python -m {self.record['branch']}.train --resume {self.folder}"
+            try:
+                yield
+            except KeyboardInterrupt:
+                self.journal.line(f"interrupted; to go on after the last finished epoch: {resume}")
+                raise
+            except UserError as error:
+                self.journal.note(str(error))
+                raise
+            except Exception as error:
+                self.journal.note(traceback.format_exc())
+                raise UserError(
+                    f"training ended with {type(error).__name__}: {str(error)[:500]}",
+                    "no error here: this one was not foreseen",
+                    f"the whole story is in {self.folder / record.LOG}; to go on: {resume}",
+                    exit_code=EXIT_FAILED,
+                ) from error
+
+
+def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num_bytes: int) -> Job:
+    """Check everything that needs no framework and bring it together.
+
+    Args:
+        branch: the branch's package.
+        arguments: what `command.add_branch_options` parsed.
+        recipes: the branch's recipes by name.
+        words: further words of the branch's command line that a repetition needs.
+        num_bytes: room on disk that the run needs.
+
+    Raises:
+        UserError: a check failed; nothing was written.
+    """
+    started = time.perf_counter()
+    changes = {name: value for name in OVERRIDES if (value := getattr(arguments, name)) is not None}
+    if arguments.resume is not None:
+        if changes or arguments.out is not None:
+            given = [OVERRIDES[name] for name in changes] + ["--out"] * (arguments.out is not None)
+            raise UserError(
+                f"--resume together with {', '.join(given)}",
+                "--resume alone: an unfinished run keeps its recipe, its changes and its folder",
+                "leave the others out, or start a new run",
+            )
+        folder = arguments.resume
+        checkpoint, so_far = record.read_checkpoint(folder, branch)
+        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
+        recipe = type(recipes["article"])(**kept)
+        seed = so_far["seed"]
+    else:
+        recipe = dataclasses.replace(recipes[arguments.recipe], **changes)
+        seed = arguments.seed
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = arguments.out or Path("reports", "runs", f"{branch}-{recipe.name}-{now}")
+        record.check_out_folder(folder, num_bytes)
+        checkpoint = so_far = None
+
+    data = dataset.load(recipe.data, arguments.data_dir)
+    split = dataset.split(data.train_labels, recipe.validation_fraction, seed)
+    if not changes.get("batch_size", 1) <= len(split[0]):
+        raise UserError(
+            f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"
+        )
+    command = ["--recipe", recipe.name, "--seed", str(seed)]
+    for name, value in changes.items():
+        command += [OVERRIDES[name], str(value)]
+    for word, value in words.items():
+        command += [word, value]
+    new = record.start_record(
+        branch=branch, command=command, recipe=recipe, overrides=changes, seed=seed, dataset=data, split=split
+    )
+    if so_far is not None and so_far["data"] != new["data"]:
+        raise UserError(
+            f"the data found here is not the data that the run in {folder} began with",
+            "the same images, labels and split",
+            "name the folder of the same data with --data-dir",
+        )
+    return Job(folder, recipe, so_far or new, checkpoint, data, *split, Journal(), started)
+
+
+def check_finite(loss: float, *, epoch: int, learning_rate: float) -> None:
+    """Stop a training that has diverged.
+
+    Raises:
+        UserError: the epoch's mean loss is not a finite number.
+    """
+    if not np.isfinite(loss):
+        raise UserError(
+            f"the loss of epoch {epoch} is {loss} at learning rate {learning_rate:g}",
+            "a finite loss: the training has diverged",
+            "start anew with a smaller --learning-rate",
+            exit_code=EXIT_FAILED,
+        )

@@ -1,0 +1,254 @@
+"""The main command: `python -m compare.run --both`.
+
+It checks everything, trains each branch in a process of its own (their frameworks cannot share one), and writes the
+report from the runs that they leave:
+
+    reports/NAME/comparison.json   what was asked for, so that --resume can go on
+    reports/NAME/runs/BRANCH/      each branch's run
+    reports/NAME/index.html        the report, with its pictures beside it
+"""
+
+import argparse
+import datetime
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from compare.command import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    OVERRIDES,
+    Parser,
+    UserError,
+    add_backbone_options,
+    add_override_options,
+    add_place_options,
+    add_recipe_options,
+    run_command,
+)
+
+BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}
+PLACE_WORDS = ("--data-dir", "--device", "--weights", "--keras-backend")  # what a resumed branch is told again
+NUM_REPORT_BYTES = 20_000_000
+EXAMPLES = """examples:
+  python -m compare.run --both --demo                     both branches and the report in a few minutes, offline
+  python -m compare.run --both                            the article's two trainings on Fashion-MNIST
+  python -m compare.run --both --weights random           the control: the same without pretraining
+  python -m compare.run --both --epochs 1 --name quick    one epoch each, in reports/quick
+  python -m compare.run --both --learning-rate scratch=0.01,pretrained=0.1
+  python -m compare.run --resume reports/quick            go on with an interrupted comparison
+"""
+
+
+def main() -> int:
+    """Parse, check, train, report."""
+    arguments = parse()
+    from compare import record, report  # after parsing: they bring in scikit-learn and matplotlib
+
+    if arguments.resume is not None:
+        folder = arguments.resume
+        asked = read_asked(folder)
+        plans = {module: resumed(folder / "runs" / module, words) for module, words in asked["branches"].items()}
+    else:
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = arguments.name or (arguments.out.name if arguments.out else f"{arguments.recipe}-{now}")
+        folder = arguments.out or Path("reports", name)
+        record.check_out_folder(folder, NUM_REPORT_BYTES)
+        asked = {"name": name, "branches": {BRANCHES[word]: words_for(word, arguments) for word in chosen(arguments)}}
+        plans = {
+            module: words | {"--out": str(folder / "runs" / module)} for module, words in asked["branches"].items()
+        }
+
+    for module, words in plans.items():
+        if words is not None and run_branch(module, words, "--check") != EXIT_DONE:
+            return EXIT_REFUSED
+    if arguments.check:
+        return EXIT_DONE
+
+    with record.claim(folder):
+        record.write_atomically(folder / "comparison.json", (json.dumps(asked, indent=1) + "\n").encode())
+        for module, words in plans.items():
+            code = EXIT_DONE if words is None else run_branch(module, words)
+            if code == EXIT_INTERRUPTED:
+                print(f"to go on: python -m compare.run --resume {folder}", file=sys.stderr)
+                return code
+            if code != EXIT_DONE:
+                note_failure(folder / "runs" / module, module, code)
+        folders = [folder / "runs" / module for module in plans]
+        finished = [record.read_run(run) for run in folders if (run / record.RECORD).exists()]
+        unfinished = [record.read_unfinished_run(run) for run in folders if not (run / record.RECORD).exists()]
+        page = report.write_report(folder, finished, unfinished, title=asked["name"])
+    if unfinished:
+        print(f"to go on: python -m compare.run --resume {folder}", file=sys.stderr)
+    print(page)
+    return EXIT_FAILED if unfinished else EXIT_DONE
+
+
+def parse() -> argparse.Namespace:
+    """Parse the command line and refuse what contradicts itself."""
+    parser = Parser(
+        prog="python -m compare.run",
+        description="Train from scratch, fine-tune a pretrained network, and report which was better.",
+        epilog=EXAMPLES,
+    )
+    which = parser.add_argument_group("which branches (one of these)").add_mutually_exclusive_group(required=True)
+    which.add_argument("--both", action="store_true", help="train both, and compare them")
+    which.add_argument("--scratch", action="store_true", help="the ResNet-18 from scratch alone")
+    which.add_argument("--pretrained", action="store_true", help="the frozen ResNet50 alone")
+    which.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished comparison")
+    add_recipe_options(parser.add_argument_group("what to train"), [])
+    where = parser.add_argument_group("where")
+    where.add_argument("--out", type=Path, metavar="DIR", help="new folder for report and runs (reports/NAME)")
+    where.add_argument("--name", metavar="NAME", help="the comparison's name and title (recipe and time)")
+    add_place_options(where)
+    add_backbone_options(parser)
+    add_override_options(parser, of=per_branch)
+    parser.add_argument_group("how").add_argument(
+        "--check", action="store_true", help="check everything, say how long it would take, and stop"
+    )
+    arguments = parser.parse_args()
+    if arguments.resume is not None:
+        refuse_beside_resume(parser, arguments)
+    if arguments.name is not None and (Path(arguments.name).name != arguments.name or arguments.name.startswith(".")):
+        raise UserError(
+            f"--name {arguments.name!r}", "a plain name, of which a folder is made", "leave out the slashes"
+        )
+    for option, given in (
+        ("--weights", arguments.weights is not None),
+        ("--keras-backend", arguments.keras_backend != "auto"),
+    ):
+        if arguments.scratch and given:
+            raise UserError(
+                f"{option} together with --scratch",
+                "it with --both or --pretrained: the network from scratch has neither weights nor Keras",
+                f"leave {option} out",
+            )
+    for name, option in OVERRIDES.items():
+        values = getattr(arguments, name) or {}
+        for word in set(values) - {"both", *chosen(arguments)}:
+            raise UserError(
+                f"{option} {word}=… without that branch", "a branch that is trained", f"add --both, or drop {word}="
+            )
+    if arguments.both and "both" in (arguments.learning_rate or {}):
+        rate = arguments.learning_rate["both"]
+        raise UserError(
+            f"--learning-rate {rate} for both branches",
+            "one for each: Adam from scratch and plain gradient descent on a head need rates far apart",
+            "name the branch: --learning-rate scratch=X,pretrained=X (or one of the two)",
+        )
+    return arguments
+
+
+def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
+    """Refuse `--resume` beside anything that a comparison already under way has settled."""
+    for action in parser._actions:
+        if action.dest not in ("help", "resume", "check") and getattr(arguments, action.dest) != action.default:
+            raise UserError(
+                f"--resume together with {action.option_strings[0]}",
+                "--resume alone: the comparison goes on as it was begun",
+                "leave the other out, or start a new comparison",
+            )
+
+
+def per_branch(kind: Callable[[str], object]) -> Callable[[str], dict]:
+    """The argparse type of `VALUE`, or `scratch=VALUE`, or `scratch=VALUE,pretrained=VALUE`: a dictionary by branch,
+    with the key `both` for a bare value."""
+
+    def parse_value(text: str) -> dict:
+        if "=" not in text:
+            return {"both": kind(text)}
+        values = {}
+        for part in text.split(","):
+            word, _, value = part.partition("=")
+            if word not in BRANCHES or word in values:
+                raise argparse.ArgumentTypeError(
+                    f"{part!r} came, scratch=VALUE or pretrained=VALUE was expected, once each"
+                )
+            values[word] = kind(value)
+        return values
+
+    return parse_value
+
+
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """The words of the branches to train."""
+    return [word for word in BRANCHES if arguments.both or getattr(arguments, word)]
+
+
+def words_for(branch: str, arguments: argparse.Namespace) -> dict[str, str]:
+    """The command line of one branch, but for its folder, as options and values."""
+    words = {"--recipe": arguments.recipe, "--seed": arguments.seed, "--data-dir": arguments.data_dir}
+    words["--device"] = arguments.device
+    if branch == "pretrained":
+        words |= {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend}
+    for name, option in OVERRIDES.items():
+        values = getattr(arguments, name) or {}
+        words[option] = values.get(branch, values.get("both"))
+    return {option: str(value) for option, value in words.items() if value is not None}
+
+
+def read_asked(folder: Path) -> dict:
+    """What an earlier command asked for in `folder`.
+
+    Raises:
+        UserError: nothing that can be read.
+    """
+    try:
+        asked = json.loads((folder / "comparison.json").read_bytes())
+        if set(asked["branches"]) <= set(BRANCHES.values()) and isinstance(asked["name"], str):
+            return asked
+        problem = "it names other branches"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = str(error)
+    raise UserError(
+        f"{folder} holds no comparison to go on with ({problem})",
+        "the folder that an interrupted compare.run named",
+        "look for it below reports/, or start a new comparison",
+    )
+
+
+def resumed(run: Path, words: dict[str, str]) -> dict[str, str] | None:
+    """The words that bring one branch to its end from where it is; None where it is complete."""
+    from compare import record
+
+    if (run / record.RECORD).exists():
+        return None
+    if (run / record.CHECKPOINT).exists():
+        return {option: words[option] for option in PLACE_WORDS if option in words} | {"--resume": str(run)}
+    return words | {"--out": str(run)}
+
+
+def run_branch(module: str, words: dict[str, str], *flags: str) -> int:
+    """Run one branch in a process of its own and wait for it; its exit code, negative for the signal that ended it."""
+    command = [sys.executable, "-m", f"{module}.train", *(part for pair in words.items() for part in pair), *flags]
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        # The terminal interrupts the branch as well: it needs a moment to say how to go on.
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+        return EXIT_INTERRUPTED
+    return EXIT_INTERRUPTED if code == -signal.SIGINT else code
+
+
+def note_failure(run: Path, module: str, code: int) -> None:
+    """Say how a branch ended, on the terminal and at the end of its log, from which the report quotes."""
+    how = f"exit code {code}" if code > 0 else f"signal {-code} ({signal.Signals(-code).name})"
+    text = f"{module} ended with {how} before its run was complete"
+    print(text, file=sys.stderr)
+    if run.is_dir():
+        with (run / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(text + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main)

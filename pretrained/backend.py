@@ -1,0 +1,148 @@
+"""Which backend Keras runs on, and what that backend sees of the hardware.
+
+The backend and the visible GPUs are settled in the environment before Keras is imported; afterwards it is too late.
+TensorFlow and PyTorch are never imported into the same process: their current releases abort together.
+"""
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from compare.command import KERAS_BACKENDS, UserError
+
+NUM_GPUS = {
+    "tensorflow": "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))",
+    "torch": "import torch; print(torch.cuda.device_count())",
+}
+
+
+def choose(backend: str, device: str) -> str:
+    """Settle backend and device in the environment, for the import of Keras that follows.
+
+    Args:
+        backend: one of `KERAS_BACKENDS`, or auto: TensorFlow, unless PyTorch alone sees the GPU.
+        device: auto, cpu, cuda or cuda:N.
+
+    Returns:
+        The backend's name.
+
+    Raises:
+        UserError: the backend is not installed.
+    """
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    elif ":" in device:
+        # N counts among the GPUs that this process may see, as it does for PyTorch.
+        visible, index = os.environ.get("CUDA_VISIBLE_DEVICES"), int(device.partition(":")[2])
+        names = visible.split(",") if visible else []
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[index] if index < len(names) else str(index)
+    installed = [name for name in KERAS_BACKENDS if importlib.util.find_spec(name)]
+    if backend == "auto":
+        backend = installed[0] if installed else KERAS_BACKENDS[0]
+        has_gpu = device != "cpu" and shutil.which("nvidia-smi")
+        if has_gpu and backend == "tensorflow" and "torch" in installed:
+            if _num_gpus_elsewhere("tensorflow") == 0 and _num_gpus_elsewhere("torch") > 0:
+                backend = "torch"
+    if backend not in installed:
+        raise UserError(
+            f"--keras-backend {backend}, which is not installed here",
+            f"one of the installed backends: {', '.join(installed)}",
+            f"choose one of those, or install it (pip install {backend})",
+        )
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its notes on every start, not its errors in Python
+    sys.meta_path.insert(0, _Absent({"tensorflow": "torch"}.get(backend, "tensorflow")))
+    return backend
+
+
+class _Absent:
+    """Makes one package look as if it were not installed: Keras imports TensorFlow wherever it finds it, for its random
+    seed alone, and then two frameworks would share the process."""
+
+    def __init__(self, package: str):
+        self.package = package
+
+    def find_spec(self, name: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, self) if name == self.package else None
+
+    def create_module(self, spec) -> None:
+        raise ModuleNotFoundError(f"{spec.name} is kept out of this process: Keras runs on another backend here")
+
+    def exec_module(self, module) -> None:
+        """Never reached; Python asks that a loader have it."""
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keep what native libraries write to standard error while they load (TensorFlow greets every start with four
+    lines that nobody can turn off) and show it only if loading fails."""
+    sys.stderr.flush()
+    kept_stderr = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            file.seek(0)
+            os.write(kept_stderr, file.read())
+            raise
+        finally:
+            os.dup2(kept_stderr, 2)
+            os.close(kept_stderr)
+
+
+def _num_gpus_elsewhere(backend: str) -> int:
+    """How many GPUs a backend sees, asked in a process of its own."""
+    answer = subprocess.run([sys.executable, "-c", NUM_GPUS[backend]], capture_output=True, text=True)
+    last = answer.stdout.split()[-1:]
+    return int(last[0]) if answer.returncode == 0 and last else 0
+
+
+def describe_device(backend: str, device: str) -> tuple[str, str | None]:
+    """What Keras will compute on: the kind, cpu or cuda, and the GPU's name.
+
+    Raises:
+        UserError: `--device` asks for a GPU that this backend does not see.
+    """
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+        names = [details.get("device_name", "GPU") for details in gpus]
+    elif backend == "torch":
+        import torch
+
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    else:
+        import jax
+
+        names = [gpu.device_kind for gpu in jax.devices() if gpu.platform in ("gpu", "cuda")]
+    if device.startswith("cuda") and not names:
+        raise UserError(
+            f"--device {device}, but {backend} sees no such GPU here",
+            "a GPU with that number, its driver, and a backend built for it",
+            "choose --device cpu or another --keras-backend, or mend the driver (nvidia-smi should list the GPU)",
+        )
+    return ("cuda", names[0]) if names else ("cpu", None)
+
+
+def peak_gpu_memory_bytes(backend: str) -> int:
+    """The largest amount of GPU memory that this process has held."""
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    import jax
+
+    return jax.devices()[0].memory_stats()["peak_bytes_in_use"]

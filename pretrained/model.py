@@ -1,0 +1,100 @@
+"""The frozen ResNet50 with its preprocessing, and the head that is trained on its features.
+
+Source: `keras.applications.ResNet50`, after K. He et al., *Deep Residual Learning for Image Recognition*, 2015, and
+Keras' guide *Transfer learning & fine-tuning*.
+"""
+
+import math
+
+import keras
+import numpy as np
+
+from compare.command import UserError
+from compare.dataset import fingerprint
+from pretrained.weights import Weights
+
+NUM_FEATURES = 2048
+
+
+def build_backbone(weights: Weights, *, seed: int) -> keras.Model:
+    """The ResNet50 without its top, globally average-pooled and frozen: images (batch, height, width, 3) to features
+    (batch, 2048).
+
+    Frozen also means that batch normalisation keeps its ImageNet statistics: with `trainable` off Keras runs those
+    layers in inference mode wherever the network is called.
+
+    Raises:
+        UserError: the weights are not those of this network.
+    """
+    keras.utils.set_random_seed(seed)
+    backbone = keras.applications.ResNet50(include_top=False, weights=None, pooling="avg")
+    if weights.path is not None:
+        try:
+            backbone.load_weights(weights.path)
+        except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+            raise UserError(
+                f"{weights.path} does not fit: {str(error).strip().splitlines()[0]}",
+                "the weights of keras.applications.ResNet50 without its top (include_top=False)",
+                "name such a file with --weights, or take --weights imagenet",
+            ) from error
+    backbone.trainable = False
+    return backbone
+
+
+def build_feature_extractor(backbone: keras.Model, *, image_size: int, preprocessing: str) -> keras.Model:
+    """Preprocessing and backbone as one network: grey images float32 (batch, 28, 28, 1) in 0…255 to features float32
+    (batch, 2048)."""
+    images = keras.Input((28, 28, 1), name="grey_images")
+    x = images
+    if image_size != 28:
+        x = keras.layers.Resizing(image_size, image_size, interpolation="bilinear")(x)  # (batch, size, size, 1)
+    x = keras.layers.Concatenate()([x, x, x])  # (batch, size, size, 3)
+    if preprocessing == "unit":
+        x = keras.layers.Rescaling(1 / 255)(x)
+    else:
+        x = keras.applications.resnet50.preprocess_input(x)
+    features = backbone(x, training=False)  # (batch, 2048)
+    return keras.Model(images, features, name="features")
+
+
+def build_head(num_classes: int, *, normalize_features: bool, learning_rate: float) -> keras.Model:
+    """The linear classifier, ready to train: features (batch, 2048) to probabilities (batch, num_classes).
+
+    The loss is the article's categorical cross-entropy; its sparse form takes the labels as they are.
+    """
+    layers = [keras.Input((NUM_FEATURES,))]
+    if normalize_features:
+        # momentum 0.9: a few dozen steps must be enough to learn the statistics
+        layers.append(keras.layers.BatchNormalization(center=False, scale=False, momentum=0.9))
+    head = keras.Sequential([*layers, keras.layers.Dense(num_classes, activation="softmax")], name="head")
+    optimizer = keras.optimizers.SGD(learning_rate)
+    head.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    optimizer.build(head.trainable_variables)
+    return head
+
+
+def join(feature_extractor: keras.Model, head: keras.Model) -> keras.Model:
+    """The whole network: grey images float32 (batch, 28, 28, 1) in 0…255 to probabilities (batch, num_classes)."""
+    return keras.Model(feature_extractor.input, head(feature_extractor.output), name="frozen_resnet50")
+
+
+def arrays_fingerprint(network: keras.Model) -> str:
+    """The SHA-256 of every array of a network, statistics of batch normalisation included."""
+    return fingerprint(*network.get_weights())
+
+
+def num_parameters(variables: list[keras.Variable]) -> int:
+    """How many numbers these variables hold."""
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def flops_per_image(backbone: keras.Model, num_classes: int, image_size: int) -> int:
+    """Floating-point operations of one image's forward pass through convolutions and linear layers, two a
+    multiply-add, as `torch.utils.flop_counter` counts them."""
+    at_size = keras.Model(backbone.inputs, [layer.output for layer in backbone.layers])
+    shapes = at_size.compute_output_shape((1, image_size, image_size, 3))
+    flops = 2 * NUM_FEATURES * num_classes
+    for layer, shape in zip(backbone.layers, shapes, strict=True):
+        if isinstance(layer, keras.layers.Conv2D):
+            flops += 2 * math.prod(shape[1:3]) * int(np.prod(layer.kernel.shape))
+    return flops

@@ -1,0 +1,87 @@
+"""The hyperparameters of `python -m pretrained.train`, by name. Standard library only.
+
+article  the article's Keras snippet: 10 epochs on Fashion-MNIST at 28×28, about 15 minutes on two fast CPU cores.
+demo     scikit-learn's digits at 32×32: under a minute on two CPU cores.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One way to train, whole. Derive another with `dataclasses.replace` and add it to `RECIPES`."""
+
+    name: str
+    """What `--recipe` calls it."""
+    data: str
+    """The data set, a name that `compare.dataset.load` knows."""
+    validation_fraction: float
+    """Share of the training set, in [0, 1), that is held out and watched after every epoch. With 0 the test set is
+    watched instead."""
+    weights: str
+    """The backbone's weights if `--weights` names none: imagenet (found or downloaded), random, or local (ImageNet's
+    if they are on this machine, else random)."""
+    image_size: int
+    """Pixels a side that the 28×28 images are resized to, after augmentation."""
+    preprocessing: str
+    """unit: grey levels divided by 255. imagenet: what these weights expect, BGR in 0…255 with ImageNet's mean
+    subtracted (`keras.applications.resnet50.preprocess_input`)."""
+    shear_degrees: float
+    """Each training image is sheared by an angle drawn from ± this many degrees."""
+    zoom_range: float
+    """Width and height are each zoomed by a factor drawn from 1 ± this."""
+    horizontal_flip: bool
+    """Whether every other training image, on average, is mirrored."""
+    normalize_features: bool
+    """Whether the head begins with a batch normalisation of the features (without scale and offset of its own)."""
+    batch_size: int
+    """Images a step of the head."""
+    num_epochs: int
+    """Passes over the training images, each augmented anew."""
+    learning_rate: float
+    """The step size of plain stochastic gradient descent, constant; no unit."""
+    known_mistakes: tuple[str, ...] = ()
+    """What is wrong with this recipe and kept on purpose, a sentence each."""
+
+
+ARTICLE = Recipe(
+    name="article",
+    data="fashion-mnist",
+    validation_fraction=0.0,
+    weights="imagenet",
+    image_size=28,
+    preprocessing="unit",
+    shear_degrees=0.2,
+    zoom_range=0.2,
+    horizontal_flip=True,
+    normalize_features=False,
+    batch_size=32,
+    num_epochs=10,
+    learning_rate=0.001,
+    known_mistakes=(
+        "Pixels are divided by 255, but the ImageNet weights expect BGR in 0…255 with ImageNet's mean subtracted.",
+        "The shear of 0.2 is in degrees, which is next to none.",
+        "28×28 is below the 32×32 that ResNet50 is made for and leaves a 1×1 feature map.",
+        "Ten epochs of gradient descent at 0.001 leave the head far from its optimum.",
+        "The test set is watched after every epoch, so choosing anything by these curves is choosing by the test set.",
+    ),
+)
+
+DEMO = dataclasses.replace(
+    ARTICLE,
+    name="demo",
+    data="digits",
+    validation_fraction=0.1,
+    weights="local",
+    image_size=32,
+    preprocessing="imagenet",
+    shear_degrees=10.0,
+    zoom_range=0.1,
+    horizontal_flip=False,
+    normalize_features=True,
+    num_epochs=5,
+    learning_rate=0.03,
+    known_mistakes=(),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (ARTICLE, DEMO)}

@@ -1,0 +1,175 @@
+"""Train a new head on a frozen ImageNet ResNet50: `python -m pretrained.train`.
+
+Recipe `article` on Fashion-MNIST, 10 epochs: about 15 minutes on two fast CPU cores (`reports/reference` has a
+measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
+"""
+
+import time
+
+from compare.command import EXIT_DONE, Parser, UserError, add_backbone_options, add_branch_options, run_command
+from pretrained.recipe import RECIPES
+
+EXAMPLES = """examples:
+  python -m pretrained.train --demo                             a minute, to see it work
+  python -m pretrained.train                                    the article's snippet, with ImageNet weights
+  python -m pretrained.train --weights random                   the control: the same without pretraining
+  python -m pretrained.train --weights FILE --keras-backend jax weights from a file, on JAX
+  python -m pretrained.train --resume DIR                       go on with an interrupted run
+"""
+NUM_BYTES = 200_000_000  # the whole network is 95 MB; a checkpoint holds the head alone
+
+
+def main() -> int:
+    """Parse, check, train."""
+    parser = Parser(
+        prog="python -m pretrained.train",
+        description="Train a new head on a frozen ImageNet ResNet50, in Keras 3.",
+        epilog=EXAMPLES,
+    )
+    add_branch_options(parser, recipes=list(RECIPES))
+    add_backbone_options(parser)
+    arguments = parser.parse_args()
+
+    from pathlib import Path
+
+    from compare import job
+    from pretrained import backend, weights
+
+    words = {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend, "--device": arguments.device}
+    words = {word: Path(value).name for word, value in words.items() if value not in (None, "auto")}
+    prepared = job.prepare("pretrained", arguments, RECIPES, words=words, num_bytes=NUM_BYTES)
+    begun = prepared.record if prepared.checkpoint is not None else None
+    word = arguments.weights or (begun["weights"]["kind"] if begun else prepared.recipe.weights)
+    found = weights.find(word)
+    backend_word = arguments.keras_backend
+    if begun and backend_word == "auto":
+        backend_word = begun["versions"]["keras backend"]
+    backend_name = backend.choose(backend_word, arguments.device)
+    return train(prepared, found, backend_name, device_name=arguments.device, check_only=arguments.check)
+
+
+def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
+    """Train what `job` holds to a complete run in its folder, on the weights that were found."""
+    from compare import record as run_record
+    from compare.job import check_finite
+    from compare.progress import epoch_line
+    from pretrained import backend
+
+    with backend.quiet_start():
+        import keras
+
+        from pretrained import loop, model
+
+    # Somebody's keras.json may say otherwise; the recipes mean these.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    recipe, record, data, journal = job.recipe, job.record, job.data, job.journal
+    with backend.quiet_start():
+        device_kind, gpu_name = backend.describe_device(backend_name, device_name)
+    name = gpu_name or run_record.processor_name()
+    num_classes = len(data.class_names)
+
+    backbone = model.build_backbone(found, seed=job.seed)
+    extractor = model.build_feature_extractor(
+        backbone, image_size=recipe.image_size, preprocessing=recipe.preprocessing
+    )
+    head_settings = {"normalize_features": recipe.normalize_features, "learning_rate": recipe.learning_rate}
+    head = model.build_head(num_classes, **head_settings)
+    before = model.arrays_fingerprint(backbone)
+    if job.checkpoint is not None:
+        check_same_backbone(record, before)
+        loop.restore(head, job.checkpoint)
+
+    train_images, train_labels = data.train_images[job.train_rows], data.train_labels[job.train_rows]
+    watched_images, watched_labels = job.watched_images_and_labels
+    throwaway = model.build_head(num_classes, **head_settings)
+    seconds_per_image = loop.measure(extractor, throwaway, train_images, train_labels, recipe)
+    epochs_left = recipe.num_epochs - len(record["history"])
+    num_images = epochs_left * len(train_images) + len(watched_images) + job.num_more_test_images
+    words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
+    on = f"{name} with Keras on {backend_name}, {words[found.kind]}"
+    job.announce(num_images * seconds_per_image, on)
+    if check_only:
+        return EXIT_DONE
+
+    record |= {
+        "model": {
+            "name": "ResNet50, frozen, with a linear head",
+            "num_parameters": model.num_parameters(backbone.weights + head.weights),
+            "num_trainable_parameters": model.num_parameters(head.trainable_variables),
+            "flops_per_image": model.flops_per_image(backbone, num_classes, recipe.image_size),
+        },
+        "weights": {"kind": found.kind, "sha256": found.sha256},
+        "backbone": {"sha256_before": before},
+        "device": {"kind": device_kind, "name": name},
+        "versions": run_record.versions("keras", backend_name, "numpy", "scikit-learn")
+        | {"keras backend": backend_name},
+    }
+    with job.running():
+        run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
+        # These are never augmented: once is enough for all epochs.
+        start = time.perf_counter()
+        watched_features = loop.extract(extractor, watched_images)  # (num_watched, 2048)
+        watching = time.perf_counter() - start
+        for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
+            start = time.perf_counter()
+            with journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_images)) as bar:
+                train_loss, train_accuracy = loop.train_epoch(
+                    *(extractor, head, train_images, train_labels),
+                    recipe=recipe,
+                    seed=job.seed,
+                    epoch=epoch,
+                    bar=bar,
+                )
+            seconds = time.perf_counter() - start
+            check_finite(train_loss, epoch=epoch, learning_rate=recipe.learning_rate)
+            watched_loss, watched_accuracy = loop.evaluate(head, watched_features, watched_labels)
+            row = {
+                "epoch": epoch,
+                "seconds": time.perf_counter() - start + watching,
+                "images_per_second": len(train_images) / seconds,
+                "learning_rate": recipe.learning_rate,
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                f"{job.watched}_loss": watched_loss,
+                f"{job.watched}_accuracy": watched_accuracy,
+            }
+            watching = 0.0
+            record["history"].append(row)
+            run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
+            journal.line(epoch_line(row, recipe.num_epochs))
+
+        start = time.perf_counter()
+        test_features = watched_features if job.watched == "test" else loop.extract(extractor, data.test_images)
+        probabilities = loop.predict(head, test_features)
+        record["seconds"] |= {
+            "training": sum(row["seconds"] for row in record["history"]),
+            "predicting": time.perf_counter() - start,
+        }
+        record["backbone"]["sha256_after"] = model.arrays_fingerprint(backbone)
+        peak = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
+        record["peak_memory_bytes"] = {"main": run_record.peak_memory_bytes(), "device": peak}
+        with run_record.replacing(job.folder / "model.keras") as partial:
+            model.join(extractor, head).save(partial)
+        run_record.finish_run(job.folder, record, probabilities, data.test_labels)
+    journal.line(f"pretrained: complete, in {job.folder}")
+    return EXIT_DONE
+
+
+def check_same_backbone(record: dict, fingerprint: str) -> None:
+    """Refuse to go on with another backbone than the run began with.
+
+    Raises:
+        UserError: the arrays differ.
+    """
+    if fingerprint != record["backbone"]["sha256_before"]:
+        raise UserError(
+            f"the backbone here is not the one that the run began with ({record['weights']['kind']} weights, "
+            f"Keras on {record['versions']['keras backend']} {record['versions'].get('keras')})",
+            "the same weights: every feature so far came from them",
+            "give the same --weights and --keras-backend with --resume, in the same versions, or start a new run",
+        )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,7 @@
+"""The branch that trains the article's ResNet-18 from scratch, in PyTorch.
+
+recipe   the hyperparameters, by name
+model    the network
+batches  the data set on the device, resized and shuffled there
+train    the loop and the command: `python -m scratch_resnet.train`
+"""

@@ -1,0 +1,113 @@
+"""The article's ResNet-18, as PyTorch modules.
+
+It differs from torchvision's `resnet18` in three ways: its convolutions keep their bias, the 1×1 convolution of a
+shortcut is not followed by batch normalisation, and it takes one grey channel. Names follow torchvision's where both
+have the part. Source: K. He et al., *Deep Residual Learning for Image Recognition*, 2015 (arXiv 1512.03385), in the
+form of *Dive into Deep Learning*.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions whose result is added to the input.
+
+    Shapes: (batch, in_channels, height, width) to (batch, out_channels, height / stride, width / stride), rounded up.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = nn.Identity()
+        if in_channels != out_channels or stride != 1:
+            self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both convolutions, plus the input, through the last ReLU."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A residual network of two-convolution blocks; the default is the article's ResNet-18 (11,178,378 parameters).
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of an image.
+        channels: output channels of each stage.
+        num_blocks: blocks of each stage; (3, 4, 6, 3) makes ResNet-34. ResNet-50 and deeper need the paper's
+            three-convolution block, which the article does not show.
+
+    Shapes: images float (batch, in_channels, height, width) in [0, 1] to logits float (batch, num_classes).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        num_blocks: Sequence[int] = (2, 2, 2, 2),
+    ):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, channels[0], kernel_size=7, stride=2, padding=3),
+            nn.BatchNorm2d(channels[0]),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        )
+        stages = []
+        stage_in = channels[0]
+        for index, (stage_out, depth) in enumerate(zip(channels, num_blocks, strict=True)):
+            # The stem has halved the image twice already: the first stage keeps its size.
+            blocks = [ResidualBlock(stage_in, stage_out, stride=1 if index == 0 else 2)]
+            blocks += [ResidualBlock(stage_out, stage_out, stride=1) for _ in range(depth - 1)]
+            stages.append(nn.Sequential(*blocks))
+            stage_in = stage_out
+        self.stages = nn.Sequential(*stages)
+        self.fc = nn.Linear(stage_in, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of a batch of images."""
+        x = self.stages(self.stem(x))  # (batch, 512, height / 32, width / 32), rounded up
+        x = x.mean(dim=(2, 3))  # (batch, 512): global average pool
+        return self.fc(x)
+
+
+def num_parameters(module: nn.Module) -> int:
+    """How many numbers `module` trains."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def flops_per_image(model: nn.Module, image_size: int, in_channels: int = 1) -> int:
+    """Floating-point operations of one image's forward pass through convolutions and linear layers, two a
+    multiply-add, as `torch.utils.flop_counter` counts them."""
+    return sum(flops for *_, flops in shape_walk(model, image_size, in_channels))
+
+
+def shape_walk(model: nn.Module, image_size: int, in_channels: int = 1) -> Iterator[tuple[str, tuple, int, int]]:
+    """Send one image through the network, part by part.
+
+    Yields:
+        Each part's name, the shape it puts out, its parameters and its FLOPs.
+    """
+    device = next(model.parameters()).device
+    x = torch.rand(1, in_channels, image_size, image_size, device=device)
+    parts = [("stem", model.stem), *((f"stage {n}", stage) for n, stage in enumerate(model.stages, start=1))]
+    parts += [("global average pool", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())), ("linear", model.fc)]
+    was_training = model.training
+    model.eval()  # one image has no batch statistics
+    with torch.no_grad():
+        for name, part in parts:
+            with FlopCounterMode(display=False) as counter:
+                x = part(x)
+            yield name, tuple(x.shape), num_parameters(part), counter.get_total_flops()
+    model.train(was_training)

@@ -1,0 +1,148 @@
+"""Train the article's ResNet-18 from scratch: `python -m scratch_resnet.train`.
+
+Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in about an hour on two AVX-512 cores
+(`reports/reference` has a measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
+"""
+
+import time
+
+from compare.command import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, Parser, add_branch_options, run_command
+from scratch_resnet.recipe import RECIPES
+
+EXAMPLES = """examples:
+  python -m scratch_resnet.train --demo                      a minute, to see it work
+  python -m scratch_resnet.train                             the article's training
+  python -m scratch_resnet.train --epochs 1 --device cuda:1  one epoch on the second GPU
+  python -m scratch_resnet.train --resume DIR                go on with an interrupted run
+"""
+NUM_BYTES = 400_000_000  # two checkpoints of 134 MB while one replaces the other, and the weights
+
+
+def main() -> int:
+    """Parse, check, train."""
+    parser = Parser(
+        prog="python -m scratch_resnet.train",
+        description="Train the article's ResNet-18 from scratch, in PyTorch.",
+        epilog=EXAMPLES,
+    )
+    add_branch_options(parser, recipes=list(RECIPES))
+    network = parser.add_argument_group("network")
+    network.add_argument("--describe", action="store_true", help="print the network's shapes at 1×1×224×224, and stop")
+    arguments = parser.parse_args()
+    if arguments.describe:
+        return describe()
+
+    from compare import job
+
+    words = {"--device": arguments.device} if arguments.device != "auto" else {}
+    prepared = job.prepare("scratch_resnet", arguments, RECIPES, words=words, num_bytes=NUM_BYTES)
+    return train(prepared, device_name=arguments.device, check_only=arguments.check)
+
+
+def train(job, *, device_name: str, check_only: bool) -> int:
+    """Train what `job` holds to a complete run in its folder."""
+    import safetensors.numpy
+    import torch
+
+    from compare import record as run_record
+    from compare.job import check_finite
+    from compare.progress import epoch_line
+    from scratch_resnet import loop
+    from scratch_resnet.batches import Batches
+    from scratch_resnet.model import flops_per_image, num_parameters
+
+    recipe, record, data, journal = job.recipe, job.record, job.data, job.journal
+    device = loop.choose_device(device_name)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else run_record.processor_name()
+    num_classes = len(data.class_names)
+    with loop.memory_hint(recipe, device, exit_code=EXIT_REFUSED):
+        train_batches, watched_batches, test_batches = (
+            Batches(images, labels, image_size=recipe.image_size, device=device)
+            for images, labels in (
+                (data.train_images[job.train_rows], data.train_labels[job.train_rows]),
+                job.watched_images_and_labels,
+                (data.test_images, data.test_labels),
+            )
+        )
+        step_seconds, predict_seconds = loop.measure(train_batches, num_classes, recipe=recipe, device=device)
+    epochs_left = recipe.num_epochs - len(record["history"])
+    epoch_seconds = len(train_batches) * step_seconds + len(watched_batches) * predict_seconds
+    job.announce(epochs_left * epoch_seconds + len(test_batches) * predict_seconds, f"{device} ({name})")
+    if check_only:
+        return EXIT_DONE
+
+    model = loop.new_model(num_classes, seed=job.seed, device=device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    if job.checkpoint is not None:
+        loop.restore(model, optimizer, job.checkpoint)
+    record |= {
+        "model": {
+            "name": "ResNet-18 of the article",
+            "num_parameters": num_parameters(model),
+            "num_trainable_parameters": num_parameters(model),
+            "flops_per_image": flops_per_image(model, recipe.image_size),
+        },
+        "weights": {"kind": "none", "sha256": None},
+        "device": {"kind": device.type, "name": name},
+        "versions": run_record.versions("torch", "numpy", "scikit-learn"),
+    }
+    with job.running(), loop.memory_hint(recipe, device, exit_code=EXIT_FAILED):
+        run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
+        for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
+            start = time.perf_counter()
+            with journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_batches)) as bar:
+                train_loss, train_accuracy = loop.train_epoch(
+                    *(model, optimizer, train_batches),
+                    batch_size=recipe.batch_size,
+                    seed=job.seed,
+                    epoch=epoch,
+                    bar=bar,
+                )
+            seconds = time.perf_counter() - start
+            check_finite(train_loss, epoch=epoch, learning_rate=recipe.learning_rate)
+            watched_loss, watched_accuracy = loop.evaluate(model, watched_batches)
+            row = {
+                "epoch": epoch,
+                "seconds": time.perf_counter() - start,
+                "images_per_second": len(train_batches) / seconds,
+                "learning_rate": recipe.learning_rate,
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                f"{job.watched}_loss": watched_loss,
+                f"{job.watched}_accuracy": watched_accuracy,
+            }
+            record["history"].append(row)
+            run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
+            journal.line(epoch_line(row, recipe.num_epochs))
+
+        start = time.perf_counter()
+        probabilities = loop.predict(model, test_batches)
+        record["seconds"] |= {
+            "training": sum(row["seconds"] for row in record["history"]),
+            "predicting": time.perf_counter() - start,
+        }
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        record["peak_memory_bytes"] = {"main": run_record.peak_memory_bytes(), "device": peak}
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
+        run_record.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
+        run_record.finish_run(job.folder, record, probabilities, data.test_labels)
+    journal.line(f"scratch_resnet: complete, in {job.folder}")
+    return EXIT_DONE
+
+
+def describe() -> int:
+    """Print what the article prints: each part's output shape, and beside it parameters and FLOPs."""
+    from scratch_resnet.model import ResNet, num_parameters, shape_walk
+
+    model = ResNet()
+    print(f"{'part':<20} {'output shape':<20} {'parameters':>12} {'MFLOP':>10}")
+    total = 0
+    for part, shape, parameters, flops in shape_walk(model, 224):
+        print(f"{part:<20} {'×'.join(map(str, shape)):<20} {parameters:>12,} {flops / 1e6:>10,.1f}")
+        total += flops
+    print(f"{'all':<20} {'':<20} {num_parameters(model):>12,} {total / 1e6:>10,.1f}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    run_command(main)
