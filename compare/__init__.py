@@ -4,7 +4,9 @@
     progress  the lines and bars of a run, on the terminal and in its log
     download  one file from the first mirror that serves it right
     dataset   the images and labels that both branches see
+    machine   what a run ran on
     record    a run on disk: written by the branches, read by everything below
+    job       what surrounds the training in both branches
 
     metrics   what is computed from runs: arrays in, plain numbers out
     figures   what is drawn from them, with matplotlib

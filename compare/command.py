@@ -25,6 +25,9 @@ OVERRIDES = {
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 
 
+DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
+
+
 class UserError(Exception):
     """Something that the user can put right, told in three parts.
 
@@ -50,33 +53,39 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message, "the words that --help lists", "look them up with --help, which has examples")
 
 
-def whole_number(minimum: int) -> Callable[[str], int]:
+def whole_number(option: str, minimum: int, advice: str) -> Callable[[str], int]:
     """The argparse type of a whole number of at least `minimum`."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"{text!r} came, a whole number of at least {minimum} was expected")
+            raise UserError(f"{option} {text}", f"a whole number of at least {minimum}", advice)
         return int(text)
 
     return parse
 
 
-def positive_number(text: str) -> float:
+def positive_number(option: str, advice: str) -> Callable[[str], float]:
     """The argparse type of a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} came, a number above 0 was expected")
-    return number
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not 0 < number < float("inf"):
+            raise UserError(f"{option} {text}", "a number above 0", advice)
+        return number
+
+    return parse
 
 
 def device_name(text: str) -> str:
     """The argparse type of `--device`: auto, cpu, cuda or cuda:N."""
     kind, _, index = text.partition(":")
     if text not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} came, one of auto, cpu, cuda, cuda:N was expected")
+        raise UserError(
+            f"--device {text}", "auto, cpu, cuda or cuda:N", "say cpu, or leave it out to take a GPU where there is one"
+        )
     return text
 
 
@@ -93,18 +102,23 @@ def add_recipe_options(group, recipes: list[str]) -> None:
     choice = group.add_mutually_exclusive_group()
     known = {"choices": recipes} if recipes else {}
     words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'} (article)"
-    choice.add_argument("--recipe", default="article", metavar="NAME", help=words, **known)
+    choice.add_argument("--recipe", metavar="NAME", help=words, **known)
     choice.add_argument("--demo", dest="recipe", action="store_const", const="demo", help="the same as --recipe demo")
-    group.add_argument("--seed", type=whole_number(0), default=0, metavar="N", help="seed of every random draw (0)")
+    seed = whole_number("--seed", 0, "leave it out for seed 0")
+    group.add_argument("--seed", type=seed, metavar="N", help="seed of every random draw (0)")
 
 
 def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> None:
-    """Add the options that change single fields of the recipe; `of` wraps their types."""
+    """Add the options that change single fields of the recipe (`OVERRIDES`); `of` wraps their types."""
     group = parser.add_argument_group("changes to the recipe, kept in the record")
-    group.add_argument("--epochs", dest="num_epochs", type=of(whole_number(1)), metavar="N")
-    group.add_argument("--batch-size", type=of(whole_number(1)), metavar="N", help="images a step")
-    group.add_argument("--image-size", type=of(whole_number(28)), metavar="N", help="pixels a side, at least 28")
-    group.add_argument("--learning-rate", type=of(positive_number), metavar="X")
+    epochs = whole_number("--epochs", 1, "say 1 for a single pass over the training images")
+    batch_size = whole_number("--batch-size", 1, "leave it out for the recipe's own")
+    image_size = whole_number("--image-size", 28, "say 28: anything smaller throws the data's own pixels away")
+    learning_rate = positive_number("--learning-rate", "leave it out for the recipe's own")
+    group.add_argument("--epochs", dest="num_epochs", type=of(epochs), metavar="N", help="passes over the images")
+    group.add_argument("--batch-size", type=of(batch_size), metavar="N", help="images a step")
+    group.add_argument("--image-size", type=of(image_size), metavar="N", help="pixels a side, at least 28")
+    group.add_argument("--learning-rate", type=of(learning_rate), metavar="X", help="size of a step")
 
 
 def add_backbone_options(parser: Parser) -> None:

@@ -175,7 +175,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     missing = [name for name, path in paths.items() if path is None]
     if missing:
         raise UserError(
-            f"{folder} holds no {' and no '.join(missing)}",
+            f"{folder} lacks {', '.join(missing)}" if folder.is_dir() else f"{folder} is not a folder",
             f"the four Fashion-MNIST files, gzipped or not: {', '.join(FASHION_MNIST_FILES)}",
             "name the folder that holds them, or leave --data-dir out to have them found or downloaded",
         )
@@ -209,7 +209,7 @@ def _read_file(path: Path, name: str) -> tuple[bytes, str | None]:
     except OSError as error:
         return b"", f"cannot be read ({error.strerror})"
     if len(content) < num_bytes:
-        return content, f"is cut short: {len(content):,} of {num_bytes:,} bytes"
+        return content, f"holds {len(content):,} bytes, not {num_bytes:,}"
     if hashlib.sha256(content).hexdigest() != sha256:
         return content, "holds other bytes"
     return content, None

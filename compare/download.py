@@ -1,5 +1,6 @@
 """One file from the first mirror that serves it right."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -35,9 +36,10 @@ def fetch(urls: list[str], destination: Path, *, problem_with: Callable[[Path], 
     Raises:
         UserError: no mirror served the file, each with its reason, or the folder cannot be written.
     """
+    lock = Path(f"{destination}.lock")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{destination}.lock"):
+        with filelock.FileLock(lock):
             if destination.exists() and problem_with(destination) is None:  # another process was faster
                 return destination
             failures = []
@@ -55,6 +57,10 @@ def fetch(urls: list[str], destination: Path, *, problem_with: Callable[[Path], 
             "a writable folder with room for the download",
             "free some space or permit writing there, or place the file by hand",
         ) from error
+    finally:
+        lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            destination.parent.rmdir()  # only if nothing came of it
     raise UserError(
         f"{destination.name} could not be downloaded:\n    " + "\n    ".join(failures),
         "one mirror that answers with the right bytes",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from compare import dataset, record
-from compare.command import EXIT_FAILED, OVERRIDES, UserError
+from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, EXIT_FAILED, OVERRIDES, UserError
 from compare.progress import Journal, duration
 
 
@@ -74,8 +74,7 @@ class Job:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """The time of training: the folder is this run's alone, and whatever ends it stands in the log."""
-        with record.claim(self.folder):
-            self.journal.keep_in(self.folder / record.LOG)
+        with record.claim(self.folder), self.journal.kept_in(self.folder / record.LOG):
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started
             resume = f"python -m {self.record['branch']}.train --resume {self.folder}"
             try:
@@ -112,8 +111,9 @@ def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num
     started = time.perf_counter()
     changes = {name: value for name in OVERRIDES if (value := getattr(arguments, name)) is not None}
     if arguments.resume is not None:
-        if changes or arguments.out is not None:
-            given = [OVERRIDES[name] for name in changes] + ["--out"] * (arguments.out is not None)
+        given = [OVERRIDES[name] for name in changes]
+        given += [f"--{name}" for name in ("recipe", "seed", "out") if getattr(arguments, name) is not None]
+        if given:
             raise UserError(
                 f"--resume together with {', '.join(given)}",
                 "--resume alone: an unfinished run keeps its recipe, its changes and its folder",
@@ -122,11 +122,11 @@ def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num
         folder = arguments.resume
         checkpoint, so_far = record.read_checkpoint(folder, branch)
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
-        recipe = type(recipes["article"])(**kept)
+        recipe = type(recipes[DEFAULT_RECIPE])(**kept)
         seed = so_far["seed"]
     else:
-        recipe = dataclasses.replace(recipes[arguments.recipe], **changes)
-        seed = arguments.seed
+        recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
+        seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = arguments.out or Path("reports", "runs", f"{branch}-{recipe.name}-{now}")
         record.check_out_folder(folder, num_bytes)

@@ -32,11 +32,14 @@ class Journal:
         self._early_lines = []  # said before there was a folder to log in
         self._log = None
 
-    def keep_in(self, path: Path) -> None:
-        """From now on append every line to the file at `path` as well."""
-        self._log = path.open("a", encoding="utf-8", buffering=1)
-        for text in self._early_lines:
-            self.note(text)
+    @contextlib.contextmanager
+    def kept_in(self, path: Path) -> Iterator[None]:
+        """Append every line, and those said before, to the file at `path` as well."""
+        with path.open("a", encoding="utf-8", buffering=1) as self._log:
+            for text in self._early_lines:
+                self.note(text)
+            yield
+        self._log = None
 
     def line(self, text: str) -> None:
         """Say one line."""

@@ -16,14 +16,10 @@ import dataclasses
 import datetime
 import errno
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +29,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from compare import machine
 from compare.command import EXIT_FAILED, UserError
 from compare.dataset import Dataset, fingerprint
 
@@ -179,9 +176,11 @@ def claim(folder: Path) -> Iterator[None]:
             "a folder with permission to write",
             "permit writing there or choose another --out",
         ) from error
-    with lock:
+    try:
         yield
-    (folder / LOCK).unlink(missing_ok=True)
+    finally:
+        lock.release()
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -252,44 +251,14 @@ def start_record(
         },
         "history": [],
         "seconds": {"preparing": 0.0, "training": 0.0, "predicting": 0.0},
-        "commit": _commit(),
+        "commit": machine.commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """The versions of Python, the operating system and the installed ones among `packages`."""
-    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for package in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
-
-
-def processor_name() -> str:
-    """The processor's name and the number of threads it runs at once."""
-    name = platform.processor() or platform.machine()
-    if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} threads"
-
-
-def peak_memory_bytes() -> int:
-    """The largest amount of main memory that this process has held."""
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def write_checkpoint(folder: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
     """Keep what is needed to go on after the record's last history row, in place of the checkpoint before."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # as safetensors takes them
     content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record)})
     write_atomically(folder / CHECKPOINT, content)
 
@@ -430,15 +399,3 @@ def _problem_with_predictions(
     if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         return "holds rows that are not probabilities"
     return None
-
-
-def _commit() -> str | None:
-    """The commit of the source, with `+changes` where the working tree differs; None outside a checkout."""
-    source = Path(__file__).parent
-    try:
-        git = ["git", "-C", str(source)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changes.stdout else "")

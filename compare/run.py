@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from compare.command import (
+    DEFAULT_RECIPE,
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -56,7 +57,9 @@ def main() -> int:
         plans = {module: resumed(folder / "runs" / module, words) for module, words in asked["branches"].items()}
     else:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = arguments.name or (arguments.out.name if arguments.out else f"{arguments.recipe}-{now}")
+        name = arguments.name or (
+            arguments.out.name if arguments.out else f"{arguments.recipe or DEFAULT_RECIPE}-{now}"
+        )
         folder = arguments.out or Path("reports", name)
         record.check_out_folder(folder, NUM_REPORT_BYTES)
         asked = {"name": name, "branches": {BRANCHES[word]: words_for(word, arguments) for word in chosen(arguments)}}
@@ -146,10 +149,10 @@ def parse() -> argparse.Namespace:
 
 def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
     """Refuse `--resume` beside anything that a comparison already under way has settled."""
-    for action in parser._actions:
-        if action.dest not in ("help", "resume", "check") and getattr(arguments, action.dest) != action.default:
+    for name, value in vars(arguments).items():
+        if name not in ("resume", "check") and value != parser.get_default(name):
             raise UserError(
-                f"--resume together with {action.option_strings[0]}",
+                f"--resume together with {OVERRIDES.get(name, '--' + name.replace('_', '-'))}",
                 "--resume alone: the comparison goes on as it was begun",
                 "leave the other out, or start a new comparison",
             )
@@ -166,8 +169,10 @@ def per_branch(kind: Callable[[str], object]) -> Callable[[str], dict]:
         for part in text.split(","):
             word, _, value = part.partition("=")
             if word not in BRANCHES or word in values:
-                raise argparse.ArgumentTypeError(
-                    f"{part!r} came, scratch=VALUE or pretrained=VALUE was expected, once each"
+                raise UserError(
+                    f"{part!r} in {text!r}",
+                    "scratch=VALUE or pretrained=VALUE, once each",
+                    "mend it, or give one value",
                 )
             values[word] = kind(value)
         return values

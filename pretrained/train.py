@@ -4,6 +4,7 @@ Recipe `article` on Fashion-MNIST, 10 epochs: about 15 minutes on two fast CPU c
 measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
 """
 
+import argparse
 import time
 
 from compare.command import EXIT_DONE, Parser, UserError, add_backbone_options, add_branch_options, run_command
@@ -19,8 +20,8 @@ EXAMPLES = """examples:
 NUM_BYTES = 200_000_000  # the whole network is 95 MB; a checkpoint holds the head alone
 
 
-def main() -> int:
-    """Parse, check, train."""
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
     parser = Parser(
         prog="python -m pretrained.train",
         description="Train a new head on a frozen ImageNet ResNet50, in Keras 3.",
@@ -28,7 +29,12 @@ def main() -> int:
     )
     add_branch_options(parser, recipes=list(RECIPES))
     add_backbone_options(parser)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Parse, check, train."""
+    arguments = parse()
 
     from pathlib import Path
 
@@ -38,18 +44,26 @@ def main() -> int:
     words = {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend, "--device": arguments.device}
     words = {word: Path(value).name for word, value in words.items() if value not in (None, "auto")}
     prepared = job.prepare("pretrained", arguments, RECIPES, words=words, num_bytes=NUM_BYTES)
-    begun = prepared.record if prepared.checkpoint is not None else None
-    word = arguments.weights or (begun["weights"]["kind"] if begun else prepared.recipe.weights)
-    found = weights.find(word)
-    backend_word = arguments.keras_backend
-    if begun and backend_word == "auto":
-        backend_word = begun["versions"]["keras backend"]
+    weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
+    if prepared.checkpoint is not None:  # resumed: by default as it was begun
+        begun = prepared.record
+        weights_word = arguments.weights or begun["weights"]["kind"]
+        if weights_word == "file":
+            raise UserError(
+                f"--resume {prepared.folder}, which began with weights from a file of yours",
+                "that file's path again: a record keeps its hash, not its place",
+                f"--resume {prepared.folder} --weights FILE",
+            )
+        if backend_word == "auto":
+            backend_word = begun["versions"]["keras backend"]
+    found = weights.find(weights_word)
     backend_name = backend.choose(backend_word, arguments.device)
     return train(prepared, found, backend_name, device_name=arguments.device, check_only=arguments.check)
 
 
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
+    from compare import machine
     from compare import record as run_record
     from compare.job import check_finite
     from compare.progress import epoch_line
@@ -66,7 +80,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     recipe, record, data, journal = job.recipe, job.record, job.data, job.journal
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
-    name = gpu_name or run_record.processor_name()
+    name = gpu_name or machine.processor_name()
     num_classes = len(data.class_names)
 
     backbone = model.build_backbone(found, seed=job.seed)
@@ -102,8 +116,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         "weights": {"kind": found.kind, "sha256": found.sha256},
         "backbone": {"sha256_before": before},
         "device": {"kind": device_kind, "name": name},
-        "versions": run_record.versions("keras", backend_name, "numpy", "scikit-learn")
-        | {"keras backend": backend_name},
+        "versions": machine.versions("keras", backend_name, "numpy", "scikit-learn") | {"keras backend": backend_name},
     }
     with job.running():
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
@@ -148,7 +161,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         }
         record["backbone"]["sha256_after"] = model.arrays_fingerprint(backbone)
         peak = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
-        record["peak_memory_bytes"] = {"main": run_record.peak_memory_bytes(), "device": peak}
+        record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": peak}
         with run_record.replacing(job.folder / "model.keras") as partial:
             model.join(extractor, head).save(partial)
         run_record.finish_run(job.folder, record, probabilities, data.test_labels)

@@ -4,9 +4,10 @@ Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in
 (`reports/reference` has a measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
 """
 
+import argparse
 import time
 
-from compare.command import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, Parser, add_branch_options, run_command
+from compare.command import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, Parser, UserError, add_branch_options, run_command
 from scratch_resnet.recipe import RECIPES
 
 EXAMPLES = """examples:
@@ -18,8 +19,8 @@ EXAMPLES = """examples:
 NUM_BYTES = 400_000_000  # two checkpoints of 134 MB while one replaces the other, and the weights
 
 
-def main() -> int:
-    """Parse, check, train."""
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
     parser = Parser(
         prog="python -m scratch_resnet.train",
         description="Train the article's ResNet-18 from scratch, in PyTorch.",
@@ -28,7 +29,12 @@ def main() -> int:
     add_branch_options(parser, recipes=list(RECIPES))
     network = parser.add_argument_group("network")
     network.add_argument("--describe", action="store_true", help="print the network's shapes at 1×1×224×224, and stop")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Parse, check, train."""
+    arguments = parse()
     if arguments.describe:
         return describe()
 
@@ -44,6 +50,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     import safetensors.numpy
     import torch
 
+    from compare import machine
     from compare import record as run_record
     from compare.job import check_finite
     from compare.progress import epoch_line
@@ -53,8 +60,14 @@ def train(job, *, device_name: str, check_only: bool) -> int:
 
     recipe, record, data, journal = job.recipe, job.record, job.data, job.journal
     device = loop.choose_device(device_name)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else run_record.processor_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor_name()
     num_classes = len(data.class_names)
+    if (len(job.train_rows) % recipe.batch_size or recipe.batch_size) == 1 and recipe.image_size <= 32:
+        raise UserError(
+            f"{len(job.train_rows):,} images in batches of {recipe.batch_size}: one batch is a single image",
+            "two or more: up to 32×32 the last feature map is 1×1, and one value has no variance to normalise by",
+            "choose another --batch-size, or an --image-size above 32",
+        )
     with loop.memory_hint(recipe, device, exit_code=EXIT_REFUSED):
         train_batches, watched_batches, test_batches = (
             Batches(images, labels, image_size=recipe.image_size, device=device)
@@ -84,7 +97,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         },
         "weights": {"kind": "none", "sha256": None},
         "device": {"kind": device.type, "name": name},
-        "versions": run_record.versions("torch", "numpy", "scikit-learn"),
+        "versions": machine.versions("torch", "numpy", "scikit-learn"),
     }
     with job.running(), loop.memory_hint(recipe, device, exit_code=EXIT_FAILED):
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
@@ -122,7 +135,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             "predicting": time.perf_counter() - start,
         }
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        record["peak_memory_bytes"] = {"main": run_record.peak_memory_bytes(), "device": peak}
+        record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": peak}
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         run_record.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
         run_record.finish_run(job.folder, record, probabilities, data.test_labels)

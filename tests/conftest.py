@@ -1,9 +1,73 @@
-"""Every test runs without a network, without the user's caches and with Keras on PyTorch.
+"""Every test runs without a network, without the user's caches, and with Keras on PyTorch.
 
 TensorFlow and PyTorch must not share a process; what needs TensorFlow or JAX is tested in processes of its own.
 """
 
+import http.server
 import os
+import socket
+import sys
+import threading
 
-os.environ["KERAS_BACKEND"] = "torch"
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
+import pytest
+
+from pretrained import backend
+
+backend.choose("torch", "cpu")  # before anything imports Keras
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path_factory):
+    """A home of the test's own, and no connection but to this machine."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "USERPROFILE", "KERAS_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    connect = socket.socket.connect
+
+    def connect_here(self, address):
+        assert isinstance(address, str) or address[0] in ("127.0.0.1", "::1"), f"a test connects to {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """Call a module's `main` with words, as its command does: the exit code, standard output and standard error."""
+    from compare.command import run_command
+
+    def call(module, *words):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            run_command(module.main)
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def server():
+    """A server on this machine; `answers` maps a path to a status and a body, `asked` lists what was asked for."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.asked.append(self.path)
+            status, body = server.answers.get(self.path, (404, b""))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answers, server.asked = {}, []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,481 @@
+"""What the report's page says: sentences, tables and pictures, made from runs as plain data for the template.
+
+Whatever limits what the numbers mean stands at the top of the page in a banner; each banner is one function here.
+"""
+
+import base64
+import dataclasses
+import math
+import os
+import re
+import shlex
+from pathlib import Path
+
+from compare import figures, metrics
+from compare.figures import Curves
+from compare.metrics import Paired, Result
+from compare.progress import duration
+from compare.record import Run, UnfinishedRun
+
+DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
+WEIGHT_WORDS = {
+    "none": "random start, everything trained",
+    "random": "random backbone, not pretrained",
+    "imagenet": "ImageNet",
+    "file": "from a file",
+}
+MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
+NOTHING = "–"
+MORE_THAN_CHANCE = 0.05  # a p value below this is called so
+
+
+@dataclasses.dataclass(frozen=True)
+class Banner:
+    """A warning at the top of the page: what it is about, a sentence or two, and lines of a log to unfold."""
+
+    about: str
+    text: str
+    log_lines: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A run as the page shows it: what it is called, a short name for files and ids, its look, and its results."""
+
+    label: str
+    slug: str
+    look: int
+    marker: str
+    run: Run
+    result: Result
+
+    @property
+    def record(self) -> dict:
+        """The run's record."""
+        return self.run.record
+
+    @property
+    def watched(self) -> str | None:
+        """The split that was watched after every epoch: test or validation; None if none was."""
+        rows = self.record["history"]
+        return next((split for split in ("test", "validation") if rows and f"{split}_accuracy" in rows[0]), None)
+
+
+def show(runs: list[Run]) -> list[Shown]:
+    """Give every run a name of its own, its branch's where that is enough, and a look, and compute its results."""
+    branches = [run.record["branch"] for run in runs]
+    labels, slugs = [], []
+    for run, branch in zip(runs, branches, strict=True):
+        label = branch if branches.count(branch) == 1 else f"{branch} ({folder_name(run.folder)})"
+        labels.append(_unique(label, labels))
+        slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", label).strip("-") or "run", slugs))
+    return [
+        Shown(label, slug, look, MARKERS[look], run, metrics.evaluate(run))
+        for label, slug, look, run in zip(labels, slugs, figures.looks(branches), runs, strict=True)
+    ]
+
+
+def content(shown: list[Shown], unfinished: list[UnfinishedRun], pictures: dict) -> dict:
+    """Everything that the template prints but the title.
+
+    Args:
+        shown: the complete runs.
+        unfinished: the others.
+        pictures: what `draw` made of the complete runs, with its bytes.
+    """
+    return {
+        "styles": figures.STYLES,
+        "banners": banners(shown, unfinished),
+        "subtitle": subtitle(shown),
+        "sentences": summary_sentences(shown),
+        "runs": shown,
+        "summary": summary_rows(shown),
+        "pairs": [(first, second, metrics.paired(first.run, second.run)) for first, second in _pairs(shown)],
+        "pictures": pictures,
+        "class_names": shown[0].record["data"]["class_names"] if shown else [],
+        "best_f1": best_f1(shown),
+        "settings": settings(shown),
+        "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
+    }
+
+
+# ---- banners
+
+
+def banners(shown: list[Shown], unfinished: list[UnfinishedRun]) -> list[Banner]:
+    """Everything that a reader must know before the numbers, the gravest first."""
+    named = [(one.label, one.record) for one in shown]
+    named += [(unfinished_label(run), run.record) for run in unfinished]
+    found = [unfinished_banner(run) for run in unfinished]
+    found += [demo_banner([record for _, record in named])]
+    for warn in (random_backbone_banner, changed_backbone_banner, changed_settings_banner):
+        found += [warn(label, record) for label, record in named]
+    if not unfinished:
+        found += [one_branch_banner([one.record["branch"] for one in shown])]
+    return [banner for banner in found if banner is not None]
+
+
+def unfinished_banner(run: UnfinishedRun) -> Banner:
+    """A run is not complete: how far it came, and the end of its log."""
+    num_finished = len(run.record.get("history", []))
+    num_epochs = run.record.get("recipe", {}).get("num_epochs")
+    progress = {0: "no epoch", 1: "1 epoch"}.get(num_finished, f"{num_finished} epochs")
+    of = f" of {num_epochs}" if num_epochs else ""
+    return Banner(
+        "Not finished",
+        f"{unfinished_label(run)} failed, was interrupted or is still running, with {progress}{of} finished. "
+        "It has no test result, so nothing on this page counts for or against it.",
+        tuple(without_folders(line) for line in run.log_lines),
+    )
+
+
+def demo_banner(records: list[dict]) -> Banner | None:
+    """The demo's data stand in for the real ones."""
+    if not any(record.get("data", {}).get("name") == "digits" for record in records):
+        return None
+    return Banner(
+        "Demo data",
+        "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything works; "
+        "they do not tell whether to train from scratch.",
+    )
+
+
+def random_backbone_banner(label: str, record: dict) -> Banner | None:
+    """A frozen backbone without pretrained weights."""
+    if record.get("weights", {}).get("kind") != "random":
+        return None
+    return Banner(
+        "No pretraining",
+        f"The backbone of {label} has random weights. Its numbers say nothing about pretrained networks.",
+    )
+
+
+def changed_backbone_banner(label: str, record: dict) -> Banner | None:
+    """A frozen backbone that did not stay as it was."""
+    if frozen(record) is not False:
+        return None
+    return Banner(
+        "Backbone changed",
+        f"The backbone of {label} was to stay frozen, but its arrays after training differ from those before.",
+    )
+
+
+def changed_settings_banner(label: str, record: dict) -> Banner | None:
+    """A recipe whose settings were overridden."""
+    changes = record.get("overrides", {})
+    if not changes:
+        return None
+    words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
+    return Banner(
+        "Changed settings",
+        f"{label} ran with {words} in place of what recipe {record['recipe']['name']} says, "
+        "so its numbers are not that recipe's.",
+    )
+
+
+def one_branch_banner(branches: list[str]) -> Banner | None:
+    """All runs are of one branch."""
+    if len(set(branches)) != 1:
+        return None
+    what = "The only run here is" if len(branches) == 1 else "All runs here are"
+    return Banner(
+        "One branch only",
+        f"{what} of {branches[0]}: this page does not compare training from scratch with a pretrained network.",
+    )
+
+
+# ---- the summary
+
+
+def subtitle(shown: list[Shown]) -> str:
+    """The data that all runs share, in words."""
+    if not shown:
+        return "No run has finished."
+    data = shown[0].record["data"]
+    held_out = f", {data['num_validation']:,} held out for validation" if data["num_validation"] else ""
+    return f"{_data_words(data)}: {data['num_train']:,} training images{held_out}, {data['num_test']:,} test images"
+
+
+def summary_sentences(shown: list[Shown]) -> list[str]:
+    """What the numbers say, the most important first."""
+    if not shown:
+        return ["No run has finished, so there is no result."]
+    if len(shown) == 1:
+        one, result = shown[0], shown[0].result
+        return [
+            f"{one.label} classifies {100 * result.accuracy:.2f} % of the {result.num_images:,} test images of "
+            f"{_data_words(one.record['data'])} right.",
+            "It is one run with one seed: this says nothing about the spread over seeds.",
+        ]
+    sentences = []
+    for first, second in _pairs(shown):
+        sentences += pair_sentences(first, second, metrics.paired(first.run, second.run))
+    sentences.append("Each run is one seed: this says nothing about the spread over seeds.")
+    return sentences
+
+
+def pair_sentences(first: Shown, second: Shown, paired: Paired) -> list[str]:
+    """Which of two runs is ahead on the test set, by how much, and how easily that comes by chance."""
+    accuracies = f"({first.result.accuracy:.4f} against {second.result.accuracy:.4f})"
+    test_images = f"the {first.result.num_images:,} test images of {_data_words(first.record['data'])}"
+    if paired.points_ahead == 0:
+        lead = f"{first.label} and {second.label} are level on {test_images} {accuracies}."
+    else:
+        lead = (
+            f"{first.label} is ahead of {second.label} by {paired.points_ahead:.2f} percentage points "
+            f"on {test_images} {accuracies}."
+        )
+    if paired.num_only_first + paired.num_only_second == 0:
+        return [lead, "They are right and wrong on the same images."]
+    verdict = "more than chance explains" if paired.p_value < MORE_THAN_CHANCE else "which may well be chance"
+    return [
+        lead,
+        f"Only {first.label} is right on {paired.num_only_first:,} images, only {second.label} on "
+        f"{paired.num_only_second:,}: {verdict}. Were both equally good, images would divide this unevenly "
+        f"{chance_in_words(paired.p_value)} (exact McNemar test, {p_in_words(paired.p_value)}).",
+    ]
+
+
+def chance_in_words(p_value: float) -> str:
+    """A probability as a frequency."""
+    if p_value < 0.001:
+        return "in fewer than 1 of 1,000 cases"
+    if p_value < 0.1:
+        return f"in about {1000 * p_value:.0f} of 1,000 cases"
+    return f"in about {100 * p_value:.0f} of 100 cases"
+
+
+def p_in_words(p_value: float) -> str:
+    """A p value with as many digits as matter."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
+    """The summary table: a row's name, and a cell for every run."""
+    rows = {
+        "Test accuracy": lambda one: f"{one.result.accuracy:.4f}",
+        "95 % interval": lambda one: f"{one.result.accuracy_low:.4f} to {one.result.accuracy_high:.4f}",
+        "Test log loss (nats an image)": lambda one: f"{one.result.log_loss:.4f}",
+        "Training time": lambda one: duration(one.record["seconds"]["training"]),
+        "Training images a second": lambda one: _or_nothing(metrics.images_per_second(one.record["history"]), ",.0f"),
+        "Parameters": lambda one: f"{one.record['model']['num_parameters']:,}",
+        "Trainable parameters": lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
+        "FLOPs an image": lambda one: with_prefix(one.record["model"]["flops_per_image"]),
+        "Peak main memory": lambda one: _bytes(one.record["peak_memory_bytes"].get("main")),
+        "Peak device memory": lambda one: _bytes(one.record["peak_memory_bytes"].get("device")),
+        "Recipe": lambda one: one.record["recipe"]["name"],
+        "Epochs": lambda one: str(len(one.record["history"])),
+        "Data": lambda one: _data_words(one.record["data"]),
+        "Weights": lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
+        "Device": lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
+    }
+    return [(name, [cell(one) for one in shown]) for name, cell in rows.items()]
+
+
+def best_f1(shown: list[Shown]) -> list[list[Shown]]:
+    """For every class the runs to mark: those with its highest F1, unless all are equal."""
+    marked = []
+    for values in zip(*(one.result.f1 for one in shown), strict=True):
+        best = [one for one, value in zip(shown, values, strict=True) if value == max(values)]
+        marked.append(best if len(best) < len(shown) else [])
+    return marked
+
+
+# ---- pictures
+
+
+def draw(shown: list[Shown]) -> dict:
+    """All pictures as plain data: `curves`, a list, and `matrices`, a list for every run. None without a run."""
+    if not shown:
+        return {"curves": [], "matrices": []}
+    curves = [Curves(one.label, one.look, one.record["history"], one.watched) for one in shown]
+    class_names = shown[0].record["data"]["class_names"]
+    largest_count = max(int(one.result.counts.max()) for one in shown)
+    matrices = []
+    for one in shown:
+        pair = []
+        for percent, matrix, largest in ((False, one.result.counts, largest_count), (True, one.result.shares, 1.0)):
+            pair.append(
+                _picture(
+                    f"confusion-{one.slug}{'-percent' if percent else ''}.png",
+                    "Percent of each true class" if percent else "Counts",
+                    confusion_alt(one, percent=percent),
+                    lambda style, m=matrix, p=percent, top=largest: figures.confusion(
+                        m, class_names, percent=p, largest=top, style=style
+                    ),
+                )
+            )
+        matrices.append(pair)
+    return {
+        "curves": [
+            _picture(
+                "accuracy.png",
+                "Accuracy",
+                curves_alt(shown, "accuracy"),
+                lambda style: figures.accuracy_curves(curves, style),
+            ),
+            _picture("loss.png", "Loss", curves_alt(shown, "loss"), lambda style: figures.loss_curves(curves, style)),
+        ],
+        "matrices": matrices,
+    }
+
+
+def _picture(file: str, title: str, alt: str, figure_in) -> dict:
+    """One picture: its file and the file's bytes (PNG, light), and both variants as SVG in data URIs."""
+    picture = {"file": file, "title": title, "alt": alt}
+    for name, style in figures.STYLES.items():
+        with figures.drawing(style):
+            figure = figure_in(style)
+            picture[name] = "data:image/svg+xml;base64," + base64.b64encode(figures.svg(figure)).decode()
+            if name == "light":
+                picture["png"] = figures.png(figure)
+                picture["width"], picture["height"] = (round(96 * inches) for inches in figure.get_size_inches())
+    return picture
+
+
+def curves_alt(shown: list[Shown], quantity: str) -> str:
+    """What the curves of `quantity`, accuracy or loss, show, for who cannot see them."""
+    parts = [f"{quantity.capitalize()} curves over epochs"]
+    for one in shown:
+        rows = one.record["history"]
+        if not rows:
+            parts.append(f"{one.label}: none")
+            continue
+        ends = [f"final train {quantity} {rows[-1][f'train_{quantity}']:.4f}"]
+        if one.watched:
+            ends.append(f"final {one.watched} {quantity} {rows[-1][f'{one.watched}_{quantity}']:.4f}")
+        parts.append(f"{one.label}, {len(rows)} {'epoch' if len(rows) == 1 else 'epochs'}: {', '.join(ends)}")
+    return "; ".join(parts) + "."
+
+
+def confusion_alt(one: Shown, *, percent: bool) -> str:
+    """What a confusion matrix shows, for who cannot see it."""
+    result, names = one.result, one.record["data"]["class_names"]
+    what = "in percent of each true class" if percent else "in counts"
+    start = f"Confusion matrix of {one.label} {what}: {result.num_correct:,} of {result.num_images:,} test images right"
+    if not result.most_confused:
+        return start + ", no mistake."
+    worst = result.most_confused[0]
+    number = f"{100 * worst.share:.1f} %" if percent else f"{worst.num_images:,} times"
+    return f"{start}; the most frequent mistake is {names[worst.true]} taken for {names[worst.predicted]}, {number}."
+
+
+# ---- settings
+
+
+def settings(shown: list[Shown]) -> list[dict]:
+    """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
+    groups = {
+        "Recipe, as it ran": lambda record: {k: v for k, v in record["recipe"].items() if k != "known_mistakes"},
+        "Run": lambda record: {
+            "changed on the command line": ", ".join(f"{k} {in_words(v)}" for k, v in record["overrides"].items()),
+            "seed": record["seed"],
+            "command": without_folders(record["command"]),
+            "started": record["started"],
+            "commit": record["commit"],
+            "network": record["model"]["name"],
+            "device": f"{record['device']['kind']}: {record['device']['name']}",
+            "weights' SHA-256": record["weights"].get("sha256"),
+            "frozen backbone unchanged": {None: NOTHING, True: "yes: checked, the same before and after", False: "NO"}[
+                frozen(record)
+            ],
+            "seconds preparing": f"{record['seconds']['preparing']:.1f}",
+            "seconds training": f"{record['seconds']['training']:.1f}",
+            "seconds predicting": f"{record['seconds']['predicting']:.1f}",
+        },
+        "Versions": lambda record: record["versions"],
+        "Data": lambda record: {
+            "name": record["data"]["name"],
+            "training images": f"{record['data']['num_train']:,}",
+            "validation images": f"{record['data']['num_validation']:,}",
+            "test images": f"{record['data']['num_test']:,}",
+            "fingerprint of images and labels": record["data"]["fingerprint"],
+            "fingerprint of the split": record["data"]["split_fingerprint"],
+            "fingerprint of the test labels": record["data"]["test_labels_fingerprint"],
+        },
+    }
+    tables = []
+    for caption, of in groups.items():
+        columns = [of(one.record) for one in shown]
+        names = dict.fromkeys(name for column in columns for name in column)
+        rows = [(name, [in_words(column.get(name)) for column in columns]) for name in names]
+        tables.append({"caption": caption, "rows": rows})
+    return tables
+
+
+def frozen(record: dict) -> bool | None:
+    """Whether a frozen backbone is the same after training as before; None where there is none."""
+    backbone = record.get("backbone")
+    return None if backbone is None else backbone["sha256_before"] == backbone["sha256_after"]
+
+
+def rebuild_command(folders: list[Path]) -> str:
+    """The command that makes this page from the same runs. It names them by what the reader of the page can see."""
+    in_runs = all(Path(os.path.abspath(folder)).parent.name == "runs" for folder in folders)
+    names = [("runs/" if in_runs else "") + folder_name(folder) for folder in folders]
+    return shlex.join(["python", "-m", "compare.report", *names])
+
+
+# ---- words
+
+
+def folder_name(folder: Path) -> str:
+    """The folder's own name, also where it was given as `.`."""
+    return Path(os.path.abspath(folder)).name
+
+
+def unfinished_label(run: UnfinishedRun) -> str:
+    """What a run that may not have told its branch is called."""
+    return run.record.get("branch") or folder_name(run.folder)
+
+
+def without_folders(text: str) -> str:
+    """The text with every absolute path cut down to its last part: the page may be sent to others."""
+    return re.sub(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^/\\\s"':]+[/\\])+""", "…/", text)
+
+
+def in_words(value) -> str:
+    """A setting's value in words."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(in_words(part) for part in value)
+    return str(value)
+
+
+def with_prefix(number: float) -> str:
+    """A large number with M (million) or G (thousand million): `665 M`."""
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.0f} M"
+
+
+def fraction(number: float, digits: int) -> str:
+    """A number with that many decimals, or a dash for one that is not defined."""
+    return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def _pairs(shown: list[Shown]) -> list[tuple[Shown, Shown]]:
+    """The most accurate run with each of the others."""
+    ranked = sorted(shown, key=lambda one: -one.result.accuracy)
+    return [(ranked[0], other) for other in ranked[1:]]
+
+
+def _unique(name: str, taken: list[str]) -> str:
+    number, candidate = 1, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate
+
+
+def _data_words(data: dict) -> str:
+    return DATA_WORDS.get(data["name"], data["name"])
+
+
+def _or_nothing(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
+
+
+def _bytes(num_bytes: int | None) -> str:
+    return NOTHING if num_bytes is None else f"{num_bytes / 1e9:.2f} GB"

@@ -1,0 +1,178 @@
+"""Made-up runs, so that whatever reads runs can be tested without training."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from compare import record
+from compare.dataset import CLASS_NAMES, Dataset
+
+MODELS = {
+    "scratch_resnet": {
+        "name": "ResNet-18 of the article",
+        "num_parameters": 11_172_810,
+        "num_trainable_parameters": 11_172_810,
+        "flops_per_image": 665_000_000,
+    },
+    "pretrained": {
+        "name": "ResNet50, frozen, with a new head",
+        "num_parameters": 23_608_202,
+        "num_trainable_parameters": 20_490,
+        "flops_per_image": 170_000_000,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The fields that both branches' recipes have."""
+
+    name: str
+    data: str
+    validation_fraction: float
+    image_size: int
+    batch_size: int
+    num_epochs: int
+    learning_rate: float
+    known_mistakes: tuple[str, ...]
+
+
+def write_run(
+    folder: Path,
+    *,
+    branch: str = "scratch_resnet",
+    accuracy: float = 0.9,
+    num_epochs: int = 3,
+    watched: str = "test",
+    data: str = "fashion-mnist",
+    num_test: int = 200,
+    recipe: str = "article",
+    known_mistakes: tuple[str, ...] = (),
+    overrides: dict | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    changes: dict | None = None,
+) -> Path:
+    """Write a complete run that was never trained, and return its folder.
+
+    The images and labels depend on `data` and `num_test` alone, so runs that share these can be compared; everything
+    else is drawn from `seed` and the branch.
+
+    Args:
+        folder: the new run.
+        branch: scratch_resnet, pretrained, or any other name.
+        accuracy: fraction of the test images to be predicted right, to the nearest image.
+        num_epochs: rows of the history.
+        watched: the split in the history rows beside train: test or validation.
+        data: fashion-mnist or digits.
+        num_test: test images; a multiple of 10 gives all classes as many.
+        recipe: the recipe's name.
+        known_mistakes: the recipe's.
+        overrides: recipe fields that the command line is said to have changed.
+        weights: the weights' kind; by default what the branch usually has.
+        seed: of the made-up numbers, and the record's.
+        changes: fields of the record to put in place of these, each whole.
+    """
+    folder.mkdir(parents=True)
+    run = _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides or {}, weights, seed)
+    random = np.random.default_rng([seed, len(branch)])
+    run["history"] = _history(random, accuracy, num_epochs, watched)
+    run["seconds"] = {"preparing": 2.5, "training": 41.0 * num_epochs, "predicting": 3.25}
+    labels = _dataset(data, num_test).test_labels
+    record.finish_run(folder, run | (changes or {}), _probabilities(random, labels, accuracy), labels)
+    (folder / record.LOG).write_text(f"{branch}: complete\n", encoding="utf-8")
+    return folder
+
+
+def write_unfinished_run(
+    folder: Path,
+    *,
+    branch: str = "pretrained",
+    num_epochs: int = 3,
+    num_finished: int = 1,
+    log: str = "epoch 1/3: loss 0.7\nout of memory\n",
+    checkpoint: bool = True,
+) -> Path:
+    """Write what a run of `num_epochs` leaves that ended after `num_finished` epochs, and return its folder.
+
+    Without `checkpoint` it left its log alone.
+    """
+    folder.mkdir(parents=True)
+    run = _record(branch, num_epochs, "test", "fashion-mnist", 200, "article", (), {}, None, 0)
+    run["history"] = _history(np.random.default_rng(0), 0.9, num_epochs, "test")[:num_finished]
+    if checkpoint:
+        record.write_checkpoint(folder, {"weight": np.zeros(3, np.float32)}, run)
+    (folder / record.LOG).write_text(log, encoding="utf-8")
+    return folder
+
+
+def _dataset(name: str, num_test: int) -> Dataset:
+    """Black images, and labels that go round all classes."""
+    labels = np.arange(num_test, dtype=np.uint8) % len(CLASS_NAMES[name])
+    images = np.zeros((num_test, 28, 28), np.uint8)
+    return Dataset(name, images[:20], labels[:20], images, labels)
+
+
+def _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides, weights, seed) -> dict:
+    num_validation = 4 if watched == "validation" else 0
+    run = record.start_record(
+        branch=branch,
+        command=["--recipe", recipe, "--seed", str(seed)],
+        recipe=Recipe(recipe, data, num_validation / 20, 28, 64, num_epochs, 0.001, known_mistakes),
+        overrides=overrides,
+        seed=seed,
+        dataset=_dataset(data, num_test),
+        split=(np.arange(20 - num_validation), np.arange(20 - num_validation, 20)),
+    )
+    pretrained = branch == "pretrained"
+    run |= {
+        "model": MODELS.get(branch, MODELS["scratch_resnet"]),
+        "weights": {"kind": weights or ("imagenet" if pretrained else "none"), "sha256": "c0ffee" if pretrained else None},
+        "device": {"kind": "cpu", "name": "a made-up processor, 2 threads"},
+        "versions": {"python": "3.11.7", "platform": "Linux x86_64", "numpy": "2.4.6"},
+        "peak_memory_bytes": {"main": 1_234_567_890, "device": None},
+        # neither the clock nor the checkout may change a made-up run
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "started": "2026-01-02T03:04:05Z",
+    }
+    if pretrained:
+        run["backbone"] = {"sha256_before": "beef" * 16, "sha256_after": "beef" * 16}
+        run["versions"] |= {"keras": "3.15.1", "keras backend": "tensorflow"}
+    return run
+
+
+def _history(random, accuracy: float, num_epochs: int, watched: str) -> list[dict]:
+    """Curves that end at `accuracy`, with train a little above."""
+    rows = []
+    for epoch in range(1, num_epochs + 1):
+        error = (1 - accuracy) * (num_epochs / epoch) ** 0.5
+        loss = 2.5 * error
+        rows.append(
+            {
+                "epoch": epoch,
+                "seconds": 41.0,
+                "images_per_second": 1500 + float(random.integers(0, 50)),
+                "learning_rate": 0.001,
+                "train_loss": 0.9 * loss,
+                "train_accuracy": max(0.0, 1 - 0.9 * error),
+                f"{watched}_loss": loss,
+                f"{watched}_accuracy": max(0.0, 1 - error),
+            }
+        )
+    return rows
+
+
+def _probabilities(random, labels: np.ndarray, accuracy: float) -> np.ndarray:
+    """Probabilities, float32 (num_test, 10), that are right for the fraction `accuracy` of the images."""
+    num_test, num_classes = len(labels), 10
+    predicted = labels.astype(np.int64)
+    wrong = random.permutation(num_test)[round(accuracy * num_test) :]
+    # a mistake is mostly the next class but one, sometimes any other
+    near = random.random(len(wrong)) < 0.7
+    predicted[wrong] += np.where(near, 2, random.integers(1, num_classes, len(wrong)))
+    predicted %= num_classes
+    confidence = random.uniform(0.5, 0.99, num_test)
+    probabilities = np.repeat(((1 - confidence) / (num_classes - 1))[:, None], num_classes, axis=1)
+    probabilities[np.arange(num_test), predicted] = confidence
+    return probabilities.astype(np.float32)

@@ -1,0 +1,284 @@
+"""The pretrained branch. Truths: `keras.applications`, the legacy generator, plain `fit`, PyTorch's FLOP counter.
+
+Here Keras runs on PyTorch; `check_backend.py` is run in a process of its own for every backend that is installed.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import scipy.ndimage
+from keras.src.legacy.preprocessing import image as legacy
+from torch.utils.flop_counter import FlopCounterMode
+
+from compare import dataset, download
+from compare.command import KERAS_BACKENDS, UserError
+from compare.progress import Journal
+from pretrained import augment, backend, loop, model, train, weights
+from pretrained.recipe import ARTICLE, DEMO
+from pretrained.weights import Weights
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return model.build_backbone(Weights("random"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return dataset.load("digits")
+
+
+def new_head(recipe=DEMO):
+    keras.utils.set_random_seed(0)
+    return model.build_head(10, normalize_features=recipe.normalize_features, learning_rate=recipe.learning_rate)
+
+
+def train_one_epoch(extractor, head, images, labels, *, epoch, recipe=DEMO):
+    with Journal().epoch("", len(images)) as bar:
+        return loop.train_epoch(extractor, head, images, labels, recipe=recipe, seed=0, epoch=epoch, bar=bar)
+
+
+# ---- augmentation
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(
+    ("shear", "zoom_x", "zoom_y"), [(0.0, 1.2, 0.9), (0.2, 0.8, 1.1), (25.0, 1.0, 1.0), (-9, 0.83, 1.17)]
+)
+def test_maps_are_the_legacy_generators(digits, monkeypatch, shear, zoom_x, zoom_y, flip):
+    # SciPy took away the name that the legacy generator calls this function by.
+    monkeypatch.setattr(scipy.ndimage, "interpolation", scipy.ndimage, raising=False)
+    image = digits.train_images[7]
+    theirs = legacy.apply_affine_transform(
+        image[..., np.newaxis].astype(np.float32),
+        shear=shear,
+        zx=zoom_x,
+        zy=zoom_y,
+        row_axis=0,
+        col_axis=1,
+        channel_axis=2,
+    )
+    if flip:
+        theirs = legacy.flip_axis(theirs, 1)
+    one = [np.array([value]) for value in (np.deg2rad(shear), zoom_x, zoom_y)]
+    ours = augment.apply(image[np.newaxis], augment.affine_maps(*one, np.array([flip]), 28))[0]
+    assert ours.shape == (28, 28, 1) and ours.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, atol=0.02)  # of 255 grey levels
+
+
+def test_draws_fill_the_articles_ranges():
+    maps = augment.draw(20_000, np.random.default_rng(0), ARTICLE)
+    zoom_x, zoom_y = np.abs(maps[:, 0]), maps[:, 4]  # the cosine of 0.2° is 1 to five places
+    assert 0.8 <= zoom_x.min() < 0.801 and 1.199 < zoom_x.max() <= 1.2
+    assert 0.799 <= zoom_y.min() < 0.801 and 1.199 < zoom_y.max() <= 1.2
+    assert abs(np.corrcoef(zoom_x, zoom_y)[0, 1]) < 0.03  # each axis has a draw of its own
+    angle = np.rad2deg(np.arcsin(-maps[:, 1] / zoom_y))
+    assert 0.19 < np.abs(angle).max() <= 0.2001
+    assert 0.48 < (maps[:, 0] < 0).mean() < 0.52  # half of them mirrored
+    assert not (augment.draw(100, np.random.default_rng(0), DEMO)[:, 0] < 0).any()
+
+
+def test_no_change_is_no_change(digits):
+    nothing = augment.affine_maps(np.zeros(3), np.ones(3), np.ones(3), np.zeros(3, bool), 28)
+    np.testing.assert_allclose(
+        augment.apply(digits.test_images[:3], nothing)[..., 0], digits.test_images[:3], atol=1e-4
+    )
+
+
+# ---- the network
+
+
+@pytest.mark.parametrize(("preprocessing", "image_size"), [("unit", 28), ("imagenet", 28), ("imagenet", 40)])
+def test_features_are_keras_applications_on_three_channels(backbone, digits, preprocessing, image_size):
+    extractor = model.build_feature_extractor(backbone, image_size=image_size, preprocessing=preprocessing)
+    images = np.repeat(digits.test_images[:4, ..., np.newaxis].astype(np.float32), 3, axis=-1)
+    images = keras.ops.convert_to_numpy(keras.ops.image.resize(images, (image_size, image_size)))
+    if preprocessing == "unit":
+        images = images / 255
+    else:
+        images = keras.applications.resnet50.preprocess_input(images.copy())
+    expected = backbone.predict(images, verbose=0)
+    np.testing.assert_allclose(loop.extract(extractor, digits.test_images[:4]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_size_of_the_network(backbone):
+    # Keras' documentation gives ResNet50 without its top 23,587,712 parameters.
+    assert model.num_parameters(backbone.weights) == 23_587_712
+    assert backbone.trainable_variables == []
+    assert model.num_parameters(new_head(ARTICLE).weights) == 2048 * 10 + 10
+
+
+@pytest.mark.parametrize("image_size", [28, 96])
+def test_flops_are_those_that_pytorch_counts(backbone, image_size):
+    with FlopCounterMode(display=False) as counter:
+        backbone(np.zeros((1, image_size, image_size, 3), np.float32))
+    assert model.flops_per_image(backbone, 10, image_size) == counter.get_total_flops() + 2 * 2048 * 10
+
+
+# ---- training
+
+
+def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatch):
+    """Backbone in batches of 256 and head in batches of 32 end with the head of plain `fit` on the joined network."""
+    monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 64)
+    recipe = dataclasses.replace(DEMO, image_size=28, normalize_features=False, learning_rate=1e-4)
+    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing=recipe.preprocessing)
+    images, labels = digits.train_images[:150], digits.train_labels[:150]
+    head = new_head(recipe)
+    loss, accuracy = train_one_epoch(extractor, head, images, labels, epoch=1, recipe=recipe)
+
+    plain_head = new_head(recipe)
+    whole = model.join(extractor, plain_head)
+    whole.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rng = np.random.default_rng([0, 1])
+    order = rng.permutation(150)
+    augmented = augment.apply(images[order], augment.draw(150, rng, recipe))
+    history = whole.fit(augmented, labels[order], batch_size=32, shuffle=False, verbose=0).history
+    assert loss == pytest.approx(history["loss"][0], rel=1e-3)
+    assert accuracy == pytest.approx(history["accuracy"][0], abs=1e-6)
+    for ours, theirs in zip(head.get_weights(), plain_head.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-5)
+    assert not np.array_equal(head.get_weights()[0], new_head(recipe).get_weights()[0])
+
+
+def test_checkpoint_goes_on_bit_for_bit(backbone, digits):
+    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing="imagenet")
+    images, labels = digits.train_images[:96], digits.train_labels[:96]
+
+    def trained(head, *epochs):
+        for epoch in epochs:
+            figures = train_one_epoch(extractor, head, images, labels, epoch=epoch)
+        return figures, loop.checkpoint_arrays(head)
+
+    expected_figures, expected = trained(new_head(), 1, 2)
+    _, arrays = trained(new_head(), 1)
+    head = model.build_head(10, normalize_features=True, learning_rate=DEMO.learning_rate)
+    loop.restore(head, arrays)
+    figures, got = trained(head, 2)
+    assert figures == expected_figures
+    assert all(np.array_equal(got[name], expected[name]) for name in expected)
+    assert got["optimizer/0"] == 6  # steps: three batches in each of two epochs
+
+
+def test_saved_network_is_read_by_keras_alone(backbone, digits, tmp_path):
+    extractor = model.build_feature_extractor(backbone, image_size=32, preprocessing="imagenet")
+    head = new_head()
+    model.join(extractor, head).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    images = digits.test_images[:5].reshape(-1, 28, 28, 1).astype(np.float32)
+    expected = loop.predict(head, loop.extract(extractor, images))
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", KERAS_BACKENDS)
+def test_frozen_on_every_backend(name):
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, str(HERE / "check_backend.py"), name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "as expected"
+
+
+# ---- weights
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """Weights of a ResNet50 that differ from those of seed 0, batch statistics included, as Keras' old h5."""
+    network = keras.applications.ResNet50(include_top=False, weights=None)
+    rng = np.random.default_rng(5)
+    network.set_weights([rng.normal(1, 0.1, array.shape) for array in network.get_weights()])
+    path = tmp_path_factory.mktemp("weights") / weights.IMAGENET_FILE
+    network.save_weights(path.with_name("new.weights.h5"))
+    legacy_h5 = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
+    with h5py.File(path, "w") as file:
+        legacy_h5.save_weights_to_hdf5_group(file, network)
+    return path, network.get_weights()
+
+
+@pytest.mark.parametrize("name", [weights.IMAGENET_FILE, "new.weights.h5"])
+def test_a_file_is_loaded_whole(weights_file, name):
+    path, arrays = weights_file
+    found = weights.find(str(path.with_name(name)))
+    assert found.kind == "file" and found.sha256 == hashlib.sha256(path.with_name(name).read_bytes()).hexdigest()
+    loaded = model.build_backbone(found, seed=0).get_weights()
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(loaded, arrays, strict=True))
+
+
+def test_another_networks_file_is_refused(tmp_path):
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(UserError, match="does not fit"):
+        model.build_backbone(weights.find(str(tmp_path / "other.weights.h5")), seed=0)
+
+
+@pytest.fixture
+def as_imagenet(weights_file, monkeypatch):
+    """Let the file be ImageNet's."""
+    content = weights_file[0].read_bytes()
+    monkeypatch.setattr(weights, "IMAGENET_NUM_BYTES", len(content))
+    monkeypatch.setattr(weights, "IMAGENET_MD5", hashlib.md5(content).hexdigest())
+    return content
+
+
+def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, server, monkeypatch, tmp_path):
+    assert weights.find("local") == Weights("random")
+    monkeypatch.setattr(weights, "IMAGENET_MIRRORS", [f"{server.url}/a/", f"{server.url}/b/"])
+    server.answers[f"/a/{weights.IMAGENET_FILE}"] = (200, as_imagenet[:-1])
+    server.answers[f"/b/{weights.IMAGENET_FILE}"] = (200, as_imagenet)
+    cached = Path(os.environ["KERAS_HOME"], "models", weights.IMAGENET_FILE)
+    cached.parent.mkdir()
+    cached.write_bytes(b"half a file of the user's")
+
+    found = weights.find("imagenet")
+    assert found.kind == "imagenet" and found.path.read_bytes() == as_imagenet
+    assert found.path.parent == download.cache_folder()
+    assert cached.read_bytes() == b"half a file of the user's"
+    assert len(server.asked) == 2
+
+    cached.write_bytes(as_imagenet)
+    assert weights.find("imagenet").path == cached and weights.find("local").path == cached
+    named = tmp_path / "mine.h5"
+    named.write_bytes(as_imagenet)
+    assert weights.find(str(named)).kind == "imagenet"
+    assert len(server.asked) == 2
+
+
+# ---- the command
+
+
+def test_resuming_needs_the_same_backbone():
+    record = {
+        "backbone": {"sha256_before": "a" * 64},
+        "weights": {"kind": "random"},
+        "versions": {"keras backend": "torch"},
+    }
+    train.check_same_backbone(record, "a" * 64)
+    with pytest.raises(UserError, match="not the one that the run began with"):
+        train.check_same_backbone(record, "b" * 64)
+
+
+def test_the_nth_gpu_is_counted_among_those_visible(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for name in ("KERAS_BACKEND", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert backend.choose("torch", "cuda:1") == "torch"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
+    with pytest.raises(ImportError, match="kept out of this process"):
+        importlib.import_module("tensorflow")
+    with pytest.raises(UserError, match="sees no such GPU"):
+        backend.describe_device("torch", "cuda:1")

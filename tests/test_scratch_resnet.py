@@ -1,0 +1,209 @@
+"""The branch from scratch. Truths: torchvision's ResNet-18 and PIL's resizing, numbers from the article."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from compare import dataset
+from compare.progress import Journal
+from scratch_resnet import loop, model, train
+from scratch_resnet.batches import Batches
+from scratch_resnet.recipe import DEMO, RECIPES
+
+CPU = torch.device("cpu")
+
+
+def batches(num_images=96, image_size=28):
+    data = dataset.load("digits")
+    return Batches(data.train_images[:num_images], data.train_labels[:num_images], image_size=image_size, device=CPU)
+
+
+def train_one_epoch(network, optimizer, images, *, epoch, batch_size=32):
+    with Journal().epoch("", len(images)) as bar:
+        return loop.train_epoch(network, optimizer, images, batch_size=batch_size, seed=0, epoch=epoch, bar=bar)
+
+
+def test_size_is_the_articles():
+    assert model.num_parameters(model.ResNet()) == 11_178_378
+
+
+def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation():
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=10)
+    theirs.conv1 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3)
+    ours = model.ResNet()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics as after training, not 0 and 1
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    state = ours.state_dict()
+    for name, tensor in theirs.state_dict().items():
+        if "downsample.1" in name:
+            continue
+        name = name.replace("conv1.", "stem.0.", 1) if name.startswith("conv1") else name
+        name = name.replace("bn1.", "stem.1.", 1) if name.startswith("bn1") else name
+        for stage in range(4):
+            name = name.replace(f"layer{stage + 1}.", f"stages.{stage}.")
+        state[name.replace("downsample.0", "shortcut")] = tensor
+    for name in state:  # torchvision's convolutions have no bias but for the stem that was put in
+        if ("conv" in name or "shortcut" in name) and name.endswith("bias"):
+            state[name] = torch.zeros_like(state[name])
+    ours.load_state_dict(state)
+    for stage in (theirs.layer2, theirs.layer3, theirs.layer4):
+        stage[0].downsample[1] = torch.nn.Identity()
+    images = torch.rand(3, 1, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
+
+
+def test_other_depths_by_their_arguments():
+    # ResNet-34 of torchvision: 21,797,672 parameters with 3 channels and 1,000 classes
+    theirs = torchvision.models.resnet34()
+    num_biases = sum(layer.out_channels for layer in theirs.modules() if isinstance(layer, torch.nn.Conv2d))
+    num_shortcut_norms = 2 * (128 + 256 + 512)
+    expected = model.num_parameters(theirs) + num_biases - num_shortcut_norms
+    ours = model.ResNet(num_classes=1000, in_channels=3, num_blocks=(3, 4, 6, 3))
+    assert model.num_parameters(ours) == expected
+
+
+def test_shape_walk_and_flops():
+    parts = list(model.shape_walk(model.ResNet(), 224))
+    shapes = [shape for _, shape, _, _ in parts]
+    expected = [(1, 64, 56, 56), (1, 64, 56, 56), (1, 128, 28, 28), (1, 256, 14, 14), (1, 512, 7, 7), (1, 512), (1, 10)]
+    assert shapes == expected
+    # the stem by hand: 64 filters of 7·7 on 112·112 places, two operations each
+    assert parts[0][3] == 2 * 64 * 49 * 112 * 112
+    assert model.flops_per_image(model.ResNet(), 96) == pytest.approx(0.637e9, rel=0.001)
+
+
+def test_describe_prints_the_walk(run_main):
+    code, out, _ = run_main(train, "--describe")
+    assert code == 0
+    assert "1×512×7×7" in out and "11,178,378" in out
+
+
+@pytest.mark.parametrize("image_size", [28, 57, 96])
+def test_resizing_equals_pils_within_one_grey_level(image_size):
+    data = dataset.load("digits")
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
+    images = np.concatenate([images, data.test_images[:4]])
+    ours = Batches(images, np.zeros(8, np.uint8), image_size=image_size, device=CPU)
+    ours = next(iter(ours.in_order(8)))[0].numpy()[:, 0] * 255
+    size = (image_size, image_size)
+    theirs = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in images]
+    assert np.abs(ours - np.stack(theirs)).max() <= 1
+
+
+def test_an_epoch_meets_every_image_once_in_another_order():
+    images = batches(100)
+    images.labels = torch.arange(100)
+    seen = [torch.cat([labels for _, labels in images.shuffled(32, seed=1, epoch=e)]).tolist() for e in (1, 2, 1)]
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(100))
+    assert seen[0] == seen[2] != seen[1]
+
+
+def test_epoch_figures_are_means_over_images():
+    """With a learning rate of 0 the epoch's loss is that of the untrained network, however the batches fall."""
+    network = loop.new_model(10, seed=0, device=CPU)
+    images = batches(80)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    loss, accuracy = train_one_epoch(network, optimizer, images, epoch=1, batch_size=80)
+    network.train()
+    logits = network(next(images.in_order(80))[0])
+    assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-4)
+    assert accuracy == (logits.argmax(dim=1) == images.labels).float().mean()
+    uneven = train_one_epoch(network, optimizer, images, epoch=1, batch_size=48)
+    assert 0 <= uneven[1] <= 1 and (uneven[1] * 80) == pytest.approx(round(uneven[1] * 80), abs=1e-4)
+
+
+def test_it_learns():
+    network = loop.new_model(10, seed=0, device=CPU)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
+    images = batches(64)
+    for epoch in range(1, 9):
+        _, accuracy = train_one_epoch(network, optimizer, images, epoch=epoch)
+    assert accuracy > 0.95  # 64 images can be learned by heart
+    assert loop.predict(network, images).sum(axis=1) == pytest.approx(np.ones(64), abs=1e-5)
+
+
+def test_checkpoint_goes_on_bit_for_bit():
+    def trained(num_epochs, network, optimizer, first=1):
+        for epoch in range(first, num_epochs + 1):
+            figures = train_one_epoch(network, optimizer, batches(), epoch=epoch)
+        return figures, loop.checkpoint_arrays(network, optimizer)
+
+    def new():
+        network = loop.new_model(10, seed=0, device=CPU)
+        return network, torch.optim.Adam(network.parameters(), lr=0.001)
+
+    expected_figures, expected = trained(2, *new())
+    _, arrays = trained(1, *new())
+    network, optimizer = new()
+    loop.restore(network, optimizer, {name: np.array(array) for name, array in arrays.items()})
+    figures, got = trained(2, network, optimizer, first=2)
+    assert figures == expected_figures
+    assert got.keys() == expected.keys() and len(got) > 200
+    assert all(np.array_equal(got[name], expected[name]) for name in got)
+
+
+def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkeypatch):
+    """The command, interrupted after the first of two epochs, ends with the bytes of one that was not."""
+    monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.8))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run_main(train, "--demo", "--out", whole)[0] == 0
+
+    evaluate, calls = loop.evaluate, []
+
+    def evaluate_once(*words):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*words)
+
+    monkeypatch.setattr(loop, "evaluate", evaluate_once)
+    code, out, _ = run_main(train, "--demo", "--out", cut)
+    assert code == 130 and f"--resume {cut}" in out
+    assert not (cut / "record.json").exists()
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    assert run_main(train, "--resume", cut)[0] == 0
+
+    assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    records = [json.loads((folder / "record.json").read_text()) for folder in (whole, cut)]
+    figures = [[{k: v for k, v in row.items() if "second" not in k} for row in r["history"]] for r in records]
+    assert figures[0] == figures[1] and len(figures[0]) == 2
+    assert records[0]["command"] == records[1]["command"]
+    assert not (cut / "checkpoint.safetensors").exists()
+
+
+def test_a_batch_of_one_small_image_is_refused_before_training(run_main, tmp_path):
+    code, _, err = run_main(train, "--demo", "--batch-size", 53, "--out", tmp_path / "run")  # 1167 = 22 · 53 + 1
+    assert code == 2 and "one batch is a single image" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_out_of_memory_ends_with_the_articles_hint():
+    error = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+    with pytest.raises(Exception, match="make the batch smaller") as caught:
+        with loop.memory_hint(DEMO, CPU, exit_code=2):
+            raise error
+    assert caught.value.exit_code == 2
+    with pytest.raises(RuntimeError, match="shape mismatch"), loop.memory_hint(DEMO, CPU, exit_code=2):
+        raise RuntimeError("shape mismatch")
+
+
+def test_a_real_want_of_memory_is_recognised():
+    with pytest.raises(Exception, match="make the batch smaller"), loop.memory_hint(DEMO, CPU, exit_code=2):
+        torch.empty(1 << 50, dtype=torch.uint8)
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(Exception, match="sees 0 CUDA GPUs"):
+        loop.choose_device("cuda:1")
+    assert loop.choose_device("auto") == CPU
