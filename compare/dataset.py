@@ -45,6 +45,7 @@ CLASS_NAMES = {
     ),
     "digits": tuple("0123456789"),
 }
+SPLIT_SEED = 0
 NUM_DIGITS_TRAIN = 1297  # of 1797; the file's last 500 are the test set
 
 
@@ -85,13 +86,13 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     return _load_fashion_mnist(data_dir)
 
 
-def split(labels: np.ndarray, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Split the training set into training and validation indices, stratified by class.
 
     Args:
         labels: (num_train,) labels.
         validation_fraction: share of every class to hold out, in [0, 1); 0 holds out nothing.
-        seed: the same seed gives both branches the same split.
+        seed: of the draw. It is not the run's seed, so that runs of several seeds can be compared.
 
     Returns:
         Training and validation indices, int64, each in ascending order.

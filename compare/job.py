@@ -133,7 +133,7 @@ def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num
         checkpoint = so_far = None
 
     data = dataset.load(recipe.data, arguments.data_dir)
-    split = dataset.split(data.train_labels, recipe.validation_fraction, seed)
+    split = dataset.split(data.train_labels, recipe.validation_fraction)
     if not changes.get("batch_size", 1) <= len(split[0]):
         raise UserError(
             f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 
+import matplotlib
 import pytest
 
 from pretrained import backend
@@ -20,6 +21,7 @@ backend.choose("torch", "cpu")  # before anything imports Keras
 def alone(monkeypatch, tmp_path_factory):
     """A home of the test's own, and no connection but to this machine."""
     home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # its list of fonts takes seconds to make
     for name in ("HOME", "USERPROFILE", "KERAS_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(home))
     connect = socket.socket.connect

@@ -1,0 +1,165 @@
+"""The run on disk: complete or absent, read back as written, refused where it does not belong together."""
+
+import json
+import os
+import subprocess
+import sys
+
+import filelock
+import numpy as np
+import pytest
+from fake_runs import write_run
+
+from compare import record
+from compare.command import UserError
+
+
+def change(folder, **fields):
+    path = folder / record.RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path):
+    run = record.read_run(write_run(tmp_path / "run", accuracy=0.9, num_test=200, num_epochs=3))
+    assert run.test_probabilities.shape == (200, 10) and run.test_probabilities.dtype == np.float32
+    assert (run.test_probabilities.argmax(axis=1) == run.test_labels).mean() == pytest.approx(0.9)
+    assert [row["epoch"] for row in run.record["history"]] == [1, 2, 3]
+    assert not list(run.folder.glob(".partial*")) and not (run.folder / record.CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / record.RECORD).unlink(), "holds no record.json"),
+        (lambda folder: (folder / record.RECORD).write_text("{"), "cannot be read"),
+        (lambda folder: (folder / record.RECORD).write_text("[]"), "not a JSON object"),
+        (lambda folder: change(folder, format=99), "format 99"),
+        (lambda folder: change(folder, seed="0"), "seed is '0'"),
+        (lambda folder: change(folder, model={"name": "x"}), "model.num_parameters is missing"),
+        (lambda folder: change(folder, history=[{"epoch": 1}]), "a history row lacks seconds"),
+        (lambda folder: (folder / record.PREDICTIONS).unlink(), "predictions.npz cannot be read"),
+        (lambda folder: (folder / record.PREDICTIONS).write_bytes(b"PK\x03\x04 no"), "predictions.npz cannot be read"),
+    ],
+)
+def test_what_is_not_a_run_is_refused_by_name(tmp_path, damage, words):
+    folder = write_run(tmp_path / "run")
+    damage(folder)
+    with pytest.raises(UserError, match=words):
+        record.read_run(folder)
+
+
+def test_predictions_of_another_run_are_refused(tmp_path):
+    first, second = write_run(tmp_path / "first"), write_run(tmp_path / "second", seed=1)
+    (second / record.PREDICTIONS).write_bytes((first / record.PREDICTIONS).read_bytes())
+    with pytest.raises(UserError, match="other bytes than the run wrote"):
+        record.read_run(second)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "words"),
+    [
+        (np.full((200, 9), 1 / 9, np.float32), r"float32 \(200, 9\), not float32 \(200, 10\)"),
+        (np.full((200, 10), 0.2, np.float32), "not probabilities"),
+        (np.full((200, 10), np.nan, np.float32), "not probabilities"),
+    ],
+)
+def test_predictions_that_are_none_are_refused(tmp_path, probabilities, words):
+    run = record.read_run(write_run(tmp_path / "run", num_test=200))
+    record.finish_run(run.folder, run.record, probabilities, run.test_labels)
+    with pytest.raises(UserError, match=words):
+        record.read_run(run.folder)
+
+
+def test_nothing_is_unpickled(tmp_path):
+    folder = write_run(tmp_path / "run")
+    np.savez(folder / record.PREDICTIONS, test_probabilities=np.array([object()]), test_labels=np.zeros(1))
+    with pytest.raises(UserError, match="allow_pickle=False"):
+        record.read_run(folder)
+
+
+def test_only_the_same_data_is_compared(tmp_path):
+    runs = [record.read_run(write_run(tmp_path / name, seed=seed)) for seed, name in enumerate(("first", "second"))]
+    record.check_comparable(runs)
+    for field, words in record.MUST_MATCH.items():
+        runs[1].record["data"] = runs[0].record["data"] | {field: "something else"}
+        with pytest.raises(UserError, match=f"first and .*second differ in their {words}"):
+            record.check_comparable(runs)
+
+
+# ---- writing
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
+    arrays = {
+        "a": np.arange(6.0).reshape(2, 3).T,
+        "number": np.array(3, np.int64),
+        "none": np.zeros((0, 2), np.float32),
+    }
+    so_far = {"format": record.FORMAT, "branch": "scratch_resnet", "history": [{"epoch": 1}], "name": "é"}
+    record.write_checkpoint(tmp_path, arrays, so_far)
+    got, got_record = record.read_checkpoint(tmp_path, "scratch_resnet")
+    assert got_record == so_far
+    for name, array in arrays.items():
+        assert np.array_equal(got[name], array) and got[name].shape == array.shape and got[name].dtype == array.dtype
+    with pytest.raises(UserError, match="of branch 'scratch_resnet'"):
+        record.read_checkpoint(tmp_path, "pretrained")
+    assert record.read_unfinished_run(tmp_path).record == so_far
+
+    path = tmp_path / record.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="is damaged"):
+        record.read_checkpoint(tmp_path, "scratch_resnet")
+    path.unlink()
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        record.read_checkpoint(tmp_path, "scratch_resnet")
+    assert record.read_unfinished_run(tmp_path).record == {}
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
+    """A process that may not write files over 10 kB stands for the full disk."""
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    code = (
+        "import pathlib, resource, signal; from compare import record; from compare.command import UserError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        f"try: record.write_atomically(pathlib.Path({str(path)!r}), bytes(100_000))\n"
+        "except UserError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=os.getcwd())
+    assert "file could not be written: File too large" in done.stdout, done.stderr
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_that_cannot_take_a_run_are_refused_untouched(tmp_path):
+    new = tmp_path / "new" / "run"
+    record.check_out_folder(new, 1000)
+    assert not new.parent.exists()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("")
+    (tmp_path / "cut").mkdir()
+    record.write_checkpoint(tmp_path / "cut", {}, {})
+    for place, words in [
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "below", "is a file|cannot be written"),
+        (tmp_path / "notes", "holds other files"),
+        (write_run(tmp_path / "done"), "holds a finished run already"),
+        (tmp_path / "cut", "holds an unfinished run"),
+    ]:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UserError, match=words):
+            record.check_out_folder(place, 1000)
+        assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(UserError, match=r"at least 1,000,000,000 MB"):
+        record.check_out_folder(new, 10**15)
+
+
+def test_a_folder_is_claimed_by_one(tmp_path):
+    with record.claim(tmp_path / "run"):
+        with pytest.raises(UserError, match="written by another process"), record.claim(tmp_path / "run"):
+            pass
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(tmp_path / "run" / record.LOCK).acquire(blocking=False)
+    with pytest.raises(KeyError), record.claim(tmp_path / "run"):
+        raise KeyError
+    assert list((tmp_path / "run").iterdir()) == []

@@ -1,0 +1,186 @@
+"""The main command, with branches that train nothing: processes of their own that write made-up runs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compare import run
+
+HERE = Path(__file__).parent
+
+FAKE_BRANCH = """
+import os, signal, sys
+from pathlib import Path
+from fake_runs import write_run, write_unfinished_run
+
+branch, words = __spec__.name.partition(".")[0], sys.argv[1:]
+with open(os.environ["FAKE_LOG"], "a") as log:
+    print(branch, *words, file=log)
+does = os.environ.get("FAKE_" + branch, "finish")
+if "--check" in words:
+    if does == "refuse":
+        sys.exit("error: no such data")
+    sys.exit(0)
+resumed = "--resume" in words
+folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
+if does in ("crash", "kill", "interrupt"):
+    write_unfinished_run(folder, branch=branch, log="epoch 1/3: loss 0.7\\nthe disk went away\\n")
+    if does == "crash":
+        sys.exit(1)
+    os.kill(os.getpid(), signal.SIGKILL if does == "kill" else signal.SIGINT)
+if resumed:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+write_run(folder, branch=branch)
+"""
+
+
+@pytest.fixture
+def fakes(monkeypatch, tmp_path):
+    """Put fake branches in the place of both; returns a function that lists the commands they were run with."""
+    for name in ("scratch_fake", "pretrained_fake"):
+        (tmp_path / "path" / name).mkdir(parents=True)
+        (tmp_path / "path" / name / "train.py").write_text(FAKE_BRANCH)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path / "path", HERE, HERE.parent))))
+    monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(run, "BRANCHES", {"scratch": "scratch_fake", "pretrained": "pretrained_fake"})
+    return lambda: (tmp_path / "log").read_text().splitlines()
+
+
+def test_both_branches_and_the_report(fakes, run_main, tmp_path):
+    out = tmp_path / "out"
+    code, printed, _ = run_main(
+        *(run, "--both", "--seed", 3, "--epochs", "scratch=2,pretrained=4", "--batch-size", 16),
+        *("--weights", "random", "--learning-rate", "scratch=0.5", "--out", out),
+    )
+    assert code == 0
+    assert printed.splitlines()[-1] == str(out / "index.html") and (out / "index.html").is_file()
+    scratch, pretrained = out / "runs" / "scratch_fake", out / "runs" / "pretrained_fake"
+    words = {
+        "scratch_fake": f"--seed 3 --device auto --epochs 2 --batch-size 16 --learning-rate 0.5 --out {scratch}",
+        "pretrained_fake": "--seed 3 --device auto --weights random --keras-backend auto --epochs 4 --batch-size 16"
+        f" --out {pretrained}",
+    }
+    # Both are checked before either is trained.
+    expected = [f"{branch} {words[branch]} --check" for branch in words] + [
+        f"{branch} {words[branch]}" for branch in words
+    ]
+    assert fakes() == expected
+
+
+@pytest.mark.parametrize(("word", "branch"), [("--scratch", "scratch_fake"), ("--pretrained", "pretrained_fake")])
+def test_one_branch_alone(fakes, run_main, tmp_path, word, branch):
+    code, printed, _ = run_main(run, word, "--demo", "--out", tmp_path / "out")
+    assert code == 0 and (tmp_path / "out" / "index.html").is_file()
+    assert [line.split()[0] for line in fakes()] == [branch, branch]
+    assert "--recipe demo" in fakes()[0]
+
+
+def test_a_failed_check_trains_nothing(fakes, run_main, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_pretrained_fake", "refuse")
+    code, _, _ = run_main(run, "--both", "--out", tmp_path / "out")
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert all("--check" in line for line in fakes())
+
+
+@pytest.mark.parametrize(("does", "how"), [("crash", "exit code 1"), ("kill", "signal 9 (SIGKILL)")])
+def test_one_branch_fails_and_the_others_work_counts(fakes, run_main, tmp_path, monkeypatch, does, how):
+    out = tmp_path / "out"
+    monkeypatch.setenv("FAKE_scratch_fake", does)
+    code, printed, err = run_main(run, "--both", "--out", out)
+    assert code == 1 and printed.splitlines()[-1] == str(out / "index.html")
+    page = (out / "index.html").read_text()
+    assert "the disk went away" in page and how in page and how in err
+    assert (out / "runs" / "pretrained_fake" / "record.json").is_file()
+
+    # Later the branch is brought to its end, from its checkpoint, and the report has both.
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    code, printed, _ = run_main(run, "--resume", out)
+    assert code == 0
+    assert fakes()[-2:] == [
+        f"scratch_fake --device auto --resume {out / 'runs' / 'scratch_fake'} --check",
+        f"scratch_fake --device auto --resume {out / 'runs' / 'scratch_fake'}",
+    ]
+    assert "the disk went away" not in (out / "index.html").read_text()
+
+
+def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
+    code, _, err = run_main(run, "--both", "--demo", "--name", "mine", "--out", out)
+    assert code == 130 and f"--resume {out}" in err
+    assert not (out / "index.html").exists() and not (out / "runs" / "pretrained_fake").exists()
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    assert run_main(run, "--resume", out)[0] == 0
+    assert re.search(r"^pretrained_fake --recipe demo .*--out", fakes()[-1])
+    assert "<title>mine" in (out / "index.html").read_text()
+
+
+def test_ctrl_c_reaches_the_branch_and_ends_with_130(fakes, tmp_path, monkeypatch):
+    """A terminal sends SIGINT to the whole group of processes."""
+    slow = """
+import os, sys, time
+if "--check" not in sys.argv:
+    open(os.environ["FAKE_LOG"], "a").close()
+    for _ in range(1000):  # a signal that comes just before a long sleep would be seen after it
+        time.sleep(0.02)
+"""
+    code = f"""
+import sys
+from compare import run
+from compare.command import run_command
+run.BRANCHES = {{"scratch": "scratch_fake", "pretrained": "pretrained_fake"}}
+sys.argv = ["run", "--scratch", "--out", {str(tmp_path / "out")!r}]
+run_command(run.main)
+"""
+    (tmp_path / "path" / "scratch_fake" / "train.py").write_text(slow)
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "log").exists():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "--resume" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "one of the arguments"),
+        (["--both", "--scratch"], "not allowed with"),
+        (["--both", "--learning-rate", "0.1"], "--learning-rate 0.1 for both branches"),
+        (["--scratch", "--weights", "random"], "--weights together with --scratch"),
+        (["--scratch", "--keras-backend", "jax"], "--keras-backend together with --scratch"),
+        (["--scratch", "--epochs", "pretrained=3"], "--epochs pretrained=… without that branch"),
+        (["--both", "--epochs", "scratch=0"], "--epochs 0"),
+        (["--both", "--epochs", "keras=1"], "'keras=1'"),
+        (["--both", "--epochs", "scratch=1,scratch=2"], "once each"),
+        (["--both", "--image-size", "8"], "--image-size 8"),
+        (["--both", "--device", "gpu"], "--device gpu"),
+        (["--both", "--keras-backend", "pytorch"], "'pytorch'"),
+        (["--both", "--name", "../elsewhere"], "--name '../elsewhere'"),
+        (["--both", "--out", __file__], "is a file"),
+        (["--both", "--out", str(HERE)], "holds other files"),
+        (["--resume", "nowhere"], "holds no comparison"),
+        (["--resume", "nowhere", "--epochs", "3"], "--resume together with --epochs"),
+    ],
+)
+def test_wrong_use_is_refused_in_three_parts(fakes, run_main, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_main(run, *words)
+    assert code == 2 and out == ""
+    assert says in err and err.startswith("error: ") and "\n  expected: " in err and "\n  what to do: " in err
+    assert not (tmp_path / "log").exists() and not (tmp_path / "reports").exists()
+
+
+def test_what_was_asked_for_is_kept(fakes, run_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_main(run, "--both", "--name", "quick", "--device", "cpu")[0] == 0
+    asked = json.loads(Path("reports/quick/comparison.json").read_text())
+    assert asked["name"] == "quick" and asked["branches"]["scratch_fake"]["--device"] == "cpu"
