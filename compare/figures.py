@@ -124,7 +124,10 @@ def confusion(matrix: np.ndarray, class_names: list[str], *, percent: bool, larg
         xticks_rotation=45,
         text_kw={"fontsize": 8 if len(class_names) <= 10 else 5},
         # 'none' hands the cells on as they are, to be enlarged without blur
-        im_kw={"norm": PowerNorm(0.5, vmin=0, vmax=max(100 * largest if percent else largest, 1)), "interpolation": "none"},
+        im_kw={
+            "norm": PowerNorm(0.5, vmin=0, vmax=max(100 * largest if percent else largest, 1)),
+            "interpolation": "none",
+        },
     )
     # The display chooses its text colours by the matrix's own range; ours is shared and not linear.
     for (row, column), text in np.ndenumerate(display.text_):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import dataset, record
+from compare import dataset, machine, record
 from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, EXIT_FAILED, OVERRIDES, UserError
-from compare.progress import Journal, duration
+from compare.progress import Journal, duration, epoch_line
+
+Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 
 
 @dataclasses.dataclass
@@ -70,6 +72,54 @@ class Job:
             f"of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, seed {self.seed}"
         )
         self.journal.line(f"  on {device}: about {duration(seconds)} by a few measured steps")
+
+    def end_epoch(self, *, train: Means, watched: Means, training_seconds: float, seconds: float, arrays: dict) -> None:
+        """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
+
+        Args:
+            train, watched: each split's mean loss in nats an image and accuracy as a fraction.
+            training_seconds: what the training images took.
+            seconds: what the whole epoch took, watching included.
+            arrays: what training goes on from.
+
+        Raises:
+            UserError: the loss is not finite, or the checkpoint cannot be written.
+        """
+        history, rate = self.record["history"], self.recipe.learning_rate
+        row = {
+            "epoch": len(history) + 1,
+            "seconds": seconds,
+            "images_per_second": len(self.train_rows) / training_seconds,
+            "learning_rate": rate,
+            "train_loss": train[0],
+            "train_accuracy": train[1],
+            f"{self.watched}_loss": watched[0],
+            f"{self.watched}_accuracy": watched[1],
+        }
+        if not np.isfinite(train[0]):
+            raise UserError(
+                f"the loss of epoch {row['epoch']} is {train[0]} at learning rate {rate:g}",
+                "a finite loss: the training has diverged",
+                "start anew with a smaller --learning-rate",
+                exit_code=EXIT_FAILED,
+            )
+        history.append(row)
+        record.write_checkpoint(self.folder, arrays, self.record)
+        self.journal.line(epoch_line(row, self.recipe.num_epochs))
+
+    def finish(self, probabilities: np.ndarray, *, predicting_seconds: float, device_bytes: int | None) -> None:
+        """Make the run complete. The weights are written by then.
+
+        Args:
+            probabilities: float32, (num_test, num_classes), in the order of the test file.
+            predicting_seconds: what they took.
+            device_bytes: the GPU's peak memory; None without a GPU.
+        """
+        training_seconds = sum(row["seconds"] for row in self.record["history"])
+        self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
+        self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
+        record.finish_run(self.folder, self.record, probabilities, self.data.test_labels)
+        self.journal.line(f"{self.record['branch']}: complete, in {self.folder}")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -153,18 +203,3 @@ def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num
             "name the folder of the same data with --data-dir",
         )
     return Job(folder, recipe, so_far or new, checkpoint, data, *split, Journal(), started)
-
-
-def check_finite(loss: float, *, epoch: int, learning_rate: float) -> None:
-    """Stop a training that has diverged.
-
-    Raises:
-        UserError: the epoch's mean loss is not a finite number.
-    """
-    if not np.isfinite(loss):
-        raise UserError(
-            f"the loss of epoch {epoch} is {loss} at learning rate {learning_rate:g}",
-            "a finite loss: the training has diverged",
-            "start anew with a smaller --learning-rate",
-            exit_code=EXIT_FAILED,
-        )

@@ -4,6 +4,7 @@ A report is one page, `index.html`, that needs no network and no other file, and
 made from the runs alone: the same runs give the same bytes.
 """
 
+import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,9 @@ def write_report(folder: Path, runs: "list[Run]", unfinished: "list[UnfinishedRu
         raise UserError(
             f"{folder} cannot be made ({error.strerror})", "a folder to write to", "choose another --out"
         ) from error
-    files = {picture["file"]: picture["png"] for part in (pictures["curves"], *pictures["matrices"]) for picture in part}
+    files = {
+        picture["file"]: picture["png"] for part in (pictures["curves"], *pictures["matrices"]) for picture in part
+    }
     for name, content in files.items():
         record.write_atomically(folder / name, content)
     record.write_atomically(folder / PAGE, html)
@@ -123,8 +126,8 @@ def _render(**content) -> bytes:
     return html.encode("ascii", "xmlcharrefreplace")
 
 
-def main() -> int:
-    """Parse, read, write."""
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
     parser = Parser(
         prog="python -m compare.report",
         description="Write a report, a page and its pictures, from finished runs. Nothing is trained.",
@@ -136,7 +139,12 @@ def main() -> int:
     where.add_argument(
         "--out", type=Path, metavar="DIR", help="the report's folder (default: that of `runs`, else below reports)"
     )
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Read the runs and write the report."""
+    arguments = parse()
     folder = arguments.out or default_folder(arguments.runs)
     check_report_folder(folder)
     runs, unfinished = read_runs(arguments.runs)

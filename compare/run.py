@@ -85,7 +85,7 @@ def main() -> int:
         folders = [folder / "runs" / module for module in plans]
         finished = [record.read_run(run) for run in folders if (run / record.RECORD).exists()]
         unfinished = [record.read_unfinished_run(run) for run in folders if not (run / record.RECORD).exists()]
-        page = report.write_report(folder, finished, unfinished, title=asked["name"])
+        page = report.write_report(folder, finished, unfinished, title=f"From scratch or pretrained: {asked['name']}")
     if unfinished:
         print(f"to go on: python -m compare.run --resume {folder}", file=sys.stderr)
     print(page)

@@ -65,8 +65,6 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
     from compare import machine
     from compare import record as run_record
-    from compare.job import check_finite
-    from compare.progress import epoch_line
     from pretrained import backend
 
     with backend.quiet_start():
@@ -77,7 +75,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     # Somebody's keras.json may say otherwise; the recipes mean these.
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
-    recipe, record, data, journal = job.recipe, job.record, job.data, job.journal
+    recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
     name = gpu_name or machine.processor_name()
@@ -123,49 +121,36 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         # These are never augmented: once is enough for all epochs.
         start = time.perf_counter()
         watched_features = loop.extract(extractor, watched_images)  # (num_watched, 2048)
-        watching = time.perf_counter() - start
+        extracting_seconds = time.perf_counter() - start
         for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
             start = time.perf_counter()
-            with journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_images)) as bar:
-                train_loss, train_accuracy = loop.train_epoch(
+            with job.journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_images)) as bar:
+                train_means = loop.train_epoch(
                     *(extractor, head, train_images, train_labels),
                     recipe=recipe,
                     seed=job.seed,
                     epoch=epoch,
                     bar=bar,
                 )
-            seconds = time.perf_counter() - start
-            check_finite(train_loss, epoch=epoch, learning_rate=recipe.learning_rate)
-            watched_loss, watched_accuracy = loop.evaluate(head, watched_features, watched_labels)
-            row = {
-                "epoch": epoch,
-                "seconds": time.perf_counter() - start + watching,
-                "images_per_second": len(train_images) / seconds,
-                "learning_rate": recipe.learning_rate,
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                f"{job.watched}_loss": watched_loss,
-                f"{job.watched}_accuracy": watched_accuracy,
-            }
-            watching = 0.0
-            record["history"].append(row)
-            run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
-            journal.line(epoch_line(row, recipe.num_epochs))
+            training_seconds = time.perf_counter() - start
+            job.end_epoch(
+                train=train_means,
+                watched=loop.evaluate(head, watched_features, watched_labels),
+                training_seconds=training_seconds,
+                seconds=time.perf_counter() - start + extracting_seconds,
+                arrays=loop.checkpoint_arrays(head),
+            )
+            extracting_seconds = 0.0  # told once, with the first epoch
 
         start = time.perf_counter()
         test_features = watched_features if job.watched == "test" else loop.extract(extractor, data.test_images)
         probabilities = loop.predict(head, test_features)
-        record["seconds"] |= {
-            "training": sum(row["seconds"] for row in record["history"]),
-            "predicting": time.perf_counter() - start,
-        }
+        predicting_seconds = time.perf_counter() - start
         record["backbone"]["sha256_after"] = model.arrays_fingerprint(backbone)
-        peak = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
-        record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": peak}
         with run_record.replacing(job.folder / "model.keras") as partial:
             model.join(extractor, head).save(partial)
-        run_record.finish_run(job.folder, record, probabilities, data.test_labels)
-    journal.line(f"pretrained: complete, in {job.folder}")
+        device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
+        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)
     return EXIT_DONE
 
 

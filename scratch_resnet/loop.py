@@ -81,6 +81,11 @@ def new_model(num_classes: int, *, seed: int, device: torch.device) -> ResNet:
     return ResNet(num_classes).to(device, memory_format=torch.channels_last)
 
 
+def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
+    """The article's Adam, with PyTorch's defaults but for the step size."""
+    return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+
+
 def choose_device(name: str) -> torch.device:
     """The device that `--device` names: auto takes a GPU where PyTorch sees one.
 
@@ -107,7 +112,7 @@ def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device)
         The seconds that training on one image takes, and those that predicting one takes.
     """
     model = new_model(num_classes, seed=0, device=device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    optimizer = new_optimizer(model, recipe)
 
     def clock() -> float:
         if device.type == "cuda":

@@ -52,13 +52,11 @@ def train(job, *, device_name: str, check_only: bool) -> int:
 
     from compare import machine
     from compare import record as run_record
-    from compare.job import check_finite
-    from compare.progress import epoch_line
     from scratch_resnet import loop
     from scratch_resnet.batches import Batches
     from scratch_resnet.model import flops_per_image, num_parameters
 
-    recipe, record, data, journal = job.recipe, job.record, job.data, job.journal
+    recipe, record, data = job.recipe, job.record, job.data
     device = loop.choose_device(device_name)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor_name()
     num_classes = len(data.class_names)
@@ -85,7 +83,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         return EXIT_DONE
 
     model = loop.new_model(num_classes, seed=job.seed, device=device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    optimizer = loop.new_optimizer(model, recipe)
     if job.checkpoint is not None:
         loop.restore(model, optimizer, job.checkpoint)
     record |= {
@@ -103,43 +101,30 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
         for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
             start = time.perf_counter()
-            with journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_batches)) as bar:
-                train_loss, train_accuracy = loop.train_epoch(
+            with job.journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_batches)) as bar:
+                train_means = loop.train_epoch(
                     *(model, optimizer, train_batches),
                     batch_size=recipe.batch_size,
                     seed=job.seed,
                     epoch=epoch,
                     bar=bar,
                 )
-            seconds = time.perf_counter() - start
-            check_finite(train_loss, epoch=epoch, learning_rate=recipe.learning_rate)
-            watched_loss, watched_accuracy = loop.evaluate(model, watched_batches)
-            row = {
-                "epoch": epoch,
-                "seconds": time.perf_counter() - start,
-                "images_per_second": len(train_batches) / seconds,
-                "learning_rate": recipe.learning_rate,
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                f"{job.watched}_loss": watched_loss,
-                f"{job.watched}_accuracy": watched_accuracy,
-            }
-            record["history"].append(row)
-            run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
-            journal.line(epoch_line(row, recipe.num_epochs))
+            training_seconds = time.perf_counter() - start
+            job.end_epoch(
+                train=train_means,
+                watched=loop.evaluate(model, watched_batches),
+                training_seconds=training_seconds,
+                seconds=time.perf_counter() - start,
+                arrays=loop.checkpoint_arrays(model, optimizer),
+            )
 
         start = time.perf_counter()
         probabilities = loop.predict(model, test_batches)
-        record["seconds"] |= {
-            "training": sum(row["seconds"] for row in record["history"]),
-            "predicting": time.perf_counter() - start,
-        }
-        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": peak}
+        predicting_seconds = time.perf_counter() - start
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         run_record.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
-        run_record.finish_run(job.folder, record, probabilities, data.test_labels)
-    journal.line(f"scratch_resnet: complete, in {job.folder}")
+        device_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)
     return EXIT_DONE
 
 

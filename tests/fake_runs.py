@@ -128,7 +128,10 @@ def _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes,
     pretrained = branch == "pretrained"
     run |= {
         "model": MODELS.get(branch, MODELS["scratch_resnet"]),
-        "weights": {"kind": weights or ("imagenet" if pretrained else "none"), "sha256": "c0ffee" if pretrained else None},
+        "weights": {
+            "kind": weights or ("imagenet" if pretrained else "none"),
+            "sha256": "c0ffee" if pretrained else None,
+        },
         "device": {"kind": "cpu", "name": "a made-up processor, 2 threads"},
         "versions": {"python": "3.11.7", "platform": "Linux x86_64", "numpy": "2.4.6"},
         "peak_memory_bytes": {"main": 1_234_567_890, "device": None},

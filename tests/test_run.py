@@ -120,7 +120,7 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, t
     monkeypatch.setenv("FAKE_scratch_fake", "finish")
     assert run_main(run, "--resume", out)[0] == 0
     assert re.search(r"^pretrained_fake --recipe demo .*--out", fakes()[-1])
-    assert "<title>mine" in (out / "index.html").read_text()
+    assert "<title>From scratch or pretrained: mine<" in (out / "index.html").read_text()
 
 
 def test_ctrl_c_reaches_the_branch_and_ends_with_130(fakes, tmp_path, monkeypatch):
