@@ -4,7 +4,6 @@ TensorFlow and PyTorch must not share a process; what needs TensorFlow or JAX is
 """
 
 import http.server
-import os
 import socket
 import sys
 import threading
