@@ -10,6 +10,7 @@
 
     metrics   what is computed from runs: arrays in, plain numbers out
     figures   what is drawn from them, with matplotlib
+    page      what the report says: sentences, tables, pictures, as plain data for its template
     report    what is written from both: `python -m compare.report RUN [RUN …]`
     run       the main command: `python -m compare.run --both`
 

@@ -99,7 +99,9 @@ def loss_curves(curves: list[Curves], style: Style) -> Figure:
     return figure
 
 
-def confusion(matrix: np.ndarray, class_names: list[str], *, percent: bool, largest: float, style: Style) -> Figure:
+def confusion(
+    matrix: np.ndarray, class_names: list[str], *, title: str, percent: bool, largest: float, style: Style
+) -> Figure:
     """A confusion matrix, true classes in rows.
 
     The colours follow the square root of the value: one in a hundred images is still seen as a tint.
@@ -107,6 +109,7 @@ def confusion(matrix: np.ndarray, class_names: list[str], *, percent: bool, larg
     Args:
         matrix: (num_classes, num_classes), counts or fractions.
         class_names: of the rows and columns.
+        title: what stands above it.
         percent: whether `matrix` holds fractions, to be written as percentages of each row.
         largest: the value of the strongest colour, the same for all runs that are compared.
         style: the colours.
@@ -135,6 +138,7 @@ def confusion(matrix: np.ndarray, class_names: list[str], *, percent: bool, larg
         text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value)), style) if value else style.muted)
         if not value:
             text.set_text("0")
+    axes.set_title(f"{title}, {'percent of each true class' if percent else 'images'}", fontsize=11)
     axes.set(xlabel="Predicted class", ylabel="True class")
     for label in axes.get_xticklabels():
         label.set(horizontalalignment="right", rotation_mode="anchor")

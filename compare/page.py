@@ -18,6 +18,8 @@ from compare.progress import duration
 from compare.record import Run, UnfinishedRun
 
 DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
+BRANCH_WORDS = {"scratch_resnet": "ResNet-18 from scratch", "pretrained": "Frozen ResNet50"}
+START_WORDS = {"imagenet": "ImageNet", "random": "random weights", "file": "weights from a file"}
 WEIGHT_WORDS = {
     "none": "random start, everything trained",
     "random": "random backbone, not pretrained",
@@ -62,13 +64,15 @@ class Shown:
 
 
 def show(runs: list[Run]) -> list[Shown]:
-    """Give every run a name of its own, its branch's where that is enough, and a look, and compute its results."""
+    """Give every run a name of its own, its network's where that is enough, and a look, and compute its results."""
     branches = [run.record["branch"] for run in runs]
+    words = [branch_in_words(run.record) for run in runs]
     labels, slugs = [], []
-    for run, branch in zip(runs, branches, strict=True):
-        label = branch if branches.count(branch) == 1 else f"{branch} ({folder_name(run.folder)})"
-        labels.append(_unique(label, labels))
-        slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", label).strip("-") or "run", slugs))
+    for run, branch, label in zip(runs, branches, words, strict=True):
+        name = folder_name(run.folder)
+        labels.append(_unique(label if words.count(label) == 1 else f"{label} {name}", labels))
+        slug = branch if branches.count(branch) == 1 else f"{branch}-{name}"
+        slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
     return [
         Shown(label, slug, look, MARKERS[look], run, metrics.evaluate(run))
         for label, slug, look, run in zip(labels, slugs, figures.looks(branches), runs, strict=True)
@@ -146,7 +150,7 @@ def random_backbone_banner(label: str, record: dict) -> Banner | None:
         return None
     return Banner(
         "No pretraining",
-        f"The backbone of {label} has random weights. Its numbers say nothing about pretrained networks.",
+        f"{label}: nothing in its backbone was ever trained, so its numbers say nothing about pretrained networks.",
     )
 
 
@@ -180,7 +184,7 @@ def one_branch_banner(branches: list[str]) -> Banner | None:
     what = "The only run here is" if len(branches) == 1 else "All runs here are"
     return Banner(
         "One branch only",
-        f"{what} of {branches[0]}: this page does not compare training from scratch with a pretrained network.",
+        f"{what} of the branch {branches[0]}: this page does not compare training from scratch with pretraining.",
     )
 
 
@@ -300,8 +304,8 @@ def draw(shown: list[Shown]) -> dict:
                     f"confusion-{one.slug}{'-percent' if percent else ''}.png",
                     "Percent of each true class" if percent else "Counts",
                     confusion_alt(one, percent=percent),
-                    lambda style, m=matrix, p=percent, top=largest: figures.confusion(
-                        m, class_names, percent=p, largest=top, style=style
+                    lambda style, m=matrix, p=percent, top=largest, label=one.label: figures.confusion(
+                        m, class_names, title=label, percent=p, largest=top, style=style
                     ),
                 )
             )
@@ -424,9 +428,16 @@ def folder_name(folder: Path) -> str:
     return Path(os.path.abspath(folder)).name
 
 
+def branch_in_words(record: dict) -> str:
+    """What a run's network is called, with the weights that it began with; an unknown branch goes by its own name."""
+    kind = record.get("weights", {}).get("kind")
+    words = BRANCH_WORDS.get(record["branch"], record["branch"])
+    return f"{words} ({START_WORDS.get(kind, kind)})" if kind not in (None, "none") else words
+
+
 def unfinished_label(run: UnfinishedRun) -> str:
-    """What a run that may not have told its branch is called."""
-    return run.record.get("branch") or folder_name(run.folder)
+    """What a run is called that may have told nothing of itself: then by its folder, which compare.run names so."""
+    return branch_in_words(run.record or {"branch": folder_name(run.folder)})
 
 
 def without_folders(text: str) -> str:
