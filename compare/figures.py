@@ -195,7 +195,7 @@ def _saved(figure: Figure, kind: str, metadata: dict) -> bytes:
 
 def _curves(curves: list[Curves], quantity: str, words: str, style: Style):
     """A figure and its axes with a dashed train line and a solid line of the watched split for every run."""
-    figure = Figure(figsize=(5.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.4 + 0.4 * len(curves)), layout="constrained")  # two lines of legend a run
     axes = figure.subplots()
     for run in curves:
         colour, marker = style.runs[run.look], MARKERS[run.look]
@@ -219,7 +219,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, style: Style):
     margin = max(0.04 * (max(epochs) - min(epochs)), 0.15)
     axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
     if axes.lines:
-        figure.legend(loc="outside upper left", ncols=min(2, len(axes.lines)), handlelength=3)
+        figure.legend(loc="outside upper left", fontsize=9, handlelength=3)
     return figure, axes
 
 

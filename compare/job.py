@@ -145,13 +145,44 @@ class Job:
                 ) from error
 
 
-def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num_bytes: int) -> Job:
+@contextlib.contextmanager
+def memory_hint(recipe, *, exit_code: int) -> Iterator[None]:
+    """Turn a want of memory inside the block, in whichever framework and on whichever device, into the article's own
+    hint, in our words.
+
+    Raises:
+        UserError: there was not enough memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        words = (
+            "out of memory",
+            "not enough memory",
+            "can't allocate memory",
+            "resource exhausted",
+            "resourceexhausted",
+        )
+        said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
+        if not isinstance(error, MemoryError) and not any(word in said for word in words):
+            raise
+        size = f"{recipe.image_size}×{recipe.image_size}"
+        raise UserError(
+            f"out of memory with batches of {recipe.batch_size} images of {size}",
+            "a step that fits into the device's memory",
+            "make the batch smaller (--batch-size) or the images (--image-size)",
+            exit_code=exit_code,
+        ) from error
+
+
+def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str], num_bytes: int) -> Job:
     """Check everything that needs no framework and bring it together.
 
     Args:
         branch: the branch's package.
         arguments: what `command.add_branch_options` parsed.
         recipes: the branch's recipes by name.
+        overrides: the recipe's fields that the command line can change, and their options.
         words: further words of the branch's command line that a repetition needs.
         num_bytes: room on disk that the run needs.
 
@@ -159,9 +190,11 @@ def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num
         UserError: a check failed; nothing was written.
     """
     started = time.perf_counter()
-    changes = {name: value for name in OVERRIDES if (value := getattr(arguments, name)) is not None}
+    changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
+    # a record keeps the name of a file, not where it lay
+    changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
     if arguments.resume is not None:
-        given = [OVERRIDES[name] for name in changes]
+        given = [option for name, option in OVERRIDES.items() if name in changes]
         given += [f"--{name}" for name in ("recipe", "seed", "out") if getattr(arguments, name) is not None]
         if given:
             raise UserError(
@@ -172,7 +205,14 @@ def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num
         folder = arguments.resume
         checkpoint, so_far = record.read_checkpoint(folder, branch)
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
-        recipe = type(recipes[DEFAULT_RECIPE])(**kept)
+        try:
+            recipe = type(recipes[DEFAULT_RECIPE])(**kept)
+        except TypeError as error:
+            raise UserError(
+                f"the run in {folder} was begun with a recipe of other fields ({error})",
+                "a run of this version",
+                "resume it with the version that began it, or start anew",
+            ) from error
         seed = so_far["seed"]
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
@@ -190,7 +230,7 @@ def prepare(branch: str, arguments, recipes: dict, *, words: dict[str, str], num
         )
     command = ["--recipe", recipe.name, "--seed", str(seed)]
     for name, value in changes.items():
-        command += [OVERRIDES[name], str(value)]
+        command += [overrides[name], str(value)]
     for word, value in words.items():
         command += [word, value]
     new = record.start_record(

@@ -112,8 +112,9 @@ def banners(shown: list[Shown], unfinished: list[UnfinishedRun]) -> list[Banner]
     named += [(unfinished_label(run), run.record) for run in unfinished]
     found = [unfinished_banner(run) for run in unfinished]
     found += [demo_banner([record for _, record in named])]
-    for warn in (random_backbone_banner, changed_backbone_banner, changed_settings_banner):
+    for warn in (random_backbone_banner, changed_backbone_banner):
         found += [warn(label, record) for label, record in named]
+    found += changed_settings_banners(named)
     if not unfinished:
         found += [one_branch_banner([one.record["branch"] for one in shown])]
     return [banner for banner in found if banner is not None]
@@ -164,17 +165,21 @@ def changed_backbone_banner(label: str, record: dict) -> Banner | None:
     )
 
 
-def changed_settings_banner(label: str, record: dict) -> Banner | None:
-    """A recipe whose settings were overridden."""
-    changes = record.get("overrides", {})
-    if not changes:
-        return None
-    words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
-    return Banner(
-        "Changed settings",
-        f"{label} ran with {words} in place of what recipe {record['recipe']['name']} says, "
-        "so its numbers are not that recipe's.",
-    )
+def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
+    """Recipes whose settings were overridden: one banner for all runs with the same changes."""
+    labels_by_change = {}
+    for label, record in named:
+        if changes := record.get("overrides"):
+            words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
+            labels_by_change.setdefault((record["recipe"]["name"], words), []).append(label)
+    return [
+        Banner(
+            "Changed settings",
+            f"{' and '.join(labels)} ran with {words} in place of what recipe {recipe} says: "
+            "these numbers are not that recipe's.",
+        )
+        for (recipe, words), labels in labels_by_change.items()
+    ]
 
 
 def one_branch_banner(branches: list[str]) -> Banner | None:

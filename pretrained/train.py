@@ -7,7 +7,15 @@ measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
 import argparse
 import time
 
-from compare.command import EXIT_DONE, Parser, UserError, add_backbone_options, add_branch_options, run_command
+from compare.command import (
+    EXIT_DONE,
+    OVERRIDES,
+    Parser,
+    UserError,
+    add_backbone_options,
+    add_branch_options,
+    run_command,
+)
 from pretrained.recipe import RECIPES
 
 EXAMPLES = """examples:
@@ -36,14 +44,13 @@ def main() -> int:
     """Parse, check, train."""
     arguments = parse()
 
-    from pathlib import Path
-
     from compare import job
     from pretrained import backend, weights
 
-    words = {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend, "--device": arguments.device}
-    words = {word: Path(value).name for word, value in words.items() if value not in (None, "auto")}
-    prepared = job.prepare("pretrained", arguments, RECIPES, words=words, num_bytes=NUM_BYTES)
+    words = {"--keras-backend": arguments.keras_backend, "--device": arguments.device}
+    words = {word: value for word, value in words.items() if value != "auto"}
+    overrides = OVERRIDES | {"weights": "--weights"}
+    prepared = job.prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=NUM_BYTES)
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
@@ -65,6 +72,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
     from compare import machine
     from compare import record as run_record
+    from compare.job import memory_hint
     from pretrained import backend
 
     with backend.quiet_start():
@@ -95,7 +103,8 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     train_images, train_labels = data.train_images[job.train_rows], data.train_labels[job.train_rows]
     watched_images, watched_labels = job.watched_images_and_labels
     throwaway = model.build_head(num_classes, **head_settings)
-    seconds_per_image = loop.measure(extractor, throwaway, train_images, train_labels, recipe)
+    with memory_hint(recipe, exit_code=EXIT_REFUSED):
+        seconds_per_image = loop.measure(extractor, throwaway, train_images, train_labels, recipe)
     epochs_left = recipe.num_epochs - len(record["history"])
     num_images = epochs_left * len(train_images) + len(watched_images) + job.num_more_test_images
     words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
@@ -116,7 +125,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         "device": {"kind": device_kind, "name": name},
         "versions": machine.versions("keras", backend_name, "numpy", "scikit-learn") | {"keras backend": backend_name},
     }
-    with job.running():
+    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED):
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
         # These are never augmented: once is enough for all epochs.
         start = time.perf_counter()

@@ -1,8 +1,6 @@
 """The training loop of `scratch_resnet`, and what it needs of PyTorch: the device, the measuring, the checkpoint."""
 
-import contextlib
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -135,28 +133,6 @@ def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device)
         images, _ = next(batches.in_order(PREDICTION_BATCH_SIZE))
         model(images)
     return min(steps), (clock() - start) / len(images)  # the least: the first step of all warms up
-
-
-@contextlib.contextmanager
-def memory_hint(recipe, device: torch.device, *, exit_code: int) -> Iterator[None]:
-    """Turn a want of memory inside the block, on whichever device, into the article's own hint, in our words.
-
-    Raises:
-        UserError: there was not enough memory.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        words = ("out of memory", "not enough memory", "can't allocate memory")
-        if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
-            raise
-        size = f"{recipe.image_size}×{recipe.image_size}"
-        raise UserError(
-            f"out of memory on {device} with batches of {recipe.batch_size} images of {size}",
-            "a step that fits into the device's memory",
-            "make the batch smaller (--batch-size) or the images (--image-size)",
-            exit_code=exit_code,
-        ) from error
 
 
 def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:

@@ -7,7 +7,16 @@ Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in
 import argparse
 import time
 
-from compare.command import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, Parser, UserError, add_branch_options, run_command
+from compare.command import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    OVERRIDES,
+    Parser,
+    UserError,
+    add_branch_options,
+    run_command,
+)
 from scratch_resnet.recipe import RECIPES
 
 EXAMPLES = """examples:
@@ -41,7 +50,7 @@ def main() -> int:
     from compare import job
 
     words = {"--device": arguments.device} if arguments.device != "auto" else {}
-    prepared = job.prepare("scratch_resnet", arguments, RECIPES, words=words, num_bytes=NUM_BYTES)
+    prepared = job.prepare("scratch_resnet", arguments, RECIPES, overrides=OVERRIDES, words=words, num_bytes=NUM_BYTES)
     return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
 
@@ -52,6 +61,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
 
     from compare import machine
     from compare import record as run_record
+    from compare.job import memory_hint
     from scratch_resnet import loop
     from scratch_resnet.batches import Batches
     from scratch_resnet.model import flops_per_image, num_parameters
@@ -66,7 +76,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             "two or more: up to 32×32 the last feature map is 1×1, and one value has no variance to normalise by",
             "choose another --batch-size, or an --image-size above 32",
         )
-    with loop.memory_hint(recipe, device, exit_code=EXIT_REFUSED):
+    with memory_hint(recipe, exit_code=EXIT_REFUSED):
         train_batches, watched_batches, test_batches = (
             Batches(images, labels, image_size=recipe.image_size, device=device)
             for images, labels in (
@@ -97,7 +107,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         "device": {"kind": device.type, "name": name},
         "versions": machine.versions("torch", "numpy", "scikit-learn"),
     }
-    with job.running(), loop.memory_hint(recipe, device, exit_code=EXIT_FAILED):
+    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED):
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
         for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
             start = time.perf_counter()

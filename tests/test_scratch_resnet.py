@@ -10,6 +10,8 @@ import torchvision
 from PIL import Image
 
 from compare import dataset
+from compare.command import UserError
+from compare.job import memory_hint
 from compare.progress import Journal
 from scratch_resnet import loop, model, train
 from scratch_resnet.batches import Batches
@@ -188,22 +190,30 @@ def test_a_batch_of_one_small_image_is_refused_before_training(run_main, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_out_of_memory_ends_with_the_articles_hint():
-    error = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
-    with pytest.raises(Exception, match="make the batch smaller") as caught:
-        with loop.memory_hint(DEMO, CPU, exit_code=2):
-            raise error
-    assert caught.value.exit_code == 2
-    with pytest.raises(RuntimeError, match="shape mismatch"), loop.memory_hint(DEMO, CPU, exit_code=2):
-        raise RuntimeError("shape mismatch")
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        type("ResourceExhaustedError", (Exception,), {})("when allocating a tensor"),
+        RuntimeError("RESOURCE_EXHAUSTED: failed to allocate"),
+    ],
+)
+def test_out_of_memory_ends_with_the_articles_hint(error):
+    with pytest.raises(UserError, match="make the batch smaller") as caught, memory_hint(DEMO, exit_code=1):
+        raise error
+    assert caught.value.exit_code == 1
 
 
-def test_a_real_want_of_memory_is_recognised():
-    with pytest.raises(Exception, match="make the batch smaller"), loop.memory_hint(DEMO, CPU, exit_code=2):
+def test_a_real_want_of_memory_is_recognised_and_nothing_else():
+    with pytest.raises(UserError, match="make the batch smaller"), memory_hint(DEMO, exit_code=2):
         torch.empty(1 << 50, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="same number of dimensions|size of tensor"), memory_hint(DEMO, exit_code=2):
+        torch.ones(2) + torch.ones(3)
 
 
 def test_a_gpu_that_is_not_there_is_refused():
-    with pytest.raises(Exception, match="sees 0 CUDA GPUs"):
+    with pytest.raises(UserError, match="sees 0 CUDA GPUs"):
         loop.choose_device("cuda:1")
     assert loop.choose_device("auto") == CPU
