@@ -10,6 +10,8 @@
 
     metrics   what is computed from runs: arrays in, plain numbers out
     figures   what is drawn from them, with matplotlib
+    words     how the report calls things
+    banners   the warnings at its top
     page      what the report says: sentences, tables, pictures, as plain data for its template
     report    what is written from both: `python -m compare.report RUN [RUN …]`
     run       the main command: `python -m compare.run --both`

@@ -13,8 +13,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import sklearn.datasets
-from sklearn.model_selection import train_test_split
 
 from compare import download
 from compare.command import UserError
@@ -100,6 +98,8 @@ def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED
     everything = np.arange(len(labels))
     if validation_fraction == 0:
         return everything, everything[:0]
+    from sklearn.model_selection import train_test_split  # here: it takes seconds, and most imports never split
+
     train, validation = train_test_split(everything, test_size=validation_fraction, stratify=labels, random_state=seed)
     return np.sort(train), np.sort(validation)
 
@@ -115,7 +115,9 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 def _load_digits() -> Dataset:
     """scikit-learn's 1,797 handwritten digits: 8×8 pixels in 0…16, made 28×28 in 0…255 as MNIST would have them."""
-    images, labels = sklearn.datasets.load_digits(return_X_y=True)
+    from sklearn.datasets import load_digits  # here: it takes seconds, and most imports never load them
+
+    images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8)
     images = np.round(images * (255 / 16)).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)  # (1797, 24, 24)
     images = np.pad(images, ((0, 0), (2, 2), (2, 2)))  # (1797, 28, 28)

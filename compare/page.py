@@ -1,43 +1,35 @@
 """What the report's page says: sentences, tables and pictures, made from runs as plain data for the template.
 
-Whatever limits what the numbers mean stands at the top of the page in a banner; each banner is one function here.
+Warnings are in `banners`, names and numbers in `words`.
 """
 
 import base64
 import dataclasses
-import math
 import os
 import re
 import shlex
 from pathlib import Path
 
-from compare import figures, metrics
+from compare import banners, figures, metrics
 from compare.figures import Curves
 from compare.metrics import Paired, Result
 from compare.progress import duration
 from compare.record import Run, UnfinishedRun
+from compare.words import (
+    NOTHING,
+    WEIGHT_WORDS,
+    branch_in_words,
+    data_in_words,
+    folder_name,
+    gigabytes,
+    in_words,
+    or_nothing,
+    with_prefix,
+    without_folders,
+)
 
-DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
-BRANCH_WORDS = {"scratch_resnet": "ResNet-18 from scratch", "pretrained": "Frozen ResNet50"}
-START_WORDS = {"imagenet": "ImageNet", "random": "random weights", "file": "weights from a file"}
-WEIGHT_WORDS = {
-    "none": "random start, everything trained",
-    "random": "random backbone, not pretrained",
-    "imagenet": "ImageNet",
-    "file": "from a file",
-}
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
-NOTHING = "–"
 MORE_THAN_CHANCE = 0.05  # a p value below this is called so
-
-
-@dataclasses.dataclass(frozen=True)
-class Banner:
-    """A warning at the top of the page: what it is about, a sentence or two, and lines of a log to unfold."""
-
-    about: str
-    text: str
-    log_lines: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +81,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], pictures: dict)
     """
     return {
         "styles": figures.STYLES,
-        "banners": banners(shown, unfinished),
+        "banners": banners.of([(one.label, one.record) for one in shown], unfinished),
         "subtitle": subtitle(shown),
         "sentences": summary_sentences(shown),
         "runs": shown,
@@ -103,96 +95,6 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], pictures: dict)
     }
 
 
-# ---- banners
-
-
-def banners(shown: list[Shown], unfinished: list[UnfinishedRun]) -> list[Banner]:
-    """Everything that a reader must know before the numbers, the gravest first."""
-    named = [(one.label, one.record) for one in shown]
-    named += [(unfinished_label(run), run.record) for run in unfinished]
-    found = [unfinished_banner(run) for run in unfinished]
-    found += [demo_banner([record for _, record in named])]
-    for warn in (random_backbone_banner, changed_backbone_banner):
-        found += [warn(label, record) for label, record in named]
-    found += changed_settings_banners(named)
-    if not unfinished:
-        found += [one_branch_banner([one.record["branch"] for one in shown])]
-    return [banner for banner in found if banner is not None]
-
-
-def unfinished_banner(run: UnfinishedRun) -> Banner:
-    """A run is not complete: how far it came, and the end of its log."""
-    num_finished = len(run.record.get("history", []))
-    num_epochs = run.record.get("recipe", {}).get("num_epochs")
-    progress = {0: "no epoch", 1: "1 epoch"}.get(num_finished, f"{num_finished} epochs")
-    of = f" of {num_epochs}" if num_epochs else ""
-    return Banner(
-        "Not finished",
-        f"{unfinished_label(run)} failed, was interrupted or is still running, with {progress}{of} finished. "
-        "It has no test result, so nothing on this page counts for or against it.",
-        tuple(without_folders(line) for line in run.log_lines),
-    )
-
-
-def demo_banner(records: list[dict]) -> Banner | None:
-    """The demo's data stand in for the real ones."""
-    if not any(record.get("data", {}).get("name") == "digits" for record in records):
-        return None
-    return Banner(
-        "Demo data",
-        "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything works; "
-        "they do not tell whether to train from scratch.",
-    )
-
-
-def random_backbone_banner(label: str, record: dict) -> Banner | None:
-    """A frozen backbone without pretrained weights."""
-    if record.get("weights", {}).get("kind") != "random":
-        return None
-    return Banner(
-        "No pretraining",
-        f"{label}: nothing in its backbone was ever trained, so its numbers say nothing about pretrained networks.",
-    )
-
-
-def changed_backbone_banner(label: str, record: dict) -> Banner | None:
-    """A frozen backbone that did not stay as it was."""
-    if frozen(record) is not False:
-        return None
-    return Banner(
-        "Backbone changed",
-        f"The backbone of {label} was to stay frozen, but its arrays after training differ from those before.",
-    )
-
-
-def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
-    """Recipes whose settings were overridden: one banner for all runs with the same changes."""
-    labels_by_change = {}
-    for label, record in named:
-        if changes := record.get("overrides"):
-            words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
-            labels_by_change.setdefault((record["recipe"]["name"], words), []).append(label)
-    return [
-        Banner(
-            "Changed settings",
-            f"{' and '.join(labels)} ran with {words} in place of what recipe {recipe} says: "
-            "these numbers are not that recipe's.",
-        )
-        for (recipe, words), labels in labels_by_change.items()
-    ]
-
-
-def one_branch_banner(branches: list[str]) -> Banner | None:
-    """All runs are of one branch."""
-    if len(set(branches)) != 1:
-        return None
-    what = "The only run here is" if len(branches) == 1 else "All runs here are"
-    return Banner(
-        "One branch only",
-        f"{what} of the branch {branches[0]}: this page does not compare training from scratch with pretraining.",
-    )
-
-
 # ---- the summary
 
 
@@ -202,7 +104,7 @@ def subtitle(shown: list[Shown]) -> str:
         return "No run has finished."
     data = shown[0].record["data"]
     held_out = f", {data['num_validation']:,} held out for validation" if data["num_validation"] else ""
-    return f"{_data_words(data)}: {data['num_train']:,} training images{held_out}, {data['num_test']:,} test images"
+    return f"{data_in_words(data)}: {data['num_train']:,} training images{held_out}, {data['num_test']:,} test images"
 
 
 def summary_sentences(shown: list[Shown]) -> list[str]:
@@ -213,7 +115,7 @@ def summary_sentences(shown: list[Shown]) -> list[str]:
         one, result = shown[0], shown[0].result
         return [
             f"{one.label} classifies {100 * result.accuracy:.2f} % of the {result.num_images:,} test images of "
-            f"{_data_words(one.record['data'])} right.",
+            f"{data_in_words(one.record['data'])} right.",
             "It is one run with one seed: this says nothing about the spread over seeds.",
         ]
     sentences = []
@@ -226,7 +128,7 @@ def summary_sentences(shown: list[Shown]) -> list[str]:
 def pair_sentences(first: Shown, second: Shown, paired: Paired) -> list[str]:
     """Which of two runs is ahead on the test set, by how much, and how easily that comes by chance."""
     accuracies = f"({first.result.accuracy:.4f} against {second.result.accuracy:.4f})"
-    test_images = f"the {first.result.num_images:,} test images of {_data_words(first.record['data'])}"
+    test_images = f"the {first.result.num_images:,} test images of {data_in_words(first.record['data'])}"
     if paired.points_ahead == 0:
         lead = f"{first.label} and {second.label} are level on {test_images} {accuracies}."
     else:
@@ -266,15 +168,15 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         "95 % interval": lambda one: f"{one.result.accuracy_low:.4f} to {one.result.accuracy_high:.4f}",
         "Test log loss (nats an image)": lambda one: f"{one.result.log_loss:.4f}",
         "Training time": lambda one: duration(one.record["seconds"]["training"]),
-        "Training images a second": lambda one: _or_nothing(metrics.images_per_second(one.record["history"]), ",.0f"),
+        "Training images a second": lambda one: or_nothing(metrics.images_per_second(one.record["history"]), ",.0f"),
         "Parameters": lambda one: f"{one.record['model']['num_parameters']:,}",
         "Trainable parameters": lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
         "FLOPs an image": lambda one: with_prefix(one.record["model"]["flops_per_image"]),
-        "Peak main memory": lambda one: _bytes(one.record["peak_memory_bytes"].get("main")),
-        "Peak device memory": lambda one: _bytes(one.record["peak_memory_bytes"].get("device")),
+        "Peak main memory": lambda one: gigabytes(one.record["peak_memory_bytes"].get("main")),
+        "Peak device memory": lambda one: gigabytes(one.record["peak_memory_bytes"].get("device")),
         "Recipe": lambda one: one.record["recipe"]["name"],
         "Epochs": lambda one: str(len(one.record["history"])),
-        "Data": lambda one: _data_words(one.record["data"]),
+        "Data": lambda one: data_in_words(one.record["data"]),
         "Weights": lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
         "Device": lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
     }
@@ -386,7 +288,7 @@ def settings(shown: list[Shown]) -> list[dict]:
             "device": f"{record['device']['kind']}: {record['device']['name']}",
             "weights' SHA-256": record["weights"].get("sha256"),
             "frozen backbone unchanged": {None: NOTHING, True: "yes: checked, the same before and after", False: "NO"}[
-                frozen(record)
+                banners.frozen(record)
             ],
             "seconds preparing": f"{record['seconds']['preparing']:.1f}",
             "seconds training": f"{record['seconds']['training']:.1f}",
@@ -412,63 +314,11 @@ def settings(shown: list[Shown]) -> list[dict]:
     return tables
 
 
-def frozen(record: dict) -> bool | None:
-    """Whether a frozen backbone is the same after training as before; None where there is none."""
-    backbone = record.get("backbone")
-    return None if backbone is None else backbone["sha256_before"] == backbone["sha256_after"]
-
-
 def rebuild_command(folders: list[Path]) -> str:
     """The command that makes this page from the same runs. It names them by what the reader of the page can see."""
     in_runs = all(Path(os.path.abspath(folder)).parent.name == "runs" for folder in folders)
     names = [("runs/" if in_runs else "") + folder_name(folder) for folder in folders]
     return shlex.join(["python", "-m", "compare.report", *names])
-
-
-# ---- words
-
-
-def folder_name(folder: Path) -> str:
-    """The folder's own name, also where it was given as `.`."""
-    return Path(os.path.abspath(folder)).name
-
-
-def branch_in_words(record: dict) -> str:
-    """What a run's network is called, with the weights that it began with; an unknown branch goes by its own name."""
-    kind = record.get("weights", {}).get("kind")
-    words = BRANCH_WORDS.get(record["branch"], record["branch"])
-    return f"{words} ({START_WORDS.get(kind, kind)})" if kind not in (None, "none") else words
-
-
-def unfinished_label(run: UnfinishedRun) -> str:
-    """What a run is called that may have told nothing of itself: then by its folder, which compare.run names so."""
-    return branch_in_words(run.record or {"branch": folder_name(run.folder)})
-
-
-def without_folders(text: str) -> str:
-    """The text with every absolute path cut down to its last part: the page may be sent to others."""
-    return re.sub(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^/\\\s"':]+[/\\])+""", "…/", text)
-
-
-def in_words(value) -> str:
-    """A setting's value in words."""
-    if value is None or value == "":
-        return NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(in_words(part) for part in value)
-    return str(value)
-
-
-def with_prefix(number: float) -> str:
-    """A large number with M (million) or G (thousand million): `665 M`."""
-    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.0f} M"
-
-
-def fraction(number: float, digits: int) -> str:
-    """A number with that many decimals, or a dash for one that is not defined."""
-    return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
 
 
 def _pairs(shown: list[Shown]) -> list[tuple[Shown, Shown]]:
@@ -483,15 +333,3 @@ def _unique(name: str, taken: list[str]) -> str:
         number += 1
         candidate = f"{name}-{number}"
     return candidate
-
-
-def _data_words(data: dict) -> str:
-    return DATA_WORDS.get(data["name"], data["name"])
-
-
-def _or_nothing(value: float | None, form: str) -> str:
-    return NOTHING if value is None else format(value, form)
-
-
-def _bytes(num_bytes: int | None) -> str:
-    return NOTHING if num_bytes is None else f"{num_bytes / 1e9:.2f} GB"

@@ -113,7 +113,7 @@ def _render(**content) -> bytes:
     encoding can break it."""
     import jinja2
 
-    from compare import page
+    from compare import words
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -122,7 +122,7 @@ def _render(**content) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("report.html.j2").render(fraction=page.fraction, **content)
+    html = environment.get_template("report.html.j2").render(fraction=words.fraction, **content)
     return html.encode("ascii", "xmlcharrefreplace")
 
 

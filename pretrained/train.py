@@ -9,6 +9,8 @@ import time
 
 from compare.command import (
     EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_REFUSED,
     OVERRIDES,
     Parser,
     UserError,
@@ -19,11 +21,11 @@ from compare.command import (
 from pretrained.recipe import RECIPES
 
 EXAMPLES = """examples:
-  python -m pretrained.train --demo                             a minute, to see it work
-  python -m pretrained.train                                    the article's snippet, with ImageNet weights
-  python -m pretrained.train --weights random                   the control: the same without pretraining
-  python -m pretrained.train --weights FILE --keras-backend jax weights from a file, on JAX
-  python -m pretrained.train --resume DIR                       go on with an interrupted run
+  python -m pretrained.train --demo                              a minute, to see it work
+  python -m pretrained.train                                     the article's snippet, with ImageNet weights
+  python -m pretrained.train --weights random                    the control: the same without pretraining
+  python -m pretrained.train --weights FILE --keras-backend jax  weights from a file, on JAX
+  python -m pretrained.train --resume DIR                        go on with an interrupted run
 """
 NUM_BYTES = 200_000_000  # the whole network is 95 MB; a checkpoint holds the head alone
 

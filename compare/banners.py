@@ -1,0 +1,112 @@
+"""The warnings at the top of the report: whatever limits what its numbers mean, each a function."""
+
+import dataclasses
+
+from compare.record import UnfinishedRun
+from compare.words import in_words, unfinished_label, without_folders
+
+
+@dataclasses.dataclass(frozen=True)
+class Banner:
+    """A warning at the top of the page: what it is about, a sentence or two, and lines of a log to unfold."""
+
+    about: str
+    text: str
+    log_lines: tuple[str, ...] = ()
+
+
+def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[Banner]:
+    """Everything that a reader must know before the numbers, the gravest first.
+
+    Args:
+        named: what the page calls each complete run, and its record.
+        unfinished: the other runs.
+    """
+    finished, named = named, named + [(unfinished_label(run), run.record) for run in unfinished]
+    found = [unfinished_banner(run) for run in unfinished]
+    found += [demo_banner([record for _, record in named])]
+    for warn in (random_backbone_banner, changed_backbone_banner):
+        found += [warn(label, record) for label, record in named]
+    found += changed_settings_banners(named)
+    if not unfinished:
+        found += [one_branch_banner([record["branch"] for _, record in finished])]
+    return [banner for banner in found if banner is not None]
+
+
+def unfinished_banner(run: UnfinishedRun) -> Banner:
+    """A run is not complete: how far it came, and the end of its log."""
+    num_finished = len(run.record.get("history", []))
+    num_epochs = run.record.get("recipe", {}).get("num_epochs")
+    progress = {0: "no epoch", 1: "1 epoch"}.get(num_finished, f"{num_finished} epochs")
+    of = f" of {num_epochs}" if num_epochs else ""
+    return Banner(
+        "Not finished",
+        f"{unfinished_label(run)} failed, was interrupted or is still running, with {progress}{of} finished. "
+        "It has no test result, so nothing on this page counts for or against it.",
+        tuple(without_folders(line) for line in run.log_lines),
+    )
+
+
+def demo_banner(records: list[dict]) -> Banner | None:
+    """The demo's data stand in for the real ones."""
+    if not any(record.get("data", {}).get("name") == "digits" for record in records):
+        return None
+    return Banner(
+        "Demo data",
+        "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything works; "
+        "they do not tell whether to train from scratch.",
+    )
+
+
+def random_backbone_banner(label: str, record: dict) -> Banner | None:
+    """A frozen backbone without pretrained weights."""
+    if record.get("weights", {}).get("kind") != "random":
+        return None
+    return Banner(
+        "No pretraining",
+        f"{label}: nothing in its backbone was ever trained, so its numbers say nothing about pretrained networks.",
+    )
+
+
+def changed_backbone_banner(label: str, record: dict) -> Banner | None:
+    """A frozen backbone that did not stay as it was."""
+    if frozen(record) is not False:
+        return None
+    return Banner(
+        "Backbone changed",
+        f"The backbone of {label} was to stay frozen, but its arrays after training differ from those before.",
+    )
+
+
+def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
+    """Recipes whose settings were overridden: one banner for all runs with the same changes."""
+    labels_by_change = {}
+    for label, record in named:
+        if changes := record.get("overrides"):
+            words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
+            labels_by_change.setdefault((record["recipe"]["name"], words), []).append(label)
+    return [
+        Banner(
+            "Changed settings",
+            f"{' and '.join(labels)} ran with {words} in place of what recipe {recipe} says: "
+            "these numbers are not that recipe's.",
+        )
+        for (recipe, words), labels in labels_by_change.items()
+    ]
+
+
+def one_branch_banner(branches: list[str]) -> Banner | None:
+    """All runs are of one branch."""
+    if len(set(branches)) != 1:
+        return None
+    what = "The only run here is" if len(branches) == 1 else "All runs here are"
+    return Banner(
+        "One branch only",
+        f"{what} of the branch {branches[0]}: this page does not compare training from scratch with pretraining.",
+    )
+
+
+def frozen(record: dict) -> bool | None:
+    """Whether a frozen backbone is the same after training as before; None where there is none, or no after yet."""
+    backbone = record.get("backbone", {})
+    return backbone["sha256_before"] == backbone["sha256_after"] if "sha256_after" in backbone else None

@@ -1,0 +1,77 @@
+"""How the report calls things: branches, data sets, weights, and numbers with their units."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+from compare.record import UnfinishedRun
+
+DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
+BRANCH_WORDS = {"scratch_resnet": "ResNet-18 from scratch", "pretrained": "Frozen ResNet50"}
+START_WORDS = {"imagenet": "ImageNet", "random": "random weights", "file": "weights from a file"}
+WEIGHT_WORDS = {
+    "none": "random start, everything trained",
+    "random": "random backbone, not pretrained",
+    "imagenet": "ImageNet",
+    "file": "from a file",
+}
+NOTHING = "–"
+
+
+def folder_name(folder: Path) -> str:
+    """The folder's own name, also where it was given as `.`."""
+    return Path(os.path.abspath(folder)).name
+
+
+def branch_in_words(record: dict) -> str:
+    """What a run's network is called, with the weights that it began with; an unknown branch goes by its own name."""
+    kind = record.get("weights", {}).get("kind")
+    words = BRANCH_WORDS.get(record["branch"], record["branch"])
+    return f"{words} ({START_WORDS.get(kind, kind)})" if kind not in (None, "none") else words
+
+
+def unfinished_label(run: UnfinishedRun) -> str:
+    """What a run is called that may have told nothing of itself: then by its folder, which compare.run names so."""
+    return branch_in_words(run.record or {"branch": folder_name(run.folder)})
+
+
+def without_folders(text: str) -> str:
+    """The text with every absolute path cut down to its last part: the page may be sent to others."""
+    return re.sub(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^/\\\s"':]+[/\\])+""", "…/", text)
+
+
+def in_words(value) -> str:
+    """A setting's value in words."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(in_words(part) for part in value)
+    return str(value)
+
+
+def with_prefix(number: float) -> str:
+    """A large number with M (million) or G (thousand million): `665 M`."""
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.0f} M"
+
+
+def fraction(number: float, digits: int) -> str:
+    """A number with that many decimals, or a dash for one that is not defined."""
+    return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def data_in_words(data: dict) -> str:
+    """What a record's data set is called."""
+    return DATA_WORDS.get(data["name"], data["name"])
+
+
+def or_nothing(value: float | None, form: str) -> str:
+    """A number in that format, or a dash for None."""
+    return NOTHING if value is None else format(value, form)
+
+
+def gigabytes(num_bytes: int | None) -> str:
+    """A number of bytes in GB, or a dash for None."""
+    return NOTHING if num_bytes is None else f"{num_bytes / 1e9:.2f} GB"
