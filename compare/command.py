@@ -134,7 +134,7 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     """Add the options that both branches have, with the same words for the same things."""
     add_recipe_options(parser.add_argument_group("what to train"), recipes)
     where = parser.add_argument_group("where")
-    where.add_argument("--out", type=Path, metavar="DIR", help="the run's own new folder (one below reports/runs)")
+    where.add_argument("--out", type=Path, metavar="DIR", help="the run's own new folder (one below reports)")
     add_place_options(where)
     add_override_options(parser)
     how = parser.add_argument_group("how")

@@ -218,7 +218,7 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = arguments.out or Path("reports", "runs", f"{branch}-{recipe.name}-{now}")
+        folder = arguments.out or Path("reports", f"{branch}-{recipe.name}-{now}", "runs", branch)
         record.check_out_folder(folder, num_bytes)
         checkpoint = so_far = None
 
