@@ -84,7 +84,7 @@ def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
     for label, record in named:
         if changes := record.get("overrides"):
             words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
-            labels_by_change.setdefault((record["recipe"]["name"], words), []).append(label)
+            labels_by_change.setdefault((record.get("recipe", {}).get("name", "?"), words), []).append(label)
     return [
         Banner(
             "Changed settings",

@@ -59,8 +59,9 @@ def fetch(urls: list[str], destination: Path, *, problem_with: Callable[[Path], 
         ) from error
     finally:
         lock.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            destination.parent.rmdir()  # only if nothing came of it
+        for folder in (destination.parent, cache_folder()):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only succeeds where nothing came of it
     raise UserError(
         f"{destination.name} could not be downloaded:\n    " + "\n    ".join(failures),
         "one mirror that answers with the right bytes",

@@ -95,7 +95,8 @@ def accuracy_curves(curves: list[Curves], style: Style) -> Figure:
 def loss_curves(curves: list[Curves], style: Style) -> Figure:
     """The losses of all runs over epochs, in nats an image, from 0."""
     figure, axes = _curves(curves, "loss", "Loss (nats an image)", style)
-    axes.set_ylim(bottom=0)
+    values = [value for line in axes.lines for value in line.get_ydata() if np.isfinite(value)]
+    axes.set_ylim(0, 1.06 * max(values, default=0) or 1)  # room for the marker of the highest
     return figure
 
 

@@ -121,6 +121,8 @@ def summary_sentences(shown: list[Shown]) -> list[str]:
     sentences = []
     for first, second in _pairs(shown):
         sentences += pair_sentences(first, second, metrics.paired(first.run, second.run))
+    if any(one.record["device"] != shown[0].record["device"] for one in shown):
+        sentences.append("The runs had different devices, so their times and memory do not compare.")
     sentences.append("Each run is one seed: this says nothing about the spread over seeds.")
     return sentences
 
@@ -138,7 +140,9 @@ def pair_sentences(first: Shown, second: Shown, paired: Paired) -> list[str]:
         )
     if paired.num_only_first + paired.num_only_second == 0:
         return [lead, "They are right and wrong on the same images."]
-    verdict = "more than chance explains" if paired.p_value < MORE_THAN_CHANCE else "which may well be chance"
+    if paired.points_ahead == 0:
+        return [lead, f"Each is right on {paired.num_only_first:,} images that the other takes for a wrong class."]
+    verdict = "more than chance explains" if paired.p_value < MORE_THAN_CHANCE else "a gap that may well be chance"
     return [
         lead,
         f"Only {first.label} is right on {paired.num_only_first:,} images, only {second.label} on "

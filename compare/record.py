@@ -341,7 +341,8 @@ def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
     record, lines = {}, []
     with contextlib.suppress(Exception):
         with safetensors.safe_open(folder / CHECKPOINT, framework="numpy") as file:
-            record = json.loads((file.metadata() or {})["record"])
+            found = json.loads((file.metadata() or {})["record"])
+            record = found if isinstance(found, dict) else {}
     with contextlib.suppress(OSError):
         lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-num_log_lines:]
     return UnfinishedRun(folder, record, lines)

@@ -33,7 +33,7 @@ def branch_in_words(record: dict) -> str:
 
 def unfinished_label(run: UnfinishedRun) -> str:
     """What a run is called that may have told nothing of itself: then by its folder, which compare.run names so."""
-    return branch_in_words(run.record or {"branch": folder_name(run.folder)})
+    return branch_in_words({"branch": folder_name(run.folder)} | run.record)
 
 
 def without_folders(text: str) -> str:

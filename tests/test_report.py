@@ -3,13 +3,14 @@
 import html.parser
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_runs import write_run, write_unfinished_run
 from PIL import Image
 
-from compare import figures, record, report
+from compare import banners, figures, page, record, report
 from compare.command import UserError
 
 
@@ -152,9 +153,11 @@ def test_one_run_demo_data_and_validation_are_named(tmp_path):
 
 
 def test_a_changed_backbone_is_called_out(tmp_path):
-    changes = {"backbone": {"sha256_before": "a", "sha256_after": "b"}}
-    page = write(tmp_path / "out", write_run(tmp_path / "run", branch="pretrained", changes=changes))
-    assert "Backbone changed." in page.text
+    for after, abouts in (("a", []), ("b", ["Backbone changed"])):
+        changes = {"backbone": {"sha256_before": "a", "sha256_after": after}}
+        run = record.read_run(write_run(tmp_path / after, branch="pretrained", changes=changes))
+        found = banners.of([("it", run.record), ("another", {"branch": "scratch_resnet"})], [])
+        assert [banner.about for banner in found] == abouts
 
 
 def test_unfinished_runs_are_shown_as_that(tmp_path):
@@ -168,6 +171,8 @@ def test_unfinished_runs_are_shown_as_that(tmp_path):
     only = write(tmp_path / "only", write_unfinished_run(tmp_path / "runs" / "other", checkpoint=False))
     assert "other failed, was interrupted or is still running, with no epoch finished" in only.text
     assert "No run has finished" in only.text and not only.all("img")
+    strange = record.UnfinishedRun(tmp_path / "strange", {"overrides": {"batch_size": 1}}, [])
+    assert [banner.about for banner in banners.of([], [strange])] == ["Not finished", "Changed settings"]
 
 
 def test_runs_on_other_data_are_refused(tmp_path):
@@ -185,6 +190,54 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "says"),
+    [
+        ((0.9, 0.5), ["ahead of Frozen ResNet50 (ImageNet) by 40.00 percentage points", "more than chance explains"]),
+        ((0.9, 0.89), ["by 1.00 percentage points", "a gap that may well be chance"]),
+        ((0.9, 0.9), ["are level on the 200 test images", "that the other takes for a wrong class"]),
+        ((1.0, 1.0), ["are level on the 200 test images", "right and wrong on the same images"]),
+    ],
+)
+def test_the_verdict_in_words(tmp_path, accuracies, says):
+    runs = [
+        record.read_run(write_run(tmp_path / branch, branch=branch, accuracy=accuracy))
+        for branch, accuracy in zip(("scratch_resnet", "pretrained"), accuracies, strict=True)
+    ]
+    sentences = page.summary_sentences(page.show(runs))
+    for words, sentence in zip(says, sentences, strict=False):
+        assert words in sentence
+    assert sentences[-1].startswith("Each run is one seed")
+
+
+def test_times_of_different_devices_do_not_compare(tmp_path):
+    said = []
+    for name, kind in (("same", "cpu"), ("other", "cuda")):
+        device = {"kind": kind, "name": "a made-up processor, 2 threads"}
+        folders = write_run(tmp_path / name / "a"), write_run(tmp_path / name / "b", changes={"device": device})
+        sentences = page.summary_sentences(page.show([record.read_run(folder) for folder in folders]))
+        said.append(any("different devices" in sentence for sentence in sentences))
+    assert said == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"), [(0.0004, "fewer than 1 of 1,000"), (0.0214, "about 21 of 1,000"), (0.109, "about 11 of 100")]
+)
+def test_a_p_value_as_a_frequency(p_value, words):
+    assert words in page.chance_in_words(p_value)
+
+
+def test_the_committed_reference_is_what_the_code_writes(tmp_path):
+    """All but the drawings, whose bytes change with matplotlib's version."""
+    reference = Path(__file__).parent.parent / "reports" / "reference"
+    write(tmp_path, *(reference / "runs" / name for name in ("scratch_resnet", "pretrained")), title="x")
+    pages = [re.sub('base64,[^"]+', "", (folder / "index.html").read_text()) for folder in (reference, tmp_path)]
+    assert pages[0].replace("From scratch or pretrained: reference", "x") == pages[1]
+    assert {path.name for path in tmp_path.glob("*.png")} | {"screenshot.png"} == {
+        path.name for path in reference.glob("*.png")
+    }
+
+
 # ---- figures
 
 
@@ -200,6 +253,14 @@ def test_curves_show_the_history_on_whole_epochs():
     assert all(tick == int(tick) for tick in ticks)
     low, high = axes.get_ylim()
     assert low < 0.71 and high > 0.83
+
+
+def test_a_single_epoch_lies_well_inside_the_axes():
+    row = {"epoch": 1, "train_accuracy": 0.9, "train_loss": 0.3, "test_accuracy": 0.8, "test_loss": 0.5}
+    curves = [figures.Curves("one", 0, [row], "test")]
+    for draw, highest in ((figures.accuracy_curves, 0.9), (figures.loss_curves, 0.5)):
+        low, high = draw(curves, figures.STYLES["light"]).axes[0].get_ylim()
+        assert highest + 0.05 * (high - low) < high
 
 
 @pytest.mark.parametrize("style", figures.STYLES.values())
@@ -232,7 +293,8 @@ def test_the_command_writes_beside_the_runs(run_main, tmp_path):
     assert code == 0 and out.splitlines()[-1] == str(tmp_path / "mine" / "index.html")
     assert "<title>From scratch or pretrained: mine</title>" in (tmp_path / "mine" / "index.html").read_text()
     assert "compare.report runs/scratch_resnet runs/pretrained" in Page(tmp_path / "mine" / "index.html").text
-    assert run_main(report, *runs)[0] == 0  # a report may be replaced
+    assert run_main(report, runs[0])[0] == 0  # a report may be replaced, and leaves no picture of the one before
+    assert not list((tmp_path / "mine").glob("confusion-pretrained*"))
 
 
 def test_the_command_names_a_folder_after_the_runs(run_main, tmp_path, monkeypatch):
