@@ -5,6 +5,7 @@
     download  one file from the first mirror that serves it right
     dataset   the images and labels that both branches see
     machine   what a run ran on
+    disk      writing files whole or not at all
     record    a run on disk: written by the branches, read by everything below
     job       what surrounds the training in both branches
 

@@ -36,7 +36,7 @@ def write_report(folder: Path, runs: "list[Run]", unfinished: "list[UnfinishedRu
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written.
     """
-    from compare import page, record
+    from compare import disk, page, record
 
     record.check_comparable(runs)
     shown = page.show(runs)
@@ -53,8 +53,8 @@ def write_report(folder: Path, runs: "list[Run]", unfinished: "list[UnfinishedRu
         picture["file"]: picture["png"] for part in (pictures["curves"], *pictures["matrices"]) for picture in part
     }
     for name, content in files.items():
-        record.write_atomically(folder / name, content)
-    record.write_atomically(folder / PAGE, html)
+        disk.write_atomically(folder / name, content)
+    disk.write_atomically(folder / PAGE, html)
     for stale in (*folder.glob("confusion-*.png"), folder / "accuracy.png", folder / "loss.png"):
         if stale.name not in files:  # a picture of the report that was here before
             stale.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ EXAMPLES = """examples:
 def main() -> int:
     """Parse, check, train, report."""
     arguments = parse()
-    from compare import record, report  # after parsing: they bring in scikit-learn and matplotlib
+    from compare import disk, record, report  # after parsing: they bring in scikit-learn and matplotlib
 
     if arguments.resume is not None:
         folder = arguments.resume
@@ -74,7 +74,7 @@ def main() -> int:
         return EXIT_DONE
 
     with record.claim(folder):
-        record.write_atomically(folder / "comparison.json", (json.dumps(asked, indent=1) + "\n").encode())
+        disk.write_atomically(folder / "comparison.json", (json.dumps(asked, indent=1) + "\n").encode())
         for module, words in plans.items():
             code = EXIT_DONE if words is None else run_branch(module, words)
             if code == EXIT_INTERRUPTED:

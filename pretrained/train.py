@@ -72,7 +72,7 @@ def main() -> int:
 
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
-    from compare import machine
+    from compare import disk, machine
     from compare import record as run_record
     from compare.job import memory_hint
     from pretrained import backend
@@ -158,7 +158,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         probabilities = loop.predict(head, test_features)
         predicting_seconds = time.perf_counter() - start
         record["backbone"]["sha256_after"] = model.arrays_fingerprint(backbone)
-        with run_record.replacing(job.folder / "model.keras") as partial:
+        with disk.replacing(job.folder / "model.keras") as partial:
             model.join(extractor, head).save(partial)
         device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
         job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)

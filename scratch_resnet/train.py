@@ -59,7 +59,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     import safetensors.numpy
     import torch
 
-    from compare import machine
+    from compare import disk, machine
     from compare import record as run_record
     from compare.job import memory_hint
     from scratch_resnet import loop
@@ -132,7 +132,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         probabilities = loop.predict(model, test_batches)
         predicting_seconds = time.perf_counter() - start
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
-        run_record.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
+        disk.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
         device_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)
     return EXIT_DONE

@@ -20,7 +20,7 @@ FRAMEWORKS = {"torch", "torchvision", "keras", "tensorflow", "jax"}
 DRAWING = {"matplotlib", "jinja2"}
 CLOCKS = {"time", "datetime", "random", "uuid", "secrets"}
 # What the branches may use of `compare`.
-SHARED = {"command", "progress", "download", "dataset", "machine", "record", "job"}
+SHARED = {"command", "progress", "download", "dataset", "machine", "disk", "record", "job"}
 
 # A room, and what nothing in it may import, not even inside a function.
 WALLS = [

@@ -271,11 +271,40 @@ def test_resuming_needs_the_same_backbone():
         train.check_same_backbone(record, "b" * 64)
 
 
-def test_the_nth_gpu_is_counted_among_those_visible(monkeypatch):
+@pytest.fixture
+def environment(monkeypatch):
+    """What `backend.choose` changes is as before after the test."""
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    for name in ("KERAS_BACKEND", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL"):
+    for name in ("KERAS_BACKEND", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("has_driver", "tensorflow_sees", "torch_sees", "device", "chosen"),
+    [
+        (True, 0, 1, "auto", "torch"),
+        (True, 1, 1, "auto", "tensorflow"),
+        (True, 0, 0, "auto", "tensorflow"),
+        (True, 0, 1, "cpu", "tensorflow"),
+        (False, 0, 1, "auto", "tensorflow"),
+    ],
+)
+def test_auto_takes_tensorflow_unless_pytorch_alone_sees_the_gpu(
+    environment, has_driver, tensorflow_sees, torch_sees, device, chosen
+):
+    environment.setattr(backend.shutil, "which", lambda _: "/usr/bin/nvidia-smi" if has_driver else None)
+    sees = {"tensorflow": tensorflow_sees, "torch": torch_sees}
+    environment.setattr(backend, "_num_gpus_elsewhere", sees.get)
+    assert backend.choose("auto", device) == chosen == os.environ["KERAS_BACKEND"]
+
+
+def test_gpus_are_counted_in_another_process():
+    assert backend._num_gpus_elsewhere("torch") == 0
+
+
+def test_the_nth_gpu_is_counted_among_those_visible(environment):
+    environment.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert backend.choose("torch", "cuda:1") == "torch"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
     with pytest.raises(ImportError, match="kept out of this process"):

@@ -120,9 +120,9 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"before")
     code = (
-        "import pathlib, resource, signal; from compare import record; from compare.command import UserError\n"
+        "import pathlib, resource, signal; from compare import disk; from compare.command import UserError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        f"try: record.write_atomically(pathlib.Path({str(path)!r}), bytes(100_000))\n"
+        f"try: disk.write_atomically(pathlib.Path({str(path)!r}), bytes(100_000))\n"
         "except UserError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=os.getcwd())
