@@ -5,6 +5,7 @@ Standard library only, so that `--help` and a wrong word are answered before any
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,11 +55,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def whole_number(option: str, minimum: int, advice: str) -> Callable[[str], int]:
-    """The argparse type of a whole number of at least `minimum`."""
+    """The argparse type of a whole number from `minimum` to 2³² - 1, which every random generator takes as a seed."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise UserError(f"{option} {text}", f"a whole number of at least {minimum}", advice)
+        if not (text.isdecimal() and len(text) < 20 and minimum <= int(text) < 2**32):
+            raise UserError(f"{option} {text}", f"a whole number of at least {minimum}, and below 2³²", advice)
         return int(text)
 
     return parse
@@ -82,7 +83,7 @@ def positive_number(option: str, advice: str) -> Callable[[str], float]:
 def device_name(text: str) -> str:
     """The argparse type of `--device`: auto, cpu, cuda or cuda:N."""
     kind, _, index = text.partition(":")
-    if text not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal()):
+    if text not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal() and index == str(int(index))):
         raise UserError(
             f"--device {text}", "auto, cpu, cuda or cuda:N", "say cpu, or leave it out to take a GPU where there is one"
         )
@@ -142,8 +143,13 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     how.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished run after its last epoch")
 
 
-def run_command(main: Callable[[], int]) -> None:
-    """Run `main` and leave with its exit code; what the user can put right is said in words."""
+def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> None:
+    """Run `main` and leave with its exit code; what goes wrong is said in words.
+
+    Args:
+        main: returns an exit code.
+        unforeseen: the exit code of an error that is nobody's `UserError`.
+    """
     try:
         code = main()
     except UserError as error:
@@ -152,4 +158,10 @@ def run_command(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
+    except Exception as error:
+        path, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+        came = f"{type(error).__name__}: {str(error)[:500]} (in {Path(path).name}, line {line})"
+        advice = "look whether a path, a driver or a package is at fault; if not, report it with this message"
+        print(UserError(came, "no error here: this one was not foreseen", advice), file=sys.stderr)
+        code = unforeseen
     sys.exit(code)

@@ -73,6 +73,8 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     Raises:
         UserError: the data is not there, not whole or not the real one.
     """
+    if name not in CLASS_NAMES:
+        raise UserError(f"the data set {name!r}", f"one of {', '.join(CLASS_NAMES)}", "mend the recipe that names it")
     if name == "digits":
         if data_dir is not None:
             raise UserError(
@@ -155,7 +157,7 @@ def _find_or_fetch() -> dict[str, bytes]:
     for folder in _usual_folders():
         try:
             return _read_folder(folder)
-        except UserError:
+        except (UserError, OSError):
             continue  # somebody else's folder: not there or not whole, and not ours to mend
     folder = download.cache_folder() / "fashion-mnist"
     for name in FASHION_MNIST_FILES:

@@ -58,7 +58,8 @@ def fetch(urls: list[str], destination: Path, *, problem_with: Callable[[Path], 
             "free some space or permit writing there, or place the file by hand",
         ) from error
     finally:
-        lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            lock.unlink()
         for folder in (destination.parent, cache_folder()):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only succeeds where nothing came of it

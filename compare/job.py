@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import shlex
 import time
 import traceback
 from collections.abc import Iterator
@@ -96,13 +97,9 @@ class Job:
             f"{self.watched}_loss": watched[0],
             f"{self.watched}_accuracy": watched[1],
         }
-        if not np.isfinite(train[0]):
-            raise UserError(
-                f"the loss of epoch {row['epoch']} is {train[0]} at learning rate {rate:g}",
-                "a finite loss: the training has diverged",
-                "start anew with a smaller --learning-rate",
-                exit_code=EXIT_FAILED,
-            )
+        for split, (loss, _) in (("train", train), (self.watched, watched)):
+            if not np.isfinite(loss):
+                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss} at learning rate {rate:g}")
         history.append(row)
         record.write_checkpoint(self.folder, arrays, self.record)
         self.journal.line(epoch_line(row, self.recipe.num_epochs))
@@ -115,6 +112,8 @@ class Job:
             predicting_seconds: what they took.
             device_bytes: the GPU's peak memory; None without a GPU.
         """
+        if not np.isfinite(probabilities).all():
+            raise diverged("some of the predicted probabilities are not numbers")
         training_seconds = sum(row["seconds"] for row in self.record["history"])
         self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
         self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
@@ -126,7 +125,7 @@ class Job:
         """The time of training: the folder is this run's alone, and whatever ends it stands in the log."""
         with record.claim(self.folder), self.journal.kept_in(self.folder / record.LOG):
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started
-            resume = f"python -m {self.record['branch']}.train --resume {self.folder}"
+            resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])
             try:
                 yield
             except KeyboardInterrupt:
@@ -145,10 +144,16 @@ class Job:
                 ) from error
 
 
+def diverged(came: str) -> UserError:
+    """The error of a training whose numbers are no longer finite."""
+    advice = "start anew with a smaller --learning-rate"
+    return UserError(came, "finite numbers: the training has diverged", advice, exit_code=EXIT_FAILED)
+
+
 @contextlib.contextmanager
-def memory_hint(recipe, *, exit_code: int) -> Iterator[None]:
+def memory_hint(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
     """Turn a want of memory inside the block, in whichever framework and on whichever device, into the article's own
-    hint, in our words.
+    hint, in our words; `smaller` says what can be made so.
 
     Raises:
         UserError: there was not enough memory.
@@ -162,6 +167,7 @@ def memory_hint(recipe, *, exit_code: int) -> Iterator[None]:
             "can't allocate memory",
             "resource exhausted",
             "resourceexhausted",
+            "alloc failed",
         )
         said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
         if not isinstance(error, MemoryError) and not any(word in said for word in words):
@@ -170,7 +176,7 @@ def memory_hint(recipe, *, exit_code: int) -> Iterator[None]:
         raise UserError(
             f"out of memory with batches of {recipe.batch_size} images of {size}",
             "a step that fits into the device's memory",
-            "make the batch smaller (--batch-size) or the images (--image-size)",
+            f"make {smaller} smaller",
             exit_code=exit_code,
         ) from error
 

@@ -24,6 +24,7 @@ from compare.words import (
     gigabytes,
     in_words,
     or_nothing,
+    run_name,
     with_prefix,
     without_folders,
 )
@@ -61,7 +62,7 @@ def show(runs: list[Run]) -> list[Shown]:
     words = [branch_in_words(run.record) for run in runs]
     labels, slugs = [], []
     for run, branch, label in zip(runs, branches, words, strict=True):
-        name = folder_name(run.folder)
+        name = run_name(run.folder)
         labels.append(_unique(label if words.count(label) == 1 else f"{label} {name}", labels))
         slug = branch if branches.count(branch) == 1 else f"{branch}-{name}"
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))

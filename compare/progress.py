@@ -36,10 +36,12 @@ class Journal:
     def kept_in(self, path: Path) -> Iterator[None]:
         """Append every line, and those said before, to the file at `path` as well."""
         with path.open("a", encoding="utf-8", buffering=1) as self._log:
-            for text in self._early_lines:
-                self.note(text)
-            yield
-        self._log = None
+            try:
+                for text in self._early_lines:
+                    self.note(text)
+                yield
+            finally:
+                self._log = None
 
     def line(self, text: str) -> None:
         """Say one line."""

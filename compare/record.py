@@ -131,9 +131,29 @@ def check_out_folder(folder: Path, num_bytes: int) -> None:
             "a new or empty folder to write to",
             f"go on with it (--resume {folder}), or choose another --out",
         )
-    if folder.exists() and any(entry.name != LOCK for entry in folder.iterdir()):
+    # a run that ended before its first checkpoint leaves these
+    left = (LOG, LOCK)
+    if folder.exists() and any(entry.name not in left for entry in folder.iterdir()):
         raise UserError(f"{folder} holds other files", "a new or empty folder to write to", "choose another --out")
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    existing = check_writable(folder)
+    free = shutil.disk_usage(existing).free
+    if free < num_bytes:
+        raise UserError(
+            f"{existing} has {free / 1e6:,.0f} MB free",
+            f"at least {num_bytes / 1e6:,.0f} MB for this run",
+            "free some space or choose an --out on another disk",
+        )
+
+
+def check_writable(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there, after trying that it can be written to.
+
+    Raises:
+        UserError: it cannot.
+    """
+    existing = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), None)
+    if existing is None:
+        raise UserError(f"{folder} is on no disk of this machine", "a folder to write to", "choose another --out")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -143,13 +163,7 @@ def check_out_folder(folder: Path, num_bytes: int) -> None:
             "a folder with permission to write",
             "permit writing there or choose another --out",
         ) from error
-    free = shutil.disk_usage(existing).free
-    if free < num_bytes:
-        raise UserError(
-            f"{existing} has {free / 1e6:,.0f} MB free",
-            f"at least {num_bytes / 1e6:,.0f} MB for this run",
-            "free some space or choose an --out on another disk",
-        )
+    return existing
 
 
 @contextlib.contextmanager
@@ -179,7 +193,9 @@ def claim(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        (folder / LOCK).unlink(missing_ok=True)
+        for left in (folder / LOCK, *folder.glob(".partial-*")):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def start_record(

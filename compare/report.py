@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scik
     from compare.record import Run, UnfinishedRun
 
 PAGE = "index.html"
+GENERATOR = '<meta name="generator" content="scratch-or-pretrained">'  # by which a report of ours is known
 EXAMPLES = """examples:
   python -m compare.report reports/today/runs/*                    into reports/today, where these runs lie
   python -m compare.report runs/scratch runs/imagenet --out page   any runs, anywhere
@@ -89,10 +90,12 @@ def read_runs(folders: list[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
 
 def default_folder(folders: list[Path]) -> Path:
     """Where the report of these runs goes: beside the folder `runs` that holds them all, else below `reports`."""
+    from compare import words
+
     parents = {Path(os.path.abspath(folder)).parent for folder in folders}
     if len(parents) == 1 and parents.pop().name == "runs":
         return folders[0].parent.parent if folders[0].parent.name == "runs" else folders[0].absolute().parent.parent
-    return Path("reports", "-vs-".join(Path(os.path.abspath(folder)).name for folder in folders))
+    return Path("reports", "-vs-".join(words.run_name(folder) for folder in folders))
 
 
 def check_report_folder(folder: Path) -> None:
@@ -101,11 +104,16 @@ def check_report_folder(folder: Path) -> None:
     Raises:
         UserError: it is a file, or a folder with other content.
     """
-    expected = "a new or empty folder, a report to replace, or the folder that holds the runs' folder `runs`"
+    from compare import record
+
+    expected = "a new or empty folder, a report of ours to replace, or a folder with nothing but `runs`"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file", expected, "choose another --out")
-    if folder.is_dir() and any(folder.iterdir()) and not ((folder / PAGE).exists() or (folder / "runs").is_dir()):
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    ours = PAGE in names and GENERATOR in (folder / PAGE).read_text(encoding="utf-8", errors="replace")[:2000]
+    if not ours and not names <= {"runs", "comparison.json"}:
         raise UserError(f"{folder} holds other files", expected, "choose another --out")
+    record.check_writable(folder)
 
 
 def _render(**content) -> bytes:
@@ -122,7 +130,7 @@ def _render(**content) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("report.html.j2").render(fraction=words.fraction, **content)
+    html = environment.get_template("report.html.j2").render(fraction=words.fraction, generator=GENERATOR, **content)
     return html.encode("ascii", "xmlcharrefreplace")
 
 

@@ -11,6 +11,8 @@ report from the runs that they leave:
 import argparse
 import datetime
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -35,6 +37,7 @@ from compare.command import (
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}
 PLACE_WORDS = ("--data-dir", "--device", "--weights", "--keras-backend")  # what a resumed branch is told again
+SCRATCH_PLACES = ("--data-dir", "--device")
 NUM_REPORT_BYTES = 20_000_000
 EXAMPLES = """examples:
   python -m compare.run --both --demo                     both branches and the report in a few minutes, offline
@@ -49,16 +52,20 @@ EXAMPLES = """examples:
 def main() -> int:
     """Parse, check, train, report."""
     arguments = parse()
-    from compare import disk, record, report  # after parsing: they bring in scikit-learn and matplotlib
+    from compare import disk, record, report  # after parsing: --help need not wait for NumPy
 
     if arguments.resume is not None:
         folder = arguments.resume
         asked = read_asked(folder)
+        for module, words in asked["branches"].items():
+            words.update(place_words(arguments, scratch_only=module == BRANCHES["scratch"]))
         plans = {module: resumed(folder / "runs" / module, words) for module, words in asked["branches"].items()}
     else:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         name = arguments.name or (
-            arguments.out.name if arguments.out else f"{arguments.recipe or DEFAULT_RECIPE}-{now}"
+            Path(os.path.abspath(arguments.out)).name
+            if arguments.out
+            else f"{arguments.recipe or DEFAULT_RECIPE}-{now}"
         )
         folder = arguments.out or Path("reports", name)
         record.check_out_folder(folder, NUM_REPORT_BYTES)
@@ -68,26 +75,36 @@ def main() -> int:
         }
 
     for module, words in plans.items():
-        if words is not None and run_branch(module, words, "--check") != EXIT_DONE:
-            return EXIT_REFUSED
+        code = EXIT_DONE if words is None else run_branch(module, words, "--check")
+        if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED):
+            print(f"the check of {module} ended with {ending(code)}", file=sys.stderr)
+        if code != EXIT_DONE:
+            return code if code == EXIT_INTERRUPTED else EXIT_REFUSED
     if arguments.check:
         return EXIT_DONE
 
+    go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
     with record.claim(folder):
         disk.write_atomically(folder / "comparison.json", (json.dumps(asked, indent=1) + "\n").encode())
         for module, words in plans.items():
             code = EXIT_DONE if words is None else run_branch(module, words)
             if code == EXIT_INTERRUPTED:
-                print(f"to go on: python -m compare.run --resume {folder}", file=sys.stderr)
+                print(f"to go on: {go_on}", file=sys.stderr)
                 return code
             if code != EXIT_DONE:
                 note_failure(folder / "runs" / module, module, code)
         folders = [folder / "runs" / module for module in plans]
-        finished = [record.read_run(run) for run in folders if (run / record.RECORD).exists()]
-        unfinished = [record.read_unfinished_run(run) for run in folders if not (run / record.RECORD).exists()]
+        finished, unfinished = [], []
+        for run in folders:
+            try:
+                finished.append(record.read_run(run))
+            except UserError as error:
+                if (run / record.RECORD).exists():
+                    print(error, file=sys.stderr)
+                unfinished.append(record.read_unfinished_run(run))
         page = report.write_report(folder, finished, unfinished, title=f"From scratch or pretrained: {asked['name']}")
     if unfinished:
-        print(f"to go on: python -m compare.run --resume {folder}", file=sys.stderr)
+        print(f"to go on: {go_on}", file=sys.stderr)
     print(page)
     return EXIT_FAILED if unfinished else EXIT_DONE
 
@@ -148,9 +165,10 @@ def parse() -> argparse.Namespace:
 
 
 def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
-    """Refuse `--resume` beside anything that a comparison already under way has settled."""
+    """Refuse `--resume` beside anything that a comparison already under way has settled; places may have changed."""
+    free = {"resume", "check", "data_dir", "device", "weights", "keras_backend"}
     for name, value in vars(arguments).items():
-        if name not in ("resume", "check") and value != parser.get_default(name):
+        if name not in free and value != parser.get_default(name):
             raise UserError(
                 f"--resume together with {OVERRIDES.get(name, '--' + name.replace('_', '-'))}",
                 "--resume alone: the comparison goes on as it was begun",
@@ -187,14 +205,27 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
 
 def words_for(branch: str, arguments: argparse.Namespace) -> dict[str, str]:
     """The command line of one branch, but for its folder, as options and values."""
-    words = {"--recipe": arguments.recipe, "--seed": arguments.seed, "--data-dir": arguments.data_dir}
-    words["--device"] = arguments.device
-    if branch == "pretrained":
-        words |= {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend}
+    words = {"--recipe": arguments.recipe, "--seed": arguments.seed}
+    words |= place_words(arguments, scratch_only=branch == "scratch")
     for name, option in OVERRIDES.items():
         values = getattr(arguments, name) or {}
         words[option] = values.get(branch, values.get("both"))
     return {option: str(value) for option, value in words.items() if value is not None}
+
+
+def place_words(arguments: argparse.Namespace, *, scratch_only: bool) -> dict[str, str]:
+    """Those of `PLACE_WORDS` that were given, files by their full paths: a resumed command may stand elsewhere.
+    With `scratch_only` those that the branch from scratch knows."""
+    words = {
+        "--data-dir": arguments.data_dir and os.path.abspath(arguments.data_dir),
+        "--device": arguments.device if arguments.device != "auto" else None,
+        "--weights": arguments.weights,
+        "--keras-backend": arguments.keras_backend if arguments.keras_backend != "auto" else None,
+    }
+    if arguments.weights is not None and Path(arguments.weights).is_file():
+        words["--weights"] = os.path.abspath(arguments.weights)
+    known = SCRATCH_PLACES if scratch_only else PLACE_WORDS
+    return {option: words[option] for option in known if words[option] is not None}
 
 
 def read_asked(folder: Path) -> dict:
@@ -245,10 +276,14 @@ def run_branch(module: str, words: dict[str, str], *flags: str) -> int:
     return EXIT_INTERRUPTED if code == -signal.SIGINT else code
 
 
+def ending(code: int) -> str:
+    """A process' exit code in words."""
+    return f"exit code {code}" if code > 0 else f"signal {-code} ({signal.Signals(-code).name})"
+
+
 def note_failure(run: Path, module: str, code: int) -> None:
     """Say how a branch ended, on the terminal and at the end of its log, from which the report quotes."""
-    how = f"exit code {code}" if code > 0 else f"signal {-code} ({signal.Signals(-code).name})"
-    text = f"{module} ended with {how} before its run was complete"
+    text = f"{module} ended with {ending(code)} before its run was complete"
     print(text, file=sys.stderr)
     if run.is_dir():
         with (run / "log.txt").open("a", encoding="utf-8") as log:

@@ -24,6 +24,12 @@ def folder_name(folder: Path) -> str:
     return Path(os.path.abspath(folder)).name
 
 
+def run_name(folder: Path) -> str:
+    """What tells a run from others of its branch: its folder's name, or the comparison's that it lies in."""
+    folder = Path(os.path.abspath(folder))
+    return folder.parent.parent.name if folder.parent.name == "runs" else folder.name
+
+
 def branch_in_words(record: dict) -> str:
     """What a run's network is called, with the weights that it began with; an unknown branch goes by its own name."""
     kind = record.get("weights", {}).get("kind")

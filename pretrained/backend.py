@@ -40,9 +40,14 @@ def choose(backend: str, device: str) -> str:
         os.environ["JAX_PLATFORMS"] = "cpu"
     elif ":" in device:
         # N counts among the GPUs that this process may see, as it does for PyTorch.
-        visible, index = os.environ.get("CUDA_VISIBLE_DEVICES"), int(device.partition(":")[2])
-        names = visible.split(",") if visible else []
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[index] if index < len(names) else str(index)
+        visible, index = os.environ.get("CUDA_VISIBLE_DEVICES"), device.partition(":")[2]
+        names = visible.split(",") if visible is not None else None
+        if names is None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = index
+        else:  # -1 is none, which is refused later
+            os.environ["CUDA_VISIBLE_DEVICES"] = names[int(index)] if int(index) < len(names) else "-1"
+    if device == "cpu" or not shutil.which("nvidia-smi"):
+        os.environ["KERAS_TORCH_DEVICE"] = "cpu"  # else Keras on PyTorch takes Apple's GPU where there is one
     installed = [name for name in KERAS_BACKENDS if importlib.util.find_spec(name)]
     if backend == "auto":
         backend = installed[0] if installed else KERAS_BACKENDS[0]

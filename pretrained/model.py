@@ -33,7 +33,7 @@ def build_backbone(weights: Weights, *, seed: int) -> keras.Model:
             backbone.load_weights(weights.path)
         except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
             raise UserError(
-                f"{weights.path} does not fit: {str(error).strip().splitlines()[0]}",
+                f"{weights.path} does not fit: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
                 "the weights of keras.applications.ResNet50 without its top (include_top=False)",
                 "name such a file with --weights, or take --weights imagenet",
             ) from error

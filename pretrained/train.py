@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   python -m pretrained.train --weights FILE --keras-backend jax  weights from a file, on JAX
   python -m pretrained.train --resume DIR                        go on with an interrupted run
 """
+SMALLER = "the images (--image-size)"  # what to make so when memory runs out
 NUM_BYTES = 200_000_000  # the whole network is 95 MB; a checkpoint holds the head alone
 
 
@@ -105,7 +106,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     train_images, train_labels = data.train_images[job.train_rows], data.train_labels[job.train_rows]
     watched_images, watched_labels = job.watched_images_and_labels
     throwaway = model.build_head(num_classes, **head_settings)
-    with memory_hint(recipe, exit_code=EXIT_REFUSED):
+    with memory_hint(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         seconds_per_image = loop.measure(extractor, throwaway, train_images, train_labels, recipe)
     epochs_left = recipe.num_epochs - len(record["history"])
     num_images = epochs_left * len(train_images) + len(watched_images) + job.num_more_test_images
@@ -127,7 +128,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         "device": {"kind": device_kind, "name": name},
         "versions": machine.versions("keras", backend_name, "numpy", "scikit-learn") | {"keras backend": backend_name},
     }
-    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED):
+    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
         # These are never augmented: once is enough for all epochs.
         start = time.perf_counter()
@@ -181,4 +182,4 @@ def check_same_backbone(record: dict, fingerprint: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, unforeseen=EXIT_REFUSED)  # what happens in training is foreseen in `Job.running`

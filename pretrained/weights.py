@@ -58,13 +58,14 @@ def find(word: str) -> Weights:
 
 def problem_with_imagenet(path: Path) -> str | None:
     """What keeps the file at `path` from being Keras' ImageNet weights, or None."""
-    if not path.is_file():
-        return "is not there"
-    if path.stat().st_size != IMAGENET_NUM_BYTES:
-        return f"has {path.stat().st_size:,} bytes, not {IMAGENET_NUM_BYTES:,}"
-    if _digest(path, "md5") != IMAGENET_MD5:
-        return "holds other bytes"
-    return None
+    try:
+        if not path.is_file():
+            return "is not there"
+        if path.stat().st_size != IMAGENET_NUM_BYTES:
+            return f"has {path.stat().st_size:,} bytes, not {IMAGENET_NUM_BYTES:,}"
+        return None if _digest(path, "md5") == IMAGENET_MD5 else "holds other bytes"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _usual_paths() -> list[Path]:

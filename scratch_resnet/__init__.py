@@ -3,5 +3,6 @@
 recipe   the hyperparameters, by name
 model    the network
 batches  the data set on the device, resized and shuffled there
-train    the loop and the command: `python -m scratch_resnet.train`
+loop     an epoch of training, and what it needs of PyTorch
+train    the command: `python -m scratch_resnet.train`
 """

@@ -16,14 +16,24 @@ class Batches:
         images: uint8 in 0…255, (num_images, 28, 28).
         labels: uint8, (num_images,).
         image_size: pixels a side of the batches' images.
+        prediction_size: images at once where nothing is learned.
         device: where everything happens.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, *, image_size: int, device: torch.device):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        image_size: int,
+        device: torch.device,
+        prediction_size: int = 256,
+    ):
         # .copy(): the arrays may be read-only views of a file, which PyTorch refuses to promise not to write.
         self.images = torch.from_numpy(images.copy()).unsqueeze(1).to(device)  # (num_images, 1, 28, 28) uint8
         self.labels = torch.from_numpy(labels.astype(np.int64)).to(device)  # (num_images,)
         self.image_size = image_size
+        self.prediction_size = prediction_size
 
     def __len__(self) -> int:
         """How many images there are."""

@@ -12,9 +12,6 @@ from compare.progress import EpochBar
 from scratch_resnet.batches import Batches
 from scratch_resnet.model import ResNet
 
-# Batches that are only predicted keep no gradients: four times the article's batch needs less memory than training.
-PREDICTION_BATCH_SIZE = 256
-
 
 def train_epoch(
     model: nn.Module,
@@ -56,7 +53,7 @@ def train_epoch(
 def infer(model: nn.Module, batches: Batches) -> Tensor:
     """The logits of all images in their own order, float32 (num_images, num_classes), on the device."""
     model.eval()
-    return torch.cat([model(images) for images, _ in batches.in_order(PREDICTION_BATCH_SIZE)])
+    return torch.cat([model(images) for images, _ in batches.in_order(batches.prediction_size)])
 
 
 def evaluate(model: nn.Module, batches: Batches) -> tuple[float, float]:
@@ -93,14 +90,13 @@ def choose_device(name: str) -> torch.device:
     num_gpus = torch.cuda.device_count()
     if name == "auto":
         name = "cuda" if num_gpus else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= num_gpus:
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= num_gpus:
         raise UserError(
             f"--device {name}, but PyTorch {torch.__version__} sees {num_gpus} CUDA GPUs here",
             "a GPU with that number, its driver, and a PyTorch built for CUDA",
             "choose --device cpu, or a lower number, or mend the driver (nvidia-smi should list the GPU)",
         )
-    return device
+    return torch.device(name)
 
 
 def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[float, float]:
@@ -130,7 +126,7 @@ def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device)
     model.eval()
     start = clock()
     with torch.inference_mode():
-        images, _ = next(batches.in_order(PREDICTION_BATCH_SIZE))
+        images, _ = next(batches.in_order(batches.prediction_size))
         model(images)
     return min(steps), (clock() - start) / len(images)  # the least: the first step of all warms up
 

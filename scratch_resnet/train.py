@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train --epochs 1 --device cuda:1  one epoch on the second GPU
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
 """
+SMALLER = "the batch (--batch-size) or the images (--image-size)"  # what to make so when memory runs out
 NUM_BYTES = 400_000_000  # two checkpoints of 134 MB while one replaces the other, and the weights
 
 
@@ -76,9 +77,10 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             "two or more: up to 32×32 the last feature map is 1×1, and one value has no variance to normalise by",
             "choose another --batch-size, or an --image-size above 32",
         )
-    with memory_hint(recipe, exit_code=EXIT_REFUSED):
+    with memory_hint(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         train_batches, watched_batches, test_batches = (
-            Batches(images, labels, image_size=recipe.image_size, device=device)
+            # without gradients four times the batch needs less memory than a step of training
+            Batches(images, labels, image_size=recipe.image_size, device=device, prediction_size=4 * recipe.batch_size)
             for images, labels in (
                 (data.train_images[job.train_rows], data.train_labels[job.train_rows]),
                 job.watched_images_and_labels,
@@ -107,7 +109,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         "device": {"kind": device.type, "name": name},
         "versions": machine.versions("torch", "numpy", "scikit-learn"),
     }
-    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED):
+    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
         for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
             start = time.perf_counter()
@@ -153,4 +155,4 @@ def describe() -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, unforeseen=EXIT_REFUSED)  # what happens in training is foreseen in `Job.running`

@@ -37,6 +37,12 @@ assert not np.array_equal(head.get_weights()[-2], head_before[-2]), "the head le
 after = network.get_weights()
 assert len(after) == 318 and all(np.array_equal(a, b) for a, b in zip(after, before, strict=True)), "not frozen"
 
+# Plain `fit` on the whole network leaves it frozen as well, statistics of batch normalisation included.
+whole = model.join(extractor, head)
+whole.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+whole.fit(images[:32, ..., np.newaxis].astype(np.float32), labels[:32], batch_size=16, verbose=0)
+assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), before, strict=True)), "not frozen under fit"
+
 # The same maps by hand on one image: x zoomed by 2 about the centre, without shear, then mirrored.
 maps = augment.affine_maps(np.zeros(1), np.full(1, 2.0), np.ones(1), np.ones(1, bool), 28)
 x = np.clip(13.5 - 2 * (np.arange(28) - 13.5), 0, 27)

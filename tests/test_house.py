@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "torchvision", "keras", "tensorflow", "jax"}
 DRAWING = {"matplotlib", "jinja2"}
 CLOCKS = {"time", "datetime", "random", "uuid", "secrets"}
+TRAINING = {"subprocess", "requests", "pooch", "compare.download", "compare.job", "compare.run"}
 # What the branches may use of `compare`.
 SHARED = {"command", "progress", "download", "dataset", "machine", "disk", "record", "job"}
 
@@ -27,7 +28,10 @@ WALLS = [
     ("compare/*.py", FRAMEWORKS | {"scratch_resnet", "pretrained"}),
     ("compare/metrics.py", DRAWING | CLOCKS | {"os", "pathlib"}),
     ("compare/figures.py", CLOCKS | {"jinja2", "os", "pathlib"}),
-    ("compare/report.py", CLOCKS),
+    *(
+        (f"compare/{room}.py", CLOCKS | TRAINING)
+        for room in ("metrics", "figures", "page", "banners", "words", "report")
+    ),
     ("scratch_resnet/*.py", FRAMEWORKS - {"torch", "torchvision"} | DRAWING | {"pretrained"}),
     ("pretrained/*.py", {"scratch_resnet", "torchvision"} | DRAWING),
     # only `backend` may ask a framework about the hardware; the rest is Keras alone
@@ -52,7 +56,7 @@ def test_walls(room, forbidden):
     files = sorted(ROOT.glob(room))
     assert files
     for path in files:
-        found = {name.partition(".")[0] for name in imports(path)} & forbidden
+        found = {name for name in imports(path) for wall in forbidden if f"{name}.".startswith(f"{wall}.")}
         assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
 

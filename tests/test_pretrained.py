@@ -6,6 +6,7 @@ Here Keras runs on PyTorch; `check_backend.py` is run in a process of its own fo
 import dataclasses
 import hashlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -260,6 +261,56 @@ def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, s
 # ---- the command
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--weights", "nothere.h5"], "there is no such file"),
+        (["--weights", __file__], "not a Keras weights file"),
+        (["--keras-backend", "pytorch"], "'pytorch'"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--image-size", "8"], "--image-size 8"),
+        (["--recipe", "nosuch"], "'nosuch'"),
+        (["--out", __file__], "is a file"),
+        (["--keras-backend", "torch", "--device", "cuda"], "torch sees no such GPU"),
+    ],
+)
+def test_wrong_use_is_refused_in_three_parts(environment, run_main, tmp_path, words, says):
+    environment.chdir(tmp_path)
+    demo = [] if "--recipe" in words else ["--demo"]
+    code, out, err = run_main(train, *demo, *words)
+    assert code == 2 and out == "" and list(tmp_path.iterdir()) == []
+    assert says in err and err.startswith("error: ") and "\n  expected: " in err and "\n  what to do: " in err
+
+
+def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, tmp_path):
+    environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.9))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = ["--weights", "random", "--keras-backend", "torch"]
+    assert run_main(train, "--demo", *words, "--out", whole)[0] == 0
+
+    evaluate, calls = loop.evaluate, []
+
+    def evaluate_once(*given):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*given)
+
+    environment.setattr(loop, "evaluate", evaluate_once)
+    code, out, _ = run_main(train, "--demo", *words, "--out", cut)
+    assert code == 130 and f"--resume {cut}" in out and not (cut / "record.json").exists()
+    environment.setattr(loop, "evaluate", evaluate)
+    assert run_main(train, "--resume", cut)[0] == 0  # on the backend and the weights that it began with
+
+    assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
+    records = [json.loads((folder / "record.json").read_text()) for folder in (whole, cut)]
+    figures = [[{k: v for k, v in row.items() if "second" not in k} for row in r["history"]] for r in records]
+    assert figures[0] == figures[1] and len(figures[0]) == 2
+    assert records[0]["overrides"] == {"weights": "random"}
+    assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
+    assert keras.saving.load_model(cut / "model.keras").count_params() == records[0]["model"]["num_parameters"]
+
+
 def test_resuming_needs_the_same_backbone():
     record = {
         "backbone": {"sha256_before": "a" * 64},
@@ -275,7 +326,13 @@ def test_resuming_needs_the_same_backbone():
 def environment(monkeypatch):
     """What `backend.choose` changes is as before after the test."""
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    for name in ("KERAS_BACKEND", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"):
+    for name in (
+        "KERAS_BACKEND",
+        "JAX_PLATFORMS",
+        "TF_CPP_MIN_LOG_LEVEL",
+        "CUDA_VISIBLE_DEVICES",
+        "KERAS_TORCH_DEVICE",
+    ):
         monkeypatch.setenv(name, "")
     return monkeypatch
 
@@ -307,6 +364,9 @@ def test_the_nth_gpu_is_counted_among_those_visible(environment):
     environment.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert backend.choose("torch", "cuda:1") == "torch"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
+    environment.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    backend.choose("torch", "cuda:2")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"  # GPU 2 is not this process' to take
     with pytest.raises(ImportError, match="kept out of this process"):
         importlib.import_module("tensorflow")
     with pytest.raises(UserError, match="sees no such GPU"):

@@ -139,6 +139,9 @@ def test_folders_that_cannot_take_a_run_are_refused_untouched(tmp_path):
     (tmp_path / "notes" / "diary.txt").write_text("")
     (tmp_path / "cut").mkdir()
     record.write_checkpoint(tmp_path / "cut", {}, {})
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / record.LOG).write_text("ended before its first checkpoint")
+    record.check_out_folder(tmp_path / "log", 1000)
     for place, words in [
         (tmp_path / "file", "is a file"),
         (tmp_path / "file" / "below", "is a file|cannot be written"),

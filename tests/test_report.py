@@ -313,16 +313,17 @@ def test_the_command_names_a_folder_after_the_runs(run_main, tmp_path, monkeypat
         (["run", "run"], "came twice"),
         (["run", "--out", "file"], "file is a file"),
         (["run", "--out", "notes"], "notes holds other files"),
+        (["run", "--out", "site"], "site holds other files"),
         (["damaged"], "cannot be read"),
     ],
 )
 def test_what_cannot_be_reported_is_refused_in_three_parts(run_main, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "run")
-    for name in ("empty", "notes", "damaged"):
+    for name in ("empty", "notes", "damaged", "site"):
         (tmp_path / name).mkdir()
-    for name in ("file", "notes/diary.txt", "damaged/record.json"):
+    for name in ("file", "notes/diary.txt", "damaged/record.json", "site/index.html"):
         (tmp_path / name).write_text("{")
     code, out, err = run_main(report, *words)
     assert code == 2 and says in err and "expected: " in err and "what to do: " in err
-    assert not (tmp_path / "reports").exists() and not list(tmp_path.rglob("*.html"))
+    assert not (tmp_path / "reports").exists() and [page.read_text() for page in tmp_path.rglob("*.html")] == ["{"]

@@ -25,7 +25,11 @@ with open(os.environ["FAKE_LOG"], "a") as log:
 does = os.environ.get("FAKE_" + branch, "finish")
 if "--check" in words:
     if does == "refuse":
-        sys.exit("error: no such data")
+        sys.exit(2)
+    if does == "die in the check":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if does == "interrupt the check":
+        os.kill(os.getpid(), signal.SIGINT)
     sys.exit(0)
 resumed = "--resume" in words
 folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
@@ -64,9 +68,8 @@ def test_both_branches_and_the_report(fakes, run_main, tmp_path):
     assert printed.splitlines()[-1] == str(out / "index.html") and (out / "index.html").is_file()
     scratch, pretrained = out / "runs" / "scratch_fake", out / "runs" / "pretrained_fake"
     words = {
-        "scratch_fake": f"--seed 3 --device auto --epochs 2 --batch-size 16 --learning-rate 0.5 --out {scratch}",
-        "pretrained_fake": "--seed 3 --device auto --weights random --keras-backend auto --epochs 4 --batch-size 16"
-        f" --out {pretrained}",
+        "scratch_fake": f"--seed 3 --epochs 2 --batch-size 16 --learning-rate 0.5 --out {scratch}",
+        "pretrained_fake": f"--seed 3 --weights random --epochs 4 --batch-size 16 --out {pretrained}",
     }
     # Both are checked before either is trained.
     expected = [f"{branch} {words[branch]} --check" for branch in words] + [
@@ -83,10 +86,18 @@ def test_one_branch_alone(fakes, run_main, tmp_path, word, branch):
     assert "--recipe demo" in fakes()[0]
 
 
-def test_a_failed_check_trains_nothing(fakes, run_main, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_pretrained_fake", "refuse")
-    code, _, _ = run_main(run, "--both", "--out", tmp_path / "out")
-    assert code == 2 and not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("does", "code", "says"),
+    [
+        ("refuse", 2, ""),
+        ("die in the check", 2, "the check of pretrained_fake ended with signal 9 (SIGKILL)"),
+        ("interrupt the check", 130, ""),
+    ],
+)
+def test_a_failed_check_trains_nothing(fakes, run_main, tmp_path, monkeypatch, does, code, says):
+    monkeypatch.setenv("FAKE_pretrained_fake", does)
+    got, _, err = run_main(run, "--both", "--out", tmp_path / "out")
+    assert got == code and says in err and not (tmp_path / "out").exists()
     assert all("--check" in line for line in fakes())
 
 
@@ -105,10 +116,33 @@ def test_one_branch_fails_and_the_others_work_counts(fakes, run_main, tmp_path, 
     code, printed, _ = run_main(run, "--resume", out)
     assert code == 0
     assert fakes()[-2:] == [
-        f"scratch_fake --device auto --resume {out / 'runs' / 'scratch_fake'} --check",
-        f"scratch_fake --device auto --resume {out / 'runs' / 'scratch_fake'}",
+        f"scratch_fake --resume {out / 'runs' / 'scratch_fake'} --check",
+        f"scratch_fake --resume {out / 'runs' / 'scratch_fake'}",
     ]
     assert "the disk went away" not in (out / "index.html").read_text()
+
+
+def test_a_run_that_cannot_be_read_does_not_cost_the_other(fakes, run_main, tmp_path):
+    out = tmp_path / "out"
+    assert run_main(run, "--both", "--out", out)[0] == 0
+    (out / "runs" / "scratch_fake" / "predictions.npz").write_bytes(b"")
+    code, printed, err = run_main(run, "--resume", out)
+    assert code == 1 and printed.splitlines()[-1] == str(out / "index.html")
+    assert "predictions.npz cannot be read" in err and "Not finished." in (out / "index.html").read_text()
+
+
+def test_a_resumed_comparison_may_be_told_new_places(fakes, run_main, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.h5").write_text("")
+    monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
+    assert run_main(run, "--both", "--out", out, "--data-dir", "here", "--weights", "weights.h5")[0] == 130
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    assert run_main(run, "--resume", out, "--data-dir", "/there", "--keras-backend", "jax")[0] == 0
+    weights = tmp_path / "weights.h5"  # by its full path, as it may be resumed from elsewhere
+    assert fakes()[0].startswith(f"scratch_fake --data-dir {tmp_path / 'here'} --out")
+    assert fakes()[-2].startswith("scratch_fake --data-dir /there --resume")
+    assert fakes()[-1].startswith(f"pretrained_fake --data-dir /there --weights {weights} --keras-backend jax --out")
 
 
 def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, tmp_path, monkeypatch):
@@ -163,6 +197,8 @@ run_command(run.main)
         (["--both", "--epochs", "scratch=1,scratch=2"], "once each"),
         (["--both", "--image-size", "8"], "--image-size 8"),
         (["--both", "--device", "gpu"], "--device gpu"),
+        (["--both", "--device", "cuda:01"], "--device cuda:01"),
+        (["--both", "--seed", "4294967296"], "--seed 4294967296"),
         (["--both", "--keras-backend", "pytorch"], "'pytorch'"),
         (["--both", "--name", "../elsewhere"], "--name '../elsewhere'"),
         (["--both", "--out", __file__], "is a file"),

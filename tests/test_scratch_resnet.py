@@ -198,22 +198,55 @@ def test_a_batch_of_one_small_image_is_refused_before_training(run_main, tmp_pat
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
         type("ResourceExhaustedError", (Exception,), {})("when allocating a tensor"),
         RuntimeError("RESOURCE_EXHAUSTED: failed to allocate"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
     ],
 )
 def test_out_of_memory_ends_with_the_articles_hint(error):
-    with pytest.raises(UserError, match="make the batch smaller") as caught, memory_hint(DEMO, exit_code=1):
+    with (
+        pytest.raises(UserError, match="make the batch smaller") as caught,
+        memory_hint(DEMO, exit_code=1, smaller="the batch"),
+    ):
         raise error
     assert caught.value.exit_code == 1
 
 
 def test_a_real_want_of_memory_is_recognised_and_nothing_else():
-    with pytest.raises(UserError, match="make the batch smaller"), memory_hint(DEMO, exit_code=2):
+    with pytest.raises(UserError, match="make the batch smaller"), memory_hint(DEMO, exit_code=2, smaller="the batch"):
         torch.empty(1 << 50, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="same number of dimensions|size of tensor"), memory_hint(DEMO, exit_code=2):
+    with (
+        pytest.raises(RuntimeError, match="same number of dimensions|size of tensor"),
+        memory_hint(DEMO, exit_code=2, smaller="the batch"),
+    ):
         torch.ones(2) + torch.ones(3)
 
 
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="sees 0 CUDA GPUs"):
         loop.choose_device("cuda:1")
+    with pytest.raises(UserError, match="sees 0 CUDA GPUs"):
+        loop.choose_device("cuda:99999999999")
     assert loop.choose_device("auto") == CPU
+
+
+def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "train_epoch", lambda *_, **__: (0.5, 0.9))
+    monkeypatch.setattr(loop, "evaluate", lambda *_: (float("nan"), 0.1))
+    code, _, err = run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")
+    assert code == 1 and "the validation loss of epoch 1 is nan" in err and "--learning-rate" in err
+    monkeypatch.setattr(loop, "evaluate", lambda *_: (0.5, 0.9))
+    monkeypatch.setattr(loop, "predict", lambda *_: np.full((500, 10), np.nan))
+    code, _, err = run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "other")
+    assert code == 1 and "probabilities are not numbers" in err
+    assert not list(tmp_path.rglob("record.json"))
+    assert "not numbers" in (tmp_path / "other" / "log.txt").read_text()
+
+
+def test_an_error_that_nobody_foresaw_is_told_in_words_too(run_main, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("the driver is asleep")
+
+    monkeypatch.setattr(loop, "measure", fail)
+    code, _, err = run_main(train, "--demo", "--out", tmp_path / "run")
+    assert code == 1 and err.startswith("error: OSError: the driver is asleep") and "what to do" in err
+    assert not (tmp_path / "run").exists()
