@@ -77,7 +77,11 @@ def main() -> int:
     for module, words in plans.items():
         code = EXIT_DONE if words is None else run_branch(module, words, "--check")
         if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED):
-            print(f"the check of {module} ended with {ending(code)}", file=sys.stderr)
+            raise UserError(
+                f"the check of {module} ended with {ending(code)}",
+                "a check that ends by itself",
+                f"run it alone to see how far it comes: python -m {module}.train --check",
+            )
         if code != EXIT_DONE:
             return code if code == EXIT_INTERRUPTED else EXIT_REFUSED
     if arguments.check:
