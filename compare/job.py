@@ -74,11 +74,21 @@ class Job:
         )
         self.journal.line(f"  on {device}: about {duration(seconds)} by a few measured steps")
 
-    def end_epoch(self, *, train: Means, watched: Means, training_seconds: float, seconds: float, arrays: dict) -> None:
+    def end_epoch(
+        self,
+        *,
+        train: Means,
+        watched: Means,
+        learning_rate: float,
+        training_seconds: float,
+        seconds: float,
+        arrays: dict,
+    ) -> None:
         """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
 
         Args:
             train, watched: each split's mean loss in nats an image and accuracy as a fraction.
+            learning_rate: the step size at the epoch's end.
             training_seconds: what the training images took.
             seconds: what the whole epoch took, watching included.
             arrays: what training goes on from.
@@ -86,12 +96,12 @@ class Job:
         Raises:
             UserError: the loss is not finite, or the checkpoint cannot be written.
         """
-        history, rate = self.record["history"], self.recipe.learning_rate
+        history = self.record["history"]
         row = {
             "epoch": len(history) + 1,
             "seconds": seconds,
             "images_per_second": len(self.train_rows) / training_seconds,
-            "learning_rate": rate,
+            "learning_rate": learning_rate,
             "train_loss": train[0],
             "train_accuracy": train[1],
             f"{self.watched}_loss": watched[0],
@@ -99,7 +109,7 @@ class Job:
         }
         for split, (loss, _) in (("train", train), (self.watched, watched)):
             if not np.isfinite(loss):
-                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss} at learning rate {rate:g}")
+                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss} at learning rate {learning_rate:g}")
         history.append(row)
         record.write_checkpoint(self.folder, arrays, self.record)
         self.journal.line(epoch_line(row, self.recipe.num_epochs))

@@ -148,6 +148,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             job.end_epoch(
                 train=train_means,
                 watched=loop.evaluate(head, watched_features, watched_labels),
+                learning_rate=recipe.learning_rate,
                 training_seconds=training_seconds,
                 seconds=time.perf_counter() - start + extracting_seconds,
                 arrays=loop.checkpoint_arrays(head),

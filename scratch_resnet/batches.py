@@ -1,5 +1,5 @@
-"""The data set on the device: it is copied there once, as bytes; shuffling, gathering, scaling and resizing are done
-there, a batch at a time. Fashion-MNIST is 47 MB so, and no loader ever waits or is waited for."""
+"""The data set on the device: it is copied there once, as bytes; shuffling, gathering, augmenting, scaling and resizing
+are done there, a batch at a time. Fashion-MNIST is 47 MB so, and no loader ever waits or is waited for."""
 
 from collections.abc import Iterator
 
@@ -15,47 +15,69 @@ class Batches:
     Args:
         images: uint8 in 0…255, (num_images, 28, 28).
         labels: uint8, (num_images,).
-        image_size: pixels a side of the batches' images.
-        prediction_size: images at once where nothing is learned.
         device: where everything happens.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        *,
-        image_size: int,
-        device: torch.device,
-        prediction_size: int = 256,
-    ):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, *, device: torch.device):
         # .copy(): the arrays may be read-only views of a file, which PyTorch refuses to promise not to write.
-        self.images = torch.from_numpy(images.copy()).unsqueeze(1).to(device)  # (num_images, 1, 28, 28) uint8
+        self.images = torch.from_numpy(images.copy()).to(device)  # (num_images, 28, 28) uint8
         self.labels = torch.from_numpy(labels.astype(np.int64)).to(device)  # (num_images,)
-        self.image_size = image_size
-        self.prediction_size = prediction_size
 
     def __len__(self) -> int:
         """How many images there are."""
         return len(self.labels)
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(self, batch_size: int, *, image_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in their own order, as batches of images float32 (batch, 1, size, size) in [0, 1] and labels."""
         for start in range(0, len(self), batch_size):
             rows = slice(start, start + batch_size)
-            yield self._prepare(self.images[rows]), self.labels[rows]
+            yield network_input(self.images[rows], image_size), self.labels[rows]
 
-    def shuffled(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in an order that depends on the seed and the epoch alone, so that a resumed run meets the
-        batches of an uninterrupted one. Batches as in `in_order`."""
-        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(self))).to(self.labels.device)
-        for start in range(0, len(self), batch_size):
-            rows = order[start : start + batch_size]
-            yield self._prepare(self.images[rows]), self.labels[rows]
+    def shuffled(self, recipe, *, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images once, augmented and at the recipe's size in this epoch, as batches as in `in_order`.
 
-    def _prepare(self, images: Tensor) -> Tensor:
-        """Bytes to network input. Bilinear as PIL resizes, but for PIL's rounding to whole grey levels."""
-        images = images.float() / 255  # (batch, 1, 28, 28) in [0, 1]
-        if self.image_size != images.shape[-1]:
-            images = F.interpolate(images, size=self.image_size, mode="bilinear")  # (batch, 1, size, size)
-        return images
+        Order and augmentation depend on the seed and the epoch alone, so that a resumed run meets the batches of an
+        uninterrupted one.
+        """
+        rng = np.random.default_rng([seed, epoch])
+        order = self._on_device(rng.permutation(len(self)))
+        flips = self._on_device(rng.random(len(self)) < (0.5 if recipe.horizontal_flip else 0))
+        most = recipe.shift_pixels
+        shifts = self._on_device(rng.integers(-most, most, (2, len(self)), endpoint=True))  # down and across
+        for start in range(0, len(self), recipe.batch_size):
+            rows = order[start : start + recipe.batch_size]
+            images = self.images[rows]  # (batch, 28, 28)
+            if recipe.horizontal_flip or most:
+                part = slice(start, start + recipe.batch_size)
+                images = flip_and_shift(images, flips[part], shifts[:, part], most)
+            yield network_input(images, recipe.image_size_in(epoch)), self.labels[rows]
+
+    def _on_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.labels.device)
+
+
+def flip_and_shift(images: Tensor, flips: Tensor, shifts: Tensor, most: int) -> Tensor:
+    """Mirror the images whose `flips` is true, then move each down and across; what comes in is black.
+
+    Args:
+        images: uint8, (batch, 28, 28).
+        flips: bool, (batch,).
+        shifts: int64, (2, batch), whole pixels, down and to the right, in ± `most`.
+        most: the largest shift.
+    """
+    pixels = torch.arange(images.shape[-1], device=images.device)  # (28,)
+    rows = pixels - shifts[0, :, None] + most  # (batch, 28): where each row comes from in the padded image
+    columns = pixels - shifts[1, :, None]
+    columns = torch.where(flips[:, None], pixels[-1] - columns, columns) + most
+    padded = F.pad(images, (most, most, most, most))
+    batch = torch.arange(len(images), device=images.device)
+    return padded[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def network_input(images: Tensor, image_size: int) -> Tensor:
+    """Bytes (batch, 28, 28) to float32 (batch, 1, size, size) in [0, 1]. Bilinear as PIL resizes, but for PIL's
+    rounding to whole grey levels."""
+    images = images.unsqueeze(1).float() / 255  # (batch, 1, 28, 28)
+    if image_size != images.shape[-1]:
+        images = F.interpolate(images, size=image_size, mode="bilinear")  # (batch, 1, size, size)
+    return images

@@ -1,16 +1,24 @@
 """The training loop of `scratch_resnet`, and what it needs of PyTorch: the device, the measuring, the checkpoint."""
 
+import contextlib
+import ctypes
+import math
+import statistics
 import time
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from compare.command import UserError
 from compare.progress import EpochBar
-from scratch_resnet.batches import Batches
+from scratch_resnet.batches import Batches, network_input
 from scratch_resnet.model import ResNet
+
+SECONDS_TO_MEASURE = 4.0  # at each size of image, for the estimate of how long the training takes
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # mallopt's numbers for them, in glibc's malloc.h
 
 
 def train_epoch(
@@ -18,31 +26,40 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     *,
-    batch_size: int,
+    recipe,
     seed: int,
     epoch: int,
+    average: AveragedModel | None = None,
     bar: EpochBar,
 ) -> tuple[float, float]:
-    """Train on every image once.
+    """Train on every image once, and let `average` follow the weights.
 
     Returns:
         The mean loss in nats an image and the accuracy as a fraction, both over the epoch as it went: each image
-        counted before the step that it took part in.
+        counted before the step that it took part in, and the loss without label smoothing.
     """
     model.train()
+    device = batches.labels.device
+    num_steps = math.ceil(len(batches) / recipe.batch_size)
     num_seen = 0
     # Summed on the device: reading a number in every step would make the device wait for Python.
-    loss_sum = torch.zeros((), device=batches.labels.device)
-    num_correct = torch.zeros((), device=batches.labels.device)
-    for images, labels in batches.shuffled(batch_size, seed=seed, epoch=epoch):
-        logits = model(images)  # (batch, num_classes)
-        loss = F.cross_entropy(logits, labels)
+    loss_sum = torch.zeros((), device=device)
+    num_correct = torch.zeros((), device=device)
+    for step, (images, labels) in enumerate(batches.shuffled(recipe, seed=seed, epoch=epoch)):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at((epoch - 1 + step / num_steps) / recipe.num_epochs)
+        with autocast(recipe, device):
+            logits = model(images)  # (batch, num_classes)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if average is not None:
+            average.update_parameters(model)
 
         num_seen += len(labels)
-        loss_sum += loss.detach() * len(labels)
+        loss_sum += F.cross_entropy(logits.detach(), labels, reduction="sum")
         num_correct += (logits.detach().argmax(dim=1) == labels).sum()
         if bar.due():
             bar.show(num_seen, loss_sum.item() / num_seen, num_correct.item() / num_seen)
@@ -50,23 +67,25 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def infer(model: nn.Module, batches: Batches) -> Tensor:
+def infer(model: nn.Module, batches: Batches, *, recipe, image_size: int) -> Tensor:
     """The logits of all images in their own order, float32 (num_images, num_classes), on the device."""
     model.eval()
-    return torch.cat([model(images) for images, _ in batches.in_order(batches.prediction_size)])
+    # without gradients four times the batch needs less memory than a step of training
+    with autocast(recipe, batches.labels.device):
+        parts = [model(images) for images, _ in batches.in_order(4 * recipe.batch_size, image_size=image_size)]
+    return torch.cat(parts).float()
 
 
-def evaluate(model: nn.Module, batches: Batches) -> tuple[float, float]:
-    """The mean loss in nats an image, and the accuracy as a fraction."""
-    logits = infer(model, batches)
-    loss = F.cross_entropy(logits, batches.labels)
-    accuracy = (logits.argmax(dim=1) == batches.labels).float().mean()
+def evaluate(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """The mean loss in nats an image, and the accuracy as a fraction, of logits (num_images, num_classes)."""
+    loss = F.cross_entropy(logits, labels)
+    accuracy = (logits.argmax(dim=1) == labels).float().mean()
     return loss.item(), accuracy.item()
 
 
-def predict(model: nn.Module, batches: Batches) -> np.ndarray:
-    """The class probabilities of all images in their own order, float32 (num_images, num_classes)."""
-    return infer(model, batches).softmax(dim=1).cpu().numpy()
+def probabilities(logits: Tensor) -> np.ndarray:
+    """The class probabilities of logits, float32 (num_images, num_classes)."""
+    return logits.softmax(dim=1).cpu().numpy()
 
 
 def new_model(num_classes: int, *, seed: int, device: torch.device) -> ResNet:
@@ -77,8 +96,44 @@ def new_model(num_classes: int, *, seed: int, device: torch.device) -> ResNet:
 
 
 def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
-    """The article's Adam, with PyTorch's defaults but for the step size."""
-    return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    """The article's Adam, with PyTorch's defaults but for the step size. Weight decay is AdamW's (I. Loshchilov and
+    F. Hutter, 2017, arXiv 1711.05101), for matrices and filters alone; without it AdamW is Adam."""
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim == 1]  # biases, normalisation
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def new_average(model: nn.Module, recipe) -> AveragedModel | None:
+    """The exponential moving average of the weights and of batch normalisation's statistics, where the recipe wants
+    one."""
+    if not recipe.average_decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True)
+
+
+def precision(recipe, device: torch.device) -> str:
+    """What the convolutions are computed in: the recipe's precision where the device is made for it, else float32."""
+    if recipe.precision == "bfloat16":
+        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16"
+        if device.type == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16")):
+            return "bfloat16"
+    return "float32"
+
+
+def autocast(recipe, device: torch.device) -> torch.autocast:
+    """The context in which the network computes in `precision`. Its weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(recipe, device) == "bfloat16")
+
+
+def keep_freed_memory() -> None:
+    """Keep what a step frees for the next one. By default glibc gives every large array back to the kernel, which then
+    hands it out anew page by page: 5 % of a step of the article's training. Elsewhere this does nothing."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(MALLOC_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def choose_device(name: str) -> torch.device:
@@ -99,55 +154,81 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[float, float]:
-    """Measure a few steps of a network that is thrown away.
+def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[dict[int, float], float]:
+    """Measure some steps of a network that is thrown away.
 
     Returns:
-        The seconds that training on one image takes, and those that predicting one takes.
+        The seconds that training on one image takes, by the pixels a side, and those that predicting one takes.
     """
     model = new_model(num_classes, seed=0, device=device)
     optimizer = new_optimizer(model, recipe)
-
-    def clock() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    steps = []
-    for images, labels in batches.in_order(recipe.batch_size):
-        start = clock()
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        steps.append((clock() - start) / len(labels))
-        if len(steps) == 4:
-            break
+    seconds = {}
+    for epoch in range(recipe.num_epochs, 0, -1):
+        size = recipe.image_size_in(epoch)
+        if size in seconds:
+            continue
+        model.train()
+        steps = []
+        start = _clock(device)
+        for images, labels in batches.shuffled(recipe, seed=0, epoch=epoch):
+            with autocast(recipe, device):
+                logits = model(images)
+            optimizer.zero_grad()
+            F.cross_entropy(logits.float(), labels).backward()
+            optimizer.step()
+            now = _clock(device)
+            steps.append((now - start) / len(labels))
+            start = now
+            if len(steps) > 2 and sum(steps) * recipe.batch_size > SECONDS_TO_MEASURE:
+                break
+        seconds[size] = statistics.median(steps[2:] or steps)  # the first ones warm up
     model.eval()
-    start = clock()
-    with torch.inference_mode():
-        images, _ = next(batches.in_order(batches.prediction_size))
+    start = _clock(device)
+    images = network_input(batches.images[: 4 * recipe.batch_size], recipe.image_size)
+    with torch.inference_mode(), autocast(recipe, device):
         model(images)
-    return min(steps), (clock() - start) / len(images)  # the least: the first step of all warms up
+    return seconds, (_clock(device) - start) / len(images)
 
 
-def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:
-    """The network and the optimizer's state as arrays, by name."""
-    arrays = {f"model/{name}": tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+def _clock(device: torch.device) -> float:
+    """The time in seconds, when the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def checkpoint_arrays(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: AveragedModel | None
+) -> dict[str, np.ndarray]:
+    """The network, the optimizer's state and the average of the weights as arrays, by name."""
+    arrays = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        arrays |= {f"average/{name}": tensor for name, tensor in average.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        arrays |= {f"optimizer/{index}/{name}": tensor.cpu().numpy() for name, tensor in state.items()}
-    return arrays
+        arrays |= {f"optimizer/{index}/{name}": tensor for name, tensor in state.items()}
+    return {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
 
 
-def restore(model: nn.Module, optimizer: torch.optim.Optimizer, arrays: dict[str, np.ndarray]) -> None:
+def restore(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    arrays: dict[str, np.ndarray],
+) -> None:
     """Put back what `checkpoint_arrays` gave."""
-    model_state, optimizer_state = {}, {}
+    states = {"model": {}, "average": {}, "optimizer": {}}
     for path, array in arrays.items():
         kind, _, name = path.partition("/")
-        if kind == "model":
-            model_state[name] = torch.from_numpy(array)
-        else:
-            index, _, name = name.partition("/")
-            optimizer_state.setdefault(int(index), {})[name] = torch.from_numpy(array)
-    model.load_state_dict(model_state)
+        states[kind][name] = torch.from_numpy(array)
+    model.load_state_dict(states["model"])
+    if average is not None:
+        average.load_state_dict(states["average"])
+    optimizer_state = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for path, tensor in states["optimizer"].items():
+        index, _, name = path.partition("/")
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:  # the fused optimizer takes it that both lie alike in memory
+            tensor = torch.empty_like(parameter).copy_(tensor)
+        optimizer_state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": optimizer_state, "param_groups": optimizer.state_dict()["param_groups"]})

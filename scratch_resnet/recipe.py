@@ -6,6 +6,7 @@ demo     scikit-learn's digits at 28×28: expect about 0.90, in under a minute o
 """
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +22,53 @@ class Recipe:
     watched instead."""
     image_size: int
     """Pixels a side that the 28×28 images are resized to."""
+    small_image_size: int | None
+    """Pixels a side in the first epochs, where fewer do (progressive resizing); None: `image_size` in all."""
+    small_image_share: float
+    """Share of the epochs, in [0, 1], the first ones, that are trained at `small_image_size`."""
+    horizontal_flip: bool
+    """Whether every other training image, on average, is mirrored."""
+    shift_pixels: int
+    """Each training image is shifted, down and across, by up to this many of its 28 pixels; black comes in."""
     batch_size: int
     """Images a step."""
     num_epochs: int
     """Passes over the training images."""
     learning_rate: float
-    """Adam's step size, constant; no unit."""
+    """Adam's step size, no unit: constant, or the highest of the schedule."""
+    schedule: str
+    """constant, or one-cycle: up from nearly nothing and down to it again, once."""
+    weight_decay: float
+    """Share of each convolution's and linear layer's weights, times the step size, that every step takes away."""
+    label_smoothing: float
+    """Probability, in [0, 1), that the training targets spread evenly over all classes."""
+    average_decay: float
+    """Decay a step, in [0, 1), of the moving average of the weights, which then is the network that predicts; with 0
+    the weights of the last step predict."""
+    precision: str
+    """float32; or bfloat16, for the convolutions on devices that compute in it, others keep float32."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
+
+    def image_size_in(self, epoch: int) -> int:
+        """Pixels a side of the training images in `epoch`, counted from 1."""
+        if self.small_image_size is None or epoch > int(self.small_image_share * self.num_epochs):
+            return self.image_size
+        return min(self.small_image_size, self.image_size)
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The step size when the share `progress`, in [0, 1], of the training is done.
+
+        One-cycle is L. N. Smith and N. Topin's *Super-Convergence* (2017, arXiv 1708.07120) in the form of
+        `torch.optim.lr_scheduler.OneCycleLR`: over 30 % of the training up from a 25th, then down to nothing, both
+        along half a cosine wave.
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        low, high = self.learning_rate / 25, self.learning_rate
+        if progress < 0.3:
+            return low + (high - low) * (1 - math.cos(math.pi * progress / 0.3)) / 2
+        return high * (1 + math.cos(math.pi * (progress - 0.3) / 0.7)) / 2
 
 
 ARTICLE = Recipe(
@@ -36,9 +76,18 @@ ARTICLE = Recipe(
     data="fashion-mnist",
     validation_fraction=0.0,
     image_size=96,
+    small_image_size=None,
+    small_image_share=0.0,
+    horizontal_flip=False,
+    shift_pixels=0,
     batch_size=64,
     num_epochs=5,
     learning_rate=0.001,
+    schedule="constant",
+    weight_decay=0.0,
+    label_smoothing=0.0,
+    average_decay=0.0,
+    precision="float32",
     known_mistakes=(
         "The test set is watched after every epoch, so choosing anything by these curves is choosing by the test set.",
         "The learning rate stays constant to the last step, so the last epoch's accuracy is partly luck.",

@@ -77,10 +77,10 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             "two or more: up to 32×32 the last feature map is 1×1, and one value has no variance to normalise by",
             "choose another --batch-size, or an --image-size above 32",
         )
+    loop.keep_freed_memory()
     with memory_hint(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         train_batches, watched_batches, test_batches = (
-            # without gradients four times the batch needs less memory than a step of training
-            Batches(images, labels, image_size=recipe.image_size, device=device, prediction_size=4 * recipe.batch_size)
+            Batches(images, labels, device=device)
             for images, labels in (
                 (data.train_images[job.train_rows], data.train_labels[job.train_rows]),
                 job.watched_images_and_labels,
@@ -88,16 +88,18 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             )
         )
         step_seconds, predict_seconds = loop.measure(train_batches, num_classes, recipe=recipe, device=device)
-    epochs_left = recipe.num_epochs - len(record["history"])
-    epoch_seconds = len(train_batches) * step_seconds + len(watched_batches) * predict_seconds
-    job.announce(epochs_left * epoch_seconds + len(test_batches) * predict_seconds, f"{device} ({name})")
+    epochs_left = range(len(record["history"]) + 1, recipe.num_epochs + 1)
+    seconds = sum(len(train_batches) * step_seconds[recipe.image_size_in(epoch)] for epoch in epochs_left)
+    seconds += (len(epochs_left) * len(watched_batches) + job.num_more_test_images) * predict_seconds
+    job.announce(seconds, f"{device} ({name}) in {loop.precision(recipe, device)}")
     if check_only:
         return EXIT_DONE
 
     model = loop.new_model(num_classes, seed=job.seed, device=device)
     optimizer = loop.new_optimizer(model, recipe)
+    average = loop.new_average(model, recipe)
     if job.checkpoint is not None:
-        loop.restore(model, optimizer, job.checkpoint)
+        loop.restore(model, optimizer, average, job.checkpoint)
     record |= {
         "model": {
             "name": "ResNet-18 of the article",
@@ -107,33 +109,42 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         },
         "weights": {"kind": "none", "sha256": None},
         "device": {"kind": device.type, "name": name},
+        "precision": loop.precision(recipe, device),
         "versions": machine.versions("torch", "numpy", "scikit-learn"),
     }
     with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
-        run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
-        for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
+        run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer, average), record)
+        predictor, logits = average or model, None
+        for epoch in epochs_left:
             start = time.perf_counter()
             with job.journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_batches)) as bar:
                 train_means = loop.train_epoch(
                     *(model, optimizer, train_batches),
-                    batch_size=recipe.batch_size,
+                    recipe=recipe,
                     seed=job.seed,
                     epoch=epoch,
+                    average=average,
                     bar=bar,
                 )
             training_seconds = time.perf_counter() - start
+            size = recipe.image_size_in(epoch)  # the network has not yet seen a larger one
+            logits = loop.infer(predictor, watched_batches, recipe=recipe, image_size=size)
             job.end_epoch(
                 train=train_means,
-                watched=loop.evaluate(model, watched_batches),
+                watched=loop.evaluate(logits, watched_batches.labels),
+                learning_rate=optimizer.param_groups[0]["lr"],
                 training_seconds=training_seconds,
                 seconds=time.perf_counter() - start,
-                arrays=loop.checkpoint_arrays(model, optimizer),
+                arrays=loop.checkpoint_arrays(model, optimizer, average),
             )
 
         start = time.perf_counter()
-        probabilities = loop.predict(model, test_batches)
+        if job.watched != "test" or logits is None:  # else the last epoch's are those of the test set
+            logits = loop.infer(predictor, test_batches, recipe=recipe, image_size=recipe.image_size)
+        probabilities = loop.probabilities(logits)
         predicting_seconds = time.perf_counter() - start
-        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
+        predictor = average.module if average is not None else model
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in predictor.state_dict().items()}
         disk.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
         device_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)

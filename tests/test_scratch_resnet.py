@@ -14,20 +14,23 @@ from compare.command import UserError
 from compare.job import memory_hint
 from compare.progress import Journal
 from scratch_resnet import loop, model, train
-from scratch_resnet.batches import Batches
-from scratch_resnet.recipe import DEMO, RECIPES
+from scratch_resnet.batches import Batches, flip_and_shift
+from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES
 
 CPU = torch.device("cpu")
 
 
-def batches(num_images=96, image_size=28):
+def batches(num_images=96):
     data = dataset.load("digits")
-    return Batches(data.train_images[:num_images], data.train_labels[:num_images], image_size=image_size, device=CPU)
+    return Batches(data.train_images[:num_images], data.train_labels[:num_images], device=CPU)
 
 
-def train_one_epoch(network, optimizer, images, *, epoch, batch_size=32):
+def train_one_epoch(network, optimizer, images, *, epoch, average=None, recipe=DEMO, **changes):
+    recipe = dataclasses.replace(recipe, **{"batch_size": 32} | changes)
     with Journal().epoch("", len(images)) as bar:
-        return loop.train_epoch(network, optimizer, images, batch_size=batch_size, seed=0, epoch=epoch, bar=bar)
+        return loop.train_epoch(
+            network, optimizer, images, recipe=recipe, seed=0, epoch=epoch, average=average, bar=bar
+        )
 
 
 def test_size_is_the_articles():
@@ -94,17 +97,49 @@ def test_resizing_equals_pils_within_one_grey_level(image_size):
     data = dataset.load("digits")
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
     images = np.concatenate([images, data.test_images[:4]])
-    ours = Batches(images, np.zeros(8, np.uint8), image_size=image_size, device=CPU)
-    ours = next(iter(ours.in_order(8)))[0].numpy()[:, 0] * 255
+    ours = Batches(images, np.zeros(8, np.uint8), device=CPU)
+    ours = next(iter(ours.in_order(8, image_size=image_size)))[0].numpy()[:, 0] * 255
     size = (image_size, image_size)
     theirs = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in images]
     assert np.abs(ours - np.stack(theirs)).max() <= 1
 
 
+def test_flipping_and_shifting_by_hand():
+    images = torch.from_numpy(dataset.load("digits").train_images[:4].copy())
+    flips = torch.tensor([False, True, False, True])
+    shifts = torch.tensor([[0, 0, 2, -1], [0, 0, -1, 2]])  # down, to the right
+    moved = flip_and_shift(images, flips, shifts, 2)
+    assert torch.equal(moved[0], images[0]) and torch.equal(moved[1], images[1].flip(1))
+    assert torch.equal(moved[2, 2:, :-1], images[2, :-2, 1:]) and not moved[2, :2].any() and not moved[2, :, -1].any()
+    assert torch.equal(moved[3, :-1, 2:], images[3].flip(1)[1:, :-2]) and not moved[3, -1].any()
+
+
+def test_augmentation_fills_its_ranges_and_is_the_same_for_the_same_epoch():
+    images = Batches(np.zeros((4000, 28, 28), np.uint8), np.zeros(4000, np.uint8), device=CPU)
+    images.images[:, 10, 9] = 255  # a dot: mirrored it lies in column 18
+    recipe = dataclasses.replace(DEMO, horizontal_flip=True, shift_pixels=2, batch_size=4000)
+    seen = [next(images.shuffled(recipe, seed=0, epoch=epoch))[0][:, 0] for epoch in (1, 1, 2)]
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
+    places = torch.nonzero(seen[0])
+    assert len(places) == 4000
+    rows, columns = places[:, 1], places[:, 2]
+    assert set(rows.tolist()) == set(range(8, 13)) and set(columns.tolist()) == {*range(7, 12), *range(16, 21)}
+    assert 0.47 < (columns > 13).float().mean() < 0.53
+
+
+def test_images_grow_from_small_to_large():
+    recipe = dataclasses.replace(DEMO, image_size=64, small_image_size=32, small_image_share=0.75, num_epochs=4)
+    assert [recipe.image_size_in(epoch) for epoch in (1, 2, 3, 4)] == [32, 32, 32, 64]
+    one = dataclasses.replace(recipe, num_epochs=1)
+    assert one.image_size_in(1) == 64  # what is trained at least once is the size that predicts
+    assert dataclasses.replace(recipe, image_size=28).image_size_in(1) == 28
+    assert ARTICLE.image_size_in(1) == 96
+
+
 def test_an_epoch_meets_every_image_once_in_another_order():
     images = batches(100)
     images.labels = torch.arange(100)
-    seen = [torch.cat([labels for _, labels in images.shuffled(32, seed=1, epoch=e)]).tolist() for e in (1, 2, 1)]
+    seen = [torch.cat([labels for _, labels in images.shuffled(DEMO, seed=1, epoch=e)]).tolist() for e in (1, 2, 1)]
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(100))
     assert seen[0] == seen[2] != seen[1]
 
@@ -113,50 +148,101 @@ def test_epoch_figures_are_means_over_images():
     """With a learning rate of 0 the epoch's loss is that of the untrained network, however the batches fall."""
     network = loop.new_model(10, seed=0, device=CPU)
     images = batches(80)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    loss, accuracy = train_one_epoch(network, optimizer, images, epoch=1, batch_size=80)
+    optimizer = loop.new_optimizer(network, DEMO)
+    still = {"learning_rate": 0.0, "label_smoothing": 0.3}  # which is not counted
+    loss, accuracy = train_one_epoch(network, optimizer, images, epoch=1, batch_size=80, **still)
     network.train()
-    logits = network(next(images.in_order(80))[0])
+    logits = network(next(images.in_order(80, image_size=28))[0])
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, images.labels).item(), rel=1e-4)
     assert accuracy == (logits.argmax(dim=1) == images.labels).float().mean()
-    uneven = train_one_epoch(network, optimizer, images, epoch=1, batch_size=48)
+    uneven = train_one_epoch(network, optimizer, images, epoch=1, batch_size=48, **still)
     assert 0 <= uneven[1] <= 1 and (uneven[1] * 80) == pytest.approx(round(uneven[1] * 80), abs=1e-4)
 
 
 def test_it_learns():
     network = loop.new_model(10, seed=0, device=CPU)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
+    optimizer = loop.new_optimizer(network, DEMO)
     images = batches(64)
     for epoch in range(1, 9):
         _, accuracy = train_one_epoch(network, optimizer, images, epoch=epoch)
     assert accuracy > 0.95  # 64 images can be learned by heart
-    assert loop.predict(network, images).sum(axis=1) == pytest.approx(np.ones(64), abs=1e-5)
+    logits = loop.infer(network, images, recipe=DEMO, image_size=28)
+    assert loop.probabilities(logits).sum(axis=1) == pytest.approx(np.ones(64), abs=1e-5)
+
+
+def test_the_optimizer_is_adam():
+    """As the article has it: fused, and with a weight decay of 0, it takes the steps of PyTorch's plain Adam."""
+    networks = [loop.new_model(10, seed=0, device=CPU) for _ in range(2)]
+    optimizers = [loop.new_optimizer(networks[0], ARTICLE), torch.optim.Adam(networks[1].parameters(), lr=0.001)]
+    for _ in range(3):
+        for ours, theirs in zip(*(network.parameters() for network in networks), strict=True):
+            ours.grad = torch.randn_like(ours)
+            theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for ours, theirs in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_weight_decay_spares_biases_and_normalisation():
+    optimizer = loop.new_optimizer(model.ResNet(), dataclasses.replace(DEMO, weight_decay=0.1))
+    decayed, spared = optimizer.param_groups
+    assert decayed["weight_decay"] == 0.1 and spared["weight_decay"] == 0.0
+    # a stem, four stages of four 3×3 convolutions, three shortcuts, a linear layer; each with a bias or normalised
+    assert len(decayed["params"]) == 1 + 16 + 3 + 1 and all(p.ndim > 1 for p in decayed["params"])
+    assert len(spared["params"]) == 21 + 2 * 17
+
+
+def test_one_cycle_is_pytorchs():
+    recipe = dataclasses.replace(DEMO, schedule="one-cycle", learning_rate=0.1)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=1000, final_div_factor=1e9)
+    for step in range(1000):  # theirs is highest at step 299 and ends with step 999
+        progress = 0.3 * step / 299 if step < 299 else 0.3 + 0.7 * (step - 299) / 700
+        assert recipe.learning_rate_at(progress) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6, abs=1e-9)
+        optimizer.step()
+        if step < 999:
+            theirs.step()
+    assert ARTICLE.learning_rate_at(0.9) == 0.001
 
 
 def test_checkpoint_goes_on_bit_for_bit():
-    def trained(num_epochs, network, optimizer, first=1):
-        for epoch in range(first, num_epochs + 1):
-            figures = train_one_epoch(network, optimizer, batches(), epoch=epoch)
-        return figures, loop.checkpoint_arrays(network, optimizer)
+    recipe = dataclasses.replace(
+        DEMO,
+        schedule="one-cycle",
+        num_epochs=2,
+        average_decay=0.9,
+        horizontal_flip=True,
+        shift_pixels=2,
+        small_image_size=28,
+        small_image_share=0.5,
+        image_size=32,
+        precision="bfloat16",
+    )
 
     def new():
         network = loop.new_model(10, seed=0, device=CPU)
-        return network, torch.optim.Adam(network.parameters(), lr=0.001)
+        return network, loop.new_optimizer(network, recipe), loop.new_average(network, recipe)
 
-    expected_figures, expected = trained(2, *new())
-    _, arrays = trained(1, *new())
-    network, optimizer = new()
-    loop.restore(network, optimizer, {name: np.array(array) for name, array in arrays.items()})
-    figures, got = trained(2, network, optimizer, first=2)
+    def trained(network, optimizer, average, *epochs):
+        for epoch in epochs:
+            figures = train_one_epoch(network, optimizer, batches(), epoch=epoch, average=average, recipe=recipe)
+        return figures, loop.checkpoint_arrays(network, optimizer, average)
+
+    expected_figures, expected = trained(*new(), 1, 2)
+    _, arrays = trained(*new(), 1)
+    begun = new()
+    loop.restore(*begun, {name: np.array(array, order="C") for name, array in arrays.items()})
+    figures, got = trained(*begun, 2)
     assert figures == expected_figures
-    assert got.keys() == expected.keys() and len(got) > 200
+    assert got.keys() == expected.keys() and len(got) > 300
     assert all(np.array_equal(got[name], expected[name]) for name in got)
 
 
 def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkeypatch):
     """The command, interrupted after the first of two epochs, ends with the bytes of one that was not."""
     monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.8))
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: ({28: 0.001}, 0.001))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run_main(train, "--demo", "--out", whole)[0] == 0
 
@@ -229,13 +315,13 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: ({28: 0.001}, 0.001))
     monkeypatch.setattr(loop, "train_epoch", lambda *_, **__: (0.5, 0.9))
     monkeypatch.setattr(loop, "evaluate", lambda *_: (float("nan"), 0.1))
     code, _, err = run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")
     assert code == 1 and "the validation loss of epoch 1 is nan" in err and "--learning-rate" in err
     monkeypatch.setattr(loop, "evaluate", lambda *_: (0.5, 0.9))
-    monkeypatch.setattr(loop, "predict", lambda *_: np.full((500, 10), np.nan))
+    monkeypatch.setattr(loop, "probabilities", lambda *_: np.full((500, 10), np.nan))
     code, _, err = run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "other")
     assert code == 1 and "probabilities are not numbers" in err
     assert not list(tmp_path.rglob("record.json"))
