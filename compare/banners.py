@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from compare.record import UnfinishedRun
+from compare.record import UnfinishedRun, num_epochs_planned
 from compare.words import in_words, unfinished_label, without_folders
 
 
@@ -36,7 +36,7 @@ def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[B
 def unfinished_banner(run: UnfinishedRun) -> Banner:
     """A run is not complete: how far it came, and the end of its log."""
     num_finished = len(run.record.get("history", []))
-    num_epochs = run.record.get("recipe", {}).get("num_epochs")
+    num_epochs = num_epochs_planned(run.record)
     progress = {0: "no epoch", 1: "1 epoch"}.get(num_finished, f"{num_finished} epochs")
     of = f" of {num_epochs}" if num_epochs else ""
     return Banner(
@@ -74,7 +74,7 @@ def changed_backbone_banner(label: str, record: dict) -> Banner | None:
         return None
     return Banner(
         "Backbone changed",
-        f"The backbone of {label} was to stay frozen, but its arrays after training differ from those before.",
+        f"What was to stay frozen in the backbone of {label} is not after training what it was before.",
     )
 
 

@@ -24,6 +24,7 @@ OVERRIDES = {
 
 
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
+UNFREEZE = ("none", "last-stage", "backbone")
 
 
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
@@ -126,6 +127,12 @@ def add_backbone_options(parser: Parser) -> None:
     """Add the options of the pretrained network."""
     group = parser.add_argument_group("pretrained network")
     group.add_argument("--weights", metavar="W", help="imagenet, random or a Keras weights file (the recipe's)")
+    group.add_argument(
+        "--unfreeze",
+        choices=UNFREEZE,
+        metavar="U",
+        help=f"fine-tune afterwards: {', '.join(UNFREEZE)} (the recipe's)",
+    )
     words = f"auto, {', '.join(KERAS_BACKENDS)} (auto)"
     choices = ("auto", *KERAS_BACKENDS)
     group.add_argument("--keras-backend", choices=choices, default="auto", metavar="B", help=words)

@@ -6,14 +6,14 @@ import datetime
 import shlex
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from compare import dataset, machine, record
-from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, EXIT_FAILED, OVERRIDES, UserError
-from compare.progress import Journal, duration, epoch_line
+from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, EXIT_FAILED, UserError
+from compare.progress import EpochBar, Journal, duration, epoch_line
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 
@@ -64,34 +64,51 @@ class Job:
             return self.data.test_images, self.data.test_labels
         return self.data.train_images[self.validation_rows], self.data.train_labels[self.validation_rows]
 
-    def announce(self, seconds: float, device: str) -> None:
-        """Say what is about to be done, and how long it takes by what was measured."""
-        recipe, epochs_left = self.recipe, self.recipe.num_epochs - len(self.record["history"])
+    @property
+    def train_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images, uint8 (num_images, 28, 28), and the labels, uint8 (num_images,), to train on."""
+        return self.data.train_images[self.train_rows], self.data.train_labels[self.train_rows]
+
+    def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
+        """The bar of one epoch, counted from 1, over the training images."""
+        title = f"epoch {epoch}/{record.num_epochs_planned(self.record)}"
+        return self.journal.epoch(title, len(self.train_rows))
+
+    @property
+    def epochs_left(self) -> range:
+        """The epochs to come, counted from 1."""
+        return range(len(self.record["history"]) + 1, record.num_epochs_planned(self.record) + 1)
+
+    def announce(self, seconds: float, *, how: str, where: str) -> None:
+        """Say what is about to be done, how and where, and how long it takes by what was measured."""
+        recipe, num_epochs = self.recipe, record.num_epochs_planned(self.record)
         self.journal.line(
-            f"{self.record['branch']}: recipe {recipe.name}, {epochs_left} of {recipe.num_epochs} epochs to train on "
-            f"{len(self.train_rows):,} images of {self.data.name} at {recipe.image_size}×{recipe.image_size}, batches "
-            f"of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, seed {self.seed}"
+            f"{self.record['branch']}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
+            f"on {len(self.train_rows):,} images of {self.data.name} at {recipe.image_size}×{recipe.image_size}, "
+            f"{how}, seed {self.seed}"
         )
-        self.journal.line(f"  on {device}: about {duration(seconds)} by a few measured steps")
+        self.journal.line(f"  on {where}: about {duration(seconds)} by a few measured steps")
 
     def end_epoch(
         self,
         *,
         train: Means,
         watched: Means,
-        learning_rate: float,
+        learning_rate: float | None,
         training_seconds: float,
         seconds: float,
         arrays: dict,
+        **more,
     ) -> None:
         """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
 
         Args:
             train, watched: each split's mean loss in nats an image and accuracy as a fraction.
-            learning_rate: the step size at the epoch's end.
+            learning_rate: the step size at the epoch's end; None where there is none.
             training_seconds: what the training images took.
             seconds: what the whole epoch took, watching included.
             arrays: what training goes on from.
+            more: of this branch alone, to stand in the row.
 
         Raises:
             UserError: the loss is not finite, or the checkpoint cannot be written.
@@ -106,13 +123,14 @@ class Job:
             "train_accuracy": train[1],
             f"{self.watched}_loss": watched[0],
             f"{self.watched}_accuracy": watched[1],
+            **more,
         }
         for split, (loss, _) in (("train", train), (self.watched, watched)):
             if not np.isfinite(loss):
-                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss} at learning rate {learning_rate:g}")
+                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss} at learning rate {learning_rate}")
         history.append(row)
         record.write_checkpoint(self.folder, arrays, self.record)
-        self.journal.line(epoch_line(row, self.recipe.num_epochs))
+        self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)))
 
     def finish(self, probabilities: np.ndarray, *, predicting_seconds: float, device_bytes: int | None) -> None:
         """Make the run complete. The weights are written by then.
@@ -191,7 +209,9 @@ def memory_hint(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
         ) from error
 
 
-def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str], num_bytes: int) -> Job:
+def prepare(
+    branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str], num_bytes: Callable
+) -> Job:
     """Check everything that needs no framework and bring it together.
 
     Args:
@@ -200,7 +220,7 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         recipes: the branch's recipes by name.
         overrides: the recipe's fields that the command line can change, and their options.
         words: further words of the branch's command line that a repetition needs.
-        num_bytes: room on disk that the run needs.
+        num_bytes: tells the room on disk that the run of a recipe needs.
 
     Raises:
         UserError: a check failed; nothing was written.
@@ -210,7 +230,8 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     # a record keeps the name of a file, not where it lay
     changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
     if arguments.resume is not None:
-        given = [option for name, option in OVERRIDES.items() if name in changes]
+        # weights may have moved; the rest is settled
+        given = [option for name, option in overrides.items() if name in changes and name != "weights"]
         given += [f"--{name}" for name in ("recipe", "seed", "out") if getattr(arguments, name) is not None]
         if given:
             raise UserError(
@@ -235,7 +256,7 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = arguments.out or Path("reports", f"{branch}-{recipe.name}-{now}", "runs", branch)
-        record.check_out_folder(folder, num_bytes)
+        record.check_out_folder(folder, num_bytes(recipe))
         checkpoint = so_far = None
 
     data = dataset.load(recipe.data, arguments.data_dir)

@@ -27,6 +27,14 @@ def processor_name() -> str:
     return f"{name}, {os.cpu_count()} threads"
 
 
+def processor_computes_in_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 numbers itself; elsewhere they are slower than float32."""
+    if sys.platform != "linux":
+        return False
+    words = Path("/proc/cpuinfo").read_text(errors="replace").split()
+    return "avx512_bf16" in words or "amx_bf16" in words
+
+
 def peak_memory_bytes() -> int:
     """The largest amount of main memory that this process has held."""
     if sys.platform == "win32":

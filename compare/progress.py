@@ -75,11 +75,12 @@ class EpochBar:
         """Whether the next `show` would be seen: ask before paying for its figures."""
         return not self._progress.disable and time.perf_counter() - self._last >= SECONDS_BETWEEN_UPDATES
 
-    def show(self, num_seen: int, loss: float, accuracy: float) -> None:
-        """Show how far the epoch has come, with the mean loss in nats and the accuracy as a fraction so far."""
+    def show(self, num_seen: int, loss: float | None = None, accuracy: float | None = None) -> None:
+        """Show how far the epoch has come, with the mean loss in nats and the accuracy as a fraction so far, if any."""
         self._last = time.perf_counter()
-        speed = num_seen / (self._last - self._start)
-        figures = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {speed:,.0f} images/s"
+        figures = f"{num_seen / (self._last - self._start):,.0f} images/s"
+        if loss is not None:
+            figures = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {figures}"
         self._progress.update(self._task, completed=num_seen, figures=figures)
 
 

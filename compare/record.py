@@ -239,6 +239,14 @@ def start_record(
     }
 
 
+def num_epochs_planned(record: dict) -> int | None:
+    """How many rows the history of a complete run has: the recipe's epochs, and those of a fine-tuning after them."""
+    recipe = record.get("recipe", {})
+    if recipe.get("unfreeze", "none") == "none":
+        return recipe.get("num_epochs")
+    return recipe["num_epochs"] + recipe["num_unfrozen_epochs"]
+
+
 def write_checkpoint(folder: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
     """Keep what is needed to go on after the record's last history row, in place of the checkpoint before."""
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # as safetensors takes them

@@ -42,6 +42,7 @@ NUM_REPORT_BYTES = 20_000_000
 EXAMPLES = """examples:
   python -m compare.run --both --demo                     both branches and the report in a few minutes, offline
   python -m compare.run --both                            the article's two trainings on Fashion-MNIST
+  python -m compare.run --both --recipe tuned             the same two networks, the best result for the least time
   python -m compare.run --both --weights random           the control: the same without pretraining
   python -m compare.run --both --epochs 1 --name quick    one epoch each, in reports/quick
   python -m compare.run --both --learning-rate scratch=0.01,pretrained=0.1
@@ -145,6 +146,7 @@ def parse() -> argparse.Namespace:
     for option, given in (
         ("--weights", arguments.weights is not None),
         ("--keras-backend", arguments.keras_backend != "auto"),
+        ("--unfreeze", arguments.unfreeze is not None),
     ):
         if arguments.scratch and given:
             raise UserError(
@@ -210,6 +212,8 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
 def words_for(branch: str, arguments: argparse.Namespace) -> dict[str, str]:
     """The command line of one branch, but for its folder, as options and values."""
     words = {"--recipe": arguments.recipe, "--seed": arguments.seed}
+    if branch == "pretrained":
+        words["--unfreeze"] = arguments.unfreeze
     words |= place_words(arguments, scratch_only=branch == "scratch")
     for name, option in OVERRIDES.items():
         values = getattr(arguments, name) or {}

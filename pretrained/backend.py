@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from compare import machine
 from compare.command import KERAS_BACKENDS, UserError
 
 NUM_GPUS = {
@@ -136,6 +137,28 @@ def describe_device(backend: str, device: str) -> tuple[str, str | None]:
             "choose --device cpu or another --keras-backend, or mend the driver (nvidia-smi should list the GPU)",
         )
     return ("cuda", names[0]) if names else ("cpu", None)
+
+
+def precision(recipe, backend: str, device_kind: str) -> str:
+    """What the backbone is computed in: the recipe's precision where the device is made for it, else float32."""
+    if recipe.precision != "bfloat16":
+        return recipe.precision
+    if device_kind == "cpu":
+        native = machine.processor_computes_in_bfloat16()
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        native = details.get("compute_capability", (0, 0)) >= (8, 0)
+    elif backend == "torch":
+        import torch
+
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        import jax
+
+        native = float(getattr(jax.devices()[0], "compute_capability", 0)) >= 8
+    return "bfloat16" if native else "float32"
 
 
 def peak_gpu_memory_bytes(backend: str) -> int:

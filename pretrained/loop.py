@@ -1,25 +1,58 @@
 """The training of `pretrained`: the frozen backbone turns augmented images into features, the head learns from them.
 
 The features of an augmented image depend on that image alone, so they can be computed in large batches and handed to
-the head in the article's small ones: the same result as training the whole network with `fit`, in less time.
+the head in the article's small ones: the same result as training the whole network with `fit`, in less time. What is
+fine-tuned after that goes through `fit` as one network.
 """
 
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
+from compare import disk
+from compare.job import Job
 from compare.progress import EpochBar
-from pretrained import augment
+from pretrained import augment, solver
 
 PREDICTION_BATCH_SIZE = 256
 IMAGES_AT_ONCE = 2048  # augmented, turned into features and learned from, before the next ones are
+NUM_SCALE_IMAGES = 2048  # not augmented, by which kept features are scaled
 
 
 def extract(feature_extractor: keras.Model, images: np.ndarray) -> np.ndarray:
     """The features, float32 (num_images, 2048), of images (num_images, 28, 28) or (num_images, 28, 28, 1) in 0…255."""
-    images = images.reshape(-1, 28, 28, 1).astype(np.float32)
-    return feature_extractor.predict(images, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
+    return feature_extractor.predict(grey(images), batch_size=PREDICTION_BATCH_SIZE, verbose=0)
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Images (num_images, 28, 28), or with the one channel that they have, as float32 (num_images, 28, 28, 1)."""
+    return images.reshape(-1, 28, 28, 1).astype(np.float32)
+
+
+def augmented(
+    images: np.ndarray, *, recipe, seed: int, epoch: int, shuffle: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All images once, each augmented anew, some at a time. The draws depend on the seed and the epoch alone, so that a
+    resumed run meets the images of an uninterrupted one.
+
+    Args:
+        images: uint8, (num_images, 28, 28).
+        recipe: says how to augment; its batches divide all parts but the last.
+        seed, epoch: of the draws.
+        shuffle: whether in an order drawn as well, or in their own.
+
+    Yields:
+        The images' indices, (part,), and they themselves, float32 (part, 28, 28, 1) in 0…255.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(images)) if shuffle else np.arange(len(images))
+    maps = augment.draw(len(images), rng, recipe)
+    stride = recipe.batch_size * max(1, IMAGES_AT_ONCE // recipe.batch_size)
+    for start in range(0, len(images), stride):
+        rows = order[start : start + stride]
+        yield rows, augment.apply(images[rows], maps[start : start + stride])
 
 
 def train_epoch(
@@ -33,63 +66,224 @@ def train_epoch(
     epoch: int,
     bar: EpochBar,
 ) -> tuple[float, float]:
-    """Train the head on every image once, each augmented anew. The draws depend on the seed and the epoch alone, so
-    that a resumed run meets the images of an uninterrupted one.
+    """Train the head on every image once, by gradient descent.
 
     Returns:
         The mean loss in nats an image and the accuracy as a fraction, both over the epoch as it went: each image
         counted before the step that it took part in.
     """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(images))
-    maps = augment.draw(len(images), rng, recipe)
-    loss_sum = num_correct = 0.0
-    stride = recipe.batch_size * max(1, IMAGES_AT_ONCE // recipe.batch_size)
-    for start in range(0, len(images), stride):
-        rows = order[start : start + stride]
-        augmented = augment.apply(images[rows], maps[start : start + stride])  # (rows, 28, 28, 1)
-        features = extract(feature_extractor, augmented)  # (rows, 2048)
+    sums = np.zeros(3)  # images, loss, right ones
+    for rows, images_now in augmented(images, recipe=recipe, seed=seed, epoch=epoch):
+        features = extract(feature_extractor, images_now)  # (rows, 2048)
         means = head.fit(features, labels[rows], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
-        loss_sum += means["loss"][0] * len(rows)
-        num_correct += means["accuracy"][0] * len(rows)
+        sums += len(rows) * np.array([1, means["loss"][0], means["accuracy"][0]])
         if bar.due():
-            num_seen = start + len(rows)
-            bar.show(num_seen, loss_sum / num_seen, num_correct / num_seen)
-    return loss_sum / len(images), num_correct / len(images)
+            bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
+    return sums[1] / sums[0], sums[2] / sums[0]
 
 
-def evaluate(head: keras.Model, features: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The mean loss in nats an image, and the accuracy as a fraction."""
-    loss, accuracy = head.evaluate(features, labels, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
+def fine_tune_epoch(
+    whole: keras.Model, images: np.ndarray, labels: np.ndarray, *, recipe, seed: int, epoch: int, bar: EpochBar
+) -> tuple[float, float]:
+    """Train what of the whole network is not frozen on every image once; returns what `train_epoch` does."""
+    sums = np.zeros(3)  # images, loss, right ones
+    for rows, images_now in augmented(images, recipe=recipe, seed=seed, epoch=epoch):
+        means = whole.fit(images_now, labels[rows], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
+        sums += len(rows) * np.array([1, means["loss"][0], means["accuracy"][0]])
+        if bar.due():
+            bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
+    return sums[1] / sums[0], sums[2] / sums[0]
+
+
+def keep_pass(
+    feature_extractor: keras.Model,
+    kept: solver.KeptFeatures,
+    images: np.ndarray,
+    *,
+    recipe,
+    seed: int,
+    epoch: int,
+    bar: EpochBar,
+) -> None:
+    """Keep the features of every image, augmented anew, in the file of the pass `epoch`, in the images' own order."""
+    # Written in order and not through a memory map: on a full disk that would end the process without a word.
+    with disk.replacing(kept.path(epoch)) as partial, partial.open("wb") as file:
+        shape = (len(images), feature_extractor.output_shape[1])
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for rows, images_now in augmented(images, recipe=recipe, seed=seed, epoch=epoch, shuffle=False):
+            file.write(kept.scaled(extract(feature_extractor, images_now)).tobytes())
+            if bar.due():
+                bar.show(rows[-1] + 1)
+
+
+def evaluate(network: keras.Model, inputs: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The mean loss in nats an image and the accuracy as a fraction, of the head by features or the whole by images."""
+    loss, accuracy = network.evaluate(inputs, labels, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
     return loss, accuracy
 
 
-def predict(head: keras.Model, features: np.ndarray) -> np.ndarray:
-    """The class probabilities, float32 (num_images, num_classes)."""
-    return head.predict(features, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
+def predict(network: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    """The class probabilities, float32 (num_images, num_classes), of the head by features or the whole by images."""
+    return network.predict(inputs, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
 
 
-def measure(feature_extractor: keras.Model, head: keras.Model, images: np.ndarray, labels: np.ndarray, recipe) -> float:
-    """The seconds that training on one image takes, by a few steps of a head that is thrown away."""
-    images, labels = images[: 2 * PREDICTION_BATCH_SIZE], labels[: 2 * PREDICTION_BATCH_SIZE]
-    maps = augment.draw(len(images), np.random.default_rng(0), recipe)
-    for _ in range(2):  # the first time compiles
+# ---- the phases of a run
+
+
+def train_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> np.ndarray:
+    """Train the head by gradient descent, the epochs that are left. Returns the features of the watched split."""
+    recipe, (images, labels) = job.recipe, job.train_images_and_labels
+    watched_images, watched_labels = job.watched_images_and_labels
+    start = time.perf_counter()
+    watched_features = extract(feature_extractor, watched_images)  # never augmented: once is enough for all epochs
+    extracting_seconds = time.perf_counter() - start
+    for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
-        features = extract(feature_extractor, augment.apply(images, maps))
-        head.fit(features, labels, batch_size=recipe.batch_size, shuffle=False, verbose=0)
-    return (time.perf_counter() - start) / len(images)
+        with job.epoch_bar(epoch) as bar:
+            train_means = train_epoch(
+                feature_extractor, head, images, labels, recipe=recipe, seed=job.seed, epoch=epoch, bar=bar
+            )
+        training_seconds = time.perf_counter() - start
+        job.end_epoch(
+            train=train_means,
+            watched=evaluate(head, watched_features, watched_labels),
+            learning_rate=recipe.learning_rate,
+            training_seconds=training_seconds,
+            seconds=time.perf_counter() - start + extracting_seconds,
+            arrays=checkpoint_arrays(head),
+        )
+        extracting_seconds = 0.0  # told once, with the first epoch
+    return watched_features
 
 
-def checkpoint_arrays(head: keras.Model) -> dict[str, np.ndarray]:
-    """The head and its optimizer's state as arrays, by name."""
-    arrays = {f"head/{index}": array for index, array in enumerate(head.get_weights())}
-    for index, variable in enumerate(head.optimizer.variables):
+def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> np.ndarray:
+    """Keep the features of one more pass over the training images, bring the head to its optimum on all that are kept,
+    and so on for the passes that are left. Returns the features of the watched split, which chooses the penalty."""
+    recipe, (images, labels) = job.recipe, job.train_images_and_labels
+    watched_images, watched_labels = job.watched_images_and_labels
+    start = time.perf_counter()
+    watched_features = extract(feature_extractor, watched_images)
+    scale = solver.Scale.of(extract(feature_extractor, images[:NUM_SCALE_IMAGES]))
+    kept = solver.KeptFeatures(job.folder, scale, labels)
+    extracting_seconds = time.perf_counter() - start
+    solutions = {
+        penalty: (job.checkpoint or {}).get(f"solution/{index}") for index, penalty in enumerate(recipe.penalties)
+    }
+    along = None
+    for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
+        start = time.perf_counter()
+        for earlier in range(1, epoch + 1):  # one pass more; or several, where a run goes on elsewhere
+            if not kept.path(earlier).exists():
+                with job.epoch_bar(earlier) as bar:
+                    keep_pass(feature_extractor, kept, images, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar)
+        along = solver.directions(kept) if along is None else along
+        best, near = None, None
+        for penalty in recipe.penalties:
+            begin = near if solutions[penalty] is None else solutions[penalty]
+            near, *train_means = solver.solve(kept, epoch, head.output_shape[1], penalty, along=along, start=begin)
+            solutions[penalty] = near
+            head.set_weights(scale.on_features(near))
+            watched_means = evaluate(head, watched_features, watched_labels)
+            if best is None or watched_means[0] < best[2][0]:
+                best = penalty, train_means, watched_means
+        penalty, train_means, watched_means = best
+        head.set_weights(scale.on_features(solutions[penalty]))
+        seconds = time.perf_counter() - start
+        arrays = {f"solution/{index}": solution for index, solution in enumerate(solutions.values())}
+        job.end_epoch(
+            train=train_means,
+            watched=watched_means,
+            learning_rate=None,
+            training_seconds=seconds,
+            seconds=seconds + extracting_seconds,
+            arrays=checkpoint_arrays(head) | arrays,
+            penalty=penalty,
+        )
+        extracting_seconds = 0.0
+    return watched_features
+
+
+def fine_tune(job: Job, whole: keras.Model) -> None:
+    """Fine-tune the whole network, but for what is frozen, the epochs that are left."""
+    recipe, (images, labels) = job.recipe, job.train_images_and_labels
+    watched_images, watched_labels = job.watched_images_and_labels
+    for epoch in job.epochs_left:
+        start = time.perf_counter()
+        with job.epoch_bar(epoch) as bar:
+            train_means = fine_tune_epoch(whole, images, labels, recipe=recipe, seed=job.seed, epoch=epoch, bar=bar)
+        training_seconds = time.perf_counter() - start
+        job.end_epoch(
+            train=train_means,
+            watched=evaluate(whole, grey(watched_images), watched_labels),
+            learning_rate=recipe.unfrozen_learning_rate,
+            training_seconds=training_seconds,
+            seconds=time.perf_counter() - start,
+            arrays=checkpoint_arrays(whole),
+            phase="fine-tuning",
+        )
+
+
+# ---- before and between them
+
+
+def estimate(job: Job, feature_extractor: keras.Model, head: keras.Model, whole: keras.Model | None) -> float:
+    """The seconds that the rest of the run takes, by some measured steps. All is as before afterwards.
+
+    Args:
+        job: what is left to do.
+        feature_extractor, head: what is trained first.
+        whole: what is fine-tuned after that, if anything.
+    """
+    recipe, (images, labels) = job.recipe, job.train_images_and_labels
+    num_watched, num_test = len(job.watched_images_and_labels[1]), job.num_more_test_images
+    num_head_epochs = max(0, recipe.num_epochs - len(job.record["history"]))
+    networks = [network for network in (head, whole) if network is not None]
+    before = [checkpoint_arrays(network) for network in networks]
+
+    extract(feature_extractor, images[: 2 * PREDICTION_BATCH_SIZE])  # the first time compiles
+    start = time.perf_counter()
+    rows, images_now = next(augmented(images, recipe=recipe, seed=0, epoch=1))
+    augmenting_seconds = (time.perf_counter() - start) / len(rows)
+    start = time.perf_counter()
+    features = extract(feature_extractor, images_now)
+    extracting_seconds = (time.perf_counter() - start) / len(rows)
+    seconds = num_watched * extracting_seconds
+    seconds += num_head_epochs * len(images) * (augmenting_seconds + extracting_seconds)
+    if recipe.solver == "sgd":
+        learn = {"batch_size": recipe.batch_size, "verbose": 0}
+        head.fit(features[: 2 * recipe.batch_size], labels[rows][: 2 * recipe.batch_size], **learn)  # compiles
+        start = time.perf_counter()
+        head.fit(features, labels[rows], **learn)
+        seconds += num_head_epochs * len(images) * (time.perf_counter() - start) / len(rows)
+    else:
+        passes = range(recipe.num_epochs - num_head_epochs + 1, recipe.num_epochs + 1)
+        evaluations = sum(solver.evaluations_expected(number) for number in passes) * len(recipe.penalties)
+        seconds += evaluations * len(images) * solver.measure(features, head.output_shape[1])
+        seconds += NUM_SCALE_IMAGES * extracting_seconds
+    if whole is not None:
+        some = slice(0, 8 * recipe.batch_size)
+        for _ in range(2):  # the first time compiles
+            start = time.perf_counter()
+            whole.fit(images_now[some], labels[rows][some], batch_size=recipe.batch_size, verbose=0)
+        step_seconds = (time.perf_counter() - start) / len(labels[rows][some])
+        num_epochs = len(job.epochs_left) - num_head_epochs
+        seconds += num_epochs * (len(images) * (augmenting_seconds + step_seconds) + num_watched * extracting_seconds)
+    for network, arrays in zip(networks, before, strict=True):
+        restore(network, arrays)
+    return seconds + num_test * extracting_seconds
+
+
+def checkpoint_arrays(network: keras.Model) -> dict[str, np.ndarray]:
+    """The network that is being trained, head or whole, and its optimizer's state as arrays, by name."""
+    arrays = {f"network/{index}": array for index, array in enumerate(network.get_weights())}
+    for index, variable in enumerate(network.optimizer.variables):
         arrays[f"optimizer/{index}"] = keras.ops.convert_to_numpy(variable)
     return arrays
 
 
-def restore(head: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+def restore(network: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     """Put back what `checkpoint_arrays` gave."""
-    head.set_weights([arrays[f"head/{index}"] for index in range(len(head.weights))])
-    for index, variable in enumerate(head.optimizer.variables):
+    network.set_weights([arrays[f"network/{index}"] for index in range(len(network.weights))])
+    for index, variable in enumerate(network.optimizer.variables):
         variable.assign(arrays[f"optimizer/{index}"])

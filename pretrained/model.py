@@ -1,4 +1,4 @@
-"""The frozen ResNet50 with its preprocessing, and the head that is trained on its features.
+"""The ResNet50 with its preprocessing, and the head that is trained on its features.
 
 Source: `keras.applications.ResNet50`, after K. He et al., *Deep Residual Learning for Image Recognition*, 2015, and
 Keras' guide *Transfer learning & fine-tuning*.
@@ -16,9 +16,9 @@ from pretrained.weights import Weights
 NUM_FEATURES = 2048
 
 
-def build_backbone(weights: Weights, *, seed: int) -> keras.Model:
-    """The ResNet50 without its top, globally average-pooled and frozen: images (batch, height, width, 3) to features
-    (batch, 2048).
+def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -> keras.Model:
+    """The ResNet50 without its top, frozen: images (batch, height, width, 3) to feature maps of a 32nd of their size,
+    rounded up, (batch, …, …, 2048). It computes in `precision`, float32 or bfloat16; its weights are float32.
 
     Frozen also means that batch normalisation keeps its ImageNet statistics: with `trainable` off Keras runs those
     layers in inference mode wherever the network is called.
@@ -27,7 +27,9 @@ def build_backbone(weights: Weights, *, seed: int) -> keras.Model:
         UserError: the weights are not those of this network.
     """
     keras.utils.set_random_seed(seed)
-    backbone = keras.applications.ResNet50(include_top=False, weights=None, pooling="avg")
+    keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(precision, precision))
+    backbone = keras.applications.ResNet50(include_top=False, weights=None)
+    keras.config.set_dtype_policy("float32")
     if weights.path is not None:
         try:
             backbone.load_weights(weights.path)
@@ -53,7 +55,8 @@ def build_feature_extractor(backbone: keras.Model, *, image_size: int, preproces
         x = keras.layers.Rescaling(1 / 255)(x)
     else:
         x = keras.applications.resnet50.preprocess_input(x)
-    features = backbone(x, training=False)  # (batch, 2048)
+    maps = backbone(x, training=False)  # (batch, size / 32, size / 32, 2048)
+    features = keras.layers.GlobalAveragePooling2D(dtype="float32")(maps)  # (batch, 2048)
     return keras.Model(images, features, name="features")
 
 
@@ -78,9 +81,50 @@ def join(feature_extractor: keras.Model, head: keras.Model) -> keras.Model:
     return keras.Model(feature_extractor.input, head(feature_extractor.output), name="frozen_resnet50")
 
 
-def arrays_fingerprint(network: keras.Model) -> str:
-    """The SHA-256 of every array of a network, statistics of batch normalisation included."""
-    return fingerprint(*network.get_weights())
+def unfrozen_layers(backbone: keras.Model, part: str) -> list[keras.Layer]:
+    """The layers that fine-tuning trains.
+
+    Never batch normalisation: its statistics and factors stay ImageNet's. A small batch would replace what a million
+    images have taught them, and only `trainable`, not `training=False` at the call, keeps `fit` from it in Keras 3
+    (keras-team/keras issue 20285).
+
+    Args:
+        backbone: the ResNet50.
+        part: a value of `Recipe.unfreeze`: none, last-stage or backbone.
+    """
+    begin = {"none": None, "last-stage": "conv5", "backbone": ""}[part]
+    return [
+        layer
+        for layer in backbone.layers
+        if begin is not None
+        and layer.name.startswith(begin)
+        and layer.weights
+        and not isinstance(layer, keras.layers.BatchNormalization)
+    ]
+
+
+def unfreeze(backbone: keras.Model, part: str) -> None:
+    """Let the layers that `unfrozen_layers` names, and no others, be trained."""
+    chosen = unfrozen_layers(backbone, part)
+    backbone.trainable = True
+    for layer in backbone.layers:
+        layer.trainable = layer in chosen
+
+
+def build_whole(feature_extractor: keras.Model, head: keras.Model, *, learning_rate: float) -> keras.Model:
+    """Both as one network, as `join` makes it, ready to be fine-tuned."""
+    whole = join(feature_extractor, head)
+    optimizer = keras.optimizers.Adam(learning_rate)
+    whole.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    optimizer.build(whole.trainable_variables)
+    return whole
+
+
+def frozen_fingerprint(backbone: keras.Model, part: str) -> str:
+    """The SHA-256 of every array of the backbone that stays as it is when `part` is fine-tuned, statistics of batch
+    normalisation included."""
+    trained = unfrozen_layers(backbone, part)
+    return fingerprint(*(array for layer in backbone.layers if layer not in trained for array in layer.get_weights()))
 
 
 def num_parameters(variables: list[keras.Variable]) -> int:

@@ -23,12 +23,15 @@ from pretrained.recipe import RECIPES
 EXAMPLES = """examples:
   python -m pretrained.train --demo                              a minute, to see it work
   python -m pretrained.train                                     the article's snippet, with ImageNet weights
+  python -m pretrained.train --recipe tuned                      the best head on the same network, in less time
+  python -m pretrained.train --recipe tuned --unfreeze last-stage  and then its last stage fine-tuned
   python -m pretrained.train --weights random                    the control: the same without pretraining
   python -m pretrained.train --weights FILE --keras-backend jax  weights from a file, on JAX
   python -m pretrained.train --resume DIR                        go on with an interrupted run
 """
 SMALLER = "the images (--image-size)"  # what to make so when memory runs out
-NUM_BYTES = 200_000_000  # the whole network is 95 MB; a checkpoint holds the head alone
+NUM_BYTES = 100_000_000  # of the whole network on disk
+UNFROZEN_WORDS = {"none": "frozen", "last-stage": "its last stage fine-tuned", "backbone": "fine-tuned as a whole"}
 
 
 def parse() -> argparse.Namespace:
@@ -43,6 +46,13 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def num_bytes(recipe) -> int:
+    """The room that a run needs: the network, the features that are kept, and two checkpoints with all that is trained
+    while one replaces the other."""
+    features = recipe.num_epochs * 60_000 * 4096 if recipe.solver == "lbfgs" else 0
+    return 2 * NUM_BYTES + features + (6 * NUM_BYTES if recipe.unfreeze != "none" else 0)
+
+
 def main() -> int:
     """Parse, check, train."""
     arguments = parse()
@@ -52,8 +62,14 @@ def main() -> int:
 
     words = {"--keras-backend": arguments.keras_backend, "--device": arguments.device}
     words = {word: value for word, value in words.items() if value != "auto"}
-    overrides = OVERRIDES | {"weights": "--weights"}
-    prepared = job.prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=NUM_BYTES)
+    overrides = OVERRIDES | {"weights": "--weights", "unfreeze": "--unfreeze"}
+    prepared = job.prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=num_bytes)
+    if prepared.recipe.solver == "lbfgs" and arguments.learning_rate is not None:
+        raise UserError(
+            f"--learning-rate with recipe {prepared.recipe.name}, whose head is brought to its optimum without one",
+            "it with a recipe that trains by gradient descent",
+            "leave it out, or choose --recipe article",
+        )
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
@@ -81,7 +97,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     with backend.quiet_start():
         import keras
 
-        from pretrained import loop, model
+        from pretrained import loop, model, solver
 
     # Somebody's keras.json may say otherwise; the recipes mean these.
     keras.config.set_image_data_format("channels_last")
@@ -90,81 +106,80 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
     name = gpu_name or machine.processor_name()
+    precision = backend.precision(recipe, backend_name, device_kind)
     num_classes = len(data.class_names)
 
-    backbone = model.build_backbone(found, seed=job.seed)
+    backbone = model.build_backbone(found, seed=job.seed, precision=precision)
+    before = model.frozen_fingerprint(backbone, recipe.unfreeze)
+    if job.checkpoint is not None:
+        check_same_backbone(record, before)
     extractor = model.build_feature_extractor(
         backbone, image_size=recipe.image_size, preprocessing=recipe.preprocessing
     )
-    head_settings = {"normalize_features": recipe.normalize_features, "learning_rate": recipe.learning_rate}
-    head = model.build_head(num_classes, **head_settings)
-    before = model.arrays_fingerprint(backbone)
-    if job.checkpoint is not None:
-        check_same_backbone(record, before)
-        loop.restore(head, job.checkpoint)
-
-    train_images, train_labels = data.train_images[job.train_rows], data.train_labels[job.train_rows]
-    watched_images, watched_labels = job.watched_images_and_labels
-    throwaway = model.build_head(num_classes, **head_settings)
+    normalize, rate = recipe.normalize_features, recipe.learning_rate
+    head = model.build_head(num_classes, normalize_features=normalize, learning_rate=rate)
+    whole = None
+    if recipe.unfreeze != "none":
+        model.unfreeze(backbone, recipe.unfreeze)  # of no consequence before `whole` is trained
+        whole = model.build_whole(extractor, head, learning_rate=recipe.unfrozen_learning_rate)
     with memory_hint(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
-        seconds_per_image = loop.measure(extractor, throwaway, train_images, train_labels, recipe)
-    epochs_left = recipe.num_epochs - len(record["history"])
-    num_images = epochs_left * len(train_images) + len(watched_images) + job.num_more_test_images
+        seconds = loop.estimate(job, extractor, head, whole)
     words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
-    on = f"{name} with Keras on {backend_name}, {words[found.kind]}"
-    job.announce(num_images * seconds_per_image, on)
+    where = f"{name} in {precision} with Keras on {backend_name}, {words[found.kind]}"
+    job.announce(seconds, how=plan(recipe), where=where)
     if check_only:
         return EXIT_DONE
 
     record |= {
         "model": {
-            "name": "ResNet50, frozen, with a linear head",
+            "name": f"ResNet50, {UNFROZEN_WORDS[recipe.unfreeze]}, with a linear head",
             "num_parameters": model.num_parameters(backbone.weights + head.weights),
-            "num_trainable_parameters": model.num_parameters(head.trainable_variables),
+            "num_trainable_parameters": model.num_parameters((whole or head).trainable_variables),
             "flops_per_image": model.flops_per_image(backbone, num_classes, recipe.image_size),
         },
         "weights": {"kind": found.kind, "sha256": found.sha256},
         "backbone": {"sha256_before": before},
         "device": {"kind": device_kind, "name": name},
+        "precision": precision,
         "versions": machine.versions("keras", backend_name, "numpy", "scikit-learn") | {"keras backend": backend_name},
     }
     with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
-        run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
-        # These are never augmented: once is enough for all epochs.
-        start = time.perf_counter()
-        watched_features = loop.extract(extractor, watched_images)  # (num_watched, 2048)
-        extracting_seconds = time.perf_counter() - start
-        for epoch in range(len(record["history"]) + 1, recipe.num_epochs + 1):
-            start = time.perf_counter()
-            with job.journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_images)) as bar:
-                train_means = loop.train_epoch(
-                    *(extractor, head, train_images, train_labels),
-                    recipe=recipe,
-                    seed=job.seed,
-                    epoch=epoch,
-                    bar=bar,
-                )
-            training_seconds = time.perf_counter() - start
-            job.end_epoch(
-                train=train_means,
-                watched=loop.evaluate(head, watched_features, watched_labels),
-                learning_rate=recipe.learning_rate,
-                training_seconds=training_seconds,
-                seconds=time.perf_counter() - start + extracting_seconds,
-                arrays=loop.checkpoint_arrays(head),
-            )
-            extracting_seconds = 0.0  # told once, with the first epoch
+        if job.checkpoint is None:
+            run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
+        else:
+            loop.restore(whole if len(record["history"]) > recipe.num_epochs else head, job.checkpoint)
+        watched_features = None
+        if len(record["history"]) < recipe.num_epochs:
+            train_head = {"sgd": loop.train_head, "lbfgs": loop.solve_head}[recipe.solver]
+            watched_features = train_head(job, extractor, head)
+        solver.remove_kept(job.folder)
+        if whole is not None:
+            loop.fine_tune(job, whole)
 
         start = time.perf_counter()
-        test_features = watched_features if job.watched == "test" else loop.extract(extractor, data.test_images)
-        probabilities = loop.predict(head, test_features)
+        if whole is not None:
+            probabilities = loop.predict(whole, loop.grey(data.test_images))
+        elif watched_features is None or job.watched != "test":
+            probabilities = loop.predict(head, loop.extract(extractor, data.test_images))
+        else:  # the test set's features are there already
+            probabilities = loop.predict(head, watched_features)
         predicting_seconds = time.perf_counter() - start
-        record["backbone"]["sha256_after"] = model.arrays_fingerprint(backbone)
+        record["backbone"]["sha256_after"] = model.frozen_fingerprint(backbone, recipe.unfreeze)
         with disk.replacing(job.folder / "model.keras") as partial:
             model.join(extractor, head).save(partial)
         device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
         job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)
     return EXIT_DONE
+
+
+def plan(recipe) -> str:
+    """How the recipe trains, in words."""
+    words = f"head by gradient descent, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
+    if recipe.solver == "lbfgs":
+        words = f"head to its optimum on the features of {recipe.num_epochs} augmented views"
+    if recipe.unfreeze != "none":
+        words += f", then {UNFROZEN_WORDS[recipe.unfreeze]} at {recipe.unfrozen_learning_rate:g}"
+    return words
 
 
 def check_same_backbone(record: dict, fingerprint: str) -> None:

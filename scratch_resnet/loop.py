@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from compare import machine
 from compare.command import UserError
 from compare.progress import EpochBar
 from scratch_resnet.batches import Batches, network_input
@@ -29,10 +29,9 @@ def train_epoch(
     recipe,
     seed: int,
     epoch: int,
-    average: AveragedModel | None = None,
     bar: EpochBar,
 ) -> tuple[float, float]:
-    """Train on every image once, and let `average` follow the weights.
+    """Train on every image once.
 
     Returns:
         The mean loss in nats an image and the accuracy as a fraction, both over the epoch as it went: each image
@@ -55,8 +54,6 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if average is not None:
-            average.update_parameters(model)
 
         num_seen += len(labels)
         loss_sum += F.cross_entropy(logits.detach(), labels, reduction="sum")
@@ -104,20 +101,12 @@ def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def new_average(model: nn.Module, recipe) -> AveragedModel | None:
-    """The exponential moving average of the weights and of batch normalisation's statistics, where the recipe wants
-    one."""
-    if not recipe.average_decay:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True)
-
-
 def precision(recipe, device: torch.device) -> str:
     """What the convolutions are computed in: the recipe's precision where the device is made for it, else float32."""
     if recipe.precision == "bfloat16":
         if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
             return "bfloat16"
-        if device.type == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16")):
+        if device.type == "cpu" and machine.processor_computes_in_bfloat16():
             return "bfloat16"
     return "float32"
 
@@ -197,38 +186,28 @@ def _clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def checkpoint_arrays(
-    model: nn.Module, optimizer: torch.optim.Optimizer, average: AveragedModel | None
-) -> dict[str, np.ndarray]:
-    """The network, the optimizer's state and the average of the weights as arrays, by name."""
+def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:
+    """The network and the optimizer's state as arrays, by name."""
     arrays = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    if average is not None:
-        arrays |= {f"average/{name}": tensor for name, tensor in average.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         arrays |= {f"optimizer/{index}/{name}": tensor for name, tensor in state.items()}
     return {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
 
 
-def restore(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: AveragedModel | None,
-    arrays: dict[str, np.ndarray],
-) -> None:
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, arrays: dict[str, np.ndarray]) -> None:
     """Put back what `checkpoint_arrays` gave."""
-    states = {"model": {}, "average": {}, "optimizer": {}}
+    model_state, optimizer_state = {}, {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for path, array in arrays.items():
         kind, _, name = path.partition("/")
-        states[kind][name] = torch.from_numpy(array)
-    model.load_state_dict(states["model"])
-    if average is not None:
-        average.load_state_dict(states["average"])
-    optimizer_state = {}
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for path, tensor in states["optimizer"].items():
-        index, _, name = path.partition("/")
+        tensor = torch.from_numpy(array)
+        if kind == "model":
+            model_state[name] = tensor
+            continue
+        index, _, name = name.partition("/")
         parameter = parameters[int(index)]
         if tensor.shape == parameter.shape:  # the fused optimizer takes it that both lie alike in memory
             tensor = torch.empty_like(parameter).copy_(tensor)
         optimizer_state.setdefault(int(index), {})[name] = tensor
+    model.load_state_dict(model_state)
     optimizer.load_state_dict({"state": optimizer_state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -2,6 +2,7 @@
 
 article  the article's program: 5 epochs on Fashion-MNIST at 96×96. Expect a test accuracy near 0.92; about an hour
          on two fast CPU cores.
+tuned    the same network at 32×32, one-cycle, mirrored images, label smoothing, batches of 256.
 demo     scikit-learn's digits at 28×28: expect about 0.90, in under a minute on two CPU cores.
 """
 
@@ -42,9 +43,6 @@ class Recipe:
     """Share of each convolution's and linear layer's weights, times the step size, that every step takes away."""
     label_smoothing: float
     """Probability, in [0, 1), that the training targets spread evenly over all classes."""
-    average_decay: float
-    """Decay a step, in [0, 1), of the moving average of the weights, which then is the network that predicts; with 0
-    the weights of the last step predict."""
     precision: str
     """float32; or bfloat16, for the convolutions on devices that compute in it, others keep float32."""
     known_mistakes: tuple[str, ...] = ()
@@ -86,7 +84,6 @@ ARTICLE = Recipe(
     schedule="constant",
     weight_decay=0.0,
     label_smoothing=0.0,
-    average_decay=0.0,
     precision="float32",
     known_mistakes=(
         "The test set is watched after every epoch, so choosing anything by these curves is choosing by the test set.",
@@ -104,4 +101,19 @@ DEMO = dataclasses.replace(
     known_mistakes=(),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (ARTICLE, DEMO)}
+TUNED = dataclasses.replace(
+    ARTICLE,
+    name="tuned",
+    validation_fraction=0.1,
+    image_size=32,  # from 28 on, powers of two: their feature maps halve to the end, which is fast
+    horizontal_flip=True,
+    batch_size=256,
+    num_epochs=7,
+    learning_rate=0.003,
+    schedule="one-cycle",
+    label_smoothing=0.1,
+    precision="bfloat16",
+    known_mistakes=(),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (ARTICLE, TUNED, DEMO)}

@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
 """
 SMALLER = "the batch (--batch-size) or the images (--image-size)"  # what to make so when memory runs out
+
 NUM_BYTES = 400_000_000  # two checkpoints of 134 MB while one replaces the other, and the weights
 
 
@@ -51,7 +52,9 @@ def main() -> int:
     from compare import job
 
     words = {"--device": arguments.device} if arguments.device != "auto" else {}
-    prepared = job.prepare("scratch_resnet", arguments, RECIPES, overrides=OVERRIDES, words=words, num_bytes=NUM_BYTES)
+    prepared = job.prepare(
+        "scratch_resnet", arguments, RECIPES, overrides=OVERRIDES, words=words, num_bytes=lambda recipe: NUM_BYTES
+    )
     return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
 
@@ -82,24 +85,26 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         train_batches, watched_batches, test_batches = (
             Batches(images, labels, device=device)
             for images, labels in (
-                (data.train_images[job.train_rows], data.train_labels[job.train_rows]),
+                job.train_images_and_labels,
                 job.watched_images_and_labels,
                 (data.test_images, data.test_labels),
             )
         )
         step_seconds, predict_seconds = loop.measure(train_batches, num_classes, recipe=recipe, device=device)
-    epochs_left = range(len(record["history"]) + 1, recipe.num_epochs + 1)
-    seconds = sum(len(train_batches) * step_seconds[recipe.image_size_in(epoch)] for epoch in epochs_left)
-    seconds += (len(epochs_left) * len(watched_batches) + job.num_more_test_images) * predict_seconds
-    job.announce(seconds, f"{device} ({name}) in {loop.precision(recipe, device)}")
+    seconds = sum(len(train_batches) * step_seconds[recipe.image_size_in(epoch)] for epoch in job.epochs_left)
+    seconds += (len(job.epochs_left) * len(watched_batches) + job.num_more_test_images) * predict_seconds
+    job.announce(
+        seconds,
+        how=f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
+        where=f"{device} ({name}) in {loop.precision(recipe, device)}",
+    )
     if check_only:
         return EXIT_DONE
 
     model = loop.new_model(num_classes, seed=job.seed, device=device)
     optimizer = loop.new_optimizer(model, recipe)
-    average = loop.new_average(model, recipe)
     if job.checkpoint is not None:
-        loop.restore(model, optimizer, average, job.checkpoint)
+        loop.restore(model, optimizer, job.checkpoint)
     record |= {
         "model": {
             "name": "ResNet-18 of the article",
@@ -113,38 +118,36 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         "versions": machine.versions("torch", "numpy", "scikit-learn"),
     }
     with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
-        run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer, average), record)
-        predictor, logits = average or model, None
-        for epoch in epochs_left:
+        run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
+        logits = None
+        for epoch in job.epochs_left:
             start = time.perf_counter()
-            with job.journal.epoch(f"epoch {epoch}/{recipe.num_epochs}", len(train_batches)) as bar:
+            with job.epoch_bar(epoch) as bar:
                 train_means = loop.train_epoch(
                     *(model, optimizer, train_batches),
                     recipe=recipe,
                     seed=job.seed,
                     epoch=epoch,
-                    average=average,
                     bar=bar,
                 )
             training_seconds = time.perf_counter() - start
             size = recipe.image_size_in(epoch)  # the network has not yet seen a larger one
-            logits = loop.infer(predictor, watched_batches, recipe=recipe, image_size=size)
+            logits = loop.infer(model, watched_batches, recipe=recipe, image_size=size)
             job.end_epoch(
                 train=train_means,
                 watched=loop.evaluate(logits, watched_batches.labels),
                 learning_rate=optimizer.param_groups[0]["lr"],
                 training_seconds=training_seconds,
                 seconds=time.perf_counter() - start,
-                arrays=loop.checkpoint_arrays(model, optimizer, average),
+                arrays=loop.checkpoint_arrays(model, optimizer),
             )
 
         start = time.perf_counter()
         if job.watched != "test" or logits is None:  # else the last epoch's are those of the test set
-            logits = loop.infer(predictor, test_batches, recipe=recipe, image_size=recipe.image_size)
+            logits = loop.infer(model, test_batches, recipe=recipe, image_size=recipe.image_size)
         probabilities = loop.probabilities(logits)
         predicting_seconds = time.perf_counter() - start
-        predictor = average.module if average is not None else model
-        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in predictor.state_dict().items()}
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         disk.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
         device_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)

@@ -18,13 +18,15 @@ import numpy as np
 import pytest
 import scipy.ndimage
 from keras.src.legacy.preprocessing import image as legacy
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 from compare import dataset, download
 from compare.command import KERAS_BACKENDS, UserError
 from compare.progress import Journal
-from pretrained import augment, backend, loop, model, train, weights
-from pretrained.recipe import ARTICLE, DEMO
+from pretrained import augment, backend, loop, model, solver, train, weights
+from pretrained.recipe import ARTICLE, DEMO, TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
@@ -109,7 +111,7 @@ def test_features_are_keras_applications_on_three_channels(backbone, digits, pre
         images = images / 255
     else:
         images = keras.applications.resnet50.preprocess_input(images.copy())
-    expected = backbone.predict(images, verbose=0)
+    expected = backbone.predict(images, verbose=0).mean(axis=(1, 2))
     np.testing.assert_allclose(loop.extract(extractor, digits.test_images[:4]), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -151,6 +153,112 @@ def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatc
     for ours, theirs in zip(head.get_weights(), plain_head.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-5)
     assert not np.array_equal(head.get_weights()[0], new_head(recipe).get_weights()[0])
+
+
+def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 32)
+    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing="imagenet")
+    images, labels = digits.train_images[:80], digits.train_labels[:80]
+    plain = loop.extract(extractor, images)
+    scale = solver.Scale.of(plain)
+    kept = solver.KeptFeatures(tmp_path, scale, labels)
+    with Journal().epoch("", 80) as bar:
+        loop.keep_pass(extractor, kept, images, recipe=TUNED, seed=3, epoch=2, bar=bar)
+    maps = augment.draw(80, np.random.default_rng([3, 2]), TUNED)
+    expected = loop.extract(extractor, augment.apply(images, maps))
+    halves = np.load(kept.path(2))
+    assert halves.dtype == np.float16 and halves.shape == (80, 2048)
+    assert kept.path(2).stat().st_size == 80 * 2048 * 2 + 128  # what memory and disk are reckoned by
+    np.testing.assert_allclose(halves * scale.deviation + scale.mean, expected, rtol=2e-3, atol=2e-3)
+    assert not np.allclose(expected, plain, atol=0.05)  # they were augmented
+    solver.remove_kept(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("penalty", [1e-1, 1e-3])
+def test_the_optimum_is_scikit_learns(tmp_path, monkeypatch, penalty):
+    """On two passes, float16 files and all, the head is LogisticRegression's with C = 1 / (penalty · images)."""
+    monkeypatch.setattr(solver, "TOLERANCE", 1e-9)
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, rng.uniform(0.01, 5, 12), (2, 300, 12)).astype(np.float32)
+    labels = (features[0] @ rng.normal(0, 1, (12, 4)) + rng.gumbel(0, 2, (300, 4))).argmax(axis=1).astype(np.uint8)
+    features[0, :, 5] = features[1, :, 5] = 7  # one that never changes
+    scale = solver.Scale.of(features[0])
+    kept = solver.KeptFeatures(tmp_path, scale, labels)
+    for number in (1, 2):
+        np.save(kept.path(number), kept.scaled(features[number - 1]))
+    solution, loss, accuracy = solver.solve(kept, 2, 4, penalty, along=solver.directions(kept))
+
+    halves = np.concatenate([np.load(kept.path(number)) for number in (1, 2)]).astype(np.float64)
+    theirs = LogisticRegression(C=1 / (penalty * 600), tol=1e-8, max_iter=10_000).fit(halves, np.tile(labels, 2))
+    # the offset is only known up to a constant: softmax does not see it
+    np.testing.assert_allclose(solution[:-1].T, theirs.coef_, atol=1e-2)
+    np.testing.assert_allclose(
+        solution[-1] - solution[-1].mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-2
+    )
+    assert loss == pytest.approx(log_loss(np.tile(labels, 2), theirs.predict_proba(halves)), rel=1e-3)
+    assert accuracy == pytest.approx(theirs.score(halves, np.tile(labels, 2)), abs=0.005)
+
+    weights, offset = scale.on_features(solution)
+    logits = features[1] @ weights + offset
+    np.testing.assert_allclose(logits, halves[300:] @ solution[:-1] + solution[-1], atol=0.02)
+
+
+def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
+    monkeypatch.setattr(solver, "TOLERANCE", 1e-9)
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(0, 1, (200, 6)).astype(np.float32), rng.integers(0, 3, 200)
+    kept = solver.KeptFeatures(tmp_path, solver.Scale.of(features), labels)
+    np.save(kept.path(1), kept.scaled(features))
+    along = solver.directions(kept)
+    cold, *_ = solver.solve(kept, 1, 3, 1e-2, along=along)
+    stronger, *_ = solver.solve(kept, 1, 3, 1e-1, along=along)
+    warm, *_ = solver.solve(kept, 1, 3, 1e-2, along=along, start=stronger)
+    np.testing.assert_allclose(warm[:-1], cold[:-1], atol=2e-3)
+
+
+def test_a_penalty_is_never_chosen_by_the_test_set():
+    with pytest.raises(ValueError, match="needs a validation split"):
+        dataclasses.replace(TUNED, validation_fraction=0.0)
+
+
+@pytest.mark.parametrize(("part", "num_layers"), [("none", 0), ("last-stage", 10), ("backbone", 53)])
+def test_fine_tuning_trains_what_it_names_and_no_statistics(digits, part, num_layers):
+    """Under `fit`, for which `training=False` at the call is not enough (keras-team/keras issue 20285)."""
+    network = model.build_backbone(Weights("random"), seed=0)
+    extractor = model.build_feature_extractor(network, image_size=32, preprocessing="imagenet")
+    model.unfreeze(network, part)
+    whole = model.build_whole(extractor, new_head(ARTICLE), learning_rate=1e-3)
+    before = {layer.name: layer.get_weights() for layer in network.layers}
+    fingerprint = model.frozen_fingerprint(network, part)
+    images, labels = digits.train_images[:48], digits.train_labels[:48]
+    with Journal().epoch("", 48) as bar:
+        loop.fine_tune_epoch(whole, images, labels, recipe=TUNED, seed=0, epoch=1, bar=bar)
+    changed = {
+        layer.name
+        for layer in network.layers
+        if any(not np.array_equal(a, b) for a, b in zip(layer.get_weights(), before[layer.name], strict=True))
+    }
+    convolutions = {layer.name for layer in network.layers if isinstance(layer, keras.layers.Conv2D)}
+    assert len(changed) == num_layers and changed <= convolutions
+    assert part != "last-stage" or all(name.startswith("conv5_") for name in changed)
+    assert model.frozen_fingerprint(network, part) == fingerprint
+    assert num_layers == 0 or model.frozen_fingerprint(network, "none") != fingerprint
+
+
+def test_in_bfloat16_the_features_are_nearly_the_same(backbone, digits):
+    half = model.build_backbone(Weights("random"), seed=0, precision="bfloat16")
+    assert keras.config.dtype_policy().name == "float32"
+    assert all(ours.dtype == "float32" for ours in half.weights)
+    features = [
+        loop.extract(model.build_feature_extractor(network, image_size=32, preprocessing="imagenet"), images)
+        for images in (digits.test_images[:32],)
+        for network in (backbone, half)
+    ]
+    assert features[1].dtype == np.float32
+    scale = solver.Scale.of(features[0])
+    difference = (features[1] - features[0]) / np.maximum(scale.deviation, 1e-3)
+    assert 0 < np.abs(difference).mean() < 0.5
 
 
 def test_checkpoint_goes_on_bit_for_bit(backbone, digits):
@@ -309,6 +417,56 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, tmp
     assert records[0]["overrides"] == {"weights": "random"}
     assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
     assert keras.saving.load_model(cut / "model.keras").count_params() == records[0]["model"]["num_parameters"]
+
+
+def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, tmp_path):
+    """Two passes, each followed by the optimum on all that is kept, then an epoch of fine-tuning."""
+    changes = {
+        "data": "digits",
+        "validation_fraction": 0.8,
+        "image_size": 28,
+        "weights": "random",
+        "penalties": (1e-1, 1e-3),
+    }
+    environment.setitem(train.RECIPES, "tuned", dataclasses.replace(TUNED, **changes))
+    words = ["--recipe", "tuned", "--unfreeze", "last-stage", "--keras-backend", "torch"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run_main(train, *words, "--out", whole)[0] == 0
+    record = json.loads((whole / "record.json").read_text())
+    assert [row.get("phase") for row in record["history"]] == [None, None, "fine-tuning"]
+    assert [row["learning_rate"] for row in record["history"]] == [None, None, 1e-5]
+    assert {row["penalty"] for row in record["history"][:2]} <= {1e-1, 1e-3}
+    assert record["overrides"] == {"unfreeze": "last-stage"}
+    assert record["backbone"]["sha256_before"] == record["backbone"]["sha256_after"]
+    # conv5 by hand: 1×1, 3×3 and 1×1 convolutions with their offsets in three blocks, and a shortcut
+    first = 1024 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048 + 1024 * 2048 + 2048
+    others = 2048 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048
+    assert record["model"]["num_trainable_parameters"] == first + 2 * others + 2048 * 10 + 10
+    assert not list(whole.glob("features-*")) and not list(whole.glob("checkpoint*"))
+
+    run, stops = loop.Job.end_epoch, [1, 2, 3]
+
+    def end_epoch_and_stop(job, **given):
+        run(job, **given)
+        if len(job.record["history"]) in stops:
+            stops.remove(len(job.record["history"]))
+            raise KeyboardInterrupt
+
+    environment.setattr(loop.Job, "end_epoch", end_epoch_and_stop)
+    assert run_main(train, *words, "--out", cut)[0] == 130
+    (cut / "features-1.npy").unlink()  # it is made anew
+    for code in (130, 130, 0):
+        assert run_main(train, "--resume", cut)[0] == code
+    assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
+    figures = [
+        [
+            {k: v for k, v in row.items() if "second" not in k}
+            for row in json.loads((f / "record.json").read_text())["history"]
+        ]
+        for f in (whole, cut)
+    ]
+    assert figures[0] == figures[1]
+    assert not list(cut.glob("features-*"))
 
 
 def test_resuming_needs_the_same_backbone():

@@ -1,0 +1,171 @@
+"""The head brought to its optimum on features that are kept.
+
+A linear classifier on fixed features with a penalty on its weights is a convex problem: it has one optimum, which
+L-BFGS finds (D. C. Liu and J. Nocedal, *On the limited memory BFGS method for large scale optimization*, 1989; here
+SciPy's). The objective is that of scikit-learn's `LogisticRegression`, whose C is 1 / (penalty · number of images). It
+is written out here because the features are half-precision files on disk, and because the features of a network are so
+much alike that L-BFGS needs hundreds of passes over them: in coordinates in which they are not, it needs tens.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+ROWS_AT_ONCE = 1024  # turned into float32 at a time: 8 MB, which caches hold until the second product
+MAX_ITERATIONS = 200
+TOLERANCE = 2e-5  # an iteration that lowers the objective by less than this share of it is the last
+FIRST_EVALUATIONS, LATER_EVALUATIONS = 45, 15  # of the objective for each penalty, seen in runs; for the estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What makes features comparable: from each its mean taken, by its standard deviation divided. The same for all of
+    them, so that the head can undo it (`on_features`).
+
+    Attributes:
+        mean, deviation: float32, (num_features,).
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> "Scale":
+        """The scale by features (num_images, num_features); one that never changes keeps its size."""
+        deviation = features.std(axis=0)
+        return cls(features.mean(axis=0), np.where(deviation > 0, deviation, 1).astype(np.float32))
+
+    def on_features(self, solution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weights (num_features, num_classes) and the offset (num_classes,) that do to the features themselves what
+        `solution`, (num_features + 1, num_classes), does to the scaled ones."""
+        weights = solution[:-1] / self.deviation[:, np.newaxis]
+        return weights.astype(np.float32), (solution[-1] - self.mean @ weights).astype(np.float32)
+
+
+class KeptFeatures:
+    """The features of several passes over the same images, scaled, as float16 in files that are read a part at a time.
+    A pass over 60,000 images takes 246 MB on disk, and next to nothing in memory that others could not have back.
+
+    Args:
+        folder: where the files are.
+        scale: what to scale by.
+        labels: (num_images,), of the images in their own order.
+    """
+
+    def __init__(self, folder: Path, scale: Scale, labels: np.ndarray):
+        self.folder, self.scale, self.labels = folder, scale, labels
+
+    def path(self, number: int) -> Path:
+        """The file of one pass, counted from 1."""
+        return self.folder / f"features-{number}.npy"
+
+    def scaled(self, features: np.ndarray) -> np.ndarray:
+        """The features as they are kept: float16, which ends at 65,504."""
+        return np.clip((features - self.scale.mean) / self.scale.deviation, -60_000, 60_000).astype(np.float16)
+
+
+def remove_kept(folder: Path) -> None:
+    """Remove the features that are kept in `folder`."""
+    for path in folder.glob("features-*.npy"):
+        path.unlink()
+
+
+def directions(kept: KeptFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """The directions in which the features of the first pass vary, and how much: the eigenvectors of their second
+    moments, float64 (num_features, num_features), one a column, and the eigenvalues, (num_features,)."""
+    features = np.load(kept.path(1), mmap_mode="r")
+    moments = np.zeros((features.shape[1], features.shape[1]), np.float32)
+    for begin in range(0, len(features), ROWS_AT_ONCE):
+        part = features[begin : begin + ROWS_AT_ONCE].astype(np.float32)
+        moments += part.T @ part
+    variances, vectors = scipy.linalg.eigh(moments / len(features), driver="evd")
+    return vectors.astype(np.float64), np.maximum(variances, 0).astype(np.float64)
+
+
+def solve(
+    kept: KeptFeatures,
+    num_passes: int,
+    num_classes: int,
+    penalty: float,
+    *,
+    along: tuple[np.ndarray, np.ndarray],
+    start: np.ndarray | None = None,
+) -> tuple[np.ndarray, float, float]:
+    """Bring a head to its optimum on the first `num_passes` passes.
+
+    Args:
+        kept: the features.
+        num_passes: how many of their passes to use.
+        num_classes: number of classes.
+        penalty: see `Recipe.penalties`.
+        along: what `directions` gave. It shortens the way and does not change where it ends.
+        start: the solution to a similar problem, to begin from.
+
+    Returns:
+        The solution, float64 (num_features + 1, num_classes), its last row the offset; and its mean loss in nats an
+        image and its accuracy as a fraction, on the features, without the penalty.
+    """
+    passes = [np.load(kept.path(number), mmap_mode="r") for number in range(1, num_passes + 1)]
+    vectors, variances = along
+    # In these coordinates the objective is about equally curved in all directions. The curvature of the loss by a logit
+    # is p · (1 - p), for which a tenth stands.
+    lengths = np.append(1 / np.sqrt(0.1 * variances + penalty), 1.0)[:, np.newaxis]  # (num_features + 1, 1)
+    shape = (len(lengths), num_classes)
+    num_images = num_passes * len(kept.labels)
+    last = {}
+
+    def from_coordinates(flat: np.ndarray) -> np.ndarray:
+        solution = lengths * flat.reshape(shape)
+        solution[:-1] = vectors @ solution[:-1]
+        return solution
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        solution = from_coordinates(flat)
+        weights, offset = solution[:-1].astype(np.float32), solution[-1].astype(np.float32)
+        gradient = np.zeros(shape)
+        loss_sum = num_correct = 0.0
+        for features in passes:
+            for begin in range(0, len(features), ROWS_AT_ONCE):
+                rows = slice(begin, begin + ROWS_AT_ONCE)
+                part, labels = features[rows].astype(np.float32), kept.labels[rows]
+                log_probabilities = log_softmax(part @ weights + offset, axis=1)  # (rows, num_classes)
+                of_true_class = np.arange(len(labels)), labels
+                loss_sum -= log_probabilities[of_true_class].sum(dtype=np.float64)
+                num_correct += (log_probabilities.argmax(axis=1) == labels).sum()
+                errors = np.exp(log_probabilities)
+                errors[of_true_class] -= 1  # the gradient of the loss by the logits
+                gradient[:-1] += part.T @ errors
+                gradient[-1] += errors.sum(axis=0)
+        last.update(loss=loss_sum / num_images, accuracy=num_correct / num_images)
+        gradient /= num_images
+        gradient[:-1] = vectors.T @ (gradient[:-1] + penalty * solution[:-1])
+        return last["loss"] + penalty / 2 * (solution[:-1] ** 2).sum(), (lengths * gradient).ravel()
+
+    begin = np.zeros(shape)
+    if start is not None:
+        begin = np.vstack([vectors.T @ start[:-1], start[-1:]]) / lengths
+    options = {"maxiter": MAX_ITERATIONS, "gtol": 1e-6, "ftol": TOLERANCE}
+    found = minimize(objective, begin.ravel(), jac=True, method="L-BFGS-B", options=options).x
+    objective(found)  # the last one that was tried need not be the one that was found
+    return from_coordinates(found), last["loss"], last["accuracy"]
+
+
+def evaluations_expected(num_passes: int) -> int:
+    """About how many times the optimum on `num_passes` passes needs one pass looked through, for one penalty."""
+    return FIRST_EVALUATIONS if num_passes == 1 else num_passes * LATER_EVALUATIONS
+
+
+def measure(features: np.ndarray, num_classes: int) -> float:
+    """The seconds that one evaluation of the objective takes for one image."""
+    halves = features.astype(np.float16)
+    weights = np.zeros((features.shape[1], num_classes), np.float32)
+    start = time.perf_counter()
+    for begin in range(0, len(features), ROWS_AT_ONCE):
+        part = halves[begin : begin + ROWS_AT_ONCE].astype(np.float32)
+        part.T @ np.exp(log_softmax(part @ weights, axis=1))
+    return (time.perf_counter() - start) / len(features)
