@@ -28,6 +28,7 @@ def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[B
     for warn in (random_backbone_banner, changed_backbone_banner):
         found += [warn(label, record) for label, record in named]
     found += changed_settings_banners(named)
+    found += [different_splits_banner(finished)]
     if not unfinished:
         found += [one_branch_banner([record["branch"] for _, record in finished])]
     return [banner for banner in found if banner is not None]
@@ -93,6 +94,23 @@ def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
         )
         for (recipe, words), labels in labels_by_change.items()
     ]
+
+
+def different_splits_banner(named: list[tuple[str, dict]]) -> Banner | None:
+    """Runs that trained on different parts of the training set."""
+    labels_by_split = {}
+    for label, record in named:
+        data = record["data"]
+        held_out = f"{data['num_validation']:,} held out" if data["num_validation"] else "none held out"
+        words = f"{data['num_train']:,} images, {held_out}"
+        labels_by_split.setdefault((data["split_fingerprint"], words), []).append(label)
+    if len(labels_by_split) < 2:
+        return None
+    parts = [f"{' and '.join(labels)}: {words}" for (_, words), labels in labels_by_split.items()]
+    return Banner(
+        "Different training images",
+        f"{'; '.join(parts)}. The test images are the same for all.",
+    )
 
 
 def one_branch_banner(branches: list[str]) -> Banner | None:

@@ -79,6 +79,19 @@ class Job:
         """The epochs to come, counted from 1."""
         return range(len(self.record["history"]) + 1, record.num_epochs_planned(self.record) + 1)
 
+    def check_same(self, name: str, value) -> None:
+        """Refuse to go on with another value of a field of the record than the run began with.
+
+        Raises:
+            UserError: it is another.
+        """
+        if self.checkpoint is not None and self.record.get(name, value) != value:
+            raise UserError(
+                f"the run in {self.folder} was begun with {name} {self.record[name]}, and here it would be {value}",
+                f"the same {name} to the end",
+                "resume it on the device that it was begun on, or start anew",
+            )
+
     def announce(self, seconds: float, *, how: str, where: str) -> None:
         """Say what is about to be done, how and where, and how long it takes by what was measured."""
         recipe, num_epochs = self.recipe, record.num_epochs_planned(self.record)
@@ -98,6 +111,7 @@ class Job:
         training_seconds: float,
         seconds: float,
         arrays: dict,
+        advice: str = "start anew with a smaller --learning-rate",
         **more,
     ) -> None:
         """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
@@ -108,6 +122,7 @@ class Job:
             training_seconds: what the training images took.
             seconds: what the whole epoch took, watching included.
             arrays: what training goes on from.
+            advice: what to do where the loss is not finite.
             more: of this branch alone, to stand in the row.
 
         Raises:
@@ -127,7 +142,7 @@ class Job:
         }
         for split, (loss, _) in (("train", train), (self.watched, watched)):
             if not np.isfinite(loss):
-                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss} at learning rate {learning_rate}")
+                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss}", advice)
         history.append(row)
         record.write_checkpoint(self.folder, arrays, self.record)
         self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)))
@@ -141,7 +156,7 @@ class Job:
             device_bytes: the GPU's peak memory; None without a GPU.
         """
         if not np.isfinite(probabilities).all():
-            raise diverged("some of the predicted probabilities are not numbers")
+            raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
         training_seconds = sum(row["seconds"] for row in self.record["history"])
         self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
         self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
@@ -172,9 +187,8 @@ class Job:
                 ) from error
 
 
-def diverged(came: str) -> UserError:
+def diverged(came: str, advice: str) -> UserError:
     """The error of a training whose numbers are no longer finite."""
-    advice = "start anew with a smaller --learning-rate"
     return UserError(came, "finite numbers: the training has diverged", advice, exit_code=EXIT_FAILED)
 
 
@@ -202,7 +216,7 @@ def memory_hint(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
             raise
         size = f"{recipe.image_size}×{recipe.image_size}"
         raise UserError(
-            f"out of memory with batches of {recipe.batch_size} images of {size}",
+            f"out of memory with images of {size}",
             "a step that fits into the device's memory",
             f"make {smaller} smaller",
             exit_code=exit_code,

@@ -155,6 +155,20 @@ def paired(first: Run, second: Run) -> Paired:
     )
 
 
+def seconds_to_accuracy(run: Run, accuracy: float) -> float | None:
+    """The seconds of training until the test accuracy was first seen to be `accuracy` or more; None if it never was.
+
+    A run that does not watch the test set after every epoch is seen once, at its end.
+    """
+    seconds = 0.0
+    for row in run.record["history"]:
+        seconds += row["seconds"]
+        if row.get("test_accuracy", 0) >= accuracy:
+            return seconds
+    at_the_end = (run.test_probabilities.argmax(axis=1) == run.test_labels).mean()
+    return seconds if at_the_end >= accuracy else None
+
+
 def images_per_second(history: list[dict]) -> float | None:
     """The training speed over all epochs: the harmonic mean of the epochs' speeds, as each epoch has as many images.
 

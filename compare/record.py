@@ -78,7 +78,6 @@ REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "tr
 MUST_MATCH = {
     "name": "data set",
     "fingerprint": "images or labels",
-    "split_fingerprint": "training split",
     "test_labels_fingerprint": "test labels",
 }
 
@@ -340,7 +339,8 @@ def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
 
 
 def check_comparable(runs: list[Run]) -> None:
-    """Refuse runs that did not see the same data.
+    """Refuse runs that did not see the same data. What of it they trained on may differ: a recipe that holds out a
+    validation split stands beside one that does not, and the report says so.
 
     Raises:
         UserError: names the runs and what they do not share.
@@ -352,8 +352,8 @@ def check_comparable(runs: list[Run]) -> None:
                 raise UserError(
                     f"{runs[0].folder} and {run.folder} differ in their {words}"
                     f" ({ours['name']} {ours[field][:12]} against {theirs['name']} {theirs[field][:12]})",
-                    "runs on the same data, split and test labels: anything else compares nothing",
-                    "repeat one of them with the other's recipe, --seed and --data-dir, or report each alone",
+                    "runs on the same data and test labels: anything else compares nothing",
+                    "repeat one of them with the other's data (--demo, --data-dir), or report each alone",
                 )
 
 

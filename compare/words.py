@@ -9,6 +9,7 @@ from compare.record import UnfinishedRun
 
 DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
 BRANCH_WORDS = {"scratch_resnet": "ResNet-18 from scratch", "pretrained": "Frozen ResNet50"}
+FINE_TUNED_WORDS = {"pretrained": "Fine-tuned ResNet50"}
 START_WORDS = {"imagenet": "ImageNet", "random": "random weights", "file": "weights from a file"}
 WEIGHT_WORDS = {
     "none": "random start, everything trained",
@@ -34,6 +35,8 @@ def branch_in_words(record: dict) -> str:
     """What a run's network is called, with the weights that it began with; an unknown branch goes by its own name."""
     kind = record.get("weights", {}).get("kind")
     words = BRANCH_WORDS.get(record["branch"], record["branch"])
+    if record.get("recipe", {}).get("unfreeze", "none") != "none":
+        words = FINE_TUNED_WORDS.get(record["branch"], words)
     return f"{words} ({START_WORDS.get(kind, kind)})" if kind not in (None, "none") else words
 
 

@@ -153,11 +153,13 @@ def precision(recipe, backend: str, device_kind: str) -> str:
     elif backend == "torch":
         import torch
 
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        native = torch.cuda.get_device_capability() >= (8, 0)
     else:
         import jax
 
-        native = float(getattr(jax.devices()[0], "compute_capability", 0)) >= 8
+        native = False
+        with contextlib.suppress(AttributeError, ValueError):  # other makers' GPUs have no such number
+            native = float(jax.devices()[0].compute_capability) >= 8
     return "bfloat16" if native else "float32"
 
 

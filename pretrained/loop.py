@@ -23,7 +23,12 @@ NUM_SCALE_IMAGES = 2048  # not augmented, by which kept features are scaled
 
 def extract(feature_extractor: keras.Model, images: np.ndarray) -> np.ndarray:
     """The features, float32 (num_images, 2048), of images (num_images, 28, 28) or (num_images, 28, 28, 1) in 0…255."""
-    return feature_extractor.predict(grey(images), batch_size=PREDICTION_BATCH_SIZE, verbose=0)
+    inputs = grey(images)
+    if (
+        len(images) > PREDICTION_BATCH_SIZE
+    ):  # to whole batches: XLA compiles the network anew for every size that it meets
+        inputs = np.pad(inputs, [(0, -len(images) % PREDICTION_BATCH_SIZE)] + 3 * [(0, 0)])
+    return feature_extractor.predict(inputs, batch_size=PREDICTION_BATCH_SIZE, verbose=0)[: len(images)]
 
 
 def grey(images: np.ndarray) -> np.ndarray:
@@ -56,39 +61,35 @@ def augmented(
 
 
 def train_epoch(
-    feature_extractor: keras.Model,
-    head: keras.Model,
+    network: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
     *,
+    feature_extractor: keras.Model | None,
     recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,
 ) -> tuple[float, float]:
-    """Train the head on every image once, by gradient descent.
+    """Train on every image once, by gradient descent.
+
+    Args:
+        network: the head, or the whole network.
+        images, labels: uint8, (num_images, 28, 28), and (num_images,).
+        feature_extractor: makes what the head learns from; None for the whole network, which takes images.
+        recipe: batches and augmentation.
+        seed, epoch: of the draws.
+        bar: is kept up to date.
 
     Returns:
         The mean loss in nats an image and the accuracy as a fraction, both over the epoch as it went: each image
         counted before the step that it took part in.
     """
     sums = np.zeros(3)  # images, loss, right ones
-    for rows, images_now in augmented(images, recipe=recipe, seed=seed, epoch=epoch):
-        features = extract(feature_extractor, images_now)  # (rows, 2048)
-        means = head.fit(features, labels[rows], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
-        sums += len(rows) * np.array([1, means["loss"][0], means["accuracy"][0]])
-        if bar.due():
-            bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
-    return sums[1] / sums[0], sums[2] / sums[0]
-
-
-def fine_tune_epoch(
-    whole: keras.Model, images: np.ndarray, labels: np.ndarray, *, recipe, seed: int, epoch: int, bar: EpochBar
-) -> tuple[float, float]:
-    """Train what of the whole network is not frozen on every image once; returns what `train_epoch` does."""
-    sums = np.zeros(3)  # images, loss, right ones
-    for rows, images_now in augmented(images, recipe=recipe, seed=seed, epoch=epoch):
-        means = whole.fit(images_now, labels[rows], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
+    for rows, inputs in augmented(images, recipe=recipe, seed=seed, epoch=epoch):
+        if feature_extractor is not None:
+            inputs = extract(feature_extractor, inputs)  # (rows, 2048)
+        means = network.fit(inputs, labels[rows], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
         sums += len(rows) * np.array([1, means["loss"][0], means["accuracy"][0]])
         if bar.due():
             bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
@@ -131,30 +132,56 @@ def predict(network: keras.Model, inputs: np.ndarray) -> np.ndarray:
 # ---- the phases of a run
 
 
-def train_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> np.ndarray:
-    """Train the head by gradient descent, the epochs that are left. Returns the features of the watched split."""
+def descend(
+    job: Job,
+    network: keras.Model,
+    *,
+    feature_extractor: keras.Model | None,
+    last_epoch: int,
+    learning_rate: float,
+    **more,
+) -> np.ndarray:
+    """Train by gradient descent, the epochs that are left up to `last_epoch`.
+
+    Args:
+        job: the run.
+        network, feature_extractor: as in `train_epoch`.
+        last_epoch: counted from 1.
+        learning_rate: the network's, for the record.
+        more: for the history's rows.
+
+    Returns:
+        The watched split as the network takes it.
+    """
     recipe, (images, labels) = job.recipe, job.train_images_and_labels
     watched_images, watched_labels = job.watched_images_and_labels
     start = time.perf_counter()
-    watched_features = extract(feature_extractor, watched_images)  # never augmented: once is enough for all epochs
+    # never augmented: once is enough for all epochs
+    watched = grey(watched_images) if feature_extractor is None else extract(feature_extractor, watched_images)
     extracting_seconds = time.perf_counter() - start
-    for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
+    for epoch in range(len(job.record["history"]) + 1, last_epoch + 1):
         start = time.perf_counter()
         with job.epoch_bar(epoch) as bar:
             train_means = train_epoch(
-                feature_extractor, head, images, labels, recipe=recipe, seed=job.seed, epoch=epoch, bar=bar
+                *(network, images, labels),
+                feature_extractor=feature_extractor,
+                recipe=recipe,
+                seed=job.seed,
+                epoch=epoch,
+                bar=bar,
             )
         training_seconds = time.perf_counter() - start
         job.end_epoch(
             train=train_means,
-            watched=evaluate(head, watched_features, watched_labels),
-            learning_rate=recipe.learning_rate,
+            watched=evaluate(network, watched, watched_labels),
+            learning_rate=learning_rate,
             training_seconds=training_seconds,
             seconds=time.perf_counter() - start + extracting_seconds,
-            arrays=checkpoint_arrays(head),
+            arrays=checkpoint_arrays(network),
+            **more,
         )
         extracting_seconds = 0.0  # told once, with the first epoch
-    return watched_features
+    return watched
 
 
 def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> np.ndarray:
@@ -164,12 +191,14 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
     watched_images, watched_labels = job.watched_images_and_labels
     start = time.perf_counter()
     watched_features = extract(feature_extractor, watched_images)
-    scale = solver.Scale.of(extract(feature_extractor, images[:NUM_SCALE_IMAGES]))
+    checkpoint = job.checkpoint or {}
+    if "scale/mean" in checkpoint:  # what is kept already is scaled so
+        scale = solver.Scale(checkpoint["scale/mean"], checkpoint["scale/deviation"])
+    else:
+        scale = solver.Scale.of(extract(feature_extractor, images[:NUM_SCALE_IMAGES]))
     kept = solver.KeptFeatures(job.folder, scale, labels)
     extracting_seconds = time.perf_counter() - start
-    solutions = {
-        penalty: (job.checkpoint or {}).get(f"solution/{index}") for index, penalty in enumerate(recipe.penalties)
-    }
+    solutions = {penalty: checkpoint.get(f"solution/{index}") for index, penalty in enumerate(recipe.penalties)}
     along = None
     for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
@@ -178,19 +207,18 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
                 with job.epoch_bar(earlier) as bar:
                     keep_pass(feature_extractor, kept, images, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar)
         along = solver.directions(kept) if along is None else along
-        best, near = None, None
+        found, near = [], None
         for penalty in recipe.penalties:
             begin = near if solutions[penalty] is None else solutions[penalty]
             near, *train_means = solver.solve(kept, epoch, head.output_shape[1], penalty, along=along, start=begin)
             solutions[penalty] = near
             head.set_weights(scale.on_features(near))
-            watched_means = evaluate(head, watched_features, watched_labels)
-            if best is None or watched_means[0] < best[2][0]:
-                best = penalty, train_means, watched_means
-        penalty, train_means, watched_means = best
+            found.append((penalty, train_means, evaluate(head, watched_features, watched_labels)))
+        penalty, train_means, watched_means = min(found, key=lambda one: one[2][0])  # by the loss
         head.set_weights(scale.on_features(solutions[penalty]))
         seconds = time.perf_counter() - start
         arrays = {f"solution/{index}": solution for index, solution in enumerate(solutions.values())}
+        arrays |= {"scale/mean": scale.mean, "scale/deviation": scale.deviation}
         job.end_epoch(
             train=train_means,
             watched=watched_means,
@@ -198,30 +226,11 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
             training_seconds=seconds,
             seconds=seconds + extracting_seconds,
             arrays=checkpoint_arrays(head) | arrays,
+            advice="look at the weights: the features that they make are not numbers",
             penalty=penalty,
         )
         extracting_seconds = 0.0
     return watched_features
-
-
-def fine_tune(job: Job, whole: keras.Model) -> None:
-    """Fine-tune the whole network, but for what is frozen, the epochs that are left."""
-    recipe, (images, labels) = job.recipe, job.train_images_and_labels
-    watched_images, watched_labels = job.watched_images_and_labels
-    for epoch in job.epochs_left:
-        start = time.perf_counter()
-        with job.epoch_bar(epoch) as bar:
-            train_means = fine_tune_epoch(whole, images, labels, recipe=recipe, seed=job.seed, epoch=epoch, bar=bar)
-        training_seconds = time.perf_counter() - start
-        job.end_epoch(
-            train=train_means,
-            watched=evaluate(whole, grey(watched_images), watched_labels),
-            learning_rate=recipe.unfrozen_learning_rate,
-            training_seconds=training_seconds,
-            seconds=time.perf_counter() - start,
-            arrays=checkpoint_arrays(whole),
-            phase="fine-tuning",
-        )
 
 
 # ---- before and between them
@@ -236,19 +245,21 @@ def estimate(job: Job, feature_extractor: keras.Model, head: keras.Model, whole:
         whole: what is fine-tuned after that, if anything.
     """
     recipe, (images, labels) = job.recipe, job.train_images_and_labels
-    num_watched, num_test = len(job.watched_images_and_labels[1]), job.num_more_test_images
+    num_watched = len(job.watched_images_and_labels[1])
+    num_test = len(job.data.test_labels) if whole is not None else job.num_more_test_images
     num_head_epochs = max(0, recipe.num_epochs - len(job.record["history"]))
     networks = [network for network in (head, whole) if network is not None]
     before = [checkpoint_arrays(network) for network in networks]
 
-    extract(feature_extractor, images[: 2 * PREDICTION_BATCH_SIZE])  # the first time compiles
+    _, few = next(augmented(images[:PREDICTION_BATCH_SIZE], recipe=recipe, seed=0, epoch=1))
+    extract(feature_extractor, few)  # the first time compiles
     start = time.perf_counter()
     rows, images_now = next(augmented(images, recipe=recipe, seed=0, epoch=1))
     augmenting_seconds = (time.perf_counter() - start) / len(rows)
     start = time.perf_counter()
     features = extract(feature_extractor, images_now)
     extracting_seconds = (time.perf_counter() - start) / len(rows)
-    seconds = num_watched * extracting_seconds
+    seconds = num_watched * extracting_seconds if num_head_epochs else 0.0
     seconds += num_head_epochs * len(images) * (augmenting_seconds + extracting_seconds)
     if recipe.solver == "sgd":
         learn = {"batch_size": recipe.batch_size, "verbose": 0}

@@ -78,7 +78,7 @@ def build_head(num_classes: int, *, normalize_features: bool, learning_rate: flo
 
 def join(feature_extractor: keras.Model, head: keras.Model) -> keras.Model:
     """The whole network: grey images float32 (batch, 28, 28, 1) in 0…255 to probabilities (batch, num_classes)."""
-    return keras.Model(feature_extractor.input, head(feature_extractor.output), name="frozen_resnet50")
+    return keras.Model(feature_extractor.input, head(feature_extractor.output), name="resnet50_with_head")
 
 
 def unfrozen_layers(backbone: keras.Model, part: str) -> list[keras.Layer]:
@@ -125,6 +125,13 @@ def frozen_fingerprint(backbone: keras.Model, part: str) -> str:
     normalisation included."""
     trained = unfrozen_layers(backbone, part)
     return fingerprint(*(array for layer in backbone.layers if layer not in trained for array in layer.get_weights()))
+
+
+def in_float32(backbone: keras.Model) -> keras.Model:
+    """A copy that computes in float32, as any processor can."""
+    copy = build_backbone(Weights("random"), seed=0)
+    copy.set_weights(backbone.get_weights())
+    return copy
 
 
 def num_parameters(variables: list[keras.Variable]) -> int:

@@ -3,6 +3,7 @@
 article  the article's Keras snippet: 10 epochs on Fashion-MNIST at 28×28, about 17 minutes on two fast CPU cores.
          With random weights expect next to nothing; with ImageNet's it has not been measured here.
 tuned    the same network and a linear head, with what the weights expect, 64×64 pixels, and a head at its optimum.
+best     larger images, more views, then the whole backbone fine-tuned, for a GPU. Not measured yet.
 demo     scikit-learn's digits at 32×32: expect about 0.91 with random weights, in a minute on two CPU cores.
 """
 
@@ -46,8 +47,8 @@ class Recipe:
     learning_rate: float
     """With sgd: its step size, constant; no unit."""
     penalties: tuple[float, ...]
-    """With lbfgs: the penalty is half the sum of squares of the head's weights, on features of unit variance, times one
-    of these; the loss on the validation split chooses which."""
+    """With lbfgs: the penalty is half the sum of squares of the head's weights, on scaled features
+    (`pretrained.solver.Scale`), times one of these; the loss on the validation split chooses which."""
     unfreeze: str
     """What is fine-tuned together with the head after that: none, last-stage (the backbone's `conv5`), or backbone (all
     of it). Batch normalisation stays as it was."""
@@ -62,8 +63,8 @@ class Recipe:
 
     def __post_init__(self):
         """Refuse a recipe that would choose by the test set, or a head that has no optimum to find."""
-        if self.solver == "lbfgs" and (not self.validation_fraction or self.normalize_features):
-            raise ValueError("lbfgs needs a validation split to choose the penalty by, and scales the features itself")
+        if self.solver == "lbfgs" and not (self.validation_fraction and self.penalties and not self.normalize_features):
+            raise ValueError("lbfgs needs penalties, a validation split to choose by, and features as they are")
 
 
 ARTICLE = Recipe(
@@ -110,6 +111,15 @@ TUNED = dataclasses.replace(
     known_mistakes=(),
 )
 
+BEST = dataclasses.replace(
+    TUNED,
+    name="best",
+    image_size=128,
+    num_epochs=4,
+    unfreeze="backbone",
+    num_unfrozen_epochs=3,
+)
+
 DEMO = dataclasses.replace(
     ARTICLE,
     name="demo",
@@ -127,4 +137,4 @@ DEMO = dataclasses.replace(
     known_mistakes=(),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (ARTICLE, TUNED, DEMO)}
+RECIPES = {recipe.name: recipe for recipe in (ARTICLE, TUNED, BEST, DEMO)}

@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 
 ROWS_AT_ONCE = 1024  # turned into float32 at a time: 8 MB, which caches hold until the second product
 MAX_ITERATIONS = 200
-TOLERANCE = 2e-5  # an iteration that lowers the objective by less than this share of it is the last
+TOLERANCE = 2e-5  # an iteration that lowers the objective by less, in nats, is the last
 FIRST_EVALUATIONS, LATER_EVALUATIONS = 45, 15  # of the objective for each penalty, seen in runs; for the estimate
 
 
@@ -36,9 +36,9 @@ class Scale:
 
     @classmethod
     def of(cls, features: np.ndarray) -> "Scale":
-        """The scale by features (num_images, num_features); one that never changes keeps its size."""
-        deviation = features.std(axis=0)
-        return cls(features.mean(axis=0), np.where(deviation > 0, deviation, 1).astype(np.float32))
+        """The scale by features (num_images, num_features); one that but for rounding never changes keeps its size."""
+        mean, deviation = features.mean(axis=0), features.std(axis=0)
+        return cls(mean, np.where(deviation > 1e-5 * np.abs(mean), deviation, 1).astype(np.float32))
 
     def on_features(self, solution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The weights (num_features, num_classes) and the offset (num_classes,) that do to the features themselves what

@@ -1,13 +1,14 @@
 """Train a new head on a frozen ImageNet ResNet50: `python -m pretrained.train`.
 
-Recipe `article` on Fashion-MNIST, 10 epochs: about 15 minutes on two fast CPU cores (`reports/reference` has a
-measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
+Recipe `article` on Fashion-MNIST, 10 epochs: about 17 minutes on two fast CPU cores (see `reports/reference`). `--demo`
+takes under a minute. The loop itself is in `loop.py`.
 """
 
 import argparse
 import time
 
 from compare.command import (
+    DEFAULT_RECIPE,
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_REFUSED,
@@ -29,7 +30,7 @@ EXAMPLES = """examples:
   python -m pretrained.train --weights FILE --keras-backend jax  weights from a file, on JAX
   python -m pretrained.train --resume DIR                        go on with an interrupted run
 """
-SMALLER = "the images (--image-size)"  # what to make so when memory runs out
+SMALLER = "the images (--image-size), or in fine-tuning the batch (--batch-size),"  # so when memory runs out
 NUM_BYTES = 100_000_000  # of the whole network on disk
 UNFROZEN_WORDS = {"none": "frozen", "last-stage": "its last stage fine-tuned", "backbone": "fine-tuned as a whole"}
 
@@ -60,16 +61,11 @@ def main() -> int:
     from compare import job
     from pretrained import backend, weights
 
+    check_of_use(arguments)
     words = {"--keras-backend": arguments.keras_backend, "--device": arguments.device}
     words = {word: value for word, value in words.items() if value != "auto"}
     overrides = OVERRIDES | {"weights": "--weights", "unfreeze": "--unfreeze"}
     prepared = job.prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=num_bytes)
-    if prepared.recipe.solver == "lbfgs" and arguments.learning_rate is not None:
-        raise UserError(
-            f"--learning-rate with recipe {prepared.recipe.name}, whose head is brought to its optimum without one",
-            "it with a recipe that trains by gradient descent",
-            "leave it out, or choose --recipe article",
-        )
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
@@ -85,6 +81,24 @@ def main() -> int:
     found = weights.find(weights_word)
     backend_name = backend.choose(backend_word, arguments.device)
     return train(prepared, found, backend_name, device_name=arguments.device, check_only=arguments.check)
+
+
+def check_of_use(arguments: argparse.Namespace) -> None:
+    """Refuse a step size or a batch for a head that is brought to its optimum without either.
+
+    Raises:
+        UserError: it was given.
+    """
+    recipe = RECIPES[arguments.recipe or DEFAULT_RECIPE]
+    fine_tunes = (arguments.unfreeze or recipe.unfreeze) != "none"
+    for name, used in (("learning_rate", False), ("batch_size", fine_tunes)):
+        if recipe.solver == "lbfgs" and getattr(arguments, name) is not None and not used:
+            raise UserError(
+                f"{OVERRIDES[name]} with recipe {recipe.name} of the pretrained branch, which makes no use of it: the "
+                "head is brought to its optimum",
+                "it with a recipe that trains by gradient descent, as the article's does",
+                f"leave it out; for the other branch alone, say {OVERRIDES[name]} scratch=…",
+            )
 
 
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
@@ -110,9 +124,10 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     num_classes = len(data.class_names)
 
     backbone = model.build_backbone(found, seed=job.seed, precision=precision)
-    before = model.frozen_fingerprint(backbone, recipe.unfreeze)
+    job.check_same("precision", precision)
+    loaded = model.frozen_fingerprint(backbone, "none")
     if job.checkpoint is not None:
-        check_same_backbone(record, before)
+        check_same_backbone(record, loaded)
     extractor = model.build_feature_extractor(
         backbone, image_size=recipe.image_size, preprocessing=recipe.preprocessing
     )
@@ -138,7 +153,10 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             "flops_per_image": model.flops_per_image(backbone, num_classes, recipe.image_size),
         },
         "weights": {"kind": found.kind, "sha256": found.sha256},
-        "backbone": {"sha256_before": before},
+        "backbone": {
+            "sha256_loaded": loaded,
+            "sha256_before": model.frozen_fingerprint(backbone, recipe.unfreeze),
+        },
         "device": {"kind": device_kind, "name": name},
         "precision": precision,
         "versions": machine.versions("keras", backend_name, "numpy", "scikit-learn") | {"keras backend": backend_name},
@@ -150,11 +168,16 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             loop.restore(whole if len(record["history"]) > recipe.num_epochs else head, job.checkpoint)
         watched_features = None
         if len(record["history"]) < recipe.num_epochs:
-            train_head = {"sgd": loop.train_head, "lbfgs": loop.solve_head}[recipe.solver]
-            watched_features = train_head(job, extractor, head)
+            if recipe.solver == "sgd":
+                watched_features = loop.descend(
+                    job, head, feature_extractor=extractor, last_epoch=recipe.num_epochs, learning_rate=rate
+                )
+            else:
+                watched_features = loop.solve_head(job, extractor, head)
         solver.remove_kept(job.folder)
         if whole is not None:
-            loop.fine_tune(job, whole)
+            rate, last = recipe.unfrozen_learning_rate, run_record.num_epochs_planned(record)
+            loop.descend(job, whole, feature_extractor=None, last_epoch=last, learning_rate=rate, phase="fine-tuning")
 
         start = time.perf_counter()
         if whole is not None:
@@ -165,6 +188,10 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             probabilities = loop.predict(head, watched_features)
         predicting_seconds = time.perf_counter() - start
         record["backbone"]["sha256_after"] = model.frozen_fingerprint(backbone, recipe.unfreeze)
+        if precision != "float32":
+            extractor = model.build_feature_extractor(
+                model.in_float32(backbone), image_size=recipe.image_size, preprocessing=recipe.preprocessing
+            )
         with disk.replacing(job.folder / "model.keras") as partial:
             model.join(extractor, head).save(partial)
         device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
@@ -188,7 +215,7 @@ def check_same_backbone(record: dict, fingerprint: str) -> None:
     Raises:
         UserError: the arrays differ.
     """
-    if fingerprint != record["backbone"]["sha256_before"]:
+    if fingerprint != record["backbone"]["sha256_loaded"]:
         raise UserError(
             f"the backbone here is not the one that the run began with ({record['weights']['kind']} weights, "
             f"Keras on {record['versions']['keras backend']} {record['versions'].get('keras')})",

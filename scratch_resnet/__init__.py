@@ -2,7 +2,7 @@
 
 recipe   the hyperparameters, by name
 model    the network
-batches  the data set on the device, resized and shuffled there
+batches  the data set on the device: shuffled, augmented and resized there
 loop     an epoch of training, and what it needs of PyTorch
 train    the command: `python -m scratch_resnet.train`
 """

@@ -34,7 +34,7 @@ class Batches:
             yield network_input(self.images[rows], image_size), self.labels[rows]
 
     def shuffled(self, recipe, *, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, augmented and at the recipe's size in this epoch, as batches as in `in_order`.
+        """All images once, augmented and at the recipe's size, as batches as in `in_order`.
 
         Order and augmentation depend on the seed and the epoch alone, so that a resumed run meets the batches of an
         uninterrupted one.
@@ -50,7 +50,7 @@ class Batches:
             if recipe.horizontal_flip or most:
                 part = slice(start, start + recipe.batch_size)
                 images = flip_and_shift(images, flips[part], shifts[:, part], most)
-            yield network_input(images, recipe.image_size_in(epoch)), self.labels[rows]
+            yield network_input(images, recipe.image_size), self.labels[rows]
 
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.labels.device)

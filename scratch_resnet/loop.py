@@ -17,7 +17,7 @@ from compare.progress import EpochBar
 from scratch_resnet.batches import Batches, network_input
 from scratch_resnet.model import ResNet
 
-SECONDS_TO_MEASURE = 4.0  # at each size of image, for the estimate of how long the training takes
+SECONDS_TO_MEASURE, STEPS_TO_MEASURE = 6.0, 40  # at most, for the estimate of how long the training takes
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # mallopt's numbers for them, in glibc's malloc.h
 
 
@@ -49,7 +49,6 @@ def train_epoch(
             group["lr"] = recipe.learning_rate_at((epoch - 1 + step / num_steps) / recipe.num_epochs)
         with autocast(recipe, device):
             logits = model(images)  # (batch, num_classes)
-        logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
@@ -64,13 +63,13 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def infer(model: nn.Module, batches: Batches, *, recipe, image_size: int) -> Tensor:
+def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
     """The logits of all images in their own order, float32 (num_images, num_classes), on the device."""
     model.eval()
-    # without gradients four times the batch needs less memory than a step of training
+    batch_size = 4 * recipe.batch_size  # without gradients it needs less memory than a step of training
     with autocast(recipe, batches.labels.device):
-        parts = [model(images) for images, _ in batches.in_order(4 * recipe.batch_size, image_size=image_size)]
-    return torch.cat(parts).float()
+        parts = [model(images) for images, _ in batches.in_order(batch_size, image_size=recipe.image_size)]
+    return torch.cat(parts)
 
 
 def evaluate(logits: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -104,7 +103,7 @@ def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
 def precision(recipe, device: torch.device) -> str:
     """What the convolutions are computed in: the recipe's precision where the device is made for it, else float32."""
     if recipe.precision == "bfloat16":
-        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
             return "bfloat16"
         if device.type == "cpu" and machine.processor_computes_in_bfloat16():
             return "bfloat16"
@@ -118,11 +117,12 @@ def autocast(recipe, device: torch.device) -> torch.autocast:
 
 def keep_freed_memory() -> None:
     """Keep what a step frees for the next one. By default glibc gives every large array back to the kernel, which then
-    hands it out anew page by page: 5 % of a step of the article's training. Elsewhere this does nothing."""
+    hands it out anew page by page: 5 % of a step of the article's training. Without glibc this does nothing."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(MALLOC_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
+        # before its version 2.35 it takes no more than 32 MB
+        if libc.mallopt(MALLOC_MMAP_THRESHOLD, 2**30) or libc.mallopt(MALLOC_MMAP_THRESHOLD, 2**25):
+            libc.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def choose_device(name: str) -> torch.device:
@@ -143,40 +143,36 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[dict[int, float], float]:
+def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[float, float]:
     """Measure some steps of a network that is thrown away.
 
     Returns:
-        The seconds that training on one image takes, by the pixels a side, and those that predicting one takes.
+        The seconds that training on one image takes, and those that predicting one takes.
     """
     model = new_model(num_classes, seed=0, device=device)
     optimizer = new_optimizer(model, recipe)
-    seconds = {}
-    for epoch in range(recipe.num_epochs, 0, -1):
-        size = recipe.image_size_in(epoch)
-        if size in seconds:
-            continue
-        model.train()
-        steps = []
-        start = _clock(device)
-        for images, labels in batches.shuffled(recipe, seed=0, epoch=epoch):
-            with autocast(recipe, device):
-                logits = model(images)
-            optimizer.zero_grad()
-            F.cross_entropy(logits.float(), labels).backward()
-            optimizer.step()
-            now = _clock(device)
-            steps.append((now - start) / len(labels))
-            start = now
-            if len(steps) > 2 and sum(steps) * recipe.batch_size > SECONDS_TO_MEASURE:
-                break
-        seconds[size] = statistics.median(steps[2:] or steps)  # the first ones warm up
+    model.train()
+    steps = []
+    begin = start = _clock(device)
+    for images, labels in batches.shuffled(recipe, seed=0, epoch=1):
+        with autocast(recipe, device):
+            logits = model(images)
+        optimizer.zero_grad()
+        F.cross_entropy(logits, labels).backward()
+        optimizer.step()
+        now = _clock(device)
+        steps.append((now - start) / len(labels))
+        start = now
+        if len(steps) == STEPS_TO_MEASURE or (len(steps) > 2 and now - begin > SECONDS_TO_MEASURE):
+            break
     model.eval()
-    start = _clock(device)
     images = network_input(batches.images[: 4 * recipe.batch_size], recipe.image_size)
     with torch.inference_mode(), autocast(recipe, device):
-        model(images)
-    return seconds, (_clock(device) - start) / len(images)
+        for _ in range(2):  # the first time warms up, as the first steps did
+            start = _clock(device)
+            model(images)
+            predicting = _clock(device) - start
+    return statistics.median(steps[2:] or steps), predicting / len(images)
 
 
 def _clock(device: torch.device) -> float:

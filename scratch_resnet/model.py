@@ -78,8 +78,9 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a batch of images."""
         x = self.stages(self.stem(x))  # (batch, 512, height / 32, width / 32), rounded up
-        x = x.mean(dim=(2, 3))  # (batch, 512): global average pool
-        return self.fc(x)
+        with torch.autocast(x.device.type, enabled=False):  # half precision would round logits that are close to a tie
+            x = x.float().mean(dim=(2, 3))  # (batch, 512): global average pool
+            return self.fc(x)
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -91,8 +91,9 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             )
         )
         step_seconds, predict_seconds = loop.measure(train_batches, num_classes, recipe=recipe, device=device)
-    seconds = sum(len(train_batches) * step_seconds[recipe.image_size_in(epoch)] for epoch in job.epochs_left)
-    seconds += (len(job.epochs_left) * len(watched_batches) + job.num_more_test_images) * predict_seconds
+    epoch_seconds = len(train_batches) * step_seconds + len(watched_batches) * predict_seconds
+    seconds = len(job.epochs_left) * epoch_seconds + job.num_more_test_images * predict_seconds
+    job.check_same("precision", loop.precision(recipe, device))
     job.announce(
         seconds,
         how=f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
@@ -131,8 +132,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
                     bar=bar,
                 )
             training_seconds = time.perf_counter() - start
-            size = recipe.image_size_in(epoch)  # the network has not yet seen a larger one
-            logits = loop.infer(model, watched_batches, recipe=recipe, image_size=size)
+            logits = loop.infer(model, watched_batches, recipe=recipe)
             job.end_epoch(
                 train=train_means,
                 watched=loop.evaluate(logits, watched_batches.labels),
@@ -144,7 +144,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
 
         start = time.perf_counter()
         if job.watched != "test" or logits is None:  # else the last epoch's are those of the test set
-            logits = loop.infer(model, test_batches, recipe=recipe, image_size=recipe.image_size)
+            logits = loop.infer(model, test_batches, recipe=recipe)
         probabilities = loop.probabilities(logits)
         predicting_seconds = time.perf_counter() - start
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}

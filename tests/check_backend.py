@@ -31,7 +31,9 @@ head = model.build_head(10, normalize_features=True, learning_rate=0.01)
 head_before = head.get_weights()
 
 with Journal().epoch("", len(images)) as bar:
-    loss, accuracy = loop.train_epoch(extractor, head, images, labels, recipe=DEMO, seed=0, epoch=1, bar=bar)
+    loss, accuracy = loop.train_epoch(
+        head, images, labels, feature_extractor=extractor, recipe=DEMO, seed=0, epoch=1, bar=bar
+    )
 assert np.isfinite(loss) and 0 <= accuracy <= 1
 assert not np.array_equal(head.get_weights()[-2], head_before[-2]), "the head learned nothing"
 after = network.get_weights()
@@ -42,6 +44,26 @@ whole = model.join(extractor, head)
 whole.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
 whole.fit(images[:32, ..., np.newaxis].astype(np.float32), labels[:32], batch_size=16, verbose=0)
 assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), before, strict=True)), "not frozen under fit"
+
+# Fine-tuned under `fit`, the last stage learns and nothing else does; and its optimizer can be put back.
+model.unfreeze(network, "last-stage")
+kept = model.frozen_fingerprint(network, "last-stage")
+tuned = model.build_whole(extractor, head, learning_rate=0.01)
+tuned.fit(images[:32, ..., np.newaxis].astype(np.float32), labels[:32], batch_size=16, verbose=0)
+assert model.frozen_fingerprint(network, "last-stage") == kept, "not frozen in fine-tuning"
+assert not np.array_equal(network.get_layer("conv5_block3_3_conv").get_weights()[0], before[-6]), "it learned nothing"
+arrays = loop.checkpoint_arrays(tuned)
+loop.restore(tuned, arrays)
+assert all(np.array_equal(array, arrays[name]) for name, array in loop.checkpoint_arrays(tuned).items())
+
+# In bfloat16 the features are float32 and nearly the same.
+network.set_weights(before)
+half = model.build_backbone(Weights("random"), seed=0, precision="bfloat16")
+half.set_weights(before)
+rough = loop.extract(model.build_feature_extractor(half, image_size=28, preprocessing="imagenet"), images)
+exact = loop.extract(extractor, images)
+assert rough.dtype == np.float32 and not np.array_equal(rough, exact)
+np.testing.assert_allclose(rough, exact, rtol=0.1, atol=0.02 * np.abs(exact).max())
 
 # The same maps by hand on one image: x zoomed by 2 about the centre, without shear, then mirrored.
 maps = augment.affine_maps(np.zeros(1), np.full(1, 2.0), np.ones(1), np.ones(1, bool), 28)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import h5py
@@ -49,7 +50,9 @@ def new_head(recipe=DEMO):
 
 def train_one_epoch(extractor, head, images, labels, *, epoch, recipe=DEMO):
     with Journal().epoch("", len(images)) as bar:
-        return loop.train_epoch(extractor, head, images, labels, recipe=recipe, seed=0, epoch=epoch, bar=bar)
+        return loop.train_epoch(
+            head, images, labels, feature_extractor=extractor, recipe=recipe, seed=0, epoch=epoch, bar=bar
+        )
 
 
 # ---- augmentation
@@ -182,7 +185,7 @@ def test_the_optimum_is_scikit_learns(tmp_path, monkeypatch, penalty):
     rng = np.random.default_rng(0)
     features = rng.normal(3, rng.uniform(0.01, 5, 12), (2, 300, 12)).astype(np.float32)
     labels = (features[0] @ rng.normal(0, 1, (12, 4)) + rng.gumbel(0, 2, (300, 4))).argmax(axis=1).astype(np.uint8)
-    features[0, :, 5] = features[1, :, 5] = 7  # one that never changes
+    features[:, :, 5] = 0.1  # one that never changes, and whose mean float32 does not hit
     scale = solver.Scale.of(features[0])
     kept = solver.KeptFeatures(tmp_path, scale, labels)
     for number in (1, 2):
@@ -215,10 +218,40 @@ def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
     stronger, *_ = solver.solve(kept, 1, 3, 1e-1, along=along)
     warm, *_ = solver.solve(kept, 1, 3, 1e-2, along=along, start=stronger)
     np.testing.assert_allclose(warm[:-1], cold[:-1], atol=2e-3)
+    monkeypatch.setattr(solver, "MAX_ITERATIONS", 1)  # and where it starts it begins
+    there, *_ = solver.solve(kept, 1, 3, 1e-2, along=along, start=cold)
+    np.testing.assert_allclose(there, cold, atol=1e-4)
+    assert not np.allclose(solver.solve(kept, 1, 3, 1e-2, along=along)[0], cold, atol=1e-2)
+
+
+@pytest.mark.parametrize(("recipe", "unfreeze"), [(DEMO, "none"), (TUNED, "none"), (TUNED, "last-stage")])
+def test_estimating_changes_nothing(digits, recipe, unfreeze):
+    recipe = dataclasses.replace(recipe, image_size=28, unfreeze=unfreeze)
+    network = model.build_backbone(Weights("random"), seed=0)
+    extractor = model.build_feature_extractor(network, image_size=28, preprocessing="imagenet")
+    head, whole = new_head(recipe), None
+    if unfreeze != "none":
+        model.unfreeze(network, unfreeze)
+        whole = model.build_whole(extractor, head, learning_rate=1e-3)
+    job = types.SimpleNamespace(
+        recipe=recipe,
+        record={"history": []},
+        data=digits,
+        train_images_and_labels=(digits.train_images[:300], digits.train_labels[:300]),
+        watched_images_and_labels=(digits.train_images[300:400], digits.train_labels[300:400]),
+        num_more_test_images=500,
+        epochs_left=range(1, 4),
+    )
+    trained = [one for one in (head, whole) if one is not None]
+    before = [loop.checkpoint_arrays(one) for one in trained]
+    assert 0 < loop.estimate(job, extractor, head, whole) < 600
+    for one, arrays in zip(trained, before, strict=True):
+        after = loop.checkpoint_arrays(one)
+        assert after.keys() == arrays.keys() and all(np.array_equal(after[name], arrays[name]) for name in arrays)
 
 
 def test_a_penalty_is_never_chosen_by_the_test_set():
-    with pytest.raises(ValueError, match="needs a validation split"):
+    with pytest.raises(ValueError, match="a validation split to choose by"):
         dataclasses.replace(TUNED, validation_fraction=0.0)
 
 
@@ -233,7 +266,7 @@ def test_fine_tuning_trains_what_it_names_and_no_statistics(digits, part, num_la
     fingerprint = model.frozen_fingerprint(network, part)
     images, labels = digits.train_images[:48], digits.train_labels[:48]
     with Journal().epoch("", 48) as bar:
-        loop.fine_tune_epoch(whole, images, labels, recipe=TUNED, seed=0, epoch=1, bar=bar)
+        loop.train_epoch(whole, images, labels, feature_extractor=None, recipe=TUNED, seed=0, epoch=1, bar=bar)
     changed = {
         layer.name
         for layer in network.layers
@@ -380,6 +413,9 @@ def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, s
         (["--recipe", "nosuch"], "'nosuch'"),
         (["--out", __file__], "is a file"),
         (["--keras-backend", "torch", "--device", "cuda"], "torch sees no such GPU"),
+        (["--unfreeze", "everything"], "'everything'"),
+        (["--recipe", "tuned", "--learning-rate", "0.1"], "--learning-rate with recipe tuned"),
+        (["--recipe", "tuned", "--batch-size", "64"], "--batch-size with recipe tuned"),
     ],
 )
 def test_wrong_use_is_refused_in_three_parts(environment, run_main, tmp_path, words, says):
@@ -416,6 +452,7 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, tmp
     assert figures[0] == figures[1] and len(figures[0]) == 2
     assert records[0]["overrides"] == {"weights": "random"}
     assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
+    assert records[0]["backbone"]["sha256_loaded"] == records[1]["backbone"]["sha256_loaded"]
     assert keras.saving.load_model(cut / "model.keras").count_params() == records[0]["model"]["num_parameters"]
 
 
@@ -458,6 +495,11 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     for code in (130, 130, 0):
         assert run_main(train, "--resume", cut)[0] == code
     assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
+    loaded = keras.saving.load_model(cut / "model.keras")  # in float32, wherever it was trained
+    assert {layer.dtype_policy.name for layer in loaded.get_layer("resnet50").layers} == {"float32"}
+    probabilities = loaded.predict(loop.grey(dataset.load("digits").test_images), verbose=0)
+    with np.load(cut / "predictions.npz") as arrays:
+        assert np.abs(probabilities - arrays["test_probabilities"]).mean() < 0.02
     figures = [
         [
             {k: v for k, v in row.items() if "second" not in k}
@@ -471,7 +513,7 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
 
 def test_resuming_needs_the_same_backbone():
     record = {
-        "backbone": {"sha256_before": "a" * 64},
+        "backbone": {"sha256_loaded": "a" * 64, "sha256_before": "c" * 64},
         "weights": {"kind": "random"},
         "versions": {"keras backend": "torch"},
     }

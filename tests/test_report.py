@@ -156,7 +156,7 @@ def test_a_changed_backbone_is_called_out(tmp_path):
     for after, abouts in (("a", []), ("b", ["Backbone changed"])):
         changes = {"backbone": {"sha256_before": "a", "sha256_after": after}}
         run = record.read_run(write_run(tmp_path / after, branch="pretrained", changes=changes))
-        found = banners.of([("it", run.record), ("another", {"branch": "scratch_resnet"})], [])
+        found = banners.of([("it", run.record), ("another", run.record | {"branch": "x", "backbone": {}})], [])
         assert [banner.about for banner in found] == abouts
 
 
@@ -182,10 +182,59 @@ def test_runs_on_other_data_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_two_recipes_of_both_branches_stand_side_by_side(tmp_path):
+    """The article's runs watch the test set, the tuned ones hold out a validation split: they are compared, and told
+    apart by their recipes."""
+    folders = [
+        write_run(
+            tmp_path / f"{branch}-{recipe}",
+            branch=branch,
+            recipe=recipe,
+            watched="test" if recipe == "article" else "validation",
+            accuracy=accuracy,
+        )
+        for branch, recipe, accuracy in (
+            ("scratch_resnet", "article", 0.92),
+            ("pretrained", "article", 0.5),
+            ("scratch_resnet", "tuned", 0.93),
+            ("pretrained", "tuned", 0.8),
+        )
+    ]
+    page = write(tmp_path / "out", *folders)
+    for name in (
+        "ResNet-18 from scratch, article",
+        "ResNet-18 from scratch, tuned",
+        "Frozen ResNet50 (ImageNet), tuned",
+    ):
+        assert name in page.text
+    assert "Different training images." in page.text and "16 images, 4 held out" in page.text
+    assert "20 training images, 200 test images" in page.text
+    assert {path.name for path in (tmp_path / "out").glob("confusion-*-percent.png")} == {
+        f"confusion-{branch}-{recipe}-percent.png"
+        for branch in ("scratch_resnet", "pretrained")
+        for recipe in ("article", "tuned")
+    }
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", re.search(r"Training time to 0.926.*?</tr>", page.source)[0])
+    # the made-up curve of the second run reaches 0.93 at its end, after three epochs of 41 s
+    assert cells == ["not reached", "not reached", "2 min 3 s", "not reached"]
+
+
+def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
+    run = record.read_run(write_run(tmp_path / "a", branch="pretrained"))
+    rows = [row | {"learning_rate": None, "penalty": 1e-3} for row in run.record["history"][:2]]
+    rows += [run.record["history"][2] | {"phase": "fine-tuning"}]
+    recipe = run.record["recipe"] | {"unfreeze": "last-stage", "num_unfrozen_epochs": 1}
+    other = write_run(tmp_path / "b", branch="pretrained", changes={"history": rows, "recipe": recipe})
+    page = write(tmp_path / "out", other)
+    assert "Fine-tuned ResNet50 (ImageNet)" in page.text and "Frozen" not in page.text
+    assert re.search(r"&#8211;</td><td[^>]*>0.001</td><td[^>]*>&#8211;</td>", page.source)
+    assert re.search(r"0.001</td><td[^>]*>&#8211;</td><td[^>]*>fine-tuning</td>", page.source)
+
+
 def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))]
     page = write(tmp_path / "out", *runs)
-    assert "ResNet-18 from scratch first" in page.text and "ResNet-18 from scratch second" in page.text
+    assert "ResNet-18 from scratch, first" in page.text and "ResNet-18 from scratch, second" in page.text
     assert len({image["alt"] for image in page.all("img")}) == 6
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
 

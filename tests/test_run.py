@@ -62,14 +62,15 @@ def test_both_branches_and_the_report(fakes, run_main, tmp_path):
     out = tmp_path / "out"
     code, printed, _ = run_main(
         *(run, "--both", "--seed", 3, "--epochs", "scratch=2,pretrained=4", "--batch-size", 16),
-        *("--weights", "random", "--learning-rate", "scratch=0.5", "--out", out),
+        *("--weights", "random", "--unfreeze", "last-stage", "--learning-rate", "scratch=0.5", "--out", out),
     )
     assert code == 0
     assert printed.splitlines()[-1] == str(out / "index.html") and (out / "index.html").is_file()
     scratch, pretrained = out / "runs" / "scratch_fake", out / "runs" / "pretrained_fake"
     words = {
         "scratch_fake": f"--seed 3 --epochs 2 --batch-size 16 --learning-rate 0.5 --out {scratch}",
-        "pretrained_fake": f"--seed 3 --weights random --epochs 4 --batch-size 16 --out {pretrained}",
+        "pretrained_fake": "--seed 3 --unfreeze last-stage --weights random --epochs 4 --batch-size 16 "
+        f"--out {pretrained}",
     }
     # Both are checked before either is trained.
     expected = [f"{branch} {words[branch]} --check" for branch in words] + [
@@ -190,6 +191,9 @@ run_command(run.main)
         (["--both", "--scratch"], "not allowed with"),
         (["--both", "--learning-rate", "0.1"], "--learning-rate 0.1 for both branches"),
         (["--scratch", "--weights", "random"], "--weights together with --scratch"),
+        (["--scratch", "--unfreeze", "backbone"], "--unfreeze together with --scratch"),
+        (["--both", "--unfreeze", "all"], "'all'"),
+        (["--resume", "nowhere", "--unfreeze", "backbone"], "--resume together with --unfreeze"),
         (["--scratch", "--keras-backend", "jax"], "--keras-backend together with --scratch"),
         (["--scratch", "--epochs", "pretrained=3"], "--epochs pretrained=… without that branch"),
         (["--both", "--epochs", "scratch=0"], "--epochs 0"),

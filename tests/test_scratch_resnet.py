@@ -9,13 +9,13 @@ import torch
 import torchvision
 from PIL import Image
 
-from compare import dataset
+from compare import dataset, machine
 from compare.command import UserError
 from compare.job import memory_hint
 from compare.progress import Journal
 from scratch_resnet import loop, model, train
 from scratch_resnet.batches import Batches, flip_and_shift
-from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES
+from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES, TUNED
 
 CPU = torch.device("cpu")
 
@@ -125,15 +125,6 @@ def test_augmentation_fills_its_ranges_and_is_the_same_for_the_same_epoch():
     assert 0.47 < (columns > 13).float().mean() < 0.53
 
 
-def test_images_grow_from_small_to_large():
-    recipe = dataclasses.replace(DEMO, image_size=64, small_image_size=32, small_image_share=0.75, num_epochs=4)
-    assert [recipe.image_size_in(epoch) for epoch in (1, 2, 3, 4)] == [32, 32, 32, 64]
-    one = dataclasses.replace(recipe, num_epochs=1)
-    assert one.image_size_in(1) == 64  # what is trained at least once is the size that predicts
-    assert dataclasses.replace(recipe, image_size=28).image_size_in(1) == 28
-    assert ARTICLE.image_size_in(1) == 96
-
-
 def test_an_epoch_meets_every_image_once_in_another_order():
     images = batches(100)
     images.labels = torch.arange(100)
@@ -164,8 +155,15 @@ def test_it_learns():
     for epoch in range(1, 9):
         _, accuracy = train_one_epoch(network, optimizer, images, epoch=epoch)
     assert accuracy > 0.95  # 64 images can be learned by heart
-    logits = loop.infer(network, images, recipe=DEMO, image_size=28)
+    logits = loop.infer(network, images, recipe=DEMO)
     assert loop.probabilities(logits).sum(axis=1) == pytest.approx(np.ones(64), abs=1e-5)
+
+
+def test_bfloat16_where_the_processor_computes_in_it():
+    capable = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    assert machine.processor_computes_in_bfloat16() == capable
+    assert loop.precision(TUNED, CPU) == ("bfloat16" if capable else "float32")
+    assert loop.precision(ARTICLE, CPU) == "float32"
 
 
 def test_the_optimizer_is_adam():
@@ -211,8 +209,6 @@ def test_checkpoint_goes_on_bit_for_bit():
         num_epochs=2,
         horizontal_flip=True,
         shift_pixels=2,
-        small_image_size=28,
-        small_image_share=0.5,
         image_size=32,
         precision="bfloat16",
     )
@@ -239,7 +235,7 @@ def test_checkpoint_goes_on_bit_for_bit():
 def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkeypatch):
     """The command, interrupted after the first of two epochs, ends with the bytes of one that was not."""
     monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.8))
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: ({28: 0.001}, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run_main(train, "--demo", "--out", whole)[0] == 0
 
@@ -303,6 +299,22 @@ def test_a_real_want_of_memory_is_recognised_and_nothing_else():
         torch.ones(2) + torch.ones(3)
 
 
+def test_a_run_is_not_resumed_in_another_precision(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 130
+    monkeypatch.setattr(loop, "precision", lambda *_: "bfloat16")
+    code, _, err = run_main(train, "--resume", tmp_path / "run")
+    assert code == 2 and "begun with precision float32, and here it would be bfloat16" in err
+
+
+def test_in_half_precision_logits_are_not_rounded():
+    network = loop.new_model(10, seed=0, device=CPU).eval()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        logits = network(torch.rand(8, 1, 32, 32))
+    assert logits.dtype == torch.float32 and not torch.equal(logits, logits.bfloat16().float())
+
+
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="sees 0 CUDA GPUs"):
         loop.choose_device("cuda:1")
@@ -312,7 +324,7 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: ({28: 0.001}, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
     monkeypatch.setattr(loop, "train_epoch", lambda *_, **__: (0.5, 0.9))
     monkeypatch.setattr(loop, "evaluate", lambda *_: (float("nan"), 0.1))
     code, _, err = run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")

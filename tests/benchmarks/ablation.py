@@ -1,0 +1,44 @@
+"""Recipe `tuned` of the network from scratch with one thing changed, as a run like any other. It is judged by the
+validation split: the test set chooses nothing.
+
+    python tests/benchmarks/ablation.py --variant "no mirroring" --seed 1 --out DIR
+"""
+
+import argparse
+import dataclasses
+import sys
+
+from compare.command import EXIT_REFUSED, run_command
+from scratch_resnet import train
+from scratch_resnet.recipe import RECIPES, TUNED
+
+NUM_EPOCHS = 3  # fewer than the recipe's, to have several seeds of each
+VARIANTS = {
+    "as it is": {},
+    "constant step size, the article's": {"schedule": "constant", "learning_rate": 0.001},
+    "no mirroring": {"horizontal_flip": False},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "batches of 64": {"batch_size": 64},
+    "28×28": {"image_size": 28},
+    "float32": {"precision": "float32"},
+    # what was tried and left out
+    "shifts of up to 2 pixels": {"shift_pixels": 2},
+    "weight decay 0.05": {"weight_decay": 0.05},
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variant", choices=list(VARIANTS), required=True)
+    parser.add_argument("--seed", required=True)
+    parser.add_argument("--out", required=True)
+    arguments = parser.parse_args()
+    name = f"tuned, {arguments.variant}"
+    changes = {"name": name, "num_epochs": NUM_EPOCHS} | VARIANTS[arguments.variant]
+    RECIPES[name] = dataclasses.replace(TUNED, **changes)
+    sys.argv = ["ablation", "--recipe", name, "--seed", arguments.seed, "--out", arguments.out]
+    run_command(train.main, unforeseen=EXIT_REFUSED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What the product does in the time in which its peers do theirs. Prints one line of JSON.
+
+    python tests/benchmarks/ours.py scratch_resnet article --images 1280
+    python tests/benchmarks/ours.py pretrained article --images 8192
+    python tests/benchmarks/ours.py limit
+    python tests/benchmarks/ours.py views
+
+scratch_resnet  steps of the recipe in steady state, the share of a step that preparing the data takes, and the
+                operations of a step
+pretrained      an epoch of the recipe on so many images, without its part that is the same however many there are
+limit           the processor's or GPU's own speed: a large matrix product in float32 and bfloat16
+views           the memory that the features of four views of 54,000 images take while the head is brought to its
+                optimum
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from compare import dataset, machine
+from compare.progress import Journal
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["scratch_resnet", "pretrained", "limit", "views"])
+    parser.add_argument("recipe", nargs="?", default="article")
+    parser.add_argument("--images", type=int, default=1280)
+    arguments = parser.parse_args()
+    measured = {"scratch_resnet": scratch_resnet, "pretrained": pretrained}.get(arguments.what)
+    if measured is not None:
+        result = measured(arguments.recipe, arguments.images)
+    else:
+        result = {"limit": limit, "views": views}[arguments.what]()
+    print(json.dumps(result | {"peak_memory_bytes": machine.peak_memory_bytes()}))
+
+
+def scratch_resnet(name: str, num_images: int) -> dict:
+    """Images a second in training, in the last epoch's size, as the command trains."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from scratch_resnet import loop
+    from scratch_resnet.batches import Batches
+    from scratch_resnet.recipe import RECIPES
+
+    recipe = dataclasses.replace(RECIPES[name], num_epochs=2)
+    data = dataset.load("fashion-mnist")
+    device = loop.choose_device("auto")
+    loop.keep_freed_memory()
+    network = loop.new_model(10, seed=0, device=device)
+    optimizer = loop.new_optimizer(network, recipe)
+
+    def epoch(num_images: int, epoch: int) -> float:
+        images = Batches(data.train_images[:num_images], data.train_labels[:num_images], device=device)
+        with Journal().epoch("", num_images) as bar:
+            start = time.perf_counter()
+            loop.train_epoch(network, optimizer, images, recipe=recipe, seed=0, epoch=epoch, bar=bar)
+            return time.perf_counter() - start
+
+    epoch(4 * recipe.batch_size, 1)  # warms up
+    seconds = epoch(num_images, 2)
+    images = Batches(data.train_images[:num_images], data.train_labels[:num_images], device=device)
+    start = time.perf_counter()
+    for _ in images.shuffled(recipe, seed=0, epoch=2):
+        pass
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    preparing_seconds = time.perf_counter() - start
+    with FlopCounterMode(display=False) as counter:
+        batch, labels = next(images.shuffled(recipe, seed=0, epoch=2))
+        torch.nn.functional.cross_entropy(network(batch), labels).backward()
+    return {
+        "images_per_second": num_images / seconds,
+        "preparing_share": preparing_seconds / seconds,
+        "flops_per_image": counter.get_total_flops() / len(batch),
+        "precision": loop.precision(recipe, device),
+    }
+
+
+def pretrained(name: str, num_images: int) -> dict:
+    """Images a second in an epoch of the head, features included, and the seconds that the test set takes once."""
+    from pretrained import backend
+    from pretrained.recipe import RECIPES
+    from pretrained.weights import Weights
+
+    recipe = RECIPES[name]
+    backend.choose("tensorflow", "auto")
+    with backend.quiet_start():
+        from pretrained import loop, model
+
+    data = dataset.load("fashion-mnist")
+    device_kind, _ = backend.describe_device("tensorflow", "auto")
+    precision = backend.precision(recipe, "tensorflow", device_kind)
+    backbone = model.build_backbone(Weights("random"), seed=0, precision=precision)
+    extractor = model.build_feature_extractor(
+        backbone, image_size=recipe.image_size, preprocessing=recipe.preprocessing
+    )
+    head = model.build_head(10, normalize_features=False, learning_rate=recipe.learning_rate)
+
+    def epoch(num_images: int) -> float:
+        images, labels = data.train_images[:num_images], data.train_labels[:num_images]
+        with Journal().epoch("", num_images) as bar:
+            start = time.perf_counter()
+            loop.train_epoch(head, images, labels, feature_extractor=extractor, recipe=recipe, seed=0, epoch=1, bar=bar)
+            return time.perf_counter() - start
+
+    epoch(512)  # compiles
+    seconds = epoch(num_images)
+    start = time.perf_counter()
+    features = loop.extract(extractor, data.test_images)
+    extracting = time.perf_counter() - start
+    loop.evaluate(head, features, data.test_labels)
+    return {
+        "images_per_second": num_images / seconds,
+        "test_seconds_once": extracting,
+        "test_seconds_each_epoch": time.perf_counter() - start - extracting,
+    }
+
+
+def limit() -> dict:
+    """Floating-point operations a second of a square matrix product, the best of ten."""
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size = 8192 if device.type == "cuda" else 2048
+    result = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.rand(size, size, device=device, dtype=dtype)
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            (a @ a).sum().item()
+            times.append(time.perf_counter() - start)
+        result[f"{dtype}".removeprefix("torch.") + "_flops_per_second"] = 2 * size**3 / min(times)
+    return result
+
+
+def views() -> dict:
+    """Four files of made-up features, and a few iterations of the solver on them."""
+    from pretrained import solver
+
+    num_images, num_features = 54_000, 2048
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, num_images)
+    solver.MAX_ITERATIONS = 3
+    with tempfile.TemporaryDirectory() as folder:
+        some = rng.normal(size=(1000, num_features)).astype(np.float32)
+        kept = solver.KeptFeatures(Path(folder), solver.Scale.of(some), labels)
+        for number in range(1, 5):
+            np.save(kept.path(number), np.tile(kept.scaled(some), (num_images // 1000, 1)))
+        start = time.perf_counter()
+        solver.solve(kept, 4, 10, 1e-3, along=solver.directions(kept))
+        return {"num_views": 4, "seconds": time.perf_counter() - start}
+
+
+if __name__ == "__main__":
+    main()
