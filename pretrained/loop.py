@@ -109,9 +109,6 @@ def keep_pass(
     """Keep the features of every image, augmented anew, in the file of the pass `epoch`, in the images' own order."""
     # Written in order and not through a memory map: on a full disk that would end the process without a word.
     with disk.replacing(kept.path(epoch)) as partial, partial.open("wb") as file:
-        shape = (len(images), feature_extractor.output_shape[1])
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
         for rows, images_now in augmented(images, recipe=recipe, seed=seed, epoch=epoch, shuffle=False):
             file.write(kept.scaled(extract(feature_extractor, images_now)).tobytes())
             if bar.due():

@@ -9,6 +9,7 @@ much alike that L-BFGS needs hundreds of passes over them: in coordinates in whi
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,8 @@ class Scale:
 
 
 class KeptFeatures:
-    """The features of several passes over the same images, scaled, as float16 in files that are read a part at a time.
-    A pass over 60,000 images takes 246 MB on disk, and next to nothing in memory that others could not have back.
+    """The features of several passes over the same images, scaled, as float16 in files that are read a part at a time:
+    a pass over 60,000 images takes 246 MB on disk, and however many there are, 12 MB of memory.
 
     Args:
         folder: where the files are.
@@ -61,29 +62,37 @@ class KeptFeatures:
         self.folder, self.scale, self.labels = folder, scale, labels
 
     def path(self, number: int) -> Path:
-        """The file of one pass, counted from 1."""
-        return self.folder / f"features-{number}.npy"
+        """The file of one pass, counted from 1: the bytes of float16 (num_images, num_features), no more."""
+        return self.folder / f"features-{number}.float16"
 
     def scaled(self, features: np.ndarray) -> np.ndarray:
         """The features as they are kept: float16, which ends at 65,504."""
         return np.clip((features - self.scale.mean) / self.scale.deviation, -60_000, 60_000).astype(np.float16)
 
+    def parts(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """One pass, a part at a time: features, float32 (part, num_features), and labels, (part,)."""
+        num_features = len(self.scale.mean)
+        with self.path(number).open("rb") as file:
+            for begin in range(0, len(self.labels), ROWS_AT_ONCE):
+                labels = self.labels[begin : begin + ROWS_AT_ONCE]
+                halves = np.fromfile(file, np.float16, count=len(labels) * num_features)
+                yield halves.astype(np.float32).reshape(len(labels), num_features), labels
+
 
 def remove_kept(folder: Path) -> None:
     """Remove the features that are kept in `folder`."""
-    for path in folder.glob("features-*.npy"):
+    for path in folder.glob("features-*.float16"):
         path.unlink()
 
 
 def directions(kept: KeptFeatures) -> tuple[np.ndarray, np.ndarray]:
     """The directions in which the features of the first pass vary, and how much: the eigenvectors of their second
     moments, float64 (num_features, num_features), one a column, and the eigenvalues, (num_features,)."""
-    features = np.load(kept.path(1), mmap_mode="r")
-    moments = np.zeros((features.shape[1], features.shape[1]), np.float32)
-    for begin in range(0, len(features), ROWS_AT_ONCE):
-        part = features[begin : begin + ROWS_AT_ONCE].astype(np.float32)
-        moments += part.T @ part
-    variances, vectors = scipy.linalg.eigh(moments / len(features), driver="evd")
+    num_features = len(kept.scale.mean)
+    moments = np.zeros((num_features, num_features), np.float32)
+    for features, _ in kept.parts(1):
+        moments += features.T @ features
+    variances, vectors = scipy.linalg.eigh(moments / len(kept.labels), driver="evd")
     return vectors.astype(np.float64), np.maximum(variances, 0).astype(np.float64)
 
 
@@ -110,7 +119,6 @@ def solve(
         The solution, float64 (num_features + 1, num_classes), its last row the offset; and its mean loss in nats an
         image and its accuracy as a fraction, on the features, without the penalty.
     """
-    passes = [np.load(kept.path(number), mmap_mode="r") for number in range(1, num_passes + 1)]
     vectors, variances = along
     # In these coordinates the objective is about equally curved in all directions. The curvature of the loss by a logit
     # is p · (1 - p), for which a tenth stands.
@@ -129,17 +137,15 @@ def solve(
         weights, offset = solution[:-1].astype(np.float32), solution[-1].astype(np.float32)
         gradient = np.zeros(shape)
         loss_sum = num_correct = 0.0
-        for features in passes:
-            for begin in range(0, len(features), ROWS_AT_ONCE):
-                rows = slice(begin, begin + ROWS_AT_ONCE)
-                part, labels = features[rows].astype(np.float32), kept.labels[rows]
-                log_probabilities = log_softmax(part @ weights + offset, axis=1)  # (rows, num_classes)
+        for number in range(1, num_passes + 1):
+            for features, labels in kept.parts(number):
+                log_probabilities = log_softmax(features @ weights + offset, axis=1)  # (part, num_classes)
                 of_true_class = np.arange(len(labels)), labels
                 loss_sum -= log_probabilities[of_true_class].sum(dtype=np.float64)
                 num_correct += (log_probabilities.argmax(axis=1) == labels).sum()
                 errors = np.exp(log_probabilities)
                 errors[of_true_class] -= 1  # the gradient of the loss by the logits
-                gradient[:-1] += part.T @ errors
+                gradient[:-1] += features.T @ errors
                 gradient[-1] += errors.sum(axis=0)
         last.update(loss=loss_sum / num_images, accuracy=num_correct / num_images)
         gradient /= num_images

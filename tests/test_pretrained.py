@@ -169,9 +169,8 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
         loop.keep_pass(extractor, kept, images, recipe=TUNED, seed=3, epoch=2, bar=bar)
     maps = augment.draw(80, np.random.default_rng([3, 2]), TUNED)
     expected = loop.extract(extractor, augment.apply(images, maps))
-    halves = np.load(kept.path(2))
-    assert halves.dtype == np.float16 and halves.shape == (80, 2048)
-    assert kept.path(2).stat().st_size == 80 * 2048 * 2 + 128  # what memory and disk are reckoned by
+    halves = np.fromfile(kept.path(2), np.float16).reshape(80, 2048)
+    assert kept.path(2).stat().st_size == 80 * 2048 * 2  # what the disk is reckoned by
     np.testing.assert_allclose(halves * scale.deviation + scale.mean, expected, rtol=2e-3, atol=2e-3)
     assert not np.allclose(expected, plain, atol=0.05)  # they were augmented
     solver.remove_kept(tmp_path)
@@ -189,10 +188,11 @@ def test_the_optimum_is_scikit_learns(tmp_path, monkeypatch, penalty):
     scale = solver.Scale.of(features[0])
     kept = solver.KeptFeatures(tmp_path, scale, labels)
     for number in (1, 2):
-        np.save(kept.path(number), kept.scaled(features[number - 1]))
+        kept.scaled(features[number - 1]).tofile(kept.path(number))
     solution, loss, accuracy = solver.solve(kept, 2, 4, penalty, along=solver.directions(kept))
 
-    halves = np.concatenate([np.load(kept.path(number)) for number in (1, 2)]).astype(np.float64)
+    halves = np.concatenate([np.fromfile(kept.path(number), np.float16) for number in (1, 2)])
+    halves = halves.astype(np.float64).reshape(600, 12)
     theirs = LogisticRegression(C=1 / (penalty * 600), tol=1e-8, max_iter=10_000).fit(halves, np.tile(labels, 2))
     # the offset is only known up to a constant: softmax does not see it
     np.testing.assert_allclose(solution[:-1].T, theirs.coef_, atol=1e-2)
@@ -212,7 +212,7 @@ def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     features, labels = rng.normal(0, 1, (200, 6)).astype(np.float32), rng.integers(0, 3, 200)
     kept = solver.KeptFeatures(tmp_path, solver.Scale.of(features), labels)
-    np.save(kept.path(1), kept.scaled(features))
+    kept.scaled(features).tofile(kept.path(1))
     along = solver.directions(kept)
     cold, *_ = solver.solve(kept, 1, 3, 1e-2, along=along)
     stronger, *_ = solver.solve(kept, 1, 3, 1e-1, along=along)
@@ -226,7 +226,7 @@ def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("recipe", "unfreeze"), [(DEMO, "none"), (TUNED, "none"), (TUNED, "last-stage")])
 def test_estimating_changes_nothing(digits, recipe, unfreeze):
-    recipe = dataclasses.replace(recipe, image_size=28, unfreeze=unfreeze)
+    recipe = dataclasses.replace(recipe, image_size=28, batch_size=8, unfreeze=unfreeze)
     network = model.build_backbone(Weights("random"), seed=0)
     extractor = model.build_feature_extractor(network, image_size=28, preprocessing="imagenet")
     head, whole = new_head(recipe), None
@@ -426,8 +426,22 @@ def test_wrong_use_is_refused_in_three_parts(environment, run_main, tmp_path, wo
     assert says in err and err.startswith("error: ") and "\n  expected: " in err and "\n  what to do: " in err
 
 
-def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, tmp_path):
-    environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.9))
+@pytest.fixture
+def few_digits(monkeypatch, digits):
+    """The commands' data set is a part of the digits."""
+    few = dataclasses.replace(
+        digits,
+        train_images=digits.train_images[:200],
+        train_labels=digits.train_labels[:200],
+        test_images=digits.test_images[:70],
+        test_labels=digits.test_labels[:70],
+    )
+    monkeypatch.setattr(dataset, "load", lambda *_: few)
+    return few
+
+
+def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few_digits, tmp_path):
+    environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.3))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     words = ["--weights", "random", "--keras-backend", "torch"]
     assert run_main(train, "--demo", *words, "--out", whole)[0] == 0
@@ -456,11 +470,11 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, tmp
     assert keras.saving.load_model(cut / "model.keras").count_params() == records[0]["model"]["num_parameters"]
 
 
-def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, tmp_path):
+def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, few_digits, tmp_path):
     """Two passes, each followed by the optimum on all that is kept, then an epoch of fine-tuning."""
     changes = {
         "data": "digits",
-        "validation_fraction": 0.8,
+        "validation_fraction": 0.3,
         "image_size": 28,
         "weights": "random",
         "penalties": (1e-1, 1e-3),
@@ -491,13 +505,13 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
 
     environment.setattr(loop.Job, "end_epoch", end_epoch_and_stop)
     assert run_main(train, *words, "--out", cut)[0] == 130
-    (cut / "features-1.npy").unlink()  # it is made anew
+    (cut / "features-1.float16").unlink()  # it is made anew
     for code in (130, 130, 0):
         assert run_main(train, "--resume", cut)[0] == code
     assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
     loaded = keras.saving.load_model(cut / "model.keras")  # in float32, wherever it was trained
     assert {layer.dtype_policy.name for layer in loaded.get_layer("resnet50").layers} == {"float32"}
-    probabilities = loaded.predict(loop.grey(dataset.load("digits").test_images), verbose=0)
+    probabilities = loaded.predict(loop.grey(few_digits.test_images), verbose=0)
     with np.load(cut / "predictions.npz") as arrays:
         assert np.abs(probabilities - arrays["test_probabilities"]).mean() < 0.02
     figures = [

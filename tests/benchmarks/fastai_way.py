@@ -12,16 +12,19 @@ import statistics
 import time
 
 import torch
-from fastai.callback.core import Callback
-from fastai.callback.schedule import Learner  # noqa: F401 (it adds fit_one_cycle to the Learner)
-from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.transforms import IndexSplitter
-from fastai.learner import CancelFitException
-from fastai.metrics import accuracy
-from fastai.vision.augment import Resize
-from fastai.vision.core import PILImageBW
-from fastai.vision.data import ImageBlock
-from torch import nn
+from fastai.vision.all import (
+    Callback,
+    CancelFitException,
+    CategoryBlock,
+    CrossEntropyLossFlat,
+    DataBlock,
+    ImageBlock,
+    IndexSplitter,
+    Learner,
+    PILImageBW,
+    Resize,
+    accuracy,
+)
 
 from compare import dataset, machine
 from scratch_resnet.model import ResNet
@@ -62,7 +65,7 @@ def main():
     )
     loaders = block.dataloaders(list(range(num_train + len(data.test_labels))), bs=arguments.batch_size, num_workers=4)
     torch.manual_seed(0)
-    learner = Learner(loaders, ResNet(), loss_func=nn.CrossEntropyLoss(), metrics=accuracy)
+    learner = Learner(loaders, ResNet(), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
     times = StepTimes(arguments.steps)
     started = time.perf_counter()
     with learner.no_bar(), learner.no_logging():
