@@ -1,6 +1,7 @@
 """What a run ran on: versions, processor, memory, and the commit of the source."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -27,6 +28,7 @@ def processor_name() -> str:
     return f"{name}, {os.cpu_count()} threads"
 
 
+@functools.cache  # asked in every step
 def processor_computes_in_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 numbers itself; elsewhere they are slower than float32."""
     if sys.platform != "linux":

@@ -70,9 +70,8 @@ def show(runs: list[Run]) -> list[Shown]:
     labels, slugs = [], []
     for run, branch, label, recipe in zip(runs, branches, words, recipes, strict=True):
         slug = branch
-        if (
-            words.count(label) > 1 or branches.count(branch) > 1
-        ):  # then its recipe tells it from the others, or its name
+        if words.count(label) > 1 or branches.count(branch) > 1:
+            # its recipe tells it from the others, or its name does
             alike = [word for word, other in zip(words, recipes, strict=True) if other == recipe]
             name = recipe if alike.count(label) == 1 else run_name(run.folder)
             label, slug = (f"{label}, {name}" if words.count(label) > 1 else label), f"{slug}-{name}"
