@@ -4,6 +4,7 @@ TensorFlow and PyTorch must not share a process; what needs TensorFlow or JAX is
 """
 
 import http.server
+import signal
 import socket
 import sys
 import threading
@@ -14,6 +15,8 @@ import pytest
 from pretrained import backend
 
 backend.choose("torch", "cpu")  # before anything imports Keras
+# What is started in the background ignores Ctrl-C, and so would the processes that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
