@@ -67,8 +67,13 @@ def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
     """The logits of all images in their own order, float32 (num_images, num_classes), on the device."""
     model.eval()
     batch_size = 4 * recipe.batch_size  # without gradients it needs less memory than a step of training
+    parts = []
     with autocast(recipe, batches.labels.device):
-        parts = [model(images) for images, _ in batches.in_order(batch_size, image_size=recipe.image_size)]
+        for images, _ in batches.in_order(batch_size, image_size=recipe.image_size):
+            logits = model(images)
+            if recipe.mirrored_predictions:
+                logits = (logits + model(images.flip(3))) / 2
+            parts.append(logits)
     return torch.cat(parts)
 
 
@@ -171,7 +176,7 @@ def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device)
         for _ in range(2):  # the first time warms up, as the first steps did
             start = _clock(device)
             model(images)
-            predicting = _clock(device) - start
+            predicting = (1 + recipe.mirrored_predictions) * (_clock(device) - start)
     return statistics.median(steps[2:] or steps), predicting / len(images)
 
 

@@ -64,6 +64,20 @@ def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation():
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (2, 4)])
+def test_small_feature_maps_are_convolved_as_pytorch_does(size, stride):
+    ours = model.Conv3x3(5, 4, stride).to(memory_format=torch.channels_last)
+    x = torch.randn(3, 5, *size, requires_grad=True)
+    upstream = None
+    seen = []
+    for convolve in (ours, lambda x: torch.nn.functional.conv2d(x, ours.weight, ours.bias, stride, padding=1)):
+        y = convolve(x)
+        upstream = torch.randn_like(y) if upstream is None else upstream
+        seen.append([y, *torch.autograd.grad(y, [x, ours.weight, ours.bias], upstream)])
+    torch.testing.assert_close(*seen)
+
+
 def test_other_depths_by_their_arguments():
     # ResNet-34 of torchvision: 21,797,672 parameters with 3 channels and 1,000 classes
     theirs = torchvision.models.resnet34()
@@ -146,6 +160,16 @@ def test_epoch_figures_are_means_over_images():
     assert accuracy == (logits.argmax(dim=1) == images.labels).float().mean()
     uneven = train_one_epoch(network, optimizer, images, epoch=1, batch_size=48, **still)
     assert 0 <= uneven[1] <= 1 and (uneven[1] * 80) == pytest.approx(round(uneven[1] * 80), abs=1e-4)
+
+
+def test_mirrored_predictions_are_the_mean_over_both_sides():
+    network = loop.new_model(10, seed=0, device=CPU)
+    images, mirrored = batches(8), batches(8)
+    mirrored.images = mirrored.images.flip(2)
+    one, other = (loop.infer(network, side, recipe=DEMO) for side in (images, mirrored))
+    both = loop.infer(network, images, recipe=dataclasses.replace(DEMO, mirrored_predictions=True))
+    torch.testing.assert_close(both, (one + other) / 2)
+    assert (one - other).abs().max() > 1e-3
 
 
 def test_it_learns():
