@@ -195,7 +195,7 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
         scale = solver.Scale.of(extract(feature_extractor, images[:NUM_SCALE_IMAGES]))
     kept = solver.KeptFeatures(job.folder, scale, labels)
     extracting_seconds = time.perf_counter() - start
-    solutions = {penalty: checkpoint.get(f"solution/{index}") for index, penalty in enumerate(recipe.penalties)}
+    solution = checkpoint.get("solution")
     along = None
     for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
@@ -204,18 +204,20 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
                 with job.epoch_bar(earlier) as bar:
                     keep_pass(feature_extractor, kept, images, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar)
         along = solver.directions(kept) if along is None else along
-        found, near = [], None
-        for penalty in recipe.penalties:
-            begin = near if solutions[penalty] is None else solutions[penalty]
-            near, *train_means = solver.solve(kept, epoch, head.output_shape[1], penalty, along=along, start=begin)
-            solutions[penalty] = near
-            head.set_weights(scale.on_features(near))
-            found.append((penalty, train_means, evaluate(head, watched_features, watched_labels)))
-        penalty, train_means, watched_means = min(found, key=lambda one: one[2][0])  # by the loss
-        head.set_weights(scale.on_features(solutions[penalty]))
+        found = []
+        # The first pass chooses the penalty: with weaker ones the watched loss falls, until they are too weak.
+        for penalty in recipe.penalties if epoch == 1 else (job.record["history"][-1]["penalty"],):
+            solution, *train_means = solver.solve(
+                kept, epoch, head.output_shape[1], penalty, along=along, start=solution
+            )
+            head.set_weights(scale.on_features(solution))
+            found.append((penalty, solution, train_means, evaluate(head, watched_features, watched_labels)))
+            if len(found) > 1 and found[-1][3][0] > found[-2][3][0]:
+                break
+        penalty, solution, train_means, watched_means = min(found, key=lambda one: one[3][0])  # by the loss
+        head.set_weights(scale.on_features(solution))
         seconds = time.perf_counter() - start
-        arrays = {f"solution/{index}": solution for index, solution in enumerate(solutions.values())}
-        arrays |= {"scale/mean": scale.mean, "scale/deviation": scale.deviation}
+        arrays = {"solution": solution, "scale/mean": scale.mean, "scale/deviation": scale.deviation}
         job.end_epoch(
             train=train_means,
             watched=watched_means,
@@ -266,7 +268,7 @@ def estimate(job: Job, feature_extractor: keras.Model, head: keras.Model, whole:
         seconds += num_head_epochs * len(images) * (time.perf_counter() - start) / len(rows)
     else:
         passes = range(recipe.num_epochs - num_head_epochs + 1, recipe.num_epochs + 1)
-        evaluations = sum(solver.evaluations_expected(number) for number in passes) * len(recipe.penalties)
+        evaluations = sum(solver.evaluations_expected(number, len(recipe.penalties)) for number in passes)
         seconds += evaluations * len(images) * solver.measure(features, head.output_shape[1])
         seconds += NUM_SCALE_IMAGES * extracting_seconds
     if whole is not None:

@@ -2,7 +2,7 @@
 
 article  the article's Keras snippet: 10 epochs on Fashion-MNIST at 28×28, about 17 minutes on two fast CPU cores.
          With random weights expect next to nothing; with ImageNet's it has not been measured here.
-tuned    the same network and a linear head, with what the weights expect, 64×64 pixels, and a head at its optimum.
+tuned    the same network and a linear head, with what the weights expect, 48×48 pixels, and a head at its optimum.
 best     larger images, more views, then the whole backbone fine-tuned, for a GPU. Not measured yet.
 demo     scikit-learn's digits at 32×32: expect about 0.91 with random weights, in a minute on two CPU cores.
 """
@@ -48,7 +48,8 @@ class Recipe:
     """With sgd: its step size, constant; no unit."""
     penalties: tuple[float, ...]
     """With lbfgs: the penalty is half the sum of squares of the head's weights, on scaled features
-    (`pretrained.solver.Scale`), times one of these; the loss on the validation split chooses which."""
+    (`pretrained.solver.Scale`), times one of these, the strongest first; the loss on the validation split chooses
+    which, after the first pass."""
     unfreeze: str
     """What is fine-tuned together with the head after that: none, last-stage (the backbone's `conv5`), or backbone (all
     of it). Batch normalisation stays as it was."""
@@ -100,7 +101,7 @@ TUNED = dataclasses.replace(
     ARTICLE,
     name="tuned",
     validation_fraction=0.1,
-    image_size=64,
+    image_size=48,
     preprocessing="imagenet",
     shear_degrees=0.0,
     zoom_range=0.1,

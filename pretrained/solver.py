@@ -161,9 +161,10 @@ def solve(
     return from_coordinates(found), last["loss"], last["accuracy"]
 
 
-def evaluations_expected(num_passes: int) -> int:
-    """About how many times the optimum on `num_passes` passes needs one pass looked through, for one penalty."""
-    return FIRST_EVALUATIONS if num_passes == 1 else num_passes * LATER_EVALUATIONS
+def evaluations_expected(num_passes: int, num_penalties: int) -> int:
+    """About how many times the optimum on `num_passes` passes needs one pass looked through; the first tries all
+    penalties."""
+    return num_penalties * FIRST_EVALUATIONS if num_passes == 1 else num_passes * LATER_EVALUATIONS
 
 
 def measure(features: np.ndarray, num_classes: int) -> float:

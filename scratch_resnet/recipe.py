@@ -105,7 +105,7 @@ BEST = dataclasses.replace(
     TUNED,
     name="best",
     image_size=64,
-    shift_pixels=2,
+    shift_pixels=1,
     weight_decay=0.05,
     num_epochs=60,
 )
