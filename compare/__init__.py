@@ -13,9 +13,27 @@
     figures   what is drawn from them, with matplotlib
     words     how the report calls things
     banners   the warnings at its top
-    page      what the report says: sentences, tables, pictures, as plain data for its template
-    report    what is written from both: `python -m compare.report RUN [RUN …]`
+    verdict   what it says first, in sentences, and what could change that
+    audit     whether the comparison can be trusted, question by question
+    gallery   the test images on the page
+    page      what the report says: all of this, tables and pictures, as plain data for its template
+    numbers   the same for programs: report.json and metrics.csv
+    listing   reports/index.html
+    checks    thresholds that a script may set: `--require`
+    report    what is written from all of it: `python -m compare.report RUN [RUN …]`
+    comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
     run       the main command: `python -m compare.run --both`
 
 The branches use the upper half only; nothing here imports a branch or a deep-learning framework.
 """
+
+_FROM_PYTHON = ("load_run", "compare_runs")
+
+
+def __getattr__(name: str):
+    # only when they are asked for: they bring NumPy, matplotlib and scikit-learn
+    if name in _FROM_PYTHON:
+        from compare import comparison
+
+        return getattr(comparison, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

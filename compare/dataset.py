@@ -63,12 +63,13 @@ class Dataset:
         return CLASS_NAMES[self.name]
 
 
-def load(name: str, data_dir: Path | None = None) -> Dataset:
+def load(name: str, data_dir: Path | None = None, *, download: bool = True) -> Dataset:
     """Load a data set by name: `fashion-mnist` or `digits`.
 
     Args:
         name: a key of `CLASS_NAMES`.
         data_dir: the one folder to look in; None looks in the usual places and then downloads.
+        download: whether it may.
 
     Raises:
         UserError: the data is not there, not whole or not the real one.
@@ -83,7 +84,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
                 "leave --data-dir out, or choose a recipe on Fashion-MNIST",
             )
         return _load_digits()
-    return _load_fashion_mnist(data_dir)
+    return _load_fashion_mnist(data_dir, download=download)
 
 
 def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
@@ -128,8 +129,8 @@ def _load_digits() -> Dataset:
     return Dataset("digits", images[train], labels[train], images[test], labels[test])
 
 
-def _load_fashion_mnist(data_dir: Path | None) -> Dataset:
-    contents = _read_folder(data_dir) if data_dir is not None else _find_or_fetch()
+def _load_fashion_mnist(data_dir: Path | None, *, download: bool) -> Dataset:
+    contents = _read_folder(data_dir) if data_dir is not None else _find_or_fetch(may_fetch=download)
     images = {name: np.frombuffer(content, np.uint8, offset=16) for name, content in contents.items()}
     return Dataset(
         "fashion-mnist",
@@ -152,13 +153,19 @@ def _usual_folders() -> list[Path]:
     return [folder.expanduser() for folder in folders]
 
 
-def _find_or_fetch() -> dict[str, bytes]:
+def _find_or_fetch(*, may_fetch: bool) -> dict[str, bytes]:
     """The content of the four files, from the first folder that has them whole, else from the mirrors."""
     for folder in _usual_folders():
         try:
             return _read_folder(folder)
         except (UserError, OSError):
             continue  # somebody else's folder: not there or not whole, and not ours to mend
+    if not may_fetch:
+        raise UserError(
+            "Fashion-MNIST is in none of the usual places",
+            f"its four files: {', '.join(FASHION_MNIST_FILES)}",
+            "name the folder that holds them with --data-dir",
+        )
     folder = download.cache_folder() / "fashion-mnist"
     for name in FASHION_MNIST_FILES:
         download.fetch(

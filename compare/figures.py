@@ -1,6 +1,6 @@
 """The report's pictures, drawn from what `metrics` returns and from the records' history rows.
 
-Each picture is drawn twice, for light and for dark pages. Colours are told apart by all common kinds of colour vision
+Each picture is drawn for light and for dark pages. Colours are told apart by all common kinds of colour vision
 and are never the only sign: a run also has its own marker, and train curves are dashed. The same input gives the same
 bytes.
 """
@@ -9,17 +9,21 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import re
 from collections.abc import Iterator
 
 import matplotlib.style
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from compare.metrics import NUM_BINS, Calibration
+
 PNG_DPI = 200
+PRINTED = "what the article's program printed, test"
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # A look is an index into MARKERS and Style.runs. A branch has the same in every report, also where it stands alone.
 BRANCH_LOOKS = {"scratch_resnet": 0, "pretrained": 1}
@@ -84,21 +88,31 @@ def looks(branches: list[str]) -> list[int]:
     return chosen
 
 
-def accuracy_curves(curves: list[Curves], style: Style) -> Figure:
-    """The accuracies of all runs over epochs. The axis begins below the lowest, in steps of 0.05."""
-    figure, axes = _curves(curves, "accuracy", "Accuracy", style)
-    values = [value for line in axes.lines for value in line.get_ydata()]
+def accuracy_curves(curves: list[Curves], style: Style, *, over: str, printed: tuple[float, ...] = ()) -> Figure:
+    """The accuracies of all runs. The axis begins below the lowest, in steps of 0.05.
+
+    Args:
+        curves: the runs.
+        style: the colours.
+        over: what they are drawn over, epochs or time.
+        printed: accuracies that the article's program printed after its first, second, … epoch, to be dotted in.
+    """
+    figure, axes = _curves(curves, "accuracy", "Accuracy", style, over)
+    if printed and over == "epochs":
+        epochs = range(1, len(printed) + 1)
+        axes.plot(epochs, printed, color=style.muted, linestyle=":", linewidth=1.6, label=PRINTED)
+    values = [value for line in _curves_of(axes) for value in line.get_ydata()]
     if values:
         axes.set_ylim(max(0, np.floor(min(values) * 20 - 0.2) / 20), min(1.005, max(values) + 0.02))
-    return figure
+    return _finish(figure, axes)
 
 
-def loss_curves(curves: list[Curves], style: Style) -> Figure:
-    """The losses of all runs over epochs, in nats an image, from 0."""
-    figure, axes = _curves(curves, "loss", "Loss (nats an image)", style)
-    values = [value for line in axes.lines for value in line.get_ydata() if np.isfinite(value)]
+def loss_curves(curves: list[Curves], style: Style, *, over: str) -> Figure:
+    """The losses of all runs over epochs or time, in nats an image, from 0."""
+    figure, axes = _curves(curves, "loss", "Loss (nats an image)", style, over)
+    values = [value for line in _curves_of(axes) for value in line.get_ydata() if np.isfinite(value)]
     axes.set_ylim(0, 1.06 * max(values, default=0) or 1)  # room for the marker of the highest
-    return figure
+    return _finish(figure, axes)
 
 
 def confusion(
@@ -116,23 +130,56 @@ def confusion(
         largest: the value of the strongest colour, the same for all runs that are compared.
         style: the colours.
     """
+    values = 100 * matrix if percent else matrix
+    return _matrix(
+        values,
+        class_names,
+        title=f"{title}, {'percent of each true class' if percent else 'images'}",
+        values_format=".1f" if percent else "d",
+        colours=[style.background, style.largest],
+        norm=PowerNorm(0.5, vmin=0, vmax=max(100 * largest if percent else largest, 1)),
+        style=style,
+    )
+
+
+def confusion_difference(
+    matrix: np.ndarray, class_names: list[str], *, title: str, looks: tuple[int, int], style: Style
+) -> Figure:
+    """One run's confusion matrix less another's, counts, each cell in the colour of the run that has more images there.
+
+    Args:
+        matrix: int64, (num_classes, num_classes).
+        class_names: of the rows and columns.
+        title: what stands above it.
+        looks: the first and the second run's.
+        style: the colours.
+    """
+    first, second = (style.runs[look] for look in looks)
+    largest = max(int(np.abs(matrix).max()), 1)
+    return _matrix(
+        matrix,
+        class_names,
+        title=title,
+        values_format="+d",
+        colours=[second, style.background, first],
+        norm=FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2), -largest, largest),
+        style=style,
+    )
+
+
+def _matrix(values, class_names: list[str], *, title: str, values_format: str, colours, norm, style: Style) -> Figure:
     figure = Figure(figsize=(5.6, 5.0), layout="constrained")
     axes = figure.subplots()
-    values = 100 * matrix if percent else matrix
-    colours = LinearSegmentedColormap.from_list("matrix", [style.background, style.largest])
     display = ConfusionMatrixDisplay(values, display_labels=class_names)
     display.plot(
         ax=axes,
-        cmap=colours,
+        cmap=LinearSegmentedColormap.from_list("matrix", colours),
         colorbar=False,
-        values_format=".1f" if percent else "d",
+        values_format=values_format,
         xticks_rotation=45,
         text_kw={"fontsize": 8 if len(class_names) <= 10 else 5},
         # 'none' hands the cells on as they are, to be enlarged without blur
-        im_kw={
-            "norm": PowerNorm(0.5, vmin=0, vmax=max(100 * largest if percent else largest, 1)),
-            "interpolation": "none",
-        },
+        im_kw={"norm": norm, "interpolation": "none"},
     )
     # The display chooses its text colours by the matrix's own range; ours is shared and not linear.
     for (row, column), text in np.ndenumerate(display.text_):
@@ -140,7 +187,7 @@ def confusion(
         text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value)), style) if value else style.muted)
         if not value:
             text.set_text("0")
-    axes.set_title(f"{title}, {'percent of each true class' if percent else 'images'}", fontsize=11)
+    axes.set_title(title, fontsize=11)
     axes.set(xlabel="Predicted class", ylabel="True class")
     for label in axes.get_xticklabels():
         label.set(horizontalalignment="right", rotation_mode="anchor")
@@ -149,6 +196,37 @@ def confusion(
     for spine in axes.spines.values():
         spine.set(visible=True, color=style.grid)
     return figure
+
+
+def reliability(runs: list[tuple[str, int, Calibration]], style: Style) -> Figure:
+    """Accuracy against confidence for each run, a label, a look and its calibration: on the diagonal a confidence is
+    worth what it says. Below, how many images have it."""
+    figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
+    axes, below = figure.subplots(2, sharex=True, height_ratios=[4, 1])
+    axes.plot([0, 1], [0, 1], color=style.muted, linestyle=":", linewidth=1.4, label="as confident as right")
+    centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
+    for label, look, found in runs:
+        some = found.num_images > 0
+        shown = {"color": style.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
+        axes.plot(found.confidence[some], found.accuracy[some], label=label, **shown)
+        below.plot(centres[some], found.num_images[some], **shown | {"markersize": 3, "linewidth": 1.2})
+    axes.set(ylabel="Accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    below.set(xlabel="Confidence", ylabel="Images", yscale="log")
+    below.yaxis.set_major_formatter(LogFormatter())  # the usual one writes TeX
+    below.yaxis.set_minor_formatter(NullFormatter())
+    return _finish(figure, axes)
+
+
+def selective(runs: list[tuple[str, int, Calibration]], style: Style) -> Figure:
+    """The accuracy on the images that each run, a label, a look and its calibration, is most confident of, against
+    their share."""
+    figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
+    axes = figure.subplots()
+    for label, look, found in runs:
+        shown = {"color": style.runs[look], "marker": MARKERS[look], "markersize": 5, "markevery": 10}
+        axes.plot(100 * found.kept, found.accuracy_kept, label=label, linewidth=1.6, **shown)
+    axes.set(xlabel="Images kept, the most confident first (%)", ylabel="Accuracy on these", xlim=(-2, 102))
+    return _finish(figure, axes)
 
 
 @contextlib.contextmanager
@@ -183,7 +261,8 @@ def svg(figure: Figure) -> bytes:
     """The figure as an SVG, its text as outlines, with nothing in it that changes from time to time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return buffer.getvalue()
+    # A hundredth of a point is enough, and a third smaller; but a glyph's scale is 1/64.
+    return re.sub(rb"(?<!scale\(0)(?<! -0)(\.\d\d)\d+", rb"\1", buffer.getvalue())
 
 
 def png(figure: Figure) -> bytes:
@@ -195,34 +274,69 @@ def png(figure: Figure) -> bytes:
     return packed.getvalue()
 
 
-def _curves(curves: list[Curves], quantity: str, words: str, style: Style):
-    """A figure and its axes with a dashed train line and a solid line of the watched split for every run."""
-    figure = Figure(figsize=(5.6, 3.4 + 0.4 * len(curves)), layout="constrained")  # two lines of legend a run
-    axes = figure.subplots()
+def _curves(curves: list[Curves], quantity: str, words: str, style: Style, over: str):
+    """A figure and its axes with a dashed train line and a solid line of the watched split for every run, a ring around
+    the best of these, and a vertical line where another phase of training begins. Over epochs, the learning rates are
+    below."""
+    rates = over == "epochs" and any(row["learning_rate"] is not None for run in curves for row in run.history)
+    # two lines of legend a run
+    figure = Figure(figsize=(5.6, 3.4 + 0.4 * len(curves) + 0.9 * rates), layout="constrained")
+    axes, *below = figure.subplots(2 if rates else 1, sharex=True, squeeze=False, height_ratios=[4, 1][: 1 + rates])[
+        :, 0
+    ]
+    longest = max((sum(row["seconds"] for row in run.history) for run in curves), default=0)
+    unit, seconds = ("minutes", 60) if longest >= 300 else ("seconds", 1)
+    ends = []
     for run in curves:
+        if not run.history:
+            continue
         colour, marker = style.runs[run.look], MARKERS[run.look]
-        for split, dash, fill in (("train", "--", "none"), (run.watched, "-", "full")):
-            if split is None or not run.history:
-                continue
-            axes.plot(
-                [row["epoch"] for row in run.history],
-                [row[f"{split}_{quantity}"] for row in run.history],
-                color=colour,
-                linestyle=dash,
-                linewidth=1.6,
-                marker=marker,
-                markersize=5,
-                fillstyle=fill,
-                label=f"{run.label}, {split}",
-            )
-    axes.set(xlabel="Epoch", ylabel=words)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    epochs = [row["epoch"] for run in curves for row in run.history] or [1]
-    margin = max(0.04 * (max(epochs) - min(epochs)), 0.15)
-    axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
-    if axes.lines:
-        figure.legend(loc="outside upper left", fontsize=9, handlelength=3)
+        x = [row["epoch"] for row in run.history]
+        if over == "time":
+            x = np.cumsum([row["seconds"] for row in run.history]) / seconds
+        ends += [x[0], x[-1]]
+        look = {"color": colour, "linewidth": 1.6, "marker": marker, "markersize": 5}
+        train = [row[f"train_{quantity}"] for row in run.history]
+        axes.plot(x, train, linestyle="--", fillstyle="none", label=f"{run.label}, train", **look)
+        if run.watched is not None:
+            y = [row[f"{run.watched}_{quantity}"] for row in run.history]
+            axes.plot(x, y, linestyle="-", label=f"{run.label}, {run.watched}", **look)
+            best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
+            if len(y) > 1:
+                axes.plot(x[best], y[best], "o", color=colour, fillstyle="none", markersize=11, label="_best")
+        phases = [row.get("phase") for row in run.history]
+        for index in range(1, len(phases)):
+            if phases[index] != phases[index - 1]:
+                axes.axvline((x[index - 1] + x[index]) / 2, color=colour, linewidth=1, linestyle=(0, (1, 2)))
+        if rates:
+            y = [np.nan if row["learning_rate"] is None else row["learning_rate"] for row in run.history]
+            below[0].plot(x, y, **look | {"markersize": 3, "linewidth": 1.2})
+    last = below[0] if rates else axes
+    axes.set_ylabel(words)
+    if rates:
+        below[0].set(ylabel="Learning\nrate")
+        below[0].set_ylim(bottom=0)
+    last.set_xlabel("Epoch" if over == "epochs" else f"Training time ({unit})")
+    if over == "epochs":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ends = ends or [1]
+        margin = max(0.04 * (max(ends) - min(ends)), 0.15)
+        axes.set_xlim(min(ends) - margin, max(ends) + margin)
+    elif ends:
+        axes.set_xlim(0, 1.04 * max(ends))
     return figure, axes
+
+
+def _curves_of(axes) -> list:
+    """The lines that the legend names: neither rings nor vertical lines."""
+    return [line for line in axes.lines if not line.get_label().startswith("_")]
+
+
+def _finish(figure: Figure, axes) -> Figure:
+    """The figure with its legend."""
+    if axes.lines:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=9, handlelength=3)
+    return figure
 
 
 def _readable_on(background: tuple[float, ...], style: Style) -> str:

@@ -9,13 +9,20 @@ import dataclasses
 import itertools
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+from scipy.stats import binomtest, false_discovery_control
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from compare.record import Run
 
-CONFIDENCE = 0.95  # of the interval of the accuracy
+CONFIDENCE = 0.95  # of every interval
+MORE_THAN_CHANCE = 0.05  # a p value below this is called so
+NUM_RESAMPLES = 20_000  # of the bootstrap: the ends of its intervals wander by about a hundredth of their length
 NUM_CONFUSED_PAIRS = 5
+CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
+NUM_CALIBRATION_RESAMPLES = 1000  # each takes some 0.2 ms
+NUM_BINS = 15  # of confidence, as in Guo et al.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,17 @@ class Confusion:
     predicted: int
     num_images: int
     share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspect:
+    """A test image that two runs take for class `predicted` and whose label is `label`, both indices: its row in the
+    test file, from 0, and the lower of both confidences."""
+
+    index: int
+    label: int
+    predicted: int
+    confidence: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +87,8 @@ class Paired:
     Attributes:
         num_both_right, num_only_first, num_only_second, num_neither: images by which of the runs are right.
         points_ahead: the first run's accuracy less the second's, in percentage points.
+        points_low, points_high: its 95 % interval, by the paired bootstrap: the images are drawn anew, with both runs'
+            answers, and the middle 95 % of the differences are kept (B. Efron, *Bootstrap Methods*, 1979).
         p_value: of the exact two-sided McNemar test. If both networks were equally likely to be the one that is right
             where only one is, a division as uneven as this or more so would come up with this probability.
     """
@@ -78,7 +98,39 @@ class Paired:
     num_only_second: int
     num_neither: int
     points_ahead: float
+    points_low: float
+    points_high: float
     p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Whether a run's probabilities can be taken at their word. An image's confidence is the probability of the
+    predicted class.
+
+    Attributes:
+        num_images: int64, (NUM_BINS,), images by confidence, in bins of equal width from 0 to 1.
+        confidence, accuracy: float64, (NUM_BINS,), means over the images of each bin; NaN where there are none.
+        error: the expected calibration error: the mean over images of |accuracy - confidence| of their bin (C. Guo et
+            al., *On Calibration of Modern Neural Networks*, 2017, arXiv 1706.04599).
+        error_low, error_high: its 95 % interval, which on few images may leave the estimate out, by the basic
+            bootstrap, which makes up for the bootstrap's own upward bias (A. Davison and D. Hinkley, *Bootstrap Methods
+            and their Application*, 1997, section 2.4).
+        brier: the mean over images of the squared distance between the probabilities and the truth, 0 to 2 (G. Brier,
+            1950).
+        kept: float64, (101,), shares of the test images, the most confident first.
+        accuracy_kept: float64, (101,), the accuracy on those alone; NaN where none is kept.
+    """
+
+    num_images: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    error: float
+    error_low: float
+    error_high: float
+    brier: float
+    kept: np.ndarray
+    accuracy_kept: np.ndarray
 
 
 def evaluate(run: Run) -> Result:
@@ -127,6 +179,48 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.maximum(of_true_class, np.finfo(np.float32).tiny)).mean())
 
 
+def calibration(run: Run) -> Calibration:
+    """Compare a run's confidence with its accuracy."""
+    probabilities, labels = run.test_probabilities.astype(np.float64), run.test_labels
+    num_images, num_classes = probabilities.shape
+    confidence = probabilities.max(axis=1)  # (num_images,)
+    right = is_right(run).astype(np.float64)
+    bins = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    over = confidence - right  # by how much each image was too confident
+    error = _calibration_error(bins, over)
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(num_images, size=num_images) for _ in range(NUM_CALIBRATION_RESAMPLES))
+    errors = [_calibration_error(bins[rows], over[rows]) for rows in drawn]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = 2 * error - np.quantile(errors, [1 - tail, tail])
+
+    in_bin = np.bincount(bins, minlength=NUM_BINS)
+    with np.errstate(invalid="ignore"):  # 0/0 in an empty bin
+        mean_confidence = np.bincount(bins, confidence, NUM_BINS) / in_bin
+        mean_accuracy = np.bincount(bins, right, NUM_BINS) / in_bin
+    kept = np.linspace(0, 1, 101)
+    num_kept = np.round(kept * num_images).astype(np.int64)
+    num_right = np.concatenate([[0], np.cumsum(right[np.argsort(-confidence, kind="stable")])])
+    with np.errstate(invalid="ignore"):
+        accuracy_kept = num_right[num_kept] / num_kept
+    return Calibration(
+        num_images=in_bin,
+        confidence=mean_confidence,
+        accuracy=mean_accuracy,
+        error=error,
+        error_low=max(0.0, float(low)),
+        error_high=max(0.0, float(high)),
+        brier=float(((probabilities - np.eye(num_classes)[labels]) ** 2).sum(axis=1).mean()),
+        kept=kept,
+        accuracy_kept=accuracy_kept,
+    )
+
+
+def _calibration_error(bins: np.ndarray, over: np.ndarray) -> float:
+    """The sum over bins of |sum of confidence - number right|, an image."""
+    return float(np.abs(np.bincount(bins, over, NUM_BINS)).sum() / len(bins))
+
+
 def most_confused(counts: np.ndarray) -> list[Confusion]:
     """The most frequent mistakes of a confusion matrix, most frequent first, equals in the order of the classes."""
     support = counts.sum(axis=1)
@@ -138,21 +232,94 @@ def most_confused(counts: np.ndarray) -> list[Confusion]:
     return sorted(mistakes, key=lambda mistake: -mistake.num_images)[:NUM_CONFUSED_PAIRS]
 
 
+def confused_together(counts: np.ndarray) -> np.ndarray:
+    """The classes in an order that puts those beside each other that are mixed up, int64 (num_classes,).
+
+    The order of the leaves of an average-linkage tree that brings neighbours as close as the tree allows (Z.
+    Bar-Joseph et al., *Fast optimal leaf ordering for hierarchical clustering*, 2001).
+
+    Args:
+        counts: a confusion matrix, or the sum of several.
+    """
+    mixed_up = np.sqrt(counts + counts.T)
+    far = mixed_up.max() - mixed_up
+    np.fill_diagonal(far, 0)
+    distances = squareform(far)
+    return leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances))
+
+
 def paired(first: Run, second: Run) -> Paired:
     """Compare two runs image by image. They must share their test labels: `record.check_comparable` sees to it."""
-    first_right = first.test_probabilities.argmax(axis=1) == first.test_labels
-    second_right = second.test_probabilities.argmax(axis=1) == second.test_labels
+    return _paired(is_right(first), is_right(second))
+
+
+def classes_apart(first: Run, second: Run) -> list[tuple[int, Paired]]:
+    """The classes whose images tell two runs apart, and how, the first run's lead falling.
+
+    Of the classes in this list, at most 5 in 100 are expected to be there by chance (Y. Benjamini and Y. Hochberg,
+    *Controlling the False Discovery Rate*, 1995).
+    """
+    first_right, second_right, labels = is_right(first), is_right(second), first.test_labels
+    classes = np.unique(labels)
+    by_class = [_paired(first_right[labels == index], second_right[labels == index]) for index in classes]
+    p_values = false_discovery_control([pair.p_value for pair in by_class])
+    apart = [
+        (int(index), pair)
+        for index, pair, p_value in zip(classes, by_class, p_values, strict=True)
+        if p_value < MORE_THAN_CHANCE
+    ]
+    return sorted(apart, key=lambda found: -found[1].points_ahead)
+
+
+def is_right(run: Run) -> np.ndarray:
+    """Whether the predicted class is the true one, bool (num_images,)."""
+    return run.test_probabilities.argmax(axis=1) == run.test_labels
+
+
+def _paired(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
+    num_images = len(first_right)
     num_only_first = int((first_right & ~second_right).sum())
     num_only_second = int((second_right & ~first_right).sum())
     num_discordant = num_only_first + num_only_second
+    # Drawing images with replacement is drawing how many fall into each group: one multinomial draw a resample.
+    shares = np.array([num_only_first, num_only_second, num_images - num_discordant]) / num_images
+    drawn = np.random.default_rng(0).multinomial(num_images, shares, size=NUM_RESAMPLES)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(100 * (drawn[:, 0] - drawn[:, 1]) / num_images, [tail, 1 - tail])
     return Paired(
         num_both_right=int((first_right & second_right).sum()),
         num_only_first=num_only_first,
         num_only_second=num_only_second,
         num_neither=int((~first_right & ~second_right).sum()),
-        points_ahead=100 * (num_only_first - num_only_second) / len(first_right),
+        points_ahead=100 * (num_only_first - num_only_second) / num_images,
+        points_low=float(low),
+        points_high=float(high),
         p_value=float(binomtest(num_only_first, num_discordant, 0.5).pvalue) if num_discordant else 1.0,
     )
+
+
+def averaged(first: Run, second: Run) -> Run:
+    """What two runs would be together: a run with the mean of their probabilities."""
+    return dataclasses.replace(first, test_probabilities=(first.test_probabilities + second.test_probabilities) / 2)
+
+
+def num_confident_mistakes(run: Run) -> int:
+    """The test images that a run takes for a wrong class with a probability of `CONFIDENT` or more."""
+    return int((~is_right(run) & (run.test_probabilities.max(axis=1) >= CONFIDENT)).sum())
+
+
+def suspects(first: Run, second: Run) -> list[Suspect]:
+    """The test images that both runs confidently take for the same wrong class, the surest first: likely label errors,
+    or images that look like another class (C. Northcutt et al., *Pervasive Label Errors in Test Sets*, 2021, arXiv
+    2103.14749)."""
+    predicted = first.test_probabilities.argmax(axis=1)
+    confidence = np.minimum(first.test_probabilities.max(axis=1), second.test_probabilities.max(axis=1))
+    agree = (predicted == second.test_probabilities.argmax(axis=1)) & ~is_right(first) & (confidence >= CONFIDENT)
+    found = [
+        Suspect(int(index), int(first.test_labels[index]), int(predicted[index]), float(confidence[index]))
+        for index in np.flatnonzero(agree)
+    ]
+    return sorted(found, key=lambda one: -one.confidence)
 
 
 def seconds_to_accuracy(run: Run, accuracy: float) -> float | None:
@@ -165,8 +332,7 @@ def seconds_to_accuracy(run: Run, accuracy: float) -> float | None:
         seconds += row["seconds"]
         if row.get("test_accuracy", 0) >= accuracy:
             return seconds
-    at_the_end = (run.test_probabilities.argmax(axis=1) == run.test_labels).mean()
-    return seconds if at_the_end >= accuracy else None
+    return seconds if is_right(run).mean() >= accuracy else None
 
 
 def images_per_second(history: list[dict]) -> float | None:

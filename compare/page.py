@@ -5,14 +5,18 @@ Warnings are in `banners`, names and numbers in `words`.
 
 import base64
 import dataclasses
+import hashlib
 import os
 import re
 import shlex
 from pathlib import Path
 
-from compare import banners, figures, metrics
+import jinja2
+import numpy as np
+
+from compare import audit, banners, figures, gallery, metrics, verdict
 from compare.figures import Curves
-from compare.metrics import Paired, Result
+from compare.metrics import Calibration, Paired, Result
 from compare.progress import duration
 from compare.record import Run, UnfinishedRun
 from compare.words import (
@@ -21,6 +25,7 @@ from compare.words import (
     branch_in_words,
     data_in_words,
     folder_name,
+    fraction,
     gigabytes,
     in_words,
     or_nothing,
@@ -29,9 +34,12 @@ from compare.words import (
     without_folders,
 )
 
+TEMPLATES = Path(__file__).parent / "templates"
+NUM_IN_GROUP = 24  # images that a gallery shows
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
-MORE_THAN_CHANCE = 0.05  # a p value below this is called so
-ARTICLE_ACCURACY = 0.926  # what the article's program printed after its fifth and last epoch
+# what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
+ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
+ARTICLE_ACCURACY = ARTICLE_ACCURACIES[-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Shown:
     marker: str
     run: Run
     result: Result
+    calibration: Calibration
 
     @property
     def record(self) -> dict:
@@ -54,7 +63,10 @@ class Shown:
     def watched(self) -> str | None:
         """The split that was watched after every epoch: test or validation; None if none was."""
         rows = self.record["history"]
-        return next((split for split in ("test", "validation") if rows and f"{split}_accuracy" in rows[0]), None)
+        for split in ("test", "validation"):
+            if rows and all({f"{split}_loss", f"{split}_accuracy"} <= row.keys() for row in rows):
+                return split
+        return None
 
     @property
     def more_columns(self) -> list[str]:
@@ -71,37 +83,60 @@ def show(runs: list[Run]) -> list[Shown]:
     for run, branch, label, recipe in zip(runs, branches, words, recipes, strict=True):
         slug = branch
         if words.count(label) > 1 or branches.count(branch) > 1:
-            # its recipe tells it from the others, or its name does
-            alike = [word for word, other in zip(words, recipes, strict=True) if other == recipe]
-            name = recipe if alike.count(label) == 1 else run_name(run.folder)
+            # its recipe tells it from the others, or its seed as well, or else its folder's name does
+            alike = [
+                other.record["seed"]
+                for other, word, of in zip(runs, words, recipes, strict=True)
+                if (word, of) == (label, recipe)
+            ]
+            name = run_name(run.folder)
+            if len(alike) == len(set(alike)):
+                name = recipe if len(alike) == 1 else f"{recipe}, seed {run.record['seed']}"
             label, slug = (f"{label}, {name}" if words.count(label) > 1 else label), f"{slug}-{name}"
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
     return [
-        Shown(label, slug, look, MARKERS[look], run, metrics.evaluate(run))
+        Shown(label, slug, look, MARKERS[look], run, metrics.evaluate(run), metrics.calibration(run))
         for label, slug, look, run in zip(labels, slugs, figures.looks(branches), runs, strict=True)
     ]
 
 
-def content(shown: list[Shown], unfinished: list[UnfinishedRun], pictures: dict) -> dict:
+def content(
+    shown: list[Shown], unfinished: list[UnfinishedRun], pictures: dict, images: gallery.Gallery | None
+) -> dict:
     """Everything that the template prints but the title.
 
     Args:
         shown: the complete runs.
         unfinished: the others.
         pictures: what `draw` made of the complete runs, with its bytes.
+        images: test images; None where they are not at hand.
     """
+    script = (TEMPLATES / "gallery.js").read_text(encoding="ascii") if images else ""
     return {
         "styles": figures.STYLES,
         "banners": banners.of([(one.label, one.record) for one in shown], unfinished),
         "subtitle": subtitle(shown),
-        "sentences": summary_sentences(shown),
+        "sentences": verdict.sentences(shown),
+        "cautions": verdict.cautions(shown),
+        "over_seeds": [group for group in verdict.by_settings(shown) if len(group.runs) > 1],
         "runs": shown,
         "summary": summary_rows(shown),
-        "pairs": [(first, second, metrics.paired(first.run, second.run)) for first, second in _pairs(shown)],
+        "pairs": pairs(shown),
         "pictures": pictures,
+        "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
         "class_names": shown[0].record["data"]["class_names"] if shown else [],
         "best_f1": best_f1(shown),
+        "audit": audit.of(shown, images),
+        "matrices": matrices(shown),
+        "orders": orders(shown),
+        "images": images,
+        "sprite": "data:image/webp;base64," + base64.b64encode(images.sprite).decode() if images else None,
+        "groups": groups(shown, images) if images else [],
+        "gallery_data": gallery_data(shown, images) if images else None,
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "difference": difference(shown),
         "settings": settings(shown),
         "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
     }
@@ -121,64 +156,6 @@ def subtitle(shown: list[Shown]) -> str:
     return f"{data_in_words(data)}: {num_images:,} training images{held_out}, {data['num_test']:,} test images"
 
 
-def summary_sentences(shown: list[Shown]) -> list[str]:
-    """What the numbers say, the most important first."""
-    if not shown:
-        return ["No run has finished, so there is no result."]
-    if len(shown) == 1:
-        one, result = shown[0], shown[0].result
-        return [
-            f"{one.label} classifies {100 * result.accuracy:.2f} % of the {result.num_images:,} test images of "
-            f"{data_in_words(one.record['data'])} right.",
-            "It is one run with one seed: this says nothing about the spread over seeds.",
-        ]
-    sentences = []
-    for first, second in _pairs(shown):
-        sentences += pair_sentences(first, second, metrics.paired(first.run, second.run))
-    if any(one.record["device"] != shown[0].record["device"] for one in shown):
-        sentences.append("The runs had different devices, so their times and memory do not compare.")
-    sentences.append("Each run is one seed: this says nothing about the spread over seeds.")
-    return sentences
-
-
-def pair_sentences(first: Shown, second: Shown, paired: Paired) -> list[str]:
-    """Which of two runs is ahead on the test set, by how much, and how easily that comes by chance."""
-    accuracies = f"({first.result.accuracy:.4f} against {second.result.accuracy:.4f})"
-    test_images = f"the {first.result.num_images:,} test images of {data_in_words(first.record['data'])}"
-    if paired.points_ahead == 0:
-        lead = f"{first.label} and {second.label} are level on {test_images} {accuracies}."
-    else:
-        lead = (
-            f"{first.label} is ahead of {second.label} by {paired.points_ahead:.2f} percentage points "
-            f"on {test_images} {accuracies}."
-        )
-    if paired.num_only_first + paired.num_only_second == 0:
-        return [lead, "They are right and wrong on the same images."]
-    if paired.points_ahead == 0:
-        return [lead, f"Each is right on {paired.num_only_first:,} images that the other takes for a wrong class."]
-    verdict = "more than chance explains" if paired.p_value < MORE_THAN_CHANCE else "a gap that may well be chance"
-    return [
-        lead,
-        f"Only {first.label} is right on {paired.num_only_first:,} images, only {second.label} on "
-        f"{paired.num_only_second:,}: {verdict}. Were both equally good, images would divide this unevenly "
-        f"{chance_in_words(paired.p_value)} (exact McNemar test, {p_in_words(paired.p_value)}).",
-    ]
-
-
-def chance_in_words(p_value: float) -> str:
-    """A probability as a frequency."""
-    if p_value < 0.001:
-        return "in fewer than 1 of 1,000 cases"
-    if p_value < 0.1:
-        return f"in about {1000 * p_value:.0f} of 1,000 cases"
-    return f"in about {100 * p_value:.0f} of 100 cases"
-
-
-def p_in_words(p_value: float) -> str:
-    """A p value with as many digits as matter."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
 def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     """The summary table: a row's name, and a cell for every run."""
     if not shown:
@@ -188,7 +165,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         "95 % interval": lambda one: f"{one.result.accuracy_low:.4f} to {one.result.accuracy_high:.4f}",
         "Test log loss (nats an image)": lambda one: f"{one.result.log_loss:.4f}",
         "Training time": lambda one: duration(one.record["seconds"]["training"]),
-        f"Training time to {ARTICLE_ACCURACY} on the test set": lambda one: time_to_article_accuracy(one),
+        f"Training time to {ARTICLE_ACCURACY} on the test set": time_to_article_accuracy,
         "Training images a second": lambda one: or_nothing(metrics.images_per_second(one.record["history"]), ",.0f"),
         "Parameters": lambda one: f"{one.record['model']['num_parameters']:,}",
         "Trainable parameters": lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
@@ -212,11 +189,127 @@ def time_to_article_accuracy(one: Shown) -> str:
     return "not reached" if seconds is None else duration(seconds)
 
 
+def pairs(shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str]]:
+    """The best run with each of the others: both, their comparison, and its interval and p value in words."""
+    ranked = sorted(shown, key=lambda one: -one.result.accuracy)
+    compared = [(ranked[0], other, metrics.paired(ranked[0].run, other.run)) for other in ranked[1:]]
+    return [(*both, pair, verdict.interval(pair), verdict.p_in_words(pair.p_value)) for *both, pair in compared]
+
+
+def difference(shown: list[Shown]) -> dict | None:
+    """Where the two runs of the verdict differ; None with less than two runs."""
+    if len(shown) < 2:
+        return None
+    first, second = verdict.headline(shown)
+    return {
+        "first": first,
+        "second": second,
+        "paired": metrics.paired(first.run, second.run),
+        "averaging": verdict.averaging(first, second),
+        "confident": metrics.CONFIDENT,
+        "num_confident_mistakes": [metrics.num_confident_mistakes(one.run) for one in (first, second)],
+        "suspects": metrics.suspects(first.run, second.run),
+    }
+
+
+def matrices(shown: list[Shown]) -> list[dict]:
+    """The confusion matrices that are drawn as tables: every run's, and the difference of the verdict's two.
+
+    Each has `counts` and `percent` to print and the `strength` of its colours in 0…1, arrays (num_classes,
+    num_classes), and `index`, the run's place on the page, None for the difference, which has the `looks` of its two
+    runs instead.
+    """
+    if not shown:
+        return []
+    largest = max(int(one.result.counts.max()) for one in shown)
+    found = [
+        {
+            "title": one.label,
+            "one": one,
+            "index": index,
+            "picture": f"confusion-{one.slug}",
+            "counts": one.result.counts,
+            "percent": 100 * one.result.shares,
+            "strength": np.sqrt(one.result.counts / largest),
+        }
+        for index, one in enumerate(shown)
+    ]
+    if len(shown) > 1:
+        first, second = verdict.headline(shown)
+        counts = first.result.counts - second.result.counts
+        found.append(
+            {
+                "title": f"{first.label} less {second.label}",
+                "one": None,
+                "index": None,
+                "looks": (first.look, second.look),
+                "picture": "confusion-difference",
+                "counts": counts,
+                "percent": 100 * (first.result.shares - second.result.shares),
+                "strength": np.sqrt(np.abs(counts) / max(np.abs(counts).max(), 1)),
+            }
+        )
+    return found
+
+
+def orders(shown: list[Shown]) -> dict[str, list[int]]:
+    """The orders of the classes that the reader may choose from."""
+    if not shown:
+        return {}
+    counts = sum(one.result.counts for one in shown)
+    return {"file": list(range(len(counts))), "together": metrics.confused_together(counts).tolist()}
+
+
+def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
+    """Galleries of images, each a title and its first images, by who of the verdict's two runs is right, the most
+    confidently wrong first; of one run its most confident mistakes alone."""
+    right = [metrics.is_right(one.run) for one in shown]
+    sure = [one.run.test_probabilities.max(axis=1) for one in shown]
+    if len(shown) == 1:
+        wanted = [("The most confident mistakes", ~right[0], sure[0], [shown[0]])]
+    else:
+        pair = verdict.headline(shown)
+        first, second = (shown.index(one) for one in pair)
+        wanted = [
+            (f"Only {pair[0].label} is right", right[first] & ~right[second], sure[second], pair),
+            (f"Only {pair[1].label} is right", right[second] & ~right[first], sure[first], pair),
+            ("Neither is right", ~right[first] & ~right[second], np.minimum(sure[first], sure[second]), pair),
+        ]
+    found = []
+    for title, mask, confidence, of in wanted:
+        rows = np.flatnonzero(mask)
+        rows = rows[np.argsort(-confidence[rows], kind="stable")]
+        tiles = [_tile(int(row), of, images) for row in rows[:NUM_IN_GROUP]]
+        found.append({"title": title, "num_images": len(rows), "tiles": tiles})
+    return found
+
+
+def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
+    """One test image: where its tile lies, what it is, and what runs say, each a run, a class and a confidence."""
+    names = of[0].record["data"]["class_names"]
+    said = []
+    for one in of:
+        probabilities = one.run.test_probabilities[row]
+        said.append((one, names[int(probabilities.argmax())], round(100 * float(probabilities.max()))))
+    return {"row": row, "place": images.place(row), "label": names[int(of[0].run.test_labels[row])], "said": said}
+
+
+def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
+    """What the page's script needs: the images, and what each run is called and looks like."""
+    return gallery.said(images, [one.run for one in shown]) | {
+        "classes": shown[0].record["data"]["class_names"],
+        "names": [one.label for one in shown],
+        "looks": [one.look for one in shown],
+        "markers": [one.marker for one in shown],
+    }
+
+
 def best_f1(shown: list[Shown]) -> list[list[Shown]]:
     """For every class the runs to mark: those with its highest F1, unless all are equal."""
     marked = []
     for values in zip(*(one.result.f1 for one in shown), strict=True):
-        best = [one for one, value in zip(shown, values, strict=True) if value == max(values)]
+        highest = max((value for value in values if not np.isnan(value)), default=None)
+        best = [one for one, value in zip(shown, values, strict=True) if value == highest]
         marked.append(best if len(best) < len(shown) else [])
     return marked
 
@@ -224,58 +317,96 @@ def best_f1(shown: list[Shown]) -> list[list[Shown]]:
 # ---- pictures
 
 
-def draw(shown: list[Shown]) -> dict:
-    """All pictures as plain data: `curves`, a list, and `matrices`, a list for every run. None without a run."""
+def draw(shown: list[Shown]) -> dict[str, list[dict]]:
+    """All pictures as plain data: `curves` and `calibration`, which are on the page, and `matrices`, whose page has
+    tables instead. None without a run."""
     if not shown:
-        return {"curves": [], "matrices": []}
+        return {"curves": [], "calibration": [], "matrices": []}
     curves = [Curves(one.label, one.look, one.record["history"], one.watched) for one in shown]
+    as_printed = any(
+        (one.record["branch"], one.record["recipe"]["name"], one.record["overrides"])
+        == ("scratch_resnet", "article", {})
+        for one in shown
+    )
+    printed = ARTICLE_ACCURACIES if as_printed else ()
+    over_what = []
+    for over, ending in (("epochs", ""), ("time", "-over-time")):
+        over_what += [
+            _picture(
+                f"accuracy{ending}",
+                f"Accuracy over {over}",
+                curves_alt(shown, "accuracy", over),
+                lambda style, over=over: figures.accuracy_curves(curves, style, over=over, printed=printed),
+            ),
+            _picture(
+                f"loss{ending}",
+                f"Loss over {over}",
+                curves_alt(shown, "loss", over),
+                lambda style, over=over: figures.loss_curves(curves, style, over=over),
+            ),
+        ]
+    calibrated = [(one.label, one.look, one.calibration) for one in shown]
+    calibration = [
+        _picture(
+            "reliability",
+            "Accuracy against confidence",
+            reliability_alt(shown),
+            lambda style: figures.reliability(calibrated, style),
+        ),
+        _picture(
+            "selective",
+            "Accuracy on the most confident images",
+            selective_alt(shown),
+            lambda style: figures.selective(calibrated, style),
+        ),
+    ]
+    return {"curves": over_what, "calibration": calibration, "matrices": _draw_matrices(shown)}
+
+
+def _draw_matrices(shown: list[Shown]) -> list[dict]:
+    """The confusion matrices' files, light alone: their names and bytes."""
     class_names = shown[0].record["data"]["class_names"]
     largest_count = max(int(one.result.counts.max()) for one in shown)
-    matrices = []
-    for one in shown:
-        pair = []
-        for percent, matrix, largest in ((False, one.result.counts, largest_count), (True, one.result.shares, 1.0)):
-            pair.append(
-                _picture(
-                    f"confusion-{one.slug}{'-percent' if percent else ''}.png",
-                    "Percent of each true class" if percent else "Counts",
-                    confusion_alt(one, percent=percent),
-                    lambda style, m=matrix, p=percent, top=largest, label=one.label: figures.confusion(
-                        m, class_names, title=label, percent=p, largest=top, style=style
-                    ),
+    style = figures.STYLES["light"]
+    drawn = {}
+    with figures.drawing(style):
+        for one in shown:
+            for percent, matrix, largest in ((False, one.result.counts, largest_count), (True, one.result.shares, 1.0)):
+                drawn[f"confusion-{one.slug}{'-percent' if percent else ''}"] = figures.confusion(
+                    matrix, class_names, title=one.label, percent=percent, largest=largest, style=style
                 )
+        if len(shown) > 1:
+            first, second = verdict.headline(shown)
+            drawn["confusion-difference"] = figures.confusion_difference(
+                first.result.counts - second.result.counts,
+                class_names,
+                title=f"{first.label} less {second.label}, images",
+                looks=(first.look, second.look),
+                style=style,
             )
-        matrices.append(pair)
-    return {
-        "curves": [
-            _picture(
-                "accuracy.png",
-                "Accuracy",
-                curves_alt(shown, "accuracy"),
-                lambda style: figures.accuracy_curves(curves, style),
-            ),
-            _picture("loss.png", "Loss", curves_alt(shown, "loss"), lambda style: figures.loss_curves(curves, style)),
-        ],
-        "matrices": matrices,
-    }
+        return [
+            {"name": name, "png": figures.png(figure), "svg": figures.svg(figure)} for name, figure in drawn.items()
+        ]
 
 
-def _picture(file: str, title: str, alt: str, figure_in) -> dict:
-    """One picture: its file and the file's bytes (PNG, light), and both variants as SVG in data URIs."""
-    picture = {"file": file, "title": title, "alt": alt}
-    for name, style in figures.STYLES.items():
+def _picture(name: str, title: str, alt: str, figure_in) -> dict:
+    """One picture of the page: its files' name and their bytes (PNG and SVG, light), and both variants as SVG in data
+    URIs."""
+    picture = {"name": name, "title": title, "alt": alt}
+    for variant, style in figures.STYLES.items():
         with figures.drawing(style):
             figure = figure_in(style)
-            picture[name] = "data:image/svg+xml;base64," + base64.b64encode(figures.svg(figure)).decode()
-            if name == "light":
-                picture["png"] = figures.png(figure)
+            svg = figures.svg(figure)
+            picture[variant] = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+            if variant == "light":
+                picture["png"], picture["svg"] = figures.png(figure), svg
                 picture["width"], picture["height"] = (round(96 * inches) for inches in figure.get_size_inches())
     return picture
 
 
-def curves_alt(shown: list[Shown], quantity: str) -> str:
-    """What the curves of `quantity`, accuracy or loss, show, for who cannot see them."""
-    parts = [f"{quantity.capitalize()} curves over epochs"]
+def curves_alt(shown: list[Shown], quantity: str, over: str) -> str:
+    """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
+    parts = [f"{quantity.capitalize()} curves over {over}"]
     for one in shown:
         rows = one.record["history"]
         if not rows:
@@ -284,20 +415,29 @@ def curves_alt(shown: list[Shown], quantity: str) -> str:
         ends = [f"final train {quantity} {rows[-1][f'train_{quantity}']:.4f}"]
         if one.watched:
             ends.append(f"final {one.watched} {quantity} {rows[-1][f'{one.watched}_{quantity}']:.4f}")
-        parts.append(f"{one.label}, {len(rows)} {'epoch' if len(rows) == 1 else 'epochs'}: {', '.join(ends)}")
+        length = f"{len(rows)} {'epoch' if len(rows) == 1 else 'epochs'}"
+        if over == "time":
+            length = duration(sum(row["seconds"] for row in rows))
+        parts.append(f"{one.label}, {length}: {', '.join(ends)}")
     return "; ".join(parts) + "."
 
 
-def confusion_alt(one: Shown, *, percent: bool) -> str:
-    """What a confusion matrix shows, for who cannot see it."""
-    result, names = one.result, one.record["data"]["class_names"]
-    what = "in percent of each true class" if percent else "in counts"
-    start = f"Confusion matrix of {one.label} {what}: {result.num_correct:,} of {result.num_images:,} test images right"
-    if not result.most_confused:
-        return start + ", no mistake."
-    worst = result.most_confused[0]
-    number = f"{100 * worst.share:.1f} %" if percent else f"{worst.num_images:,} times"
-    return f"{start}; the most frequent mistake is {names[worst.true]} taken for {names[worst.predicted]}, {number}."
+def reliability_alt(shown: list[Shown]) -> str:
+    """What the reliability diagram shows, for those who cannot see it."""
+    parts = [f"{one.label}: expected calibration error {one.calibration.error:.4f}" for one in shown]
+    return f"Accuracy against confidence; {'; '.join(parts)}."
+
+
+def selective_alt(shown: list[Shown]) -> str:
+    """What the curves of selective prediction show, for those who cannot see them."""
+    parts = []
+    for one in shown:
+        half, most, every = one.calibration.accuracy_kept[[50, 90, 100]]
+        parts.append(
+            f"{one.label}: {fraction(half, 4)} on the most confident half, {fraction(most, 4)} on 90 %, "
+            f"{fraction(every, 4)} on all"
+        )
+    return f"Accuracy against the share of images kept, the most confident first; {'; '.join(parts)}."
 
 
 # ---- settings
@@ -353,15 +493,25 @@ def rebuild_command(folders: list[Path]) -> str:
     return shlex.join(["python", "-m", "compare.report", *names])
 
 
-def _pairs(shown: list[Shown]) -> list[tuple[Shown, Shown]]:
-    """The most accurate run with each of the others."""
-    ranked = sorted(shown, key=lambda one: -one.result.accuracy)
-    return [(ranked[0], other) for other in ranked[1:]]
-
-
 def _unique(name: str, taken: list[str]) -> str:
     number, candidate = 1, name
     while candidate in taken:
         number += 1
         candidate = f"{name}-{number}"
     return candidate
+
+
+def render(template: str, **content) -> bytes:
+    """A page. Everything from a record is escaped; what is not ASCII becomes a character reference, so that no
+    encoding can break it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        # a number and its percent sign stay on one line
+        finalize=lambda value: value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template(template).render(fraction=fraction, **content)
+    return html.encode("ascii", "xmlcharrefreplace")

@@ -1,15 +1,18 @@
 """Write a report from finished runs: `python -m compare.report RUN [RUN …]`. Nothing is trained; it takes seconds.
 
-A report is one page, `index.html`, that needs no network and no other file, and its pictures as PNG beside it. It is
-made from the runs alone: the same runs give the same bytes.
+A report is one page, `index.html`, that needs no network and no other file; beside it lie its pictures as PNG and SVG
+and its numbers as `report.json` and `metrics.csv`. It is made from the runs alone: the same runs give the same bytes.
 """
 
 import argparse
+import itertools
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare.command import EXIT_DONE, Parser, UserError, run_command
+from compare import checks
+from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, run_command
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scikit-learn
     from compare.record import Run, UnfinishedRun
@@ -19,10 +22,19 @@ GENERATOR = '<meta name="generator" content="scratch-or-pretrained">'  # by whic
 EXAMPLES = """examples:
   python -m compare.report reports/today/runs/*                    into reports/today, where these runs lie
   python -m compare.report runs/scratch runs/imagenet --out page   any runs, anywhere
+  python -m compare.report runs/* --require 'accuracy>=0.92'         for scripts: exit with 1 unless it holds
 """
 
 
-def write_report(folder: Path, runs: "list[Run]", unfinished: "list[UnfinishedRun]" = (), *, title: str) -> Path:
+def write_report(
+    folder: Path,
+    runs: "list[Run]",
+    unfinished: "list[UnfinishedRun]" = (),
+    *,
+    title: str,
+    data_dir: Path | None = None,
+    all_images: bool = False,
+) -> Path:
     """Write the page and its pictures.
 
     Args:
@@ -30,19 +42,26 @@ def write_report(folder: Path, runs: "list[Run]", unfinished: "list[UnfinishedRu
         runs: complete runs on the same data.
         unfinished: runs that are not complete, to be named as such.
         title: the page's.
+        data_dir: where the runs' data are, for the pictures of test images; None looks in the usual places. Without
+            the data the page is without these pictures.
+        all_images: put every test image on the page.
 
     Returns:
-        The path of the page. It is written last.
+        The path of the page. It is written last; then, where the report lies in a folder `reports`, the list of all
+        reports there.
 
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written.
     """
-    from compare import disk, page, record
+    from compare import disk, gallery, listing, numbers, page, record
 
     record.check_comparable(runs)
     shown = page.show(runs)
     pictures = page.draw(shown)
-    html = _render(title=title, **page.content(shown, unfinished, pictures))
+    images = gallery.of(runs, data_dir=data_dir, all_images=all_images) if runs else None
+    content = page.content(shown, unfinished, pictures, images)
+    html = page.render("report.html.j2", title=title, generator=GENERATOR, **content)
+    compared = [(first, second, paired) for first, second, paired, *_ in content["pairs"]]
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,14 +70,31 @@ def write_report(folder: Path, runs: "list[Run]", unfinished: "list[UnfinishedRu
             f"{folder} cannot be made ({error.strerror})", "a folder to write to", "choose another --out"
         ) from error
     files = {
-        picture["file"]: picture["png"] for part in (pictures["curves"], *pictures["matrices"]) for picture in part
+        "report.json": numbers.as_json(
+            shown,
+            compared,
+            title=title,
+            sentences=content["sentences"],
+            suspects=content["difference"]["suspects"] if content["difference"] else [],
+            cautions=content["cautions"],
+        ),
+        "metrics.csv": numbers.as_csv(shown),
     }
-    for name, content in files.items():
-        disk.write_atomically(folder / name, content)
+    for picture in itertools.chain.from_iterable(pictures.values()):
+        files |= {f"{picture['name']}.png": picture["png"], f"{picture['name']}.svg": picture["svg"]}
+    for name, written in files.items():
+        disk.write_atomically(folder / name, written)
     disk.write_atomically(folder / PAGE, html)
-    for stale in (*folder.glob("confusion-*.png"), folder / "accuracy.png", folder / "loss.png"):
-        if stale.name not in files:  # a picture of the report that was here before
-            stale.unlink(missing_ok=True)
+    curves = (f"{quantity}{over}" for quantity in ("accuracy", "loss") for over in ("", "-over-time"))
+    for pattern, ending in itertools.product((*curves, "confusion-*", "reliability", "selective"), ("png", "svg")):
+        for stale in folder.glob(f"{pattern}.{ending}"):
+            if stale.name not in files:  # a picture of the report that was here before
+                stale.unlink()
+    if folder.absolute().parent.name == "reports":
+        try:
+            listing.write_listing(folder.absolute().parent)
+        except (UserError, OSError) as error:  # the report itself is there
+            print(error, file=sys.stderr)
     return folder / PAGE
 
 
@@ -116,24 +152,6 @@ def check_report_folder(folder: Path) -> None:
     record.check_writable(folder)
 
 
-def _render(**content) -> bytes:
-    """The page. Everything from a record is escaped; what is not ASCII becomes a character reference, so that no
-    encoding can break it."""
-    import jinja2
-
-    from compare import words
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html.j2").render(fraction=words.fraction, generator=GENERATOR, **content)
-    return html.encode("ascii", "xmlcharrefreplace")
-
-
 def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(
@@ -143,7 +161,22 @@ def parse() -> argparse.Namespace:
     )
     what = parser.add_argument_group("what to report")
     what.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, finished or not")
+    what.add_argument("--all-images", action="store_true", help="put every test image on the page (3 MB more)")
+    what.add_argument(
+        "--require",
+        type=checks.parse,
+        action="append",
+        metavar="'NAME>=NUMBER'",
+        help="exit with 1 unless this holds: accuracy of every run, difference of the first run's to the second's in "
+        "percentage points, or any number in metrics.csv; also <=, >, <; may be repeated",
+    )
     where = parser.add_argument_group("where")
+    where.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="the data's folder, for the test images (default: the usual places)",
+    )
     where.add_argument(
         "--out", type=Path, metavar="DIR", help="the report's folder (default: that of `runs`, else below reports)"
     )
@@ -157,8 +190,17 @@ def main() -> int:
     check_report_folder(folder)
     runs, unfinished = read_runs(arguments.runs)
     title = f"From scratch or pretrained: {Path(os.path.abspath(folder)).name}"
-    print(write_report(folder, runs, unfinished, title=title))
-    return EXIT_DONE
+    broken = []
+    if arguments.require:
+        from compare import page
+
+        broken = checks.failed(arguments.require, page.show(runs))
+        broken += [f"{run.folder} is not finished, so nothing holds for it" for run in unfinished]
+    places = {"data_dir": arguments.data_dir, "all_images": arguments.all_images}
+    print(write_report(folder, runs, unfinished, title=title, **places))
+    for line in broken:
+        print(line, file=sys.stderr)
+    return EXIT_FAILED if broken else EXIT_DONE
 
 
 if __name__ == "__main__":

@@ -107,7 +107,14 @@ def main() -> int:
                 if (run / record.RECORD).exists():
                     print(error, file=sys.stderr)
                 unfinished.append(record.read_unfinished_run(run))
-        page = report.write_report(folder, finished, unfinished, title=f"From scratch or pretrained: {asked['name']}")
+        data_dirs = [Path(words["--data-dir"]) for words in asked["branches"].values() if "--data-dir" in words]
+        page = report.write_report(
+            folder,
+            finished,
+            unfinished,
+            title=f"From scratch or pretrained: {asked['name']}",
+            data_dir=data_dirs[0] if data_dirs else None,
+        )
     if unfinished:
         print(f"to go on: {go_on}", file=sys.stderr)
     print(page)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import record
+from compare import dataset, record
 from compare.dataset import CLASS_NAMES, Dataset
 
 MODELS = {
@@ -46,7 +46,7 @@ def write_run(
     num_epochs: int = 3,
     watched: str = "test",
     data: str = "fashion-mnist",
-    num_test: int = 200,
+    num_test: int | None = 200,
     recipe: str = "article",
     known_mistakes: tuple[str, ...] = (),
     overrides: dict | None = None,
@@ -66,7 +66,7 @@ def write_run(
         num_epochs: rows of the history.
         watched: the split in the history rows beside train: test or validation.
         data: fashion-mnist or digits.
-        num_test: test images; a multiple of 10 gives all classes as many.
+        num_test: test images, black; a multiple of 10 gives all classes as many. None takes the real data set.
         recipe: the recipe's name.
         known_mistakes: the recipe's.
         overrides: recipe fields that the command line is said to have changed.
@@ -108,8 +108,10 @@ def write_unfinished_run(
     return folder
 
 
-def _dataset(name: str, num_test: int) -> Dataset:
-    """Black images, and labels that go round all classes."""
+def _dataset(name: str, num_test: int | None) -> Dataset:
+    """Black images, and labels that go round all classes; or the real data set."""
+    if num_test is None:
+        return dataset.load(name)
     labels = np.arange(num_test, dtype=np.uint8) % len(CLASS_NAMES[name])
     images = np.zeros((num_test, 28, 28), np.uint8)
     return Dataset(name, images[:20], labels[:20], images, labels)

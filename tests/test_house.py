@@ -30,7 +30,10 @@ WALLS = [
     ("compare/figures.py", CLOCKS | {"jinja2", "os", "pathlib"}),
     *(
         (f"compare/{room}.py", CLOCKS | TRAINING)
-        for room in ("metrics", "figures", "page", "banners", "words", "report")
+        for room in (
+            *("metrics", "figures", "words", "banners", "verdict", "audit", "gallery"),
+            *("page", "numbers", "listing", "checks", "report", "comparison"),
+        )
     ),
     ("scratch_resnet/*.py", FRAMEWORKS - {"torch", "torchvision"} | DRAWING | {"pretrained"}),
     ("pretrained/*.py", {"scratch_resnet", "torchvision"} | DRAWING),

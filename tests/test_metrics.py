@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
+import sklearn.calibration
+import sklearn.metrics
 
 from compare import metrics
 from compare.record import Run
@@ -85,6 +88,99 @@ def test_mcnemar_by_hand(groups, p_value):
     assert counted == groups
     assert paired.p_value == pytest.approx(p_value)
     assert paired.points_ahead == pytest.approx(100 * (groups[1] - groups[2]) / sum(groups))
+
+
+def test_interval_of_the_difference_is_scipys_bootstrap():
+    first, second = runs_with(150, 40, 20, 40)
+    ours = metrics.paired(first, second)
+    right = [(run.test_probabilities.argmax(axis=1) == 0).astype(float) for run in (first, second)]
+    theirs = scipy.stats.bootstrap(
+        right,
+        lambda one, other, axis: 100 * (one.mean(axis) - other.mean(axis)),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=1,
+    ).confidence_interval
+    assert (ours.points_low, ours.points_high) == pytest.approx((theirs.low, theirs.high), abs=0.45)  # an image is 0.4
+    assert ours.points_low < ours.points_ahead == 8 < ours.points_high
+
+
+@pytest.mark.parametrize("groups", [(10, 0, 0, 0), (0, 0, 0, 10), (7, 0, 0, 3)])
+def test_runs_that_never_disagree_have_no_interval(groups):
+    ours = metrics.paired(*runs_with(*groups))
+    assert (ours.points_low, ours.points_ahead, ours.points_high, ours.p_value) == (0, 0, 0, 1)
+
+
+def test_classes_that_tell_two_runs_apart():
+    labels = np.repeat([0, 1, 2], 40)
+    first, second = labels.copy(), labels.copy()
+    second[:20] = 1  # class 0: only the first is right on 20 of 40, p = 2 / 2**20
+    first[40:52] = 0  # class 1: only the second on 12, p = 2 / 2**12
+    second[80:83] = 0  # class 2: only the first on 3, p = 1/4
+    apart = metrics.classes_apart(run(first, labels), run(second, labels))
+    assert [(index, pair.points_ahead, pair.p_value) for index, pair in apart] == [
+        (0, 50, pytest.approx(2 / 2**20)),
+        (1, -30, pytest.approx(2 / 2**12)),
+    ]
+
+
+def test_suspects_and_confident_mistakes_by_hand():
+    labels = np.array([0, 0, 0, 0, 1], np.uint8)
+    # right; wrong alike and sure; wrong alike, one unsure; wrong in different ways; only the second wrong
+    one = np.array([[0.9, 0.05, 0.05], [0.02, 0.98, 0], [0, 0.99, 0.01], [0, 1, 0], [0, 0.6, 0.4]], np.float32)
+    other = np.array([[0.9, 0.1, 0], [0.05, 0.95, 0], [0.2, 0.8, 0], [0, 0, 1], [1, 0, 0]], np.float32)
+    first, second = (Run(Path("made-up"), {}, probabilities, labels) for probabilities in (one, other))
+    assert metrics.suspects(first, second) == [metrics.Suspect(1, 0, 1, pytest.approx(0.95))]
+    assert [metrics.num_confident_mistakes(run) for run in (first, second)] == [3, 3]
+    np.testing.assert_allclose(metrics.averaged(first, second).test_probabilities[4], [0.5, 0.3, 0.2])
+
+
+def test_calibration_by_hand():
+    """Eight images: four of confidence 0.55, three of them right; four of 0.95, two of them right."""
+    probabilities = np.repeat([[0.55, 0.45], [0.95, 0.05]], 4, axis=0).astype(np.float32)
+    labels = np.array([0, 0, 0, 1, 0, 0, 1, 1], np.uint8)
+    found = metrics.calibration(Run(Path("made-up"), {}, probabilities, labels))
+    assert found.error == pytest.approx((4 * 0.20 + 4 * 0.45) / 8)
+    # right: (1-p)^2 twice, wrong: p^2 twice
+    squares = 3 * 2 * 0.45**2 + 2 * 0.55**2 + 2 * 2 * 0.05**2 + 2 * 2 * 0.95**2
+    assert found.brier == pytest.approx(squares / 8)
+    assert found.num_images.sum() == 8 and found.num_images[8] == found.num_images[14] == 4
+    assert found.accuracy_kept[[50, 100]].tolist() == [0.5, 5 / 8] and math.isnan(found.accuracy_kept[0])
+
+
+def test_reliability_is_scikit_learns():
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.full(10, 0.3), 2000).astype(np.float32)
+    labels = random.integers(0, 10, 2000).astype(np.uint8)
+    found = metrics.calibration(Run(Path("made-up"), {}, probabilities, labels))
+    right = probabilities.argmax(axis=1) == labels
+    true, predicted = sklearn.calibration.calibration_curve(right, probabilities.max(axis=1), n_bins=metrics.NUM_BINS)
+    some = found.num_images > 0
+    np.testing.assert_allclose(found.accuracy[some], true, atol=1e-6)
+    np.testing.assert_allclose(found.confidence[some], predicted, atol=1e-6)
+    assert np.isnan(found.accuracy[~some]).all()
+    one_hot = np.eye(10)[labels]
+    assert found.brier == pytest.approx(10 * sklearn.metrics.mean_squared_error(one_hot, probabilities), rel=1e-5)
+
+
+def test_the_interval_of_the_calibration_error_covers_the_truth():
+    """Confidence c, right with probability c - 0.1 whatever c is: the true error is 0.1. 95 % of 40 samples is 38."""
+    covered = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        confidence = random.uniform(0.6, 1, 1000)
+        probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
+        labels = (random.random(1000) > confidence - 0.1).astype(np.uint8)
+        found = metrics.calibration(Run(Path("made-up"), {}, probabilities, labels))
+        covered += found.error_low <= 0.1 <= found.error_high
+    assert covered >= 34  # fewer would come up in 1 of 300 cases if 95 % were covered
+
+
+@pytest.mark.parametrize(("labels", "error", "brier"), [([0, 0], 0.0, 0.0), ([1, 1], 1.0, 2.0)])
+def test_calibration_of_the_certain(labels, error, brier):
+    found = metrics.calibration(run([0, 0], labels, num_classes=2, confidence=1.0))
+    assert (found.error, found.brier, found.error_low, found.error_high) == (error, brier, error, error)
 
 
 def test_speed_is_that_of_all_epochs_together():

@@ -1,16 +1,24 @@
 """The report: read back as a browser would read it, from runs that were never trained."""
 
+import base64
+import csv
+import dataclasses
+import hashlib
 import html.parser
 import io
+import json
 import re
+import urllib.parse
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
+import sklearn.metrics
 from fake_runs import write_run, write_unfinished_run
 from PIL import Image
 
-from compare import banners, figures, page, record, report
+from compare import audit, banners, dataset, figures, gallery, page, record, report, verdict
 from compare.command import UserError
 
 
@@ -92,16 +100,49 @@ def test_what_limits_it_stands_before_the_numbers(two):
 def test_every_picture_is_told_in_words_and_lies_beside_the_page(two):
     folder, page = two
     images = page.all("img")
-    assert len(images) == 2 + 2 * 2
+    assert len(images) == 4 + 2
     assert all(len(image["alt"]) > 40 for image in images)
-    assert "final test accuracy 0.9000" in images[0]["alt"] and "20 of 200" not in images[2]["alt"]
-    assert "180 of 200 test images right" in images[2]["alt"]
+    assert "final test accuracy 0.9000" in images[0]["alt"]
+    assert "over time" in images[2]["alt"] and "3 s" in images[2]["alt"]
     linked = {link["href"] for link in page.all("a") if link["href"].endswith(".png")}
-    assert linked == {path.name for path in folder.glob("*.png")} and len(linked) == 6
+    assert linked == {path.name for path in folder.glob("*.png")} and len(linked) == 11
     for name in linked:
         with Image.open(folder / name) as image:
             image.verify()
             assert image.width > 1000
+    drawn = {path.stem: path.read_bytes() for path in folder.glob("*.svg")}
+    assert drawn.keys() == {name.removesuffix(".png") for name in linked}
+    assert all(f'href="{name}.svg"' in page.source for name in drawn)
+    shown = [base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")) for image in images]
+    assert set(shown) == {content for name, content in drawn.items() if not name.startswith("confusion")}
+
+
+def test_the_numbers_lie_beside_the_page_for_programs(two):
+    folder, page = two
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    runs = [record.read_run(folder / "runs" / name) for name in ("scratch_resnet", "pretrained")]
+    for said, run in zip(content["runs"], runs, strict=True):
+        predicted = run.test_probabilities.argmax(axis=1)
+        assert said["test"]["counts"] == sklearn.metrics.confusion_matrix(run.test_labels, predicted).tolist()
+        assert said["test"]["f1"] == pytest.approx(sklearn.metrics.f1_score(run.test_labels, predicted, average=None))
+        assert said["history"] == run.record["history"] and said["recipe"] == run.record["recipe"]
+    (pair,) = content["pairs"]
+    assert (pair["first"], pair["points_ahead"]) == ("ResNet-18 from scratch", 10)
+    assert all(caution in page.text for caution in content["cautions"])
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["branch"] for row in rows] == ["scratch_resnet", "pretrained"]
+    assert [float(row["test_accuracy"]) for row in rows] == [0.9, 0.8]
+    assert [row["peak_device_memory_bytes"] for row in rows] == ["", ""]
+    assert all(f'href="{name}"' in page.source for name in ("report.json", "metrics.csv"))
+
+
+def test_what_is_not_defined_is_null_for_programs(tmp_path):
+    run = write_run(tmp_path / "run", num_test=5)  # half of the classes have no image
+    write(tmp_path / "out", run)
+    text = (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+    assert "NaN" not in text and json.loads(text)["runs"][0]["test"]["recall"][9] is None
+    write(tmp_path / "none", write_unfinished_run(tmp_path / "other"))
+    assert json.loads((tmp_path / "none" / "report.json").read_text(encoding="utf-8"))["runs"] == []
 
 
 def test_tables_tell_what_they_are(two):
@@ -119,7 +160,7 @@ def test_the_same_runs_give_the_same_bytes(two, tmp_path):
     folder, _ = two
     write(tmp_path, *(folder / "runs" / name for name in ("scratch_resnet", "pretrained")))
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert "index.html" in written and len(written) == 7
+    assert "index.html" in written and len(written) == 3 + 2 * 11
     for name in written:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
@@ -140,6 +181,46 @@ def test_names_from_a_record_cannot_inject(tmp_path):
     assert len(page.all("style")) == 1 and not page.all("script")
     assert all(set(image) == {"src", "alt", "width", "height"} for image in page.all("img"))
     assert all(path.parent == tmp_path / "out" for path in (tmp_path / "out").rglob("*"))
+
+
+def test_names_cannot_inject_into_scripts_either(tmp_path):
+    bad = "</script><img src=x onerror=alert(1)>"
+    data = record.read_run(write_run(tmp_path / "plain", data="digits", num_test=None)).record["data"]
+    run = write_run(
+        tmp_path / "run", branch=bad, data="digits", num_test=None, changes={"data": data | {"class_names": [bad] * 10}}
+    )
+    page = write(tmp_path / "out", run, title=bad)
+    assert len(page.all("script")) == 2 and not any("src" in script for script in page.all("script"))
+    assert all(image["src"].startswith("data:") for image in page.all("img"))
+    block = re.search(r'<script type="application/json" id="gallery-data">(.*?)</script>', page.source)[1]
+    assert json.loads(block)["classes"] == [bad] * 10
+    script = re.search(r"<script>(.*?)</script>", page.source, re.DOTALL)[1]
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
+
+
+def test_every_tile_is_its_image():
+    images = dataset.load("digits").test_images[:250]
+    sprite = np.asarray(Image.open(io.BytesIO(gallery.sprite(images))).convert("L"), float)
+    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]))
+    for index in (0, 99, 100, 249):
+        column, line = shown.place(1000 + index)
+        tile = sprite[28 * line : 28 * (line + 1), 28 * column : 28 * (column + 1)]
+        assert np.abs(tile - images[index]).mean() < 10
+
+
+def test_drawings_keep_their_proportions(two):
+    """Coordinates are cut to hundredths, scales are not: a glyph's is 1/64."""
+    folder, _ = two
+    for path in folder.glob("*.svg"):
+        assert b"scale(0.015625)" in path.read_bytes()
+    with figures.drawing(figures.STYLES["light"]):
+        shown = [
+            (one.label, one.look, one.calibration) for one in page.show([record.read_run(folder / "runs/pretrained")])
+        ]
+        figure = figures.reliability(shown, figures.STYLES["light"])
+        figure.draw_without_rendering()
+    assert not any("$" in label.get_text() for axes in figure.axes for label in axes.get_yticklabels())
 
 
 def test_one_run_demo_data_and_validation_are_named(tmp_path):
@@ -234,9 +315,12 @@ def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
 def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))]
     page = write(tmp_path / "out", *runs)
-    assert "ResNet-18 from scratch, first" in page.text and "ResNet-18 from scratch, second" in page.text
+    assert "ResNet-18 from scratch, article, seed 0" in page.text and "scratch, article, seed 1" in page.text
+    same = [write_run(tmp_path / name) for name in ("one", "again")]
+    again = write(tmp_path / "again-out", *same)
+    assert "ResNet-18 from scratch, one" in again.text and "ResNet-18 from scratch, again" in again.text
     assert len({image["alt"] for image in page.all("img")}) == 6
-    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+    assert len(list((tmp_path / "out").glob("*.png"))) == 11
 
 
 @pytest.mark.parametrize(
@@ -253,10 +337,10 @@ def test_the_verdict_in_words(tmp_path, accuracies, says):
         record.read_run(write_run(tmp_path / branch, branch=branch, accuracy=accuracy))
         for branch, accuracy in zip(("scratch_resnet", "pretrained"), accuracies, strict=True)
     ]
-    sentences = page.summary_sentences(page.show(runs))
+    sentences = verdict.sentences(page.show(runs))
     for words, sentence in zip(says, sentences, strict=False):
         assert words in sentence
-    assert sentences[-1].startswith("Each run is one seed")
+    assert sentences[-1].startswith("Beside ")
 
 
 def test_times_of_different_devices_do_not_compare(tmp_path):
@@ -264,20 +348,158 @@ def test_times_of_different_devices_do_not_compare(tmp_path):
     for name, kind in (("same", "cpu"), ("other", "cuda")):
         device = {"kind": kind, "name": "a made-up processor, 2 threads"}
         folders = write_run(tmp_path / name / "a"), write_run(tmp_path / name / "b", changes={"device": device})
-        sentences = page.summary_sentences(page.show([record.read_run(folder) for folder in folders]))
-        said.append(any("different devices" in sentence for sentence in sentences))
-    assert said == [False, True]
+        shown = page.show([record.read_run(folder) for folder in folders])
+        said.append((verdict.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
+    assert said == [(False, True), (True, False)]
+
+
+def test_other_seeds_are_asked_for_until_there_are_three(tmp_path):
+    runs = [record.read_run(write_run(tmp_path / str(seed), seed=seed)) for seed in (0, 1, 2)]
+    assert verdict.one_seed(page.show(runs)) is None
+    assert "Some settings" in verdict.one_seed(page.show(runs[:2]))
+    assert "Each run is one seed" in verdict.one_seed(page.show(runs[:1]))
+    assert verdict.one_seed([]) is None
+
+
+def test_seeds_are_taken_together(tmp_path):
+    folders = [
+        write_run(tmp_path / f"{branch}-{seed}", branch=branch, seed=seed, accuracy=accuracy)
+        for branch, accuracies in (("scratch_resnet", (0.9, 0.91, 0.92)), ("pretrained", (0.8, 0.83)))
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    text = write(tmp_path / "out", *folders).text
+    # Welch's t by hand: means 0.91 and 0.815, variances of the means 1e-4 / 3 and 4.5e-4 / 2
+    shown = page.show([record.read_run(folder) for folder in folders])
+    variances = 1e-4 / 3, 4.5e-4 / 2
+    t = (0.91 - 0.815) / sum(variances) ** 0.5
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 1)
+    p_value = 2 * scipy.stats.t.sf(t, freedom)
+    assert "over 3 and 2 seeds: 0.9100 against 0.8150: no more than the seeds may explain" in text
+    assert verdict.p_in_words(p_value) in verdict.seeds(shown, *verdict.headline(shown))
+    rows = {group.label: (group.mean, group.deviation) for group in verdict.by_settings(shown)}
+    assert rows == {
+        "ResNet-18 from scratch, article": (pytest.approx(0.91), pytest.approx(0.01)),
+        "Frozen ResNet50 (ImageNet), article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
+    }
+    assert "ResNet-18 from scratch, article, seed 2" in text and "±" not in text
+
+
+def test_recipes_with_mistakes_are_named(tmp_path):
+    runs = [
+        record.read_run(write_run(tmp_path / recipe, recipe=recipe, known_mistakes=mistakes))
+        for recipe, mistakes in (("article", ("It is wrong.",)), ("tuned", ()))
+    ]
+    shown = page.show(runs)
+    said = verdict.known_mistakes(shown)
+    assert "ResNet-18 from scratch, article." in said and "from scratch, tuned" not in said
+    assert verdict.known_mistakes(shown[1:]) is None
+
+
+def test_the_verdict_is_about_the_best_run_of_each_branch(tmp_path):
+    shown = page.show(
+        [
+            record.read_run(write_run(tmp_path / str(number), branch=branch, accuracy=accuracy, seed=number))
+            for number, (branch, accuracy) in enumerate(
+                [("pretrained", 0.7), ("scratch_resnet", 0.8), ("scratch_resnet", 0.9), ("pretrained", 0.6)]
+            )
+        ]
+    )
+    assert verdict.headline(shown) == (shown[2], shown[0])
+    assert verdict.headline(shown[1:3]) == (shown[2], shown[1])
+
+
+def test_the_cost_in_words(tmp_path):
+    branches = ("pretrained", "scratch_resnet")
+    shown = page.show([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches])
+    assert verdict.cost(*shown) == (
+        "Beside ResNet-18 from scratch it took about the same training time (2 min 3 s against 2 min 3 s), 1/545 of "
+        "the trained parameters (20,490 against 11,172,810) and 1/3.91 of the operations an image "
+        "(170 M against 665 M)."
+    )
+
+
+def test_the_audits_answers(tmp_path):
+    """Each question with a run that passes, one that fails, and one that it does not apply to."""
+
+    def one(name, **settings):
+        return page.show([record.read_run(write_run(tmp_path / name, **settings))])[0]
+
+    def rows(*losses):
+        return {
+            "history": [
+                {"epoch": n, "seconds": 1.0, "images_per_second": 1.0, "learning_rate": 0.1, "train_accuracy": 0.5}
+                | {"train_loss": loss, "test_loss": 1 / loss, "test_accuracy": 0.5}
+                for n, loss in enumerate(losses, start=1)
+            ]
+        }
+
+    recipe = one("recipe", branch="pretrained").record["recipe"]
+    unit, right = (recipe | {"preprocessing": name} for name in ("unit", "imagenet"))
+    scratch, single = one("scratch"), one("single", changes=rows(1.0))
+    cases = {
+        audit.test_set_unwatched: (one("held out", watched="validation"), scratch, None),
+        audit.frozen_unchanged: (
+            one("kept", branch="pretrained"),
+            one("moved", changes={"backbone": {"sha256_before": "a", "sha256_after": "b"}}),
+            scratch,
+        ),
+        audit.expected_input: (
+            one("right", branch="pretrained", changes={"recipe": right}),
+            one("unit", branch="pretrained", changes={"recipe": unit}),
+            one("random", branch="pretrained", weights="random", changes={"recipe": unit}),
+        ),
+        audit.trained_out: (one("flat", changes=rows(1.0, 0.99)), one("falling", changes=rows(1.0, 0.9)), single),
+        # the made-up test loss is one over the training loss
+        audit.not_overfitted: (
+            one("sinking", changes=rows(0.9, 1.0)),
+            one("rising", changes=rows(1.0, 0.9)),
+            single,
+        ),
+        audit.beats_majority: (scratch, one("poor", accuracy=0.1), None),
+    }
+    for ask, runs in cases.items():
+        for expected, run in zip((True, False, None), runs, strict=True):
+            assert run is None or ask(run, [run]).passed is expected, (ask.__name__, expected)
+    stranger = one("stranger", num_test=100)
+    assert audit.same_test_set(stranger, [scratch, stranger]).passed is False
+    assert [
+        audit.same_test_set(one, shown).passed for one, shown in ((scratch, [scratch]), (scratch, [single] * 2))
+    ] == [
+        None,
+        True,
+    ]
+    assert len(audit.of([scratch], None)) == len(cases) + 2
+
+
+def test_test_images_that_were_trained_on_are_found(tmp_path, monkeypatch):
+    digits = dataset.load("digits")
+    copied = digits.test_images.copy()
+    copied[[3, 5]] = digits.train_images[:2]
+    leaking = dataclasses.replace(digits, test_images=copied)
+    monkeypatch.setattr(gallery.dataset, "load", lambda *_, **__: leaking)
+    gallery._local.cache_clear()
+    run = record.read_run(write_run(tmp_path / "run", data="digits", num_test=None))
+    images = gallery.of([run])
+    gallery._local.cache_clear()
+    assert images.also_in_training.tolist() == [3, 5]
+    (one,) = page.show([run])
+    right = run.test_probabilities.argmax(axis=1) == run.test_labels
+    found = audit.apart_from_training(one, images)
+    without = (right.sum() - right[[3, 5]].sum()) / (len(right) - 2)
+    assert found == audit.Answer(False, f"2 are also training images; without them the accuracy is {without:.4f}")
+    assert audit.apart_from_training(one, None).passed is None
 
 
 @pytest.mark.parametrize(
     ("p_value", "words"), [(0.0004, "fewer than 1 of 1,000"), (0.0214, "about 21 of 1,000"), (0.109, "about 11 of 100")]
 )
 def test_a_p_value_as_a_frequency(p_value, words):
-    assert words in page.chance_in_words(p_value)
+    assert words in verdict.chance_in_words(p_value)
 
 
-def test_the_committed_reference_is_what_the_code_writes(tmp_path):
-    """All but the drawings, whose bytes change with matplotlib's version."""
+def test_the_committed_reference_is_what_the_code_writes(tmp_path, monkeypatch):
+    """All but the drawings, whose bytes change with matplotlib's version, and the images, which need the data."""
+    monkeypatch.setattr(gallery, "of", lambda *_, **__: None)
     reference = Path(__file__).parent.parent / "reports" / "reference"
     write(tmp_path, *(reference / "runs" / name for name in ("scratch_resnet", "pretrained")), title="x")
     pages = [re.sub('base64,[^"]+', "", (folder / "index.html").read_text()) for folder in (reference, tmp_path)]
@@ -287,28 +509,158 @@ def test_the_committed_reference_is_what_the_code_writes(tmp_path):
     }
 
 
+def test_reports_are_listed_newest_first(tmp_path):
+    reports = tmp_path / "reports"
+    for name, started, accuracy in (
+        ("older", "2026-01-02T03:04:05Z", 0.9),
+        ("new & <odd>", "2026-02-02T03:04:05Z", 0.8),
+    ):
+        runs = [
+            write_run(tmp_path / name / branch, branch=branch, accuracy=accuracy, changes={"started": started})
+            for branch in ("scratch_resnet", "pretrained")
+        ]
+        write(reports / name, *runs)
+    write(reports / "unfinished", write_unfinished_run(tmp_path / "run"))
+    (reports / "foreign").mkdir()
+    for name, content in (("broken", "{"), ("empty", "[]"), ("later", '{"format": 99}')):
+        (reports / name).mkdir()
+        (reports / name / "report.json").write_text(content)
+    write(reports / "older", *(tmp_path / "older" / branch for branch in ("scratch_resnet", "pretrained")))
+    page = Page(reports / "index.html")
+    links = [link["href"] for link in page.all("a") if link["href"].endswith("index.html")]
+    assert list(dict.fromkeys(links)) == [
+        "new%20%26%20%3Codd%3E/index.html",
+        "older/index.html",
+        "unfinished/index.html",
+    ]
+    assert all((reports / urllib.parse.unquote(link)).exists() for link in links)
+    assert all((reports / urllib.parse.unquote(image["src"])).exists() for image in page.all("img"))
+    assert "ResNet-18 from scratch 0.8000; Frozen ResNet50 (ImageNet) 0.8000" in page.text and "No run" in page.text
+    after = page.text[page.text.index("Not listed") :]
+    assert re.findall(r"(broken|empty|foreign|later): ", after) == ["broken", "empty", "foreign", "later"]
+    assert "format 99" in after
+    assert not (tmp_path / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("accuracy>=0.8", 0),
+        ("accuracy>0.8", 1),
+        ("difference >= 10", 0),
+        ("difference<0", 1),
+        ("num_trainable_parameters<=2e7", 0),
+        ("seconds_training<100", 1),
+        ("colour>1", 2),
+        ("peak_device_memory_bytes<1", 2),
+        ("accuracy=1", 2),
+        ("accuracy>1.2.3", 2),
+    ],
+)
+def test_checks_for_scripts(two, run_main, tmp_path, words, code):
+    folder, _ = two
+    runs = [folder / "runs" / name for name in ("scratch_resnet", "pretrained")]
+    found, out, err = run_main(report, *runs, "--out", tmp_path / "out", "--require", words)
+    assert found == code
+    assert ("does not hold" in err) == (code == 1)
+    if code < 2:
+        assert out.strip() == str(tmp_path / "out" / "index.html")
+
+
+def test_from_python(two, tmp_path):
+    from compare import compare_runs, load_run
+
+    folder, page = two
+    runs = [load_run(folder / "runs" / name) for name in ("scratch_resnet", "pretrained")]
+    comparison = compare_runs(*runs)
+    assert all(sentence in page.text.replace("\xa0", " ") for sentence in (*comparison.sentences, *comparison.cautions))
+    assert repr(comparison).startswith("ResNet-18 from scratch is ahead")
+    shown = comparison._repr_html_()
+    assert "<svg" in shown and "0.9000" in shown and "<script" not in shown
+    assert [row["test_accuracy"] for row in comparison.rows] == [0.9, 0.8]
+    assert comparison.accuracy_curves().axes[0].get_ylabel() == "Accuracy"
+    assert comparison.loss_curves("time").axes[0].get_xlabel() == "Training time (seconds)"
+    assert "Frozen ResNet50" in comparison.confusion(1, percent=True).axes[0].get_title()
+    assert len(comparison.reliability().axes[0].lines) == 3  # the diagonal and two runs
+    assert comparison.write(tmp_path / "report").read_bytes()
+    with pytest.raises(UserError, match="differ in their images"):
+        compare_runs(runs[0], load_run(write_run(tmp_path / "other", num_test=100)))
+
+
 # ---- figures
 
 
 def test_curves_show_the_history_on_whole_epochs():
-    history = [{"epoch": n, "train_accuracy": 0.8 + 0.01 * n, "test_accuracy": 0.7 + 0.01 * n} for n in (1, 2, 3)]
+    history = [
+        {"epoch": n, "seconds": 40.0, "learning_rate": 0.1 / n} | {"train_accuracy": 0.8 + 0.01 * n, "test_accuracy": y}
+        for n, y in ((1, 0.71), (2, 0.73), (3, 0.72))
+    ]
     curves = [figures.Curves("one", 0, history, "test"), figures.Curves("other", 1, history[:1], "test")]
     with figures.drawing(figures.STYLES["light"]):
-        axes = figures.accuracy_curves(curves, figures.STYLES["light"]).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["one, train", "one, test", "other, train", "other, test"]
-    np.testing.assert_allclose(axes.lines[1].get_xydata(), [[1, 0.71], [2, 0.72], [3, 0.73]])
-    assert all(line.get_marker() not in ("", "None") for line in axes.lines)  # a single epoch is seen as well
+        figure = figures.accuracy_curves(curves, figures.STYLES["light"], over="epochs", printed=(0.8, 0.82))
+    axes, rates = figure.axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines) == ["one, train", "one, test", "_best", "other, train", "other, test", figures.PRINTED]
+    np.testing.assert_allclose(lines["one, test"].get_xydata(), [[1, 0.71], [2, 0.73], [3, 0.72]])
+    np.testing.assert_allclose(lines["_best"].get_xydata(), [[2, 0.73]])
+    np.testing.assert_allclose(lines[figures.PRINTED].get_xydata(), [[1, 0.8], [2, 0.82]])
+    np.testing.assert_allclose(rates.lines[0].get_xydata(), [[1, 0.1], [2, 0.05], [3, 0.1 / 3]])
+    del lines[figures.PRINTED]
+    assert all(line.get_marker() not in ("", "None") for line in lines.values())  # a single epoch is seen as well
     ticks = [tick for tick in axes.get_xticks() if 1 <= tick <= 3]
     assert all(tick == int(tick) for tick in ticks)
     low, high = axes.get_ylim()
     assert low < 0.71 and high > 0.83
 
 
+@pytest.mark.parametrize("style", figures.STYLES.values())
+def test_a_difference_has_the_colour_of_who_has_more(style):
+    matrix = np.array([[25, -4], [0, -1]])
+    with figures.drawing(style):
+        figure = figures.confusion_difference(matrix, ["a", "b"], title="t", looks=(0, 1), style=style)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["+25", "-4", "0", "-1"]
+    (image,) = figure.axes[0].images
+    colours = image.cmap(image.norm(matrix))
+    assert colours[0, 0, :3] == pytest.approx(figures.matplotlib.colors.to_rgb(style.runs[0]), abs=0.01)
+    assert colours[1, 0, :3] == pytest.approx(figures.matplotlib.colors.to_rgb(style.background), abs=0.02)
+    # the root of 4 is two fifths of that of 25: the way from the background to the other run's colour
+    background, other = (np.array(figures.matplotlib.colors.to_rgb(c)) for c in (style.background, style.runs[1]))
+    assert colours[0, 1, :3] == pytest.approx(background + 0.4 * (other - background), abs=0.02)
+
+
+def test_curves_over_time_and_their_phases():
+    rows = [
+        {"epoch": n, "seconds": 200.0, "learning_rate": None, "train_loss": 1 / n, "test_loss": 2 / n}
+        for n in (1, 2, 3)
+    ]
+    rows[2]["phase"] = "fine-tuning"
+    with figures.drawing(figures.STYLES["light"]):
+        figure = figures.loss_curves([figures.Curves("one", 0, rows, "test")], figures.STYLES["light"], over="time")
+        over_epochs = figures.loss_curves(
+            [figures.Curves("one", 0, rows, "test")], figures.STYLES["light"], over="epochs"
+        )
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "Training time (minutes)"
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    np.testing.assert_allclose(lines["one, test"], [[200 / 60, 2], [400 / 60, 1], [10, 2 / 3]])
+    np.testing.assert_allclose(lines["_best"], [[10, 2 / 3]])
+    assert any(line.get_xdata()[0] == pytest.approx(500 / 60) for line in axes.lines)  # between the phases
+    assert len(over_epochs.axes) == 1  # no learning rate, so no axes for it
+
+
 def test_a_single_epoch_lies_well_inside_the_axes():
-    row = {"epoch": 1, "train_accuracy": 0.9, "train_loss": 0.3, "test_accuracy": 0.8, "test_loss": 0.5}
+    row = {
+        "epoch": 1,
+        "seconds": 9.0,
+        "learning_rate": None,
+        "train_accuracy": 0.9,
+        "train_loss": 0.3,
+        "test_accuracy": 0.8,
+        "test_loss": 0.5,
+    }
     curves = [figures.Curves("one", 0, [row], "test")]
     for draw, highest in ((figures.accuracy_curves, 0.9), (figures.loss_curves, 0.5)):
-        low, high = draw(curves, figures.STYLES["light"]).axes[0].get_ylim()
+        low, high = draw(curves, figures.STYLES["light"], over="epochs").axes[0].get_ylim()
         assert highest + 0.05 * (high - low) < high
 
 

@@ -1,0 +1,70 @@
+"""Thresholds on a report's numbers, for scripts and CI: `--require 'accuracy>=0.92'`."""
+
+import argparse
+import dataclasses
+import operator
+import re
+from typing import TYPE_CHECKING
+
+from compare.command import UserError
+
+if TYPE_CHECKING:
+    from compare.page import Shown
+
+COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+DIFFERENCE = "difference"  # of the accuracies of the first two runs, in percentage points
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A number's name, how it is to compare, and with what; and the words that asked for it."""
+
+    name: str
+    comparison: str
+    threshold: float
+    words: str
+
+
+def parse(words: str) -> Check:
+    """The check that `words` asks for: a name, one of >= <= > <, and a number.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not of that form.
+    """
+    match = re.fullmatch(r"\s*([a-z_0-9]+)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*", words)
+    try:
+        return Check(match[1], match[2], float(match[3]), words)
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"{words!r} is not like 'accuracy>=0.92' or 'difference>=0'") from None
+
+
+def failed(checks: list[Check], shown: "list[Shown]") -> list[str]:
+    """What does not hold, a line each. A number of a run must hold for every run.
+
+    Raises:
+        UserError: a check is of a number that is not there.
+    """
+    from compare import metrics, numbers
+
+    lines = []
+    for check in checks:
+        holds = COMPARISONS[check.comparison]
+        if check.name == DIFFERENCE and len(shown) > 1:
+            first, second = shown[:2]
+            points = metrics.paired(first.run, second.run).points_ahead
+            found = [(f"{first.label} less {second.label}", points)]
+        else:
+            name = "test_accuracy" if check.name == "accuracy" else check.name
+            found = [(one.label, numbers.of_run(one).get(name)) for one in shown]
+        if not found or any(not isinstance(value, (int, float)) for _, value in found):
+            raise UserError(
+                f"--require {check.words!r}: {check.name} is no number of these runs",
+                f"accuracy, {DIFFERENCE} (of two runs or more), or a column of numbers in metrics.csv",
+                "name one of these",
+            )
+        lines += [
+            f"{check.words} does not hold: {label} has {value:.6g}"
+            for label, value in found
+            if not holds(value, check.threshold)
+        ]
+    return lines

@@ -1,0 +1,111 @@
+"""Runs compared from Python, and in notebooks, where a `Comparison` shows itself."""
+
+import html
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from compare import figures, numbers, page, record, report, verdict
+from compare.figures import Curves
+from compare.record import Run
+
+STYLE = figures.STYLES["light"]
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a complete run.
+
+    Raises:
+        UserError: there is none in `folder`, or it is damaged.
+    """
+    return record.read_run(Path(folder))
+
+
+def compare_runs(*runs: Run) -> "Comparison":
+    """Compare one run or more on the same test set.
+
+    Raises:
+        UserError: the runs' data differ.
+    """
+    record.check_comparable(list(runs))
+    return Comparison(list(runs))
+
+
+class Comparison:
+    """What the report says about some runs: its sentences, its numbers, its figures, and the report itself.
+
+    Attributes:
+        runs: the runs.
+        sentences: the verdict, the most important first.
+        cautions: what could change it.
+        rows: a dict of single values for every run, as in `metrics.csv`.
+    """
+
+    def __init__(self, runs: list[Run]):
+        self.runs = runs
+        self._shown = page.show(runs)
+        self.sentences = verdict.sentences(self._shown)
+        self.cautions = verdict.cautions(self._shown)
+        self.rows = [numbers.of_run(one) for one in self._shown]
+
+    def table(self):
+        """`rows` as a pandas DataFrame, a column for every run. pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(self.rows).set_index("run").T
+
+    def accuracy_curves(self, over: str = "epochs") -> Figure:
+        """The accuracies over epochs or time."""
+        with figures.drawing(STYLE):
+            return figures.accuracy_curves(self._curves(), STYLE, over=over)
+
+    def loss_curves(self, over: str = "epochs") -> Figure:
+        """The losses, nats an image, over epochs or time."""
+        with figures.drawing(STYLE):
+            return figures.loss_curves(self._curves(), STYLE, over=over)
+
+    def confusion(self, index: int = 0, *, percent: bool = False) -> Figure:
+        """The confusion matrix of the run at `index`, in counts or in percent of each true class."""
+        one = self._shown[index]
+        largest = max(int(other.result.counts.max()) for other in self._shown)
+        with figures.drawing(STYLE):
+            return figures.confusion(
+                one.result.shares if percent else one.result.counts,
+                one.record["data"]["class_names"],
+                title=one.label,
+                percent=percent,
+                largest=1.0 if percent else largest,
+                style=STYLE,
+            )
+
+    def reliability(self) -> Figure:
+        """Accuracy against confidence."""
+        with figures.drawing(STYLE):
+            return figures.reliability([(one.label, one.look, one.calibration) for one in self._shown], STYLE)
+
+    def write(self, folder: str | Path, *, title: str = "From scratch or pretrained") -> Path:
+        """Write the whole report; the path of its page."""
+        report.check_report_folder(Path(folder))
+        return report.write_report(Path(folder), self.runs, title=title)
+
+    def _curves(self) -> list[Curves]:
+        return [Curves(one.label, one.look, one.record["history"], one.watched) for one in self._shown]
+
+    def __repr__(self) -> str:
+        """The verdict."""
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        """The verdict, the summary table and the curves, for a notebook."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+            + "</tr>"
+            for name, cells in page.summary_rows(self._shown)
+        )
+        names = "".join(f"<th>{html.escape(one.label)}</th>" for one in self._shown)
+        said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences)
+        with figures.drawing(STYLE):
+            drawing = figures.svg(self.accuracy_curves()).decode()
+        drawing = drawing[drawing.index("<svg") :]
+        return f"{said}<table><thead><tr><th></th>{names}</tr></thead><tbody>{rows}</tbody></table>{drawing}"

@@ -1,0 +1,113 @@
+"""The test images on the page: as one picture of tiles, and what each run says about each of them."""
+
+import dataclasses
+import functools
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from compare import dataset, metrics
+from compare.command import UserError
+from compare.record import Run
+
+NUM_COLUMNS = 100  # of tiles
+NUM_RIGHT = 40  # images of each class that a run has right, beside all that some run has wrong
+QUALITY = 40  # of the WebP; a tile takes some 120 bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Images of a test set, and what runs say about them.
+
+    Attributes:
+        rows: int64, (num_shown,), which test images these are: their rows in the test file, from 0, ascending.
+        sprite: the images as one WebP, NUM_COLUMNS beside each other, in the order of `rows`.
+        also_in_training: int64, rows of the test images whose pixels are in the training set, too.
+    """
+
+    rows: np.ndarray
+    sprite: bytes
+    also_in_training: np.ndarray
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The column and line of a test image's tile; it must be one of `rows`."""
+        line, column = divmod(int(np.searchsorted(self.rows, row)), NUM_COLUMNS)
+        return column, line
+
+
+def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = False) -> Gallery | None:
+    """The gallery of runs on the same test set: every image that some run has wrong, and some that are right.
+
+    Args:
+        runs: complete runs.
+        data_dir: where to look for the data; None looks in the usual places. Nothing is downloaded.
+        all_images: take every test image.
+
+    Returns:
+        None where the images that the runs saw are not on this machine.
+
+    Raises:
+        UserError: they are not in `data_dir`.
+    """
+    data = runs[0].record["data"]
+    try:
+        images, also_in_training, fingerprint = _local(data["name"], data_dir)
+    except UserError:
+        if data_dir is not None:  # it was asked for by name
+            raise
+        return None
+    if fingerprint != data["fingerprint"]:
+        return None
+    rows = np.arange(len(images)) if all_images else worth_showing(runs)
+    return Gallery(rows, sprite(images[rows]), also_in_training)
+
+
+@functools.cache
+def _local(name: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray, str]:
+    """Of a data set that is on this machine: the test images, which of them are in the training set, too, and the
+    fingerprint of it all."""
+    data = dataset.load(name, data_dir, download=False)
+    training = {image.tobytes() for image in data.train_images}
+    also_in_training = [row for row, image in enumerate(data.test_images) if image.tobytes() in training]
+    arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    return data.test_images, np.array(also_in_training, np.int64), dataset.fingerprint(*arrays)
+
+
+def worth_showing(runs: list[Run]) -> np.ndarray:
+    """The rows of the images that some run has wrong, and of the first `NUM_RIGHT` of each class that a run has right,
+    int64, ascending."""
+    labels = runs[0].test_labels
+    shown = np.zeros(len(labels), bool)
+    for run in runs:
+        right = metrics.is_right(run)
+        shown |= ~right
+        for index in np.unique(labels):
+            shown[np.flatnonzero(right & (labels == index))[:NUM_RIGHT]] = True
+    return np.flatnonzero(shown)
+
+
+def sprite(images: np.ndarray) -> bytes:
+    """Images, uint8 (num_images, size, size), as one WebP of tiles, NUM_COLUMNS beside each other."""
+    num_images, size, _ = images.shape
+    num_lines = -(-num_images // NUM_COLUMNS)
+    tiles = np.zeros((num_lines * NUM_COLUMNS, size, size), np.uint8)
+    tiles[:num_images] = images
+    tiles = tiles.reshape(num_lines, NUM_COLUMNS, size, size).transpose(0, 2, 1, 3)  # lines of pixels together
+    buffer = io.BytesIO()
+    Image.fromarray(tiles.reshape(num_lines * size, NUM_COLUMNS * size)).save(buffer, "WEBP", quality=QUALITY, method=4)
+    return buffer.getvalue()
+
+
+def said(gallery: Gallery, runs: list[Run]) -> dict:
+    """What the page's script needs to know: of each image its row, its label, and every run's predicted class and
+    confidence in percent."""
+    rows = gallery.rows
+    return {
+        "columns": NUM_COLUMNS,
+        "rows": rows.tolist(),
+        "labels": runs[0].test_labels[rows].tolist(),
+        "predicted": [run.test_probabilities[rows].argmax(axis=1).tolist() for run in runs],
+        "confidence": [np.round(100 * run.test_probabilities[rows].max(axis=1)).astype(int).tolist() for run in runs],
+    }

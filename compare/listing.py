@@ -1,0 +1,74 @@
+"""`reports/index.html`: all reports in a folder, newest first, made from their `report.json` alone."""
+
+import json
+import urllib.parse
+from pathlib import Path
+
+from compare import disk, figures, numbers
+from compare.page import render
+from compare.progress import duration
+from compare.words import data_in_words, without_folders
+
+PAGE = "index.html"
+NUMBERS = "report.json"
+GENERATOR = (
+    '<meta name="generator" content="scratch-or-pretrained, list of reports">'  # by which a list of ours is known
+)
+
+
+def write_listing(folder: Path) -> Path:
+    """List the reports that lie in `folder`; what is no report, or one that cannot be read, is named at the end. A page
+    there that is no list of ours is left alone.
+
+    Raises:
+        UserError: the page cannot be written.
+    """
+    page = folder / PAGE
+    if page.exists() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+        return page
+    entries, skipped = [], []
+    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+        try:
+            entries.append(entry(child.name, json.loads((child / NUMBERS).read_bytes())))
+        except FileNotFoundError:
+            skipped.append((child.name, f"no {NUMBERS} in it"))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            problem = without_folders(f"{type(error).__name__}: {error}")
+            skipped.append((child.name, f"{NUMBERS} cannot be read ({problem})"))
+    entries.sort(key=lambda one: one["when"], reverse=True)
+    html = render("listing.html.j2", styles=figures.STYLES, generator=GENERATOR, entries=entries, skipped=skipped)
+    disk.write_atomically(page, html)
+    return page
+
+
+def entry(name: str, content: dict) -> dict:
+    """What the list says about one report.
+
+    Args:
+        name: the report's folder.
+        content: its `report.json`.
+    """
+    if content["format"] != numbers.FORMAT:
+        raise ValueError(f"format {content['format']}, and this program reads {numbers.FORMAT}")
+    runs = content["runs"]
+    return {
+        "name": name,
+        "link": urllib.parse.quote(name),
+        "when": max((str(run["started"]) for run in runs), default=""),
+        "sentence": content["sentences"][0],
+        "has_pictures": bool(runs),
+        "facts": {
+            "Test accuracy": "; ".join(f"{run['run']} {run['test_accuracy']:.4f}" for run in runs),
+            "Recipe": _listed(run["recipe_name"] for run in runs),
+            "Data": _listed(data_in_words(run["data"]) for run in runs),
+            "Seeds": _listed(str(run["seed"]) for run in runs),
+            "Training time": duration(sum(run["seconds_training"] for run in runs)),
+        }
+        if runs
+        else {},
+    }
+
+
+def _listed(words) -> str:
+    """Each word once."""
+    return ", ".join(dict.fromkeys(words))

@@ -1,0 +1,117 @@
+"""The runs' numbers for programs: `report.json`, all of them, and `metrics.csv`, a row for every run.
+
+Accuracies are fractions, differences percentage points, losses nats an image, times seconds. What is not defined, as
+the precision of a class that was never predicted, is null or empty.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare import metrics
+from compare.words import folder_name, without_folders
+
+if TYPE_CHECKING:
+    from compare.page import Shown
+
+FORMAT = 1  # of report.json; a field that changes its meaning raises it
+
+
+def as_json(shown: "list[Shown]", pairs, *, title: str, sentences: list[str], suspects, cautions: list[str]) -> bytes:
+    """`report.json`.
+
+    Args:
+        shown: the complete runs.
+        pairs: runs that were compared: the first, the second, and their `metrics.Paired`.
+        title: the page's.
+        sentences: the verdict.
+        suspects: the test images that both runs of the verdict confidently take for the same wrong class.
+        cautions: what could change the answer, sentences.
+    """
+    content = {
+        "format": FORMAT,
+        "title": title,
+        "sentences": sentences,
+        "runs": [
+            of_run(one)
+            | {
+                "recipe": one.record["recipe"],
+                "overrides": one.record["overrides"],
+                "command": without_folders(one.record["command"]),
+                "versions": one.record["versions"],
+                "data": one.record["data"],
+                "history": one.record["history"],
+                "test": dataclasses.asdict(one.result),
+                "calibration": dataclasses.asdict(one.calibration),
+            }
+            for one in shown
+        ],
+        "pairs": [
+            {"first": first.label, "second": second.label} | dataclasses.asdict(paired)
+            for first, second, paired in pairs
+        ],
+        "suspects": [dataclasses.asdict(one) for one in suspects],
+        "cautions": cautions,
+    }
+    return (json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def as_csv(shown: "list[Shown]") -> bytes:
+    """`metrics.csv`."""
+    rows = [of_run(one) for one in shown]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["run"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def of_run(one: "Shown") -> dict:
+    """A run in one row of single values."""
+    record, result = one.record, one.result
+    return {
+        "run": one.label,
+        "folder": folder_name(one.run.folder),
+        "branch": record["branch"],
+        "recipe_name": record["recipe"]["name"],
+        "weights": record["weights"]["kind"],
+        "data_name": record["data"]["name"],
+        "seed": record["seed"],
+        "num_epochs": len(record["history"]),
+        "test_accuracy": result.accuracy,
+        "test_accuracy_low": result.accuracy_low,
+        "test_accuracy_high": result.accuracy_high,
+        "test_log_loss": result.log_loss,
+        "test_brier_score": one.calibration.brier,
+        "test_calibration_error": one.calibration.error,
+        "seconds_preparing": record["seconds"]["preparing"],
+        "seconds_training": record["seconds"]["training"],
+        "seconds_predicting": record["seconds"]["predicting"],
+        "images_per_second": metrics.images_per_second(record["history"]),
+        "num_parameters": record["model"]["num_parameters"],
+        "num_trainable_parameters": record["model"]["num_trainable_parameters"],
+        "flops_per_image": record["model"]["flops_per_image"],
+        "peak_main_memory_bytes": record["peak_memory_bytes"].get("main"),
+        "peak_device_memory_bytes": record["peak_memory_bytes"].get("device"),
+        "device": f"{record['device']['kind']}: {record['device']['name']}",
+        "commit": record["commit"],
+        "started": record["started"],
+    }
+
+
+def _plain(value):
+    """The value with arrays as lists and what is not a number as None."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,203 @@
+"""The report in a real browser, as its reader has it: opened from disk, clicked, typed at, printed, without scripts.
+
+The browser is the machine's own Chromium; Playwright drives it, axe-core looks for barriers.
+"""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+from fake_runs import write_run
+from PIL import Image
+
+from compare import dataset, record, report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LABELS = ("ResNet-18 from scratch", "Frozen ResNet50 (ImageNet)")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs on scikit-learn's digits, whose images are on every machine."""
+    folder = tmp_path_factory.mktemp("browser")
+    return [
+        record.read_run(write_run(folder / branch, branch=branch, data="digits", num_test=None, accuracy=accuracy))
+        for branch, accuracy in (("scratch_resnet", 0.8), ("pretrained", 0.7))
+    ]
+
+
+@pytest.fixture(scope="module")
+def address(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    return report.write_report(folder, runs, title="In a browser").as_uri()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens the page; whatever the browser complains of or asks for beside it fails the test."""
+    contexts, problems = [], []
+
+    def open_page(**settings):
+        context = browser.new_context(
+            **{"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"} | settings
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: request.url.startswith("data:") or asked.append(request.url))
+        asked = []
+        page.goto(address)
+        assert asked == [address]
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def most_confused(run) -> tuple[int, int]:
+    """The true and predicted class of the run's most frequent mistake."""
+    predicted = run.test_probabilities.argmax(axis=1)
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (run.test_labels, predicted), 1)
+    np.fill_diagonal(counts, 0)
+    return tuple(map(int, np.unravel_index(counts.argmax(), counts.shape)))
+
+
+def numbers_in(page) -> list[int]:
+    """The rows of the test images that the open gallery shows."""
+    labels = page.locator("#gallery-images .tile").evaluate_all("all => all.map(one => one.ariaLabel)")
+    return [int(label.split(",")[0].removeprefix("Test image ")) for label in labels]
+
+
+@pytest.mark.parametrize("how", ["mouse", "Enter", "Space"])
+def test_a_cell_shows_its_images(opened, runs, how):
+    page = opened()
+    true, predicted = most_confused(runs[1])
+    cell = page.locator(f'.order-file button[data-cell="1,{true},{predicted}"]')
+    if how == "mouse":
+        cell.click()
+    else:
+        cell.focus()
+        page.keyboard.press(how)
+    assert page.locator("#gallery-title").inner_text() == f"{true} taken for {predicted}"
+    answers = [run.test_probabilities.argmax(axis=1) for run in runs]
+    there = (runs[1].test_labels == true) & (answers[1] == predicted)
+    rows = np.flatnonzero(there).tolist()
+    assert rows and numbers_in(page) == rows
+    lines = "all => all.map(one => [...one.querySelectorAll('[class^=look-]')].map(line => line.textContent))"
+    for said, row in zip(page.locator("#gallery-images li").evaluate_all(lines), rows, strict=True):
+        for line, run, marker, label in zip(said, runs, "●■", LABELS, strict=True):
+            probabilities = run.test_probabilities[row]
+            assert line == f"{marker}{label}: {probabilities.argmax()} {100 * probabilities.max():.0f} %"
+    image = Image.open(io.BytesIO(page.locator("#gallery-images .tile").first.screenshot())).convert("L")
+    seen = np.asarray(image.resize((28, 28), Image.Resampling.BOX), float)
+    assert np.abs(seen - dataset.load("digits").test_images[rows[0]]).mean() < 20
+
+    page.locator("#gallery-choice").get_by_label("both", exact=True).check()
+    assert numbers_in(page) == np.flatnonzero(there & (answers[0] == predicted)).tolist()
+    page.keyboard.press("Escape")
+    assert not page.locator("#gallery").is_visible()
+    assert cell.evaluate("one => one === document.activeElement")
+
+
+def test_images_come_some_at_a_time_and_of_the_right_ones_forty_are_kept(opened, runs):
+    page = opened()
+    page.locator('.order-file button[data-cell="0,3,3"]').click()
+    mine, other = ((run.test_probabilities.argmax(axis=1) == 3) & (run.test_labels == 3) for run in runs)
+    kept = {*np.flatnonzero(mine & ~other), *np.flatnonzero(mine)[:40], *np.flatnonzero(mine & other)[:40]}
+    kept |= set(np.flatnonzero(other)[:40]) & set(np.flatnonzero(mine))
+    assert 24 < len(kept) <= 48
+    assert numbers_in(page) == sorted(kept)[:24]
+    page.get_by_role("button", name="Show more").press("Enter")
+    assert numbers_in(page) == sorted(kept)
+    assert not page.get_by_role("button", name="Show more").is_visible()
+    page.get_by_role("button", name="Close").press("Enter")  # it has the focus now
+    assert not page.locator("#gallery").is_visible()
+
+
+def test_a_page_of_one_run(browser, runs, tmp_path):
+    page = browser.new_page()
+    page.goto(report.write_report(tmp_path, runs[:1], title="Alone").as_uri())
+    true, predicted = most_confused(runs[0])
+    page.locator(f'.order-file button[data-cell="0,{true},{predicted}"]').click()
+    there = (runs[0].test_labels == true) & (runs[0].test_probabilities.argmax(axis=1) == predicted)
+    assert numbers_in(page) == np.flatnonzero(there).tolist()
+    assert page.locator("#gallery-choice input").is_checked()
+    page.close()
+
+
+def test_the_list_of_reports(browser, runs, tmp_path):
+    for name in ("one", "other"):
+        report.write_report(tmp_path / "reports" / name, runs, title=name)
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((tmp_path / "reports" / "index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("img").first.evaluate("one => one.naturalWidth") > 100
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
+    page.get_by_role("link", name="other").click()
+    assert page.title() == "other"
+    page.close()
+
+
+def test_the_switches_change_what_cells_say_and_where_they_stand(opened, runs):
+    page = opened()
+    shown = page.locator(".matrix:visible").first
+    true, predicted = most_confused(runs[0])
+    cell = page.locator(f'.order-file [data-cell="0,{true},{predicted}"]')
+    num_images = int(cell.inner_text())
+    page.get_by_label("% of the true class").check()
+    support = int((runs[0].test_labels == true).sum())
+    assert float(cell.inner_text()) == pytest.approx(100 * num_images / support, abs=0.051)
+    in_order = shown.locator("tbody th").all_inner_texts()
+    page.get_by_label("confused ones together").check()
+    together = page.locator(".matrix:visible").first.locator("tbody th").all_inner_texts()
+    assert in_order == [str(n) for n in range(10)] and sorted(together) == in_order != together
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_nobody_is_kept_out(opened, width, colours):
+    page = opened(viewport={"width": width, "height": 900}, color_scheme=colours)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
+    page.locator(".order-file button[data-cell]").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
+
+
+def test_without_scripts_all_but_the_clicking_works(opened):
+    page = opened(java_script_enabled=False)
+    assert page.locator(".matrix:visible").count() == 3
+    page.get_by_label("confused ones together").check()
+    assert page.locator(".order-together .matrix").first.is_visible()
+    assert not page.locator(".order-file .matrix").first.is_visible()
+    page.locator("summary", has_text="The numbers of the curves").click()
+    assert page.get_by_text("losses in nats an image").first.is_visible()
+
+
+def test_it_prints(opened):
+    page = opened()
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible()
+    # what is folded away on the screen is on paper
+    assert page.locator("details:not([open]) table").first.evaluate("one => one.getBoundingClientRect().height") > 50
+    assert page.pdf(format="A4").startswith(b"%PDF")
