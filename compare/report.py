@@ -33,7 +33,7 @@ def write_report(
     *,
     title: str,
     data_dir: Path | None = None,
-    all_images: bool = False,
+    images: str = "wrong",
 ) -> Path:
     """Write the page and its pictures.
 
@@ -44,7 +44,8 @@ def write_report(
         title: the page's.
         data_dir: where the runs' data are, for the pictures of test images; None looks in the usual places. Without
             the data the page is without these pictures.
-        all_images: put every test image on the page.
+        images: which test images the page has: wrong (those that some run has wrong, and some of the others), all, or
+            none.
 
     Returns:
         The path of the page. It is written last; then, where the report lies in a folder `reports`, the list of all
@@ -58,8 +59,10 @@ def write_report(
     record.check_comparable(runs)
     shown = page.show(runs)
     pictures = page.draw(shown)
-    images = gallery.of(runs, data_dir=data_dir, all_images=all_images) if runs else None
-    content = page.content(shown, unfinished, pictures, images)
+    shown_images = None
+    if runs and images != "none":
+        shown_images = gallery.of(runs, data_dir=data_dir, all_images=images == "all")
+    content = page.content(shown, unfinished, pictures, shown_images)
     html = page.render("report.html.j2", title=title, generator=GENERATOR, **content)
     compared = [(first, second, paired) for first, second, paired, *_ in content["pairs"]]
 
@@ -161,7 +164,12 @@ def parse() -> argparse.Namespace:
     )
     what = parser.add_argument_group("what to report")
     what.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, finished or not")
-    what.add_argument("--all-images", action="store_true", help="put every test image on the page (3 MB more)")
+    images = what.add_mutually_exclusive_group()
+    for flag, which, words in (
+        ("--all-images", "all", "put every test image on the page, not only those that some run has wrong"),
+        ("--no-images", "none", "put none on it: the smallest page"),
+    ):
+        images.add_argument(flag, dest="images", action="store_const", const=which, default="wrong", help=words)
     what.add_argument(
         "--require",
         type=checks.parse,
@@ -196,8 +204,8 @@ def main() -> int:
 
         broken = checks.failed(arguments.require, page.show(runs))
         broken += [f"{run.folder} is not finished, so nothing holds for it" for run in unfinished]
-    places = {"data_dir": arguments.data_dir, "all_images": arguments.all_images}
-    print(write_report(folder, runs, unfinished, title=title, **places))
+    which = {"data_dir": arguments.data_dir, "images": arguments.images}
+    print(write_report(folder, runs, unfinished, title=title, **which))
     for line in broken:
         print(line, file=sys.stderr)
     return EXIT_FAILED if broken else EXIT_DONE

@@ -2,7 +2,8 @@
 
 article  the article's program: 5 epochs on Fashion-MNIST at 96×96. Expect a test accuracy near 0.92; about an hour
          on two fast CPU cores.
-tuned    the same network at 32×32, one-cycle, mirrored images, label smoothing, batches of 256.
+tuned    the same network at 32×32, one-cycle, mirrored images, label smoothing, batches of 256. Expect a test accuracy
+         of 0.929; six minutes on two fast CPU cores that compute in bfloat16.
 best     the highest accuracy that this network gives, for a GPU: 60 epochs at 64×64, shifted images, weight decay.
          Not measured yet.
 demo     scikit-learn's digits at 28×28: expect about 0.90, in under a minute on two CPU cores.

@@ -199,6 +199,15 @@ def test_names_cannot_inject_into_scripts_either(tmp_path):
     assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
 
 
+@pytest.mark.parametrize(("flags", "num_images"), [([], 400), (["--all-images"], 500), (["--no-images"], None)])
+def test_the_page_has_as_many_images_as_are_asked_for(tmp_path, run_main, flags, num_images):
+    run = write_run(tmp_path / "run", data="digits", num_test=None, accuracy=1.0)  # 40 of each class are kept
+    assert run_main(report, run, "--out", tmp_path / "out", *flags)[0] == 0
+    block = re.search(r'id="gallery-data">(.*?)</script>', (tmp_path / "out" / "index.html").read_text())
+    assert (num_images is None) == (block is None)
+    assert block is None or len(json.loads(block[1])["rows"]) == num_images
+
+
 def test_every_tile_is_its_image():
     images = dataset.load("digits").test_images[:250]
     sprite = np.asarray(Image.open(io.BytesIO(gallery.sprite(images))).convert("L"), float)
@@ -501,7 +510,8 @@ def test_the_committed_reference_is_what_the_code_writes(tmp_path, monkeypatch):
     """All but the drawings, whose bytes change with matplotlib's version, and the images, which need the data."""
     monkeypatch.setattr(gallery, "of", lambda *_, **__: None)
     reference = Path(__file__).parent.parent / "reports" / "reference"
-    write(tmp_path, *(reference / "runs" / name for name in ("scratch_resnet", "pretrained")), title="x")
+    names = ("scratch_resnet-article", "scratch_resnet-tuned", "pretrained-article", "pretrained-tuned")
+    write(tmp_path, *(reference / "runs" / name for name in names), title="x")
     pages = [re.sub('base64,[^"]+', "", (folder / "index.html").read_text()) for folder in (reference, tmp_path)]
     assert pages[0].replace("From scratch or pretrained: reference", "x") == pages[1]
     assert {path.name for path in tmp_path.glob("*.png")} | {"screenshot.png"} == {
