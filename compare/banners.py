@@ -5,6 +5,8 @@ import dataclasses
 from compare.record import UnfinishedRun, num_epochs_planned
 from compare.words import in_words, unfinished_label, without_folders
 
+RANDOM = ("weights", "random")  # what the command line changed, when it asked for a random backbone
+
 
 @dataclasses.dataclass(frozen=True)
 class Banner:
@@ -25,8 +27,8 @@ def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[B
     finished, named = named, named + [(unfinished_label(run), run.record) for run in unfinished]
     found = [unfinished_banner(run) for run in unfinished]
     found += [demo_banner([record for _, record in named])]
-    for warn in (random_backbone_banner, changed_backbone_banner):
-        found += [warn(label, record) for label, record in named]
+    found += [random_backbone_banner(named)]
+    found += [changed_backbone_banner(label, record) for label, record in named]
     found += changed_settings_banners(named)
     found += [different_splits_banner(finished)]
     if not unfinished:
@@ -59,13 +61,16 @@ def demo_banner(records: list[dict]) -> Banner | None:
     )
 
 
-def random_backbone_banner(label: str, record: dict) -> Banner | None:
-    """A frozen backbone without pretrained weights."""
-    if record.get("weights", {}).get("kind") != "random":
+def random_backbone_banner(named: list[tuple[str, dict]]) -> Banner | None:
+    """Frozen backbones without pretrained weights."""
+    labels = [label for label, record in named if record.get("weights", {}).get("kind") == "random"]
+    if not labels:
         return None
+    its = "its backbone" if len(labels) == 1 else "their backbones"
     return Banner(
         "No pretraining",
-        f"{label}: nothing in its backbone was ever trained, so its numbers say nothing about pretrained networks.",
+        f"{' and '.join(labels)}: nothing in {its} was ever trained, so these numbers say nothing about pretrained "
+        "networks.",
     )
 
 
@@ -80,10 +85,12 @@ def changed_backbone_banner(label: str, record: dict) -> Banner | None:
 
 
 def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
-    """Recipes whose settings were overridden: one banner for all runs with the same changes."""
+    """Recipes whose settings were overridden: one banner for all runs with the same changes. Random weights have a
+    banner of their own."""
     labels_by_change = {}
     for label, record in named:
-        if changes := record.get("overrides"):
+        changes = {name: value for name, value in record.get("overrides", {}).items() if (name, value) != RANDOM}
+        if changes:
             words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
             labels_by_change.setdefault((record.get("recipe", {}).get("name", "?"), words), []).append(label)
     return [

@@ -64,17 +64,16 @@ class Comparison:
         with figures.drawing(STYLE):
             return figures.loss_curves(self._curves(), STYLE, over=over)
 
-    def confusion(self, index: int = 0, *, percent: bool = False) -> Figure:
-        """The confusion matrix of the run at `index`, in counts or in percent of each true class."""
+    def confusion(self, index: int = 0) -> Figure:
+        """The confusion matrix of the run at `index`."""
         one = self._shown[index]
         largest = max(int(other.result.counts.max()) for other in self._shown)
         with figures.drawing(STYLE):
             return figures.confusion(
-                one.result.shares if percent else one.result.counts,
+                one.result.counts,
                 one.record["data"]["class_names"],
                 title=one.label,
-                percent=percent,
-                largest=1.0 if percent else largest,
+                largest=largest,
                 style=STYLE,
             )
 

@@ -115,29 +115,26 @@ def loss_curves(curves: list[Curves], style: Style, *, over: str) -> Figure:
     return _finish(figure, axes)
 
 
-def confusion(
-    matrix: np.ndarray, class_names: list[str], *, title: str, percent: bool, largest: float, style: Style
-) -> Figure:
-    """A confusion matrix, true classes in rows.
+def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest: int, style: Style) -> Figure:
+    """A confusion matrix, true classes in rows, in each cell the images and their share of the true class.
 
-    The colours follow the square root of the value: one in a hundred images is still seen as a tint.
+    The colours follow the square root of the number: one in a hundred images is still seen as a tint.
 
     Args:
-        matrix: (num_classes, num_classes), counts or fractions.
+        counts: int64, (num_classes, num_classes).
         class_names: of the rows and columns.
         title: what stands above it.
-        percent: whether `matrix` holds fractions, to be written as percentages of each row.
-        largest: the value of the strongest colour, the same for all runs that are compared.
+        largest: the number of the strongest colour, the same for all runs that are compared.
         style: the colours.
     """
-    values = 100 * matrix if percent else matrix
+    support = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return _matrix(
-        values,
+        counts,
         class_names,
-        title=f"{title}, {'percent of each true class' if percent else 'images'}",
-        values_format=".1f" if percent else "d",
+        title=f"{title}\nimages, and % of each true class",
+        words=lambda row, column: f"{counts[row, column]}\n{100 * counts[row, column] / support[row, 0]:.1f}",
         colours=[style.background, style.largest],
-        norm=PowerNorm(0.5, vmin=0, vmax=max(100 * largest if percent else largest, 1)),
+        norm=PowerNorm(0.5, vmin=0, vmax=max(largest, 1)),
         style=style,
     )
 
@@ -160,14 +157,14 @@ def confusion_difference(
         matrix,
         class_names,
         title=title,
-        values_format="+d",
+        words=lambda row, column: f"{matrix[row, column]:+d}",
         colours=[second, style.background, first],
         norm=FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2), -largest, largest),
         style=style,
     )
 
 
-def _matrix(values, class_names: list[str], *, title: str, values_format: str, colours, norm, style: Style) -> Figure:
+def _matrix(values, class_names: list[str], *, title: str, words, colours, norm, style: Style) -> Figure:
     figure = Figure(figsize=(5.6, 5.0), layout="constrained")
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(values, display_labels=class_names)
@@ -175,9 +172,8 @@ def _matrix(values, class_names: list[str], *, title: str, values_format: str, c
         ax=axes,
         cmap=LinearSegmentedColormap.from_list("matrix", colours),
         colorbar=False,
-        values_format=values_format,
         xticks_rotation=45,
-        text_kw={"fontsize": 8 if len(class_names) <= 10 else 5},
+        text_kw={"fontsize": 7 if len(class_names) <= 10 else 4},
         # 'none' hands the cells on as they are, to be enlarged without blur
         im_kw={"norm": norm, "interpolation": "none"},
     )
@@ -185,8 +181,8 @@ def _matrix(values, class_names: list[str], *, title: str, values_format: str, c
     for (row, column), text in np.ndenumerate(display.text_):
         value = values[row, column]
         text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value)), style) if value else style.muted)
-        if not value:
-            text.set_text("0")
+        text.set_text(words(row, column) if value else "0")
+        text.set_linespacing(1.05)
     axes.set_title(title, fontsize=11)
     axes.set(xlabel="Predicted class", ylabel="True class")
     for label in axes.get_xticklabels():
@@ -270,8 +266,9 @@ def png(figure: Figure) -> bytes:
     drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="raw", dpi=PNG_DPI)
     size = tuple(int(PNG_DPI * inches) for inches in figure.get_size_inches())
-    image = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    image.save(packed, "PNG", optimize=True, dpi=(PNG_DPI, PNG_DPI))
+    image = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB")
+    image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    image.save(packed, "PNG", dpi=(PNG_DPI, PNG_DPI))
     return packed.getvalue()
 
 

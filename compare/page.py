@@ -371,10 +371,9 @@ def _draw_matrices(shown: list[Shown]) -> list[dict]:
     drawn = {}
     with figures.drawing(style):
         for one in shown:
-            for percent, matrix, largest in ((False, one.result.counts, largest_count), (True, one.result.shares, 1.0)):
-                drawn[f"confusion-{one.slug}{'-percent' if percent else ''}"] = figures.confusion(
-                    matrix, class_names, title=one.label, percent=percent, largest=largest, style=style
-                )
+            drawn[f"confusion-{one.slug}"] = figures.confusion(
+                one.result.counts, class_names, title=one.label, largest=largest_count, style=style
+            )
         if len(shown) > 1:
             first, second = verdict.headline(shown)
             drawn["confusion-difference"] = figures.confusion_difference(

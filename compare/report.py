@@ -198,6 +198,10 @@ def main() -> int:
     check_report_folder(folder)
     runs, unfinished = read_runs(arguments.runs)
     title = f"From scratch or pretrained: {Path(os.path.abspath(folder)).name}"
+    if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
+        from compare import dataset
+
+        dataset.load(runs[0].record["data"]["name"], arguments.data_dir, download=False)
     broken = []
     if arguments.require:
         from compare import page

@@ -105,7 +105,7 @@ def test_every_picture_is_told_in_words_and_lies_beside_the_page(two):
     assert "final test accuracy 0.9000" in images[0]["alt"]
     assert "over time" in images[2]["alt"] and "3 s" in images[2]["alt"]
     linked = {link["href"] for link in page.all("a") if link["href"].endswith(".png")}
-    assert linked == {path.name for path in folder.glob("*.png")} and len(linked) == 11
+    assert linked == {path.name for path in folder.glob("*.png")} and len(linked) == 9
     for name in linked:
         with Image.open(folder / name) as image:
             image.verify()
@@ -160,7 +160,7 @@ def test_the_same_runs_give_the_same_bytes(two, tmp_path):
     folder, _ = two
     write(tmp_path, *(folder / "runs" / name for name in ("scratch_resnet", "pretrained")))
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert "index.html" in written and len(written) == 3 + 2 * 11
+    assert "index.html" in written and len(written) == 3 + 2 * 9
     for name in written:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
@@ -206,6 +206,12 @@ def test_the_page_has_as_many_images_as_are_asked_for(tmp_path, run_main, flags,
     block = re.search(r'id="gallery-data">(.*?)</script>', (tmp_path / "out" / "index.html").read_text())
     assert (num_images is None) == (block is None)
     assert block is None or len(json.loads(block[1])["rows"]) == num_images
+
+
+def test_a_data_folder_that_is_named_must_hold_the_data(tmp_path, run_main):
+    run = write_run(tmp_path / "run")
+    code, _, err = run_main(report, run, "--out", tmp_path / "out", "--data-dir", tmp_path / "nowhere")
+    assert code == 2 and "nowhere is not a folder" in err and not (tmp_path / "out").exists()
 
 
 def test_every_tile_is_its_image():
@@ -299,10 +305,13 @@ def test_two_recipes_of_both_branches_stand_side_by_side(tmp_path):
         assert name in page.text
     assert "Different training images." in page.text and "16 images, 4 held out" in page.text
     assert "20 training images, 200 test images" in page.text
-    assert {path.name for path in (tmp_path / "out").glob("confusion-*-percent.png")} == {
-        f"confusion-{branch}-{recipe}-percent.png"
-        for branch in ("scratch_resnet", "pretrained")
-        for recipe in ("article", "tuned")
+    assert {path.name for path in (tmp_path / "out").glob("confusion-*.png")} == {
+        "confusion-difference.png",
+        *(
+            f"confusion-{branch}-{recipe}.png"
+            for branch in ("scratch_resnet", "pretrained")
+            for recipe in ("article", "tuned")
+        ),
     }
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", re.search(r"Training time to 0.926.*?</tr>", page.source)[0])
     # the made-up curve of the second run reaches 0.93 at its end, after three epochs of 41 s
@@ -329,7 +338,7 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     again = write(tmp_path / "again-out", *same)
     assert "ResNet-18 from scratch, one" in again.text and "ResNet-18 from scratch, again" in again.text
     assert len({image["alt"] for image in page.all("img")}) == 6
-    assert len(list((tmp_path / "out").glob("*.png"))) == 11
+    assert len(list((tmp_path / "out").glob("*.png"))) == 9
 
 
 @pytest.mark.parametrize(
@@ -590,7 +599,7 @@ def test_from_python(two, tmp_path):
     assert [row["test_accuracy"] for row in comparison.rows] == [0.9, 0.8]
     assert comparison.accuracy_curves().axes[0].get_ylabel() == "Accuracy"
     assert comparison.loss_curves("time").axes[0].get_xlabel() == "Training time (seconds)"
-    assert "Frozen ResNet50" in comparison.confusion(1, percent=True).axes[0].get_title()
+    assert "Frozen ResNet50" in comparison.confusion(1).axes[0].get_title()
     assert len(comparison.reliability().axes[0].lines) == 3  # the diagonal and two runs
     assert comparison.write(tmp_path / "report").read_bytes()
     with pytest.raises(UserError, match="differ in their images"):
@@ -678,10 +687,10 @@ def test_a_single_epoch_lies_well_inside_the_axes():
 def test_matrix_cells_are_written_and_readable(style):
     matrix = np.array([[1000, 0, 3], [30, 500, 7], [0, 0, 0]])
     with figures.drawing(style):
-        figure = figures.confusion(matrix, ["a", "$b$", "c"], title="t", percent=False, largest=1000, style=style)
+        figure = figures.confusion(matrix, ["a", "$b$", "c"], title="t", largest=1000, style=style)
         drawn = figures.png(figure)
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == [str(value) for value in matrix.ravel()]
+    assert texts == ["1000\n99.7", "0", "3\n0.3", "30\n5.6", "500\n93.1", "7\n1.3", "0", "0", "0"]
 
     def luminance(colour):
         rgb = np.array(figures.matplotlib.colors.to_rgb(colour))
