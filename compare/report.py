@@ -1,7 +1,8 @@
 """Write a report from finished runs: `python -m compare.report RUN [RUN …]`. Nothing is trained; it takes seconds.
 
 A report is one page, `index.html`, that needs no network and no other file; beside it lie its pictures as PNG and SVG
-and its numbers as `report.json` and `metrics.csv`. It is made from the runs alone: the same runs give the same bytes.
+and its numbers as `report.json` and `metrics.csv`. It is made from the runs and, where they
+are on this machine, the test images of their data: the same of both give the same bytes.
 """
 
 import argparse

@@ -41,7 +41,7 @@ def main():
 
 
 def scratch_resnet(name: str, num_images: int) -> dict:
-    """Images a second in training, in the last epoch's size, as the command trains."""
+    """Images a second in training, as the command trains."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
