@@ -16,6 +16,7 @@
     verdict   what it says first, in sentences, and what could change that
     audit     whether the comparison can be trusted, question by question
     gallery   the test images on the page
+    pictures  what is drawn of which runs, and what it shows in words
     page      what the report says: all of this, tables and pictures, as plain data for its template
     numbers   the same for programs: report.json and metrics.csv
     listing   reports/index.html

@@ -55,15 +55,15 @@ def write_report(
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written.
     """
-    from compare import disk, gallery, listing, numbers, page, record
+    from compare import disk, gallery, listing, numbers, page, pictures, record
 
     record.check_comparable(runs)
     shown = page.show(runs)
-    pictures = page.draw(shown)
+    drawn = pictures.draw(shown)
     shown_images = None
     if runs and images != "none":
         shown_images = gallery.of(runs, data_dir=data_dir, all_images=images == "all")
-    content = page.content(shown, unfinished, pictures, shown_images)
+    content = page.content(shown, unfinished, drawn, shown_images)
     html = page.render("report.html.j2", title=title, generator=GENERATOR, **content)
     compared = [(first, second, paired) for first, second, paired, *_ in content["pairs"]]
 
@@ -84,7 +84,7 @@ def write_report(
         ),
         "metrics.csv": numbers.as_csv(shown),
     }
-    for picture in itertools.chain.from_iterable(pictures.values()):
+    for picture in itertools.chain.from_iterable(drawn.values()):
         files |= {f"{picture['name']}.png": picture["png"], f"{picture['name']}.svg": picture["svg"]}
     for name, written in files.items():
         disk.write_atomically(folder / name, written)

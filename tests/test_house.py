@@ -31,7 +31,7 @@ WALLS = [
     *(
         (f"compare/{room}.py", CLOCKS | TRAINING)
         for room in (
-            *("metrics", "figures", "words", "banners", "verdict", "audit", "gallery"),
+            *("metrics", "figures", "words", "banners", "verdict", "audit", "gallery", "pictures"),
             *("page", "numbers", "listing", "checks", "report", "comparison"),
         )
     ),
