@@ -9,8 +9,6 @@ from compare import figures, numbers, page, record, report, verdict
 from compare.figures import Curves
 from compare.record import Run
 
-STYLE = figures.STYLES["light"]
-
 
 def load_run(folder: str | Path) -> Run:
     """Read a complete run.
@@ -56,31 +54,30 @@ class Comparison:
 
     def accuracy_curves(self, over: str = "epochs") -> Figure:
         """The accuracies over epochs or time."""
-        with figures.drawing(STYLE):
-            return figures.accuracy_curves(self._curves(), STYLE, over=over)
+        with figures.drawing():
+            return figures.accuracy_curves(self._curves(), over=over)
 
     def loss_curves(self, over: str = "epochs") -> Figure:
         """The losses, nats an image, over epochs or time."""
-        with figures.drawing(STYLE):
-            return figures.loss_curves(self._curves(), STYLE, over=over)
+        with figures.drawing():
+            return figures.loss_curves(self._curves(), over=over)
 
     def confusion(self, index: int = 0) -> Figure:
         """The confusion matrix of the run at `index`."""
         one = self._shown[index]
         largest = max(int(other.result.counts.max()) for other in self._shown)
-        with figures.drawing(STYLE):
+        with figures.drawing():
             return figures.confusion(
                 one.result.counts,
                 one.record["data"]["class_names"],
                 title=one.label,
                 largest=largest,
-                style=STYLE,
             )
 
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
-        with figures.drawing(STYLE):
-            return figures.reliability([(one.label, one.look, one.calibration) for one in self._shown], STYLE)
+        with figures.drawing():
+            return figures.reliability([(one.label, one.look, one.calibration) for one in self._shown])
 
     def write(self, folder: str | Path, *, title: str = "From scratch or pretrained") -> Path:
         """Write the whole report; the path of its page."""
@@ -104,7 +101,7 @@ class Comparison:
         )
         names = "".join(f"<th>{html.escape(one.label)}</th>" for one in self._shown)
         said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences)
-        with figures.drawing(STYLE):
+        with figures.drawing():
             drawing = figures.svg(self.accuracy_curves()).decode()
         drawing = drawing[drawing.index("<svg") :]
         return f"{said}<table><thead><tr><th></th>{names}</tr></thead><tbody>{rows}</tbody></table>{drawing}"

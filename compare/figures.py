@@ -1,8 +1,8 @@
 """The report's pictures, drawn from what `metrics` returns and from the records' history rows.
 
-Each picture is drawn for light and for dark pages. Colours are told apart by all common kinds of colour vision
-and are never the only sign: a run also has its own marker, and train curves are dashed. The same input gives the same
-bytes.
+They are drawn once, in the colours of a light page; `pictures` puts the page's own in their place. Colours are told
+apart by all common kinds of colour vision and are never the only sign: a run also has its own marker, and train curves
+are dashed. The same input gives the same bytes.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ BRANCH_LOOKS = {"scratch_resnet": 0, "pretrained": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """The colours of one variant of a picture: background, text, grid lines, runs, and a matrix's largest value."""
+    """The colours of a page: background, text, grid lines, runs, and a matrix's largest value."""
 
     background: str
     text: str
@@ -39,6 +39,13 @@ class Style:
     grid: str
     runs: tuple[str, ...]
     largest: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Each colour by the name of its variable in the page's style sheet."""
+        named = {"background": self.background, "text": self.text, "muted": self.muted, "line": self.grid}
+        looks = {f"look-{look}": colour for look, colour in enumerate(self.runs)}
+        return {f"--{name}": colour for name, colour in (named | {"largest": self.largest} | looks).items()}
 
 
 STYLES = {
@@ -59,6 +66,7 @@ STYLES = {
         largest="#d9c8ff",
     ),
 }
+DRAWN = STYLES["light"]  # what pictures are drawn in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,34 +96,33 @@ def looks(branches: list[str]) -> list[int]:
     return chosen
 
 
-def accuracy_curves(curves: list[Curves], style: Style, *, over: str, printed: tuple[float, ...] = ()) -> Figure:
+def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ...] = ()) -> Figure:
     """The accuracies of all runs. The axis begins below the lowest, in steps of 0.05.
 
     Args:
         curves: the runs.
-        style: the colours.
         over: what they are drawn over, epochs or time.
         printed: accuracies that the article's program printed after its first, second, … epoch, to be dotted in.
     """
-    figure, axes = _curves(curves, "accuracy", "Accuracy", style, over)
+    figure, axes = _curves(curves, "accuracy", "Accuracy", over)
     if printed and over == "epochs":
         epochs = range(1, len(printed) + 1)
-        axes.plot(epochs, printed, color=style.muted, linestyle=":", linewidth=1.6, label=PRINTED)
+        axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
     values = [value for line in _curves_of(axes) for value in line.get_ydata()]
     if values:
         axes.set_ylim(max(0, np.floor(min(values) * 20 - 0.2) / 20), min(1.005, max(values) + 0.02))
     return _finish(figure, axes)
 
 
-def loss_curves(curves: list[Curves], style: Style, *, over: str) -> Figure:
+def loss_curves(curves: list[Curves], *, over: str) -> Figure:
     """The losses of all runs over epochs or time, in nats an image, from 0."""
-    figure, axes = _curves(curves, "loss", "Loss (nats an image)", style, over)
+    figure, axes = _curves(curves, "loss", "Loss (nats an image)", over)
     values = [value for line in _curves_of(axes) for value in line.get_ydata() if np.isfinite(value)]
     axes.set_ylim(0, 1.06 * max(values, default=0) or 1)  # room for the marker of the highest
     return _finish(figure, axes)
 
 
-def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest: int, style: Style) -> Figure:
+def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest: int) -> Figure:
     """A confusion matrix, true classes in rows, in each cell the images and their share of the true class.
 
     The colours follow the square root of the number: one in a hundred images is still seen as a tint.
@@ -125,7 +132,6 @@ def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest
         class_names: of the rows and columns.
         title: what stands above it.
         largest: the number of the strongest colour, the same for all runs that are compared.
-        style: the colours.
     """
     support = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return _matrix(
@@ -133,15 +139,12 @@ def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest
         class_names,
         title=f"{title}\nimages, and % of each true class",
         words=lambda row, column: f"{counts[row, column]}\n{100 * counts[row, column] / support[row, 0]:.1f}",
-        colours=[style.background, style.largest],
+        colours=[DRAWN.background, DRAWN.largest],
         norm=PowerNorm(0.5, vmin=0, vmax=max(largest, 1)),
-        style=style,
     )
 
 
-def confusion_difference(
-    matrix: np.ndarray, class_names: list[str], *, title: str, looks: tuple[int, int], style: Style
-) -> Figure:
+def confusion_difference(matrix: np.ndarray, class_names: list[str], *, title: str, looks: tuple[int, int]) -> Figure:
     """One run's confusion matrix less another's, counts, each cell in the colour of the run that has more images there.
 
     Args:
@@ -149,22 +152,20 @@ def confusion_difference(
         class_names: of the rows and columns.
         title: what stands above it.
         looks: the first and the second run's.
-        style: the colours.
     """
-    first, second = (style.runs[look] for look in looks)
+    first, second = (DRAWN.runs[look] for look in looks)
     largest = max(int(np.abs(matrix).max()), 1)
     return _matrix(
         matrix,
         class_names,
         title=title,
         words=lambda row, column: f"{matrix[row, column]:+d}",
-        colours=[second, style.background, first],
+        colours=[second, DRAWN.background, first],
         norm=FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2), -largest, largest),
-        style=style,
     )
 
 
-def _matrix(values, class_names: list[str], *, title: str, words, colours, norm, style: Style) -> Figure:
+def _matrix(values, class_names: list[str], *, title: str, words, colours, norm) -> Figure:
     figure = Figure(figsize=(5.6, 5.0), layout="constrained")
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(values, display_labels=class_names)
@@ -180,7 +181,7 @@ def _matrix(values, class_names: list[str], *, title: str, words, colours, norm,
     # The display chooses its text colours by the matrix's own range; ours is shared and not linear.
     for (row, column), text in np.ndenumerate(display.text_):
         value = values[row, column]
-        text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value)), style) if value else style.muted)
+        text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value))) if value else DRAWN.muted)
         text.set_text(words(row, column) if value else "0")
         text.set_linespacing(1.05)
     axes.set_title(title, fontsize=11)
@@ -190,20 +191,20 @@ def _matrix(values, class_names: list[str], *, title: str, words, colours, norm,
     axes.tick_params(length=0)
     axes.grid(False)
     for spine in axes.spines.values():
-        spine.set(visible=True, color=style.grid)
+        spine.set(visible=True, color=DRAWN.grid)
     return _laid_out(figure)
 
 
-def reliability(runs: list[tuple[str, int, Calibration]], style: Style) -> Figure:
+def reliability(runs: list[tuple[str, int, Calibration]]) -> Figure:
     """Accuracy against confidence for each run, a label, a look and its calibration: on the diagonal a confidence is
     worth what it says. Below, how many images have it."""
     figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
     axes, below = figure.subplots(2, sharex=True, height_ratios=[4, 1])
-    axes.plot([0, 1], [0, 1], color=style.muted, linestyle=":", linewidth=1.4, label="as confident as right")
+    axes.plot([0, 1], [0, 1], color=DRAWN.muted, linestyle=":", linewidth=1.4, label="as confident as right")
     centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
     for label, look, found in runs:
         some = found.num_images > 0
-        shown = {"color": style.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
+        shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
         axes.plot(found.confidence[some], found.accuracy[some], label=label, **shown)
         below.plot(centres[some], found.num_images[some], **shown | {"markersize": 3, "linewidth": 1.2})
     axes.set(ylabel="Accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -213,33 +214,33 @@ def reliability(runs: list[tuple[str, int, Calibration]], style: Style) -> Figur
     return _finish(figure, axes)
 
 
-def selective(runs: list[tuple[str, int, Calibration]], style: Style) -> Figure:
+def selective(runs: list[tuple[str, int, Calibration]]) -> Figure:
     """The accuracy on the images that each run, a label, a look and its calibration, is most confident of, against
     their share."""
     figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
     axes = figure.subplots()
     for label, look, found in runs:
-        shown = {"color": style.runs[look], "marker": MARKERS[look], "markersize": 5, "markevery": 10}
+        shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "markevery": 10}
         axes.plot(100 * found.kept, found.accuracy_kept, label=label, linewidth=1.6, **shown)
     axes.set(xlabel="Images kept, the most confident first (%)", ylabel="Accuracy on these", xlim=(-2, 102))
     return _finish(figure, axes)
 
 
 @contextlib.contextmanager
-def drawing(style: Style) -> Iterator[None]:
-    """While it lasts, pictures are drawn and written in this style, whatever the user's matplotlib is set to."""
+def drawing() -> Iterator[None]:
+    """While it lasts, pictures are drawn and written in our style, whatever the user's matplotlib is set to."""
     settings = {
-        "figure.facecolor": style.background,
-        "axes.facecolor": style.background,
-        "savefig.facecolor": style.background,
-        "text.color": style.text,
-        "axes.labelcolor": style.text,
-        "axes.edgecolor": style.muted,
-        "xtick.color": style.muted,
-        "ytick.color": style.muted,
-        "xtick.labelcolor": style.text,
-        "ytick.labelcolor": style.text,
-        "grid.color": style.grid,
+        "figure.facecolor": DRAWN.background,
+        "axes.facecolor": DRAWN.background,
+        "savefig.facecolor": DRAWN.background,
+        "text.color": DRAWN.text,
+        "axes.labelcolor": DRAWN.text,
+        "axes.edgecolor": DRAWN.muted,
+        "xtick.color": DRAWN.muted,
+        "ytick.color": DRAWN.muted,
+        "xtick.labelcolor": DRAWN.text,
+        "ytick.labelcolor": DRAWN.text,
+        "grid.color": DRAWN.grid,
         "axes.grid": True,
         "axes.axisbelow": True,
         "axes.spines.top": False,
@@ -247,6 +248,8 @@ def drawing(style: Style) -> Iterator[None]:
         "font.size": 10,
         "legend.frameon": False,
         "text.parse_math": False,  # a $ in a name is a $
+        "font.sans-serif": ["DejaVu Sans"],
+        "svg.fonttype": "none",  # text stays text: it can be read, searched and translated
         "svg.hashsalt": "compare",  # else the ids in an SVG are drawn anew each time
     }
     with matplotlib.style.context(["default", settings]):
@@ -254,11 +257,11 @@ def drawing(style: Style) -> Iterator[None]:
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as an SVG, its text as outlines, with nothing in it that changes from time to time."""
+    """The figure as an SVG with nothing in it that changes from time to time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    # A hundredth of a point is enough, and a third smaller; but a glyph's scale is 1/64.
-    return re.sub(rb"(?<!scale\(0)(?<! -0)(\.\d\d)\d+", rb"\1", buffer.getvalue())
+    # in tags, not in texts: a hundredth of a point is enough
+    return re.sub(rb"(\.\d\d)\d+(?=[^<>]*>)", rb"\1", buffer.getvalue())
 
 
 def png(figure: Figure) -> bytes:
@@ -272,7 +275,7 @@ def png(figure: Figure) -> bytes:
     return packed.getvalue()
 
 
-def _curves(curves: list[Curves], quantity: str, words: str, style: Style, over: str):
+def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     """A figure and its axes with a dashed train line and a solid line of the watched split for every run, a ring around
     the best of these, and a vertical line where another phase of training begins. Over epochs, the learning rates are
     below."""
@@ -288,7 +291,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, style: Style, over:
     for run in curves:
         if not run.history:
             continue
-        colour, marker = style.runs[run.look], MARKERS[run.look]
+        colour, marker = DRAWN.runs[run.look], MARKERS[run.look]
         x = [row["epoch"] for row in run.history]
         if over == "time":
             x = np.cumsum([row["seconds"] for row in run.history]) / seconds
@@ -344,9 +347,9 @@ def _laid_out(figure: Figure) -> Figure:
     return figure
 
 
-def _readable_on(background: tuple[float, ...], style: Style) -> str:
-    """The style's text or background colour, whichever has the higher contrast to `background`, RGBA in 0…1."""
-    dark, light = sorted((style.text, style.background), key=_luminance)
+def _readable_on(background: tuple[float, ...]) -> str:
+    """The text's or the background's colour, whichever has the higher contrast to `background`, RGBA in 0…1."""
+    dark, light = sorted((DRAWN.text, DRAWN.background), key=_luminance)
     luminance = _luminance(background)
     on_light = (luminance + 0.05) / (_luminance(dark) + 0.05)
     on_dark = (_luminance(light) + 0.05) / (luminance + 0.05)

@@ -1,8 +1,11 @@
 """The report's pictures: what is drawn of which runs, and what it shows in words, for those who cannot see it. How it
 looks is in `figures`."""
 
-import base64
+import re
 from typing import TYPE_CHECKING
+
+import markupsafe
+from matplotlib.figure import Figure
 
 from compare import figures, verdict
 from compare.figures import Curves
@@ -28,78 +31,64 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
         for one in shown
     )
     printed = ARTICLE_ACCURACIES if as_printed else ()
-    over_what = []
-    for over, ending in (("epochs", ""), ("time", "-over-time")):
-        over_what += [
-            _picture(
-                f"accuracy{ending}",
-                f"Accuracy over {over}",
-                curves_alt(shown, "accuracy", over),
-                lambda style, over=over: figures.accuracy_curves(curves, style, over=over, printed=printed),
-            ),
-            _picture(
-                f"loss{ending}",
-                f"Loss over {over}",
-                curves_alt(shown, "loss", over),
-                lambda style, over=over: figures.loss_curves(curves, style, over=over),
-            ),
-        ]
     calibrated = [(one.label, one.look, one.calibration) for one in shown]
-    calibration = [
-        _picture(
-            "reliability",
-            "Accuracy against confidence",
-            reliability_alt(shown),
-            lambda style: figures.reliability(calibrated, style),
-        ),
-        _picture(
-            "selective",
-            "Accuracy on the most confident images",
-            selective_alt(shown),
-            lambda style: figures.selective(calibrated, style),
-        ),
-    ]
-    return {"curves": over_what, "calibration": calibration, "matrices": _draw_matrices(shown)}
+    with figures.drawing():
+        over_what = []
+        for over, ending in (("epochs", ""), ("time", "-over-time")):
+            accuracy = figures.accuracy_curves(curves, over=over, printed=printed)
+            loss = figures.loss_curves(curves, over=over)
+            over_what += [
+                picture(f"accuracy{ending}", f"Accuracy over {over}", curves_alt(shown, "accuracy", over), accuracy),
+                picture(f"loss{ending}", f"Loss over {over}", curves_alt(shown, "loss", over), loss),
+            ]
+        reliability, selective = figures.reliability(calibrated), figures.selective(calibrated)
+        calibration = [
+            picture("reliability", "Accuracy against confidence", reliability_alt(shown), reliability),
+            picture("selective", "Accuracy on the most confident images", selective_alt(shown), selective),
+        ]
+        return {"curves": over_what, "calibration": calibration, "matrices": _draw_matrices(shown)}
 
 
 def _draw_matrices(shown: "list[Shown]") -> list[dict]:
-    """The confusion matrices' files, light alone: their names and bytes."""
+    """The confusion matrices' files: their names and bytes."""
     class_names = shown[0].record["data"]["class_names"]
     largest_count = max(int(one.result.counts.max()) for one in shown)
-    style = figures.STYLES["light"]
-    drawn = {}
-    with figures.drawing(style):
-        for one in shown:
-            drawn[f"confusion-{one.slug}"] = figures.confusion(
-                one.result.counts, class_names, title=one.label, largest=largest_count, style=style
-            )
-        if len(shown) > 1:
-            first, second = verdict.headline(shown)
-            drawn["confusion-difference"] = figures.confusion_difference(
-                first.result.counts - second.result.counts,
-                class_names,
-                title=f"{first.label} less {second.label}, images",
-                looks=(first.look, second.look),
-                style=style,
-            )
-        return [
-            {"name": name, "png": figures.png(figure), "svg": figures.svg(figure)} for name, figure in drawn.items()
-        ]
+    drawn = {
+        f"confusion-{one.slug}": figures.confusion(
+            one.result.counts, class_names, title=one.label, largest=largest_count
+        )
+        for one in shown
+    }
+    if len(shown) > 1:
+        first, second = verdict.headline(shown)
+        drawn["confusion-difference"] = figures.confusion_difference(
+            first.result.counts - second.result.counts,
+            class_names,
+            title=f"{first.label} less {second.label}, images",
+            looks=(first.look, second.look),
+        )
+    return [{"name": name, "png": figures.png(figure), "svg": figures.svg(figure)} for name, figure in drawn.items()]
 
 
-def _picture(name: str, title: str, alt: str, figure_in) -> dict:
-    """One picture of the page: its files' name and their bytes (PNG and SVG, light), and both variants as SVG in data
-    URIs."""
-    picture = {"name": name, "title": title, "alt": alt}
-    for variant, style in figures.STYLES.items():
-        with figures.drawing(style):
-            figure = figure_in(style)
-            svg = figures.svg(figure)
-            picture[variant] = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-            if variant == "light":
-                picture["png"], picture["svg"] = figures.png(figure), svg
-                picture["width"], picture["height"] = (round(96 * inches) for inches in figure.get_size_inches())
-    return picture
+def picture(name: str, title: str, alt: str, figure: Figure) -> dict:
+    """One picture of the page: the name and the bytes of its files, PNG and SVG, and what the page itself draws, from
+    the same SVG, in a view of that size."""
+    svg = figures.svg(figure)
+    view, drawing = _on_page(svg.decode(), name)
+    files = {"png": figures.png(figure), "svg": svg}
+    return {"name": name, "title": title, "alt": alt, "view": view, "drawing": drawing} | files
+
+
+def _on_page(svg: str, name: str) -> tuple[str, markupsafe.Markup]:
+    """An SVG's view box, and what is in it, in the page's colours, which change with its look. Ids begin with `name`,
+    as a page has each only once."""
+    view = re.search(r'viewBox="([^"]+)"', svg)[1]
+    drawing = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]  # without matplotlib's own style
+    drawing = re.sub(r' id="(?:figure|patch|axes|matplotlib|[xy]tick|line2d|text|legend)[^"]*"', "", drawing)
+    drawing = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    for variable, colour in figures.DRAWN.variables.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    return view, markupsafe.Markup(re.sub(r"\s+", " ", drawing))
 
 
 def curves_alt(shown: "list[Shown]", quantity: str, over: str) -> str:
