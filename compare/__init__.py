@@ -11,6 +11,8 @@
 
     metrics   what is computed from runs: arrays in, plain numbers out
     figures   what is drawn from them, with matplotlib
+    language  English and Chinese: every text of the report is said by `say`
+    chinese   the catalogue of translations
     words     how the report calls things
     banners   the warnings at its top
     verdict   what it says first, in sentences, and what could change that

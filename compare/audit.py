@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare import banners, metrics
+from compare.language import known, say
 
 if TYPE_CHECKING:
     from compare.gallery import Gallery
@@ -32,16 +33,18 @@ def of(shown: "list[Shown]", images: "Gallery | None") -> "list[tuple[str, list[
         images: of the test set; None where they are not at hand.
     """
     questions = {
-        "Predicted the same test images, in the same order": same_test_set,
-        "The test set chose nothing": test_set_unwatched,
-        "The frozen part is what it was": frozen_unchanged,
-        "The weights got the input that they expect": expected_input,
-        "Trained to the end": trained_out,
-        "Not overfitted": not_overfitted,
-        "Better than always naming the most frequent class": beats_majority,
+        say("Predicted the same test images, in the same order"): same_test_set,
+        say("The test set chose nothing"): test_set_unwatched,
+        say("The frozen part is what it was"): frozen_unchanged,
+        say("The weights got the input that they expect"): expected_input,
+        say("Trained to the end"): trained_out,
+        say("Not overfitted"): not_overfitted,
+        say("Better than always naming the most frequent class"): beats_majority,
     }
     answered = [(question, [ask(one, shown) for one in shown]) for question, ask in questions.items()]
-    answered.append(("No test image is also a training image", [apart_from_training(one, images) for one in shown]))
+    answered.append(
+        (say("No test image is also a training image"), [apart_from_training(one, images) for one in shown])
+    )
     return answered
 
 
@@ -49,7 +52,7 @@ def same_test_set(one: "Shown", shown: "list[Shown]") -> Answer:
     """The fingerprints of images and labels are those of the first run."""
     names = ("fingerprint", "test_labels_fingerprint")
     if len(shown) == 1:
-        return Answer(None, "a single run")
+        return Answer(None, say("a single run"))
     same = all(one.record["data"][name] == shown[0].record["data"][name] for name in names)
     return Answer(same, f"SHA-256 {one.record['data']['fingerprint'][:8]}…")
 
@@ -57,72 +60,105 @@ def same_test_set(one: "Shown", shown: "list[Shown]") -> Answer:
 def test_set_unwatched(one: "Shown", shown: "list[Shown]") -> Answer:
     """A validation split was watched, not the test set."""
     if one.watched is None:
-        return Answer(True, "nothing was watched")
+        return Answer(True, say("nothing was watched"))
     if one.watched == "validation":
-        return Answer(True, "a validation split was watched, and the test set predicted once")
-    return Answer(False, "the test set was watched after every epoch")
+        return Answer(True, say("a validation split was watched, and the test set predicted once"))
+    return Answer(False, say("the test set was watched after every epoch"))
 
 
 def frozen_unchanged(one: "Shown", shown: "list[Shown]") -> Answer:
     """The frozen arrays, batch normalisation's statistics included, have the same hash before and after."""
     unchanged = banners.frozen(one.record)
     if unchanged is None:
-        return Answer(None, "nothing is frozen")
-    return Answer(unchanged, "SHA-256 before and after are the same" if unchanged else "SHA-256 differs")
+        return Answer(None, say("nothing is frozen"))
+    return Answer(unchanged, say("SHA-256 before and after are the same") if unchanged else say("SHA-256 differs"))
 
 
 def expected_input(one: "Shown", shown: "list[Shown]") -> Answer:
     """Pretrained weights were fed what ImageNet's were trained on."""
     preprocessing = one.record["recipe"].get("preprocessing")
     if preprocessing is None or one.record["weights"]["kind"] in ("none", "random"):
-        return Answer(None, "no pretrained weights")
+        return Answer(None, say("no pretrained weights"))
     if preprocessing == "imagenet":
-        return Answer(True, "BGR in 0…255, ImageNet's mean subtracted")
-    return Answer(False, f"{preprocessing}: grey levels in 0…1, expected BGR in 0…255 with ImageNet's mean subtracted")
+        return Answer(True, say("BGR in 0…255, ImageNet's mean subtracted"))
+    return Answer(
+        False,
+        say("{name}: grey levels in 0…1, expected BGR in 0…255 with ImageNet's mean subtracted", name=preprocessing),
+    )
 
 
 def trained_out(one: "Shown", shown: "list[Shown]") -> Answer:
     """The training loss had stopped falling."""
     losses = [row["train_loss"] for row in one.record["history"]]
     if len(losses) < 2:
-        return Answer(None, "a single epoch")
+        return Answer(None, say("a single epoch"))
     rates = [row["learning_rate"] for row in one.record["history"] if row["learning_rate"] is not None]
     if rates and rates[-1] < 0.01 * max(rates):
-        return Answer(True, "the learning rate ran down to nothing, as planned")
+        return Answer(True, say("the learning rate ran down to nothing, as planned"))
     fall = 1 - losses[-1] / losses[-2] if losses[-2] else 0.0
     if fall >= STILL_FALLING:
-        return Answer(False, f"the last epoch still lowered the training loss by {100 * fall:.0f} %: more might help")
-    return Answer(True, f"the last epoch changed the training loss by {-100 * fall:+.1f} %")
+        return Answer(
+            False,
+            say(
+                "the last epoch still lowered the training loss by {percent:.0f} %: more might help", percent=100 * fall
+            ),
+        )
+    return Answer(True, say("the last epoch changed the training loss by {percent:+.1f} %", percent=-100 * fall))
 
 
 def not_overfitted(one: "Shown", shown: "list[Shown]") -> Answer:
     """The watched loss ended at its lowest, or near."""
     if one.watched is None:
-        return Answer(None, "nothing was watched")
+        return Answer(None, say("nothing was watched"))
     losses = [row[f"{one.watched}_loss"] for row in one.record["history"]]
     if len(losses) < 2:
-        return Answer(None, "a single epoch")
-    lowest = min(losses)
+        return Answer(None, say("a single epoch"))
+    lowest, split = min(losses), known(one.watched)
     if losses[-1] <= OVERFITTED * lowest:
-        return Answer(True, f"the {one.watched} loss ended at {losses[-1]:.4f}, its lowest is {lowest:.4f}")
+        return Answer(
+            True,
+            say(
+                "the {split} loss ended at {last:.4f}, its lowest is {lowest:.4f}",
+                split=split,
+                last=losses[-1],
+                lowest=lowest,
+            ),
+        )
     epoch = one.record["history"][losses.index(lowest)]["epoch"]
-    return Answer(False, f"the {one.watched} loss rose from {lowest:.4f} after epoch {epoch} to {losses[-1]:.4f}")
+    return Answer(
+        False,
+        say(
+            "the {split} loss rose from {lowest:.4f} after epoch {epoch} to {last:.4f}",
+            split=split,
+            last=losses[-1],
+            lowest=lowest,
+            epoch=epoch,
+        ),
+    )
 
 
 def beats_majority(one: "Shown", shown: "list[Shown]") -> Answer:
     """Even the low end of the accuracy's interval is above the share of the largest class."""
     share = one.result.support.max() / one.result.num_images
     low = one.result.accuracy_low
-    return Answer(bool(low > share), f"at least {low:.4f}, and the most frequent class is {share:.4f} of the test set")
+    return Answer(
+        bool(low > share),
+        say("at least {low:.4f}, and the most frequent class is {share:.4f} of the test set", low=low, share=share),
+    )
 
 
 def apart_from_training(one: "Shown", images: "Gallery | None") -> Answer:
     """No test image has the pixels of a training image."""
     if images is None:
-        return Answer(None, "the images are not at hand")
+        return Answer(None, say("the images are not at hand"))
     if not len(images.also_in_training):
-        return Answer(True, "compared pixel by pixel")
+        return Answer(True, say("compared pixel by pixel"))
     without = np.delete(metrics.is_right(one.run), images.also_in_training).mean()
     return Answer(
-        False, f"{len(images.also_in_training)} are also training images; without them the accuracy is {without:.4f}"
+        False,
+        say(
+            "{number} are also training images; without them the accuracy is {accuracy:.4f}",
+            number=len(images.also_in_training),
+            accuracy=without,
+        ),
     )

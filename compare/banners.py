@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from compare.language import joined, say
 from compare.record import UnfinishedRun, num_epochs_planned
 from compare.words import in_words, unfinished_label, without_folders
 
@@ -40,12 +41,17 @@ def unfinished_banner(run: UnfinishedRun) -> Banner:
     """A run is not complete: how far it came, and the end of its log."""
     num_finished = len(run.record.get("history", []))
     num_epochs = num_epochs_planned(run.record)
-    progress = {0: "no epoch", 1: "1 epoch"}.get(num_finished, f"{num_finished} epochs")
-    of = f" of {num_epochs}" if num_epochs else ""
+    progress = {0: say("no epoch"), 1: say("1 epoch")}.get(num_finished, say("{number} epochs", number=num_finished))
+    if num_epochs:
+        progress = say("{progress} of {number}", progress=progress, number=num_epochs)
     return Banner(
-        "Not finished",
-        f"{unfinished_label(run)} failed, was interrupted or is still running, with {progress}{of} finished. "
-        "It has no test result, so nothing on this page counts for or against it.",
+        say("Not finished"),
+        say(
+            "{run} failed, was interrupted or is still running, with {progress} finished. It has no test result, so "
+            "nothing on this page counts for or against it.",
+            run=unfinished_label(run),
+            progress=progress,
+        ),
         tuple(without_folders(line) for line in run.log_lines),
     )
 
@@ -55,9 +61,11 @@ def demo_banner(records: list[dict]) -> Banner | None:
     if not any(record.get("data", {}).get("name") == "digits" for record in records):
         return None
     return Banner(
-        "Demo data",
-        "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything works; "
-        "they do not tell whether to train from scratch.",
+        say("Demo data"),
+        say(
+            "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything "
+            "works; they do not tell whether to train from scratch."
+        ),
     )
 
 
@@ -66,11 +74,13 @@ def random_backbone_banner(named: list[tuple[str, dict]]) -> Banner | None:
     labels = [label for label, record in named if record.get("weights", {}).get("kind") == "random"]
     if not labels:
         return None
-    its = "its backbone" if len(labels) == 1 else "their backbones"
     return Banner(
-        "No pretraining",
-        f"{' and '.join(labels)}: nothing in {its} was ever trained, so these numbers say nothing about pretrained "
-        "networks.",
+        say("No pretraining"),
+        say(
+            "{runs}: nothing in {its} was ever trained, so these numbers say nothing about pretrained networks.",
+            runs=joined(labels, " and "),
+            its=say("its backbone") if len(labels) == 1 else say("their backbones"),
+        ),
     )
 
 
@@ -79,8 +89,8 @@ def changed_backbone_banner(label: str, record: dict) -> Banner | None:
     if frozen(record) is not False:
         return None
     return Banner(
-        "Backbone changed",
-        f"What was to stay frozen in the backbone of {label} is not after training what it was before.",
+        say("Backbone changed"),
+        say("What was to stay frozen in the backbone of {run} is not after training what it was before.", run=label),
     )
 
 
@@ -91,13 +101,17 @@ def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
     for label, record in named:
         changes = {name: value for name, value in record.get("overrides", {}).items() if (name, value) != RANDOM}
         if changes:
-            words = ", ".join(f"{name} {in_words(value)}" for name, value in changes.items())
+            words = joined(say("{name} {value}", name=name, value=in_words(value)) for name, value in changes.items())
             labels_by_change.setdefault((record.get("recipe", {}).get("name", "?"), words), []).append(label)
     return [
         Banner(
-            "Changed settings",
-            f"{' and '.join(labels)} ran with {words} in place of what recipe {recipe} says: "
-            "these numbers are not that recipe's.",
+            say("Changed settings"),
+            say(
+                "{runs} ran with {changes} in place of what recipe {recipe} says: these numbers are not that recipe's.",
+                runs=joined(labels, " and "),
+                changes=words,
+                recipe=recipe,
+            ),
         )
         for (recipe, words), labels in labels_by_change.items()
     ]
@@ -108,15 +122,19 @@ def different_splits_banner(named: list[tuple[str, dict]]) -> Banner | None:
     labels_by_split = {}
     for label, record in named:
         data = record["data"]
-        held_out = f"{data['num_validation']:,} held out" if data["num_validation"] else "none held out"
-        words = f"{data['num_train']:,} images, {held_out}"
+        number = data["num_validation"]
+        held_out = say("{number:,} held out", number=number) if number else say("none held out")
+        words = say("{number:,} images, {held_out}", number=data["num_train"], held_out=held_out)
         labels_by_split.setdefault((data["split_fingerprint"], words), []).append(label)
     if len(labels_by_split) < 2:
         return None
-    parts = [f"{' and '.join(labels)}: {words}" for (_, words), labels in labels_by_split.items()]
+    parts = [
+        say("{runs}: {images}", runs=joined(labels, " and "), images=words)
+        for (_, words), labels in labels_by_split.items()
+    ]
     return Banner(
-        "Different training images",
-        f"{'; '.join(parts)}. The test images are the same for all.",
+        say("Different training images"),
+        say("{parts}. The test images are the same for all.", parts=joined(parts, "; ")),
     )
 
 
@@ -124,10 +142,13 @@ def one_branch_banner(branches: list[str]) -> Banner | None:
     """All runs are of one branch."""
     if len(set(branches)) != 1:
         return None
-    what = "The only run here is" if len(branches) == 1 else "All runs here are"
     return Banner(
-        "One branch only",
-        f"{what} of the branch {branches[0]}: this page does not compare training from scratch with pretraining.",
+        say("One branch only"),
+        say(
+            "{what} of the branch {branch}: this page does not compare training from scratch with pretraining.",
+            what=say("The only run here is") if len(branches) == 1 else say("All runs here are"),
+            branch=branches[0],
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from compare import figures, numbers, page, record, report, verdict
 from compare.figures import Curves
+from compare.language import say
 from compare.record import Run
 
 
@@ -79,7 +80,7 @@ class Comparison:
         with figures.drawing():
             return figures.reliability([(one.label, one.look, one.calibration) for one in self._shown])
 
-    def write(self, folder: str | Path, *, title: str = "From scratch or pretrained") -> Path:
+    def write(self, folder: str | Path, *, title: str = say("From scratch or pretrained")) -> Path:
         """Write the whole report; the path of its page."""
         report.check_report_folder(Path(folder))
         return report.write_report(Path(folder), self.runs, title=title)

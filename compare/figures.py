@@ -20,10 +20,11 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from compare.language import known, say
 from compare.metrics import NUM_BINS, Calibration
 
 PNG_DPI = 200
-PRINTED = "what the article's program printed, test"
+PRINTED = say("what the article's program printed, test")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # A look is an index into MARKERS and Style.runs. A branch has the same in every report, also where it stands alone.
 BRANCH_LOOKS = {"scratch_resnet": 0, "pretrained": 1}
@@ -104,7 +105,7 @@ def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ..
         over: what they are drawn over, epochs or time.
         printed: accuracies that the article's program printed after its first, second, … epoch, to be dotted in.
     """
-    figure, axes = _curves(curves, "accuracy", "Accuracy", over)
+    figure, axes = _curves(curves, "accuracy", say("Accuracy"), over)
     if printed and over == "epochs":
         epochs = range(1, len(printed) + 1)
         axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
@@ -116,7 +117,7 @@ def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ..
 
 def loss_curves(curves: list[Curves], *, over: str) -> Figure:
     """The losses of all runs over epochs or time, in nats an image, from 0."""
-    figure, axes = _curves(curves, "loss", "Loss (nats an image)", over)
+    figure, axes = _curves(curves, "loss", say("Loss (nats an image)"), over)
     values = [value for line in _curves_of(axes) for value in line.get_ydata() if np.isfinite(value)]
     axes.set_ylim(0, 1.06 * max(values, default=0) or 1)  # room for the marker of the highest
     return _finish(figure, axes)
@@ -200,15 +201,15 @@ def reliability(runs: list[tuple[str, int, Calibration]]) -> Figure:
     worth what it says. Below, how many images have it."""
     figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
     axes, below = figure.subplots(2, sharex=True, height_ratios=[4, 1])
-    axes.plot([0, 1], [0, 1], color=DRAWN.muted, linestyle=":", linewidth=1.4, label="as confident as right")
+    axes.plot([0, 1], [0, 1], color=DRAWN.muted, linestyle=":", linewidth=1.4, label=say("as confident as right"))
     centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
     for label, look, found in runs:
         some = found.num_images > 0
         shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
         axes.plot(found.confidence[some], found.accuracy[some], label=label, **shown)
         below.plot(centres[some], found.num_images[some], **shown | {"markersize": 3, "linewidth": 1.2})
-    axes.set(ylabel="Accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    below.set(xlabel="Confidence", ylabel="Images", yscale="log")
+    axes.set(ylabel=say("Accuracy"), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    below.set(xlabel=say("Confidence"), ylabel=say("Images"), yscale="log")
     below.yaxis.set_major_formatter(LogFormatter())  # the usual one writes TeX
     below.yaxis.set_minor_formatter(NullFormatter())
     return _finish(figure, axes)
@@ -222,7 +223,7 @@ def selective(runs: list[tuple[str, int, Calibration]]) -> Figure:
     for label, look, found in runs:
         shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "markevery": 10}
         axes.plot(100 * found.kept, found.accuracy_kept, label=label, linewidth=1.6, **shown)
-    axes.set(xlabel="Images kept, the most confident first (%)", ylabel="Accuracy on these", xlim=(-2, 102))
+    axes.set(xlabel=say("Images kept, the most confident first (%)"), ylabel=say("Accuracy on these"), xlim=(-2, 102))
     return _finish(figure, axes)
 
 
@@ -286,7 +287,8 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
         :, 0
     ]
     longest = max((sum(row["seconds"] for row in run.history) for run in curves), default=0)
-    unit, seconds = ("minutes", 60) if longest >= 300 else ("seconds", 1)
+    in_minutes = longest >= 300
+    seconds = 60 if in_minutes else 1
     ends = []
     for run in curves:
         if not run.history:
@@ -298,10 +300,17 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
         ends += [x[0], x[-1]]
         look = {"color": colour, "linewidth": 1.6, "marker": marker, "markersize": 5}
         train = [row[f"train_{quantity}"] for row in run.history]
-        axes.plot(x, train, linestyle="--", fillstyle="none", label=f"{run.label}, train", **look)
+        axes.plot(
+            x,
+            train,
+            linestyle="--",
+            fillstyle="none",
+            label=say("{run}, {split}", run=run.label, split=known("train")),
+            **look,
+        )
         if run.watched is not None:
             y = [row[f"{run.watched}_{quantity}"] for row in run.history]
-            axes.plot(x, y, linestyle="-", label=f"{run.label}, {run.watched}", **look)
+            axes.plot(x, y, linestyle="-", label=say("{run}, {split}", run=run.label, split=known(run.watched)), **look)
             best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
             if len(y) > 1:
                 axes.plot(x[best], y[best], "o", color=colour, fillstyle="none", markersize=11, label="_best")
@@ -315,9 +324,10 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     last = below[0] if rates else axes
     axes.set_ylabel(words)
     if rates:
-        below[0].set(ylabel="Learning\nrate")
+        below[0].set_ylabel(say("Learning rate"), fontsize=8)
         below[0].set_ylim(bottom=0)
-    last.set_xlabel("Epoch" if over == "epochs" else f"Training time ({unit})")
+    over_time = say("Training time (minutes)") if in_minutes else say("Training time (seconds)")
+    last.set_xlabel(say("Epoch") if over == "epochs" else over_time)
     if over == "epochs":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ends = ends or [1]

@@ -5,9 +5,9 @@ import urllib.parse
 from pathlib import Path
 
 from compare import disk, figures, numbers
-from compare.page import render
-from compare.progress import duration
-from compare.words import data_in_words, without_folders
+from compare.language import Text, joined, say
+from compare.page import render, script
+from compare.words import data_in_words, duration, without_folders
 
 PAGE = "index.html"
 NUMBERS = "report.json"
@@ -31,12 +31,13 @@ def write_listing(folder: Path) -> Path:
         try:
             entries.append(entry(child.name, json.loads((child / NUMBERS).read_bytes())))
         except FileNotFoundError:
-            skipped.append((child.name, f"no {NUMBERS} in it"))
+            skipped.append((child.name, say("no {name} in it", name=NUMBERS)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             problem = without_folders(f"{type(error).__name__}: {error}")
-            skipped.append((child.name, f"{NUMBERS} cannot be read ({problem})"))
+            skipped.append((child.name, say("{name} cannot be read ({problem})", name=NUMBERS, problem=problem)))
     entries.sort(key=lambda one: one["when"], reverse=True)
-    html = render("listing.html.j2", styles=figures.STYLES, generator=GENERATOR, entries=entries, skipped=skipped)
+    content = {"styles": figures.STYLES, "generator": GENERATOR, "scripts": [script("language")]}
+    html = render("listing.html.j2", entries=entries, skipped=skipped, **content)
     disk.write_atomically(page, html)
     return page
 
@@ -55,20 +56,25 @@ def entry(name: str, content: dict) -> dict:
         "name": name,
         "link": urllib.parse.quote(name),
         "when": max((str(run["started"]) for run in runs), default=""),
-        "sentence": content["sentences"][0],
+        "sentence": Text(content["sentences"][0], content["sentences_in_chinese"][0]),
         "has_pictures": bool(runs),
         "facts": {
-            "Test accuracy": "; ".join(f"{run['run']} {run['test_accuracy']:.4f}" for run in runs),
-            "Recipe": _listed(run["recipe_name"] for run in runs),
-            "Data": _listed(data_in_words(run["data"]) for run in runs),
-            "Seeds": _listed(str(run["seed"]) for run in runs),
-            "Training time": duration(sum(run["seconds_training"] for run in runs)),
+            say("Test accuracy"): joined(
+                (
+                    say(
+                        "{run} {accuracy:.4f}",
+                        run=Text(run["run"], run["run_in_chinese"]),
+                        accuracy=run["test_accuracy"],
+                    )
+                    for run in runs
+                ),
+                "; ",
+            ),
+            say("Recipe"): joined(dict.fromkeys(run["recipe_name"] for run in runs)),
+            say("Data"): joined(dict.fromkeys(data_in_words(run["data"]) for run in runs)),
+            say("Seeds"): joined(dict.fromkeys(str(run["seed"]) for run in runs)),
+            say("Training time"): duration(sum(run["seconds_training"] for run in runs)),
         }
         if runs
         else {},
     }
-
-
-def _listed(words) -> str:
-    """Each word once."""
-    return ", ".join(dict.fromkeys(words))

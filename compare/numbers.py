@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare import metrics
+from compare.language import in_chinese
 from compare.words import folder_name, without_folders
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ def as_json(shown: "list[Shown]", pairs, *, title: str, sentences: list[str], su
         "format": FORMAT,
         "title": title,
         "sentences": sentences,
+        "sentences_in_chinese": [in_chinese(sentence) for sentence in sentences],
         "runs": [
             of_run(one)
             | {
+                "run_in_chinese": in_chinese(one.label),
                 "recipe": one.record["recipe"],
                 "overrides": one.record["overrides"],
                 "command": without_folders(one.record["command"]),

@@ -14,15 +14,16 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from compare import audit, banners, figures, gallery, metrics, pictures, verdict
+from compare import audit, banners, figures, gallery, language, metrics, pictures, verdict
+from compare.language import joined, known, say
 from compare.metrics import Calibration, Paired, Result
-from compare.progress import duration
 from compare.record import Run, UnfinishedRun
 from compare.words import (
     NOTHING,
     WEIGHT_WORDS,
     branch_in_words,
     data_in_words,
+    duration,
     folder_name,
     fraction,
     gigabytes,
@@ -35,6 +36,16 @@ from compare.words import (
 
 TEMPLATES = Path(__file__).parent / "templates"
 NUM_IN_GROUP = 24  # images that a gallery shows
+# what the page's script says of images, with places for its own values
+GALLERY_TEXTS = {
+    "right": say("{{label}}, predicted right"),
+    "wrong": say("{{label}} taken for {{predicted}}"),
+    "cell": say("{{cell}}: {{number}} images"),
+    "image": say("Test image {{number}}, {{label}}"),
+    "number": say("no. {{number}}"),
+    "shown": say("{{shown}} of {{found}} shown"),
+    "kept": say("{{shown}} of {{found}} shown; {{found}} of the cell's {{total}} are on this page"),
+}
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
 ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
 
@@ -88,8 +99,12 @@ def show(runs: list[Run]) -> list[Shown]:
             ]
             name = run_name(run.folder)
             if len(alike) == len(set(alike)):
-                name = recipe if len(alike) == 1 else f"{recipe}, seed {run.record['seed']}"
-            label, slug = (f"{label}, {name}" if words.count(label) > 1 else label), f"{slug}-{name}"
+                name = recipe
+                if len(alike) > 1:
+                    name = say("{recipe}, seed {number}", recipe=recipe, number=run.record["seed"])
+            slug = f"{slug}-{name}"
+            if words.count(label) > 1:
+                label = say("{network}, {name}", network=label, name=name)
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
     return [
@@ -107,7 +122,6 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         drawn: what `pictures.draw` made of the complete runs.
         images: test images; None where they are not at hand.
     """
-    script = (TEMPLATES / "gallery.js").read_text(encoding="ascii") if images else ""
     return {
         "styles": figures.STYLES,
         "banners": banners.of([(one.label, one.record) for one in shown], unfinished),
@@ -120,7 +134,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "pairs": pairs(shown),
         "pictures": drawn,
         "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
-        "class_names": shown[0].record["data"]["class_names"] if shown else [],
+        "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
         "best_f1": best_f1(shown),
         "audit": audit.of(shown, images),
         "matrices": matrices(shown),
@@ -129,8 +143,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "sprite": "data:image/webp;base64," + base64.b64encode(images.sprite).decode() if images else None,
         "groups": groups(shown, images) if images else [],
         "gallery_data": gallery_data(shown, images) if images else None,
-        "script": script,
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "scripts": [script(name) for name in (("language", "gallery") if images else ("language",))],
         "difference": difference(shown),
         "settings": settings(shown),
         "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
@@ -143,45 +156,51 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
 def subtitle(shown: list[Shown]) -> str:
     """The data that all runs share, in words."""
     if not shown:
-        return "No run has finished."
+        return say("No run has finished.")
     data = shown[0].record["data"]
-    num_images, held_out = data["num_train"] + data["num_validation"], ""
+    parts = [say("{number:,} training images", number=data["num_train"] + data["num_validation"])]
     if len({one.record["data"]["split_fingerprint"] for one in shown}) == 1 and data["num_validation"]:
-        held_out = f", {data['num_validation']:,} of them held out for validation"
-    return f"{data_in_words(data)}: {num_images:,} training images{held_out}, {data['num_test']:,} test images"
+        parts.append(say("{number:,} of them held out for validation", number=data["num_validation"]))
+    parts.append(say("{number:,} test images", number=data["num_test"]))
+    return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
 
 
 def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     """The summary table: a row's name, and a cell for every run."""
     if not shown:
         return []
+    to_article = say("Training time to {accuracy} on the test set", accuracy=ARTICLE_ACCURACY)
     rows = {
-        "Test accuracy": lambda one: f"{one.result.accuracy:.4f}",
-        "95 % interval": lambda one: f"{one.result.accuracy_low:.4f} to {one.result.accuracy_high:.4f}",
-        "Test log loss (nats an image)": lambda one: f"{one.result.log_loss:.4f}",
-        "Training time": lambda one: duration(one.record["seconds"]["training"]),
-        f"Training time to {ARTICLE_ACCURACY} on the test set": time_to_article_accuracy,
-        "Training images a second": lambda one: or_nothing(metrics.images_per_second(one.record["history"]), ",.0f"),
-        "Parameters": lambda one: f"{one.record['model']['num_parameters']:,}",
-        "Trainable parameters": lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
-        "FLOPs an image": lambda one: with_prefix(one.record["model"]["flops_per_image"]),
-        "Peak main memory": lambda one: gigabytes(one.record["peak_memory_bytes"].get("main")),
-        "Peak device memory": lambda one: gigabytes(one.record["peak_memory_bytes"].get("device")),
-        "Recipe": lambda one: one.record["recipe"]["name"],
-        "Epochs": lambda one: str(len(one.record["history"])),
-        "Data": lambda one: data_in_words(one.record["data"]),
-        "Weights": lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
-        "Device": lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
+        say("Test accuracy"): lambda one: f"{one.result.accuracy:.4f}",
+        say("95 % interval"): lambda one: say(
+            "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
+        ),
+        say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
+        say("Training time"): lambda one: duration(one.record["seconds"]["training"]),
+        to_article: time_to_article_accuracy,
+        say("Training images a second"): lambda one: or_nothing(
+            metrics.images_per_second(one.record["history"]), ",.0f"
+        ),
+        say("Parameters"): lambda one: f"{one.record['model']['num_parameters']:,}",
+        say("Trainable parameters"): lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
+        say("FLOPs an image"): lambda one: with_prefix(one.record["model"]["flops_per_image"]),
+        say("Peak main memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("main")),
+        say("Peak device memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("device")),
+        say("Recipe"): lambda one: one.record["recipe"]["name"],
+        say("Epochs"): lambda one: str(len(one.record["history"])),
+        say("Data"): lambda one: data_in_words(one.record["data"]),
+        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
+        say("Device"): lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
     }
     if shown[0].record["data"]["name"] != "fashion-mnist":
-        del rows[f"Training time to {ARTICLE_ACCURACY} on the test set"]
+        del rows[to_article]
     return [(name, [cell(one) for one in shown]) for name, cell in rows.items()]
 
 
 def time_to_article_accuracy(one: Shown) -> str:
     """How long a run trained until it was seen to be as accurate as the article's program."""
     seconds = metrics.seconds_to_accuracy(one.run, ARTICLE_ACCURACY)
-    return "not reached" if seconds is None else duration(seconds)
+    return say("not reached") if seconds is None else duration(seconds)
 
 
 def pairs(shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str]]:
@@ -234,7 +253,7 @@ def matrices(shown: list[Shown]) -> list[dict]:
         counts = first.result.counts - second.result.counts
         found.append(
             {
-                "title": f"{first.label} less {second.label}",
+                "title": say("{first} less {second}", first=first.label, second=second.label),
                 "one": None,
                 "index": None,
                 "looks": (first.look, second.look),
@@ -261,14 +280,14 @@ def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
     right = [metrics.is_right(one.run) for one in shown]
     sure = [one.run.test_probabilities.max(axis=1) for one in shown]
     if len(shown) == 1:
-        wanted = [("The most confident mistakes", ~right[0], sure[0], [shown[0]])]
+        wanted = [(say("The most confident mistakes"), ~right[0], sure[0], [shown[0]])]
     else:
         pair = verdict.headline(shown)
         first, second = (shown.index(one) for one in pair)
         wanted = [
-            (f"Only {pair[0].label} is right", right[first] & ~right[second], sure[second], pair),
-            (f"Only {pair[1].label} is right", right[second] & ~right[first], sure[first], pair),
-            ("Neither is right", ~right[first] & ~right[second], np.minimum(sure[first], sure[second]), pair),
+            (say("Only {run} is right", run=pair[0].label), right[first] & ~right[second], sure[second], pair),
+            (say("Only {run} is right", run=pair[1].label), right[second] & ~right[first], sure[first], pair),
+            (say("Neither is right"), ~right[first] & ~right[second], np.minimum(sure[first], sure[second]), pair),
         ]
     found = []
     for title, mask, confidence, of in wanted:
@@ -281,22 +300,38 @@ def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
 
 def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
     """One test image: where its tile lies, what it is, and what runs say, each a run, a class and a confidence."""
-    names = of[0].record["data"]["class_names"]
+    names = [known(name) for name in of[0].record["data"]["class_names"]]
     said = []
     for one in of:
         probabilities = one.run.test_probabilities[row]
         said.append((one, names[int(probabilities.argmax())], round(100 * float(probabilities.max()))))
-    return {"row": row, "place": images.place(row), "label": names[int(of[0].run.test_labels[row])], "said": said}
+    label = names[int(of[0].run.test_labels[row])]
+    words = say("Test image {number}, {label}", number=row, label=label)
+    return {"words": words, "place": images.place(row), "label": label, "said": said}
 
 
 def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
     """What the page's script needs: the images, and what each run is called and looks like."""
     return gallery.said(images, [one.run for one in shown]) | {
-        "classes": shown[0].record["data"]["class_names"],
-        "names": [one.label for one in shown],
+        "texts": {name: {"en": text, "zh": language.in_chinese(text)} for name, text in GALLERY_TEXTS.items()},
+        "classes": _both(known(name) for name in shown[0].record["data"]["class_names"]),
+        "names": _both(one.label for one in shown),
         "looks": [one.look for one in shown],
         "markers": [one.marker for one in shown],
     }
+
+
+def script(name: str) -> dict:
+    """A script of a page and its hash, by which the page's policy permits it. It is ASCII, as the page is."""
+    text = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
+    text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return {"text": text, "hash": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}
+
+
+def _both(texts) -> dict[str, list[str]]:
+    """Texts for the page's script, in each language."""
+    texts = list(texts)
+    return {"en": texts, "zh": [language.in_chinese(text) for text in texts]}
 
 
 def best_f1(shown: list[Shown]) -> list[list[Shown]]:
@@ -315,35 +350,37 @@ def best_f1(shown: list[Shown]) -> list[list[Shown]]:
 def settings(shown: list[Shown]) -> list[dict]:
     """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
     groups = {
-        "Recipe, as it ran": lambda record: {k: v for k, v in record["recipe"].items() if k != "known_mistakes"},
-        "Run": lambda record: {
-            "changed on the command line": ", ".join(f"{k} {in_words(v)}" for k, v in record["overrides"].items()),
-            "seed": record["seed"],
-            "command": without_folders(record["command"]),
-            "started": record["started"],
-            "commit": record["commit"],
-            "network": record["model"]["name"],
-            "device": f"{record['device']['kind']}: {record['device']['name']}",
-            "precision": record.get("precision"),
-            "weights' SHA-256": record["weights"].get("sha256"),
-            "what is frozen is unchanged": {
+        say("Recipe, as it ran"): lambda record: {k: v for k, v in record["recipe"].items() if k != "known_mistakes"},
+        say("Run"): lambda record: {
+            say("changed on the command line"): joined(
+                say("{name} {value}", name=name, value=in_words(value)) for name, value in record["overrides"].items()
+            ),
+            say("seed"): record["seed"],
+            say("command"): without_folders(record["command"]),
+            say("started"): record["started"],
+            say("commit"): record["commit"],
+            say("network"): known(record["model"]["name"]),
+            say("device"): f"{record['device']['kind']}: {record['device']['name']}",
+            say("precision"): record.get("precision"),
+            say("weights' SHA-256"): record["weights"].get("sha256"),
+            say("what is frozen is unchanged"): {
                 None: NOTHING,
-                True: "yes: checked, the same before and after",
-                False: "NO",
+                True: say("yes: checked, the same before and after"),
+                False: say("NO"),
             }[banners.frozen(record)],
-            "seconds preparing": f"{record['seconds']['preparing']:.1f}",
-            "seconds training": f"{record['seconds']['training']:.1f}",
-            "seconds predicting": f"{record['seconds']['predicting']:.1f}",
+            say("seconds preparing"): f"{record['seconds']['preparing']:.1f}",
+            say("seconds training"): f"{record['seconds']['training']:.1f}",
+            say("seconds predicting"): f"{record['seconds']['predicting']:.1f}",
         },
-        "Versions": lambda record: record["versions"],
-        "Data": lambda record: {
-            "name": record["data"]["name"],
-            "training images": f"{record['data']['num_train']:,}",
-            "validation images": f"{record['data']['num_validation']:,}",
-            "test images": f"{record['data']['num_test']:,}",
-            "fingerprint of images and labels": record["data"]["fingerprint"],
-            "fingerprint of the split": record["data"]["split_fingerprint"],
-            "fingerprint of the test labels": record["data"]["test_labels_fingerprint"],
+        say("Versions"): lambda record: record["versions"],
+        say("Data"): lambda record: {
+            say("name"): record["data"]["name"],
+            say("training images"): f"{record['data']['num_train']:,}",
+            say("validation images"): f"{record['data']['num_validation']:,}",
+            say("test images"): f"{record['data']['num_test']:,}",
+            say("fingerprint of images and labels"): record["data"]["fingerprint"],
+            say("fingerprint of the split"): record["data"]["split_fingerprint"],
+            say("fingerprint of the test labels"): record["data"]["test_labels_fingerprint"],
         },
     }
     tables = []
@@ -377,10 +414,14 @@ def render(template: str, **content) -> bytes:
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        # a number and its percent sign stay on one line
-        finalize=lambda value: value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value,
+        finalize=language.on_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template(template).render(fraction=fraction, **content)
-    return html.encode("ascii", "xmlcharrefreplace")
+    environment.filters |= {
+        "attribute": language.attribute,
+        "english": str.__str__,  # for where no element can stand
+        "chinese": language.in_chinese,
+    }
+    html = environment.get_template(template).render(say=say, known=known, fraction=fraction, **content)
+    return html.lstrip().encode("ascii", "xmlcharrefreplace")

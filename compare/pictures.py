@@ -1,16 +1,18 @@
 """The report's pictures: what is drawn of which runs, and what it shows in words, for those who cannot see it. How it
 looks is in `figures`."""
 
+import html
 import re
 from typing import TYPE_CHECKING
 
 import markupsafe
+import matplotlib.text
 from matplotlib.figure import Figure
 
 from compare import figures, verdict
 from compare.figures import Curves
-from compare.progress import duration
-from compare.words import fraction
+from compare.language import Text, joined, known, say
+from compare.words import duration, fraction
 
 if TYPE_CHECKING:
     from compare.page import Shown
@@ -38,13 +40,15 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
             accuracy = figures.accuracy_curves(curves, over=over, printed=printed)
             loss = figures.loss_curves(curves, over=over)
             over_what += [
-                picture(f"accuracy{ending}", f"Accuracy over {over}", curves_alt(shown, "accuracy", over), accuracy),
-                picture(f"loss{ending}", f"Loss over {over}", curves_alt(shown, "loss", over), loss),
+                picture(
+                    f"accuracy{ending}", curves_title("accuracy", over), curves_alt(shown, "accuracy", over), accuracy
+                ),
+                picture(f"loss{ending}", curves_title("loss", over), curves_alt(shown, "loss", over), loss),
             ]
         reliability, selective = figures.reliability(calibrated), figures.selective(calibrated)
         calibration = [
-            picture("reliability", "Accuracy against confidence", reliability_alt(shown), reliability),
-            picture("selective", "Accuracy on the most confident images", selective_alt(shown), selective),
+            picture("reliability", say("Accuracy against confidence"), reliability_alt(shown), reliability),
+            picture("selective", say("Accuracy on the most confident images"), selective_alt(shown), selective),
         ]
         return {"curves": over_what, "calibration": calibration, "matrices": _draw_matrices(shown)}
 
@@ -74,18 +78,23 @@ def picture(name: str, title: str, alt: str, figure: Figure) -> dict:
     """One picture of the page: the name and the bytes of its files, PNG and SVG, and what the page itself draws, from
     the same SVG, in a view of that size."""
     svg = figures.svg(figure)
-    view, drawing = _on_page(svg.decode(), name)
+    texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    chinese = {text: text.chinese for text in texts if isinstance(text, Text)}
+    view, drawing = _on_page(svg.decode(), name, chinese)
     files = {"png": figures.png(figure), "svg": svg}
     return {"name": name, "title": title, "alt": alt, "view": view, "drawing": drawing} | files
 
 
-def _on_page(svg: str, name: str) -> tuple[str, markupsafe.Markup]:
-    """An SVG's view box, and what is in it, in the page's colours, which change with its look. Ids begin with `name`,
-    as a page has each only once."""
+def _on_page(svg: str, name: str, chinese: dict[str, str]) -> tuple[str, markupsafe.Markup]:
+    """An SVG's view box, and what is in it, in the page's colours, which change with its look, and in both languages.
+    Ids begin with `name`, as a page has each only once."""
     view = re.search(r'viewBox="([^"]+)"', svg)[1]
     drawing = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]  # without matplotlib's own style
     drawing = re.sub(r' id="(?:figure|patch|axes|matplotlib|[xy]tick|line2d|text|legend)[^"]*"', "", drawing)
     drawing = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    for english, translated in chinese.items():
+        text = f">{html.escape(english, quote=False)}</text>"
+        drawing = drawing.replace(text, f' data-zh="{markupsafe.escape(translated)}"{text}')
     for variable, colour in figures.DRAWN.variables.items():
         drawing = drawing.replace(colour, f"var({variable})")
     return view, markupsafe.Markup(re.sub(r"\s+", " ", drawing))
@@ -93,35 +102,54 @@ def _on_page(svg: str, name: str) -> tuple[str, markupsafe.Markup]:
 
 def curves_alt(shown: "list[Shown]", quantity: str, over: str) -> str:
     """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
-    parts = [f"{quantity.capitalize()} curves over {over}"]
+    parts = []
     for one in shown:
         rows = one.record["history"]
         if not rows:
-            parts.append(f"{one.label}: none")
+            parts.append(say("{run}: none", run=one.label))
             continue
-        ends = [f"final train {quantity} {rows[-1][f'train_{quantity}']:.4f}"]
-        if one.watched:
-            ends.append(f"final {one.watched} {quantity} {rows[-1][f'{one.watched}_{quantity}']:.4f}")
-        length = f"{len(rows)} {'epoch' if len(rows) == 1 else 'epochs'}"
+        length = say("1 epoch") if len(rows) == 1 else say("{number} epochs", number=len(rows))
         if over == "time":
             length = duration(sum(row["seconds"] for row in rows))
-        parts.append(f"{one.label}, {length}: {', '.join(ends)}")
-    return "; ".join(parts) + "."
+        ends = [
+            say("{split} {value:.4f}", split=known(split), value=rows[-1][f"{split}_{quantity}"])
+            for split in filter(None, ("train", one.watched))
+        ]
+        parts.append(say("{run}, {length}: {ends}", run=one.label, length=length, ends=joined(ends)))
+    title = curves_title(quantity, over)
+    return say("{title}, at the end of each run: {parts}.", title=title, parts=joined(parts, "; "))
+
+
+def curves_title(quantity: str, over: str) -> str:
+    """What the curves of `quantity`, accuracy or loss, over epochs or time are called."""
+    if over == "time":
+        return say("Accuracy over time") if quantity == "accuracy" else say("Loss over time")
+    return say("Accuracy over epochs") if quantity == "accuracy" else say("Loss over epochs")
 
 
 def reliability_alt(shown: "list[Shown]") -> str:
     """What the reliability diagram shows, for those who cannot see it."""
-    parts = [f"{one.label}: expected calibration error {one.calibration.error:.4f}" for one in shown]
-    return f"Accuracy against confidence; {'; '.join(parts)}."
+    parts = [
+        say("{run}: expected calibration error {value:.4f}", run=one.label, value=one.calibration.error)
+        for one in shown
+    ]
+    return say("Accuracy against confidence; {parts}.", parts=joined(parts, "; "))
 
 
 def selective_alt(shown: "list[Shown]") -> str:
     """What the curves of selective prediction show, for those who cannot see them."""
     parts = []
     for one in shown:
-        half, most, every = one.calibration.accuracy_kept[[50, 90, 100]]
+        half, most, every = (fraction(value, 4) for value in one.calibration.accuracy_kept[[50, 90, 100]])
         parts.append(
-            f"{one.label}: {fraction(half, 4)} on the most confident half, {fraction(most, 4)} on 90 %, "
-            f"{fraction(every, 4)} on all"
+            say(
+                "{run}: {half} on the most confident half, {most} on 90 %, {every} on all",
+                run=one.label,
+                half=half,
+                most=most,
+                every=every,
+            )
         )
-    return f"Accuracy against the share of images kept, the most confident first; {'; '.join(parts)}."
+    return say(
+        "Accuracy against the share of images kept, the most confident first; {parts}.", parts=joined(parts, "; ")
+    )

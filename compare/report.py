@@ -195,10 +195,12 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Read the runs and write the report."""
     arguments = parse()
+    from compare.language import say
+
     folder = arguments.out or default_folder(arguments.runs)
     check_report_folder(folder)
     runs, unfinished = read_runs(arguments.runs)
-    title = f"From scratch or pretrained: {Path(os.path.abspath(folder)).name}"
+    title = say("From scratch or pretrained: {name}", name=Path(os.path.abspath(folder)).name)
     if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
         from compare import dataset
 

@@ -54,6 +54,7 @@ def main() -> int:
     """Parse, check, train, report."""
     arguments = parse()
     from compare import disk, record, report  # after parsing: --help need not wait for NumPy
+    from compare.language import say
 
     if arguments.resume is not None:
         folder = arguments.resume
@@ -112,7 +113,7 @@ def main() -> int:
             folder,
             finished,
             unfinished,
-            title=f"From scratch or pretrained: {asked['name']}",
+            title=say("From scratch or pretrained: {name}", name=asked["name"]),
             data_dir=data_dirs[0] if data_dirs else None,
         )
     if unfinished:

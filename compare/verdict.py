@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import scipy.stats
 
 from compare import metrics
+from compare.language import joined, known, say
 from compare.metrics import MORE_THAN_CHANCE, Paired
-from compare.progress import duration
-from compare.words import branch_in_words, data_in_words, with_prefix
+from compare.words import branch_in_words, data_in_words, duration, with_prefix
 
 if TYPE_CHECKING:
     from compare.page import Shown
@@ -30,12 +30,17 @@ def headline(shown: "list[Shown]") -> "tuple[Shown, Shown]":
 def sentences(shown: "list[Shown]") -> list[str]:
     """The verdict, the most important first."""
     if not shown:
-        return ["No run has finished, so there is no result."]
+        return [say("No run has finished, so there is no result.")]
     if len(shown) == 1:
         one, result = shown[0], shown[0].result
         return [
-            f"{one.label} classifies {100 * result.accuracy:.2f} % of the {result.num_images:,} test images of "
-            f"{data_in_words(one.record['data'])} right."
+            say(
+                "{run} classifies {percent:.2f} % of the {number:,} test images of {data} right.",
+                run=one.label,
+                percent=100 * result.accuracy,
+                number=result.num_images,
+                data=data_in_words(one.record["data"]),
+            )
         ]
     first, second = headline(shown)
     paired = metrics.paired(first.run, second.run)
@@ -51,27 +56,47 @@ def sentences(shown: "list[Shown]") -> list[str]:
 
 def lead(first: "Shown", second: "Shown", paired: Paired) -> str:
     """Which run is ahead, and by how much."""
-    accuracies = f"({first.result.accuracy:.4f} against {second.result.accuracy:.4f})"
-    test_images = f"the {first.result.num_images:,} test images of {data_in_words(first.record['data'])}"
+    values = {
+        "first": first.label,
+        "second": second.label,
+        "number": first.result.num_images,
+        "data": data_in_words(first.record["data"]),
+        "mine": first.result.accuracy,
+        "other": second.result.accuracy,
+    }
     if paired.points_ahead == 0:
-        return f"{first.label} and {second.label} are level on {test_images} {accuracies}."
-    return (
-        f"{first.label} is ahead of {second.label} by {paired.points_ahead:.2f} percentage points on {test_images} "
-        f"{accuracies}; the 95 % interval of the difference is {interval(paired)}."
+        return say(
+            "{first} and {second} are level on the {number:,} test images of {data} ({mine:.4f} against {other:.4f}).",
+            **values,
+        )
+    return say(
+        "{first} is ahead of {second} by {points:.2f} percentage points on the {number:,} test images of {data} "
+        "({mine:.4f} against {other:.4f}); the 95 % interval of the difference is {interval}.",
+        points=paired.points_ahead,
+        interval=interval(paired),
+        **values,
     )
 
 
 def chance(first: "Shown", second: "Shown", paired: Paired) -> str:
     """How easily that comes by chance."""
     if paired.num_only_first + paired.num_only_second == 0:
-        return "They are right and wrong on the same images."
+        return say("They are right and wrong on the same images.")
     if paired.points_ahead == 0:
-        return f"Each is right on {paired.num_only_first:,} images that the other takes for a wrong class."
-    verdict = "more than chance explains" if paired.p_value < MORE_THAN_CHANCE else "a gap that may well be chance"
-    return (
-        f"Only {first.label} is right on {paired.num_only_first:,} images, only {second.label} on "
-        f"{paired.num_only_second:,}: {verdict}. Were both equally good, images would divide this unevenly "
-        f"{chance_in_words(paired.p_value)} (exact McNemar test, {p_in_words(paired.p_value)})."
+        return say(
+            "Each is right on {number:,} images that the other takes for a wrong class.", number=paired.num_only_first
+        )
+    more = paired.p_value < MORE_THAN_CHANCE
+    return say(
+        "Only {first} is right on {num_first:,} images, only {second} on {num_second:,}: {verdict}. Were both equally "
+        "good, images would divide this unevenly {chance} (exact McNemar test, {p_value}).",
+        first=first.label,
+        second=second.label,
+        num_first=paired.num_only_first,
+        num_second=paired.num_only_second,
+        verdict=say("more than chance explains") if more else say("a gap that may well be chance"),
+        chance=chance_in_words(paired.p_value),
+        p_value=p_in_words(paired.p_value),
     )
 
 
@@ -99,7 +124,11 @@ def by_settings(shown: "list[Shown]") -> list[Seeds]:
         groups.setdefault(settings, {}).setdefault(record["seed"], one)
     return [
         Seeds(
-            f"{branch_in_words(runs[0].record)}, {runs[0].record['recipe']['name']}",
+            say(
+                "{network}, {name}",
+                network=branch_in_words(runs[0].record),
+                name=runs[0].record["recipe"]["name"],
+            ),
             runs,
             statistics.mean(accuracies := [one.result.accuracy for one in runs]),
             statistics.stdev(accuracies) if len(runs) > 2 else None,
@@ -115,12 +144,21 @@ def seeds(shown: "list[Shown]", first: "Shown", second: "Shown") -> str | None:
     if mine is None or other is None or mine is other or min(len(mine.runs), len(other.runs)) < 2:
         return None
     accuracies = [[one.result.accuracy for one in group.runs] for group in (mine, other)]
-    means = f"On average over {len(mine.runs)} and {len(other.runs)} seeds: {mine.mean:.4f} against {other.mean:.4f}"
-    if any(len(set(of_group)) == 1 for of_group in accuracies):
-        return f"{means}."  # a group without any spread has no test
+    values = {"mine": mine.mean, "other": other.mean, "num_mine": len(mine.runs), "num_other": len(other.runs)}
+    if any(len(set(of_group)) == 1 for of_group in accuracies):  # a group without any spread has no test
+        return say(
+            "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}.",
+            **values,
+        )
     p_value = float(scipy.stats.ttest_ind(*accuracies, equal_var=False).pvalue)
-    worth = "more than the seeds explain" if p_value < MORE_THAN_CHANCE else "no more than the seeds may explain"
-    return f"{means}: {worth} (Welch's t test over seeds, {p_in_words(p_value)})."
+    more = p_value < MORE_THAN_CHANCE
+    return say(
+        "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}: {verdict} (Welch's t test "
+        "over seeds, {p_value}).",
+        verdict=say("more than the seeds explain") if more else say("no more than the seeds may explain"),
+        p_value=p_in_words(p_value),
+        **values,
+    )
 
 
 def classes(first: "Shown", second: "Shown") -> str | None:
@@ -133,13 +171,17 @@ def classes(first: "Shown", second: "Shown") -> str | None:
         (second, [(index, pair) for index, pair in reversed(apart) if pair.points_ahead < 0]),
     ):
         if found:
-            listed = ", ".join(f"{names[index]} ({abs(pair.points_ahead):.1f} points)" for index, pair in found)
-            parts.append(f"{one.label} is the stronger on {listed}")
+            listed = joined(
+                say("{name} ({points:.1f} points)", name=known(names[index]), points=abs(pair.points_ahead))
+                for index, pair in found
+            )
+            parts.append(say("{run} is the stronger on {classes}", run=one.label, classes=listed))
     if not parts:
         paired = metrics.paired(first.run, second.run)
-        return "No single class tells them apart." if paired.num_only_first + paired.num_only_second else None
-    rest = "; the other classes do not tell them apart" if len(apart) < len(names) else ""
-    return f"{'; '.join(parts)}{rest}."
+        return say("No single class tells them apart.") if paired.num_only_first + paired.num_only_second else None
+    if len(apart) < len(names):
+        parts.append(say("the other classes do not tell them apart"))
+    return say("{parts}.", parts=joined(parts, "; "))
 
 
 def cost(first: "Shown", second: "Shown") -> str:
@@ -148,22 +190,38 @@ def cost(first: "Shown", second: "Shown") -> str:
     parts = []
     if first.record["device"] == second.record["device"]:
         mine, other = (one.record["seconds"]["training"] for one in (first, second))
-        parts.append(f"{times(mine, other)} training time ({duration(mine)} against {duration(other)})")
+        parts.append(
+            say(
+                "{times} training time ({mine} against {other})",
+                times=times(mine, other),
+                mine=duration(mine),
+                other=duration(other),
+            )
+        )
     mine, other = (one.record["model"]["num_trainable_parameters"] for one in (first, second))
-    parts.append(f"{times(mine, other)} trained parameters ({mine:,} against {other:,})")
+    parts.append(
+        say("{times} trained parameters ({mine:,} against {other:,})", times=times(mine, other), mine=mine, other=other)
+    )
     mine, other = (one.record["model"]["flops_per_image"] for one in (first, second))
-    parts.append(f"{times(mine, other)} operations an image ({with_prefix(mine)} against {with_prefix(other)})")
-    return f"Beside {second.label} it took {', '.join(parts[:-1])} and {parts[-1]}."
+    parts.append(
+        say(
+            "{times} operations an image ({mine} against {other})",
+            times=times(mine, other),
+            mine=with_prefix(mine),
+            other=with_prefix(other),
+        )
+    )
+    return say("Beside {run} it took {parts} and {last}.", run=second.label, parts=joined(parts[:-1]), last=parts[-1])
 
 
 def times(mine: float, other: float) -> str:
     """One amount beside another."""
     ratio = mine / other
     if 0.95 < ratio < 1.05:
-        return "about the same"
+        return say("about the same")
     larger = max(ratio, 1 / ratio)
     larger = f"{larger:,.0f}" if larger >= 100 else f"{larger:.3g}"
-    return f"{larger} times the" if ratio > 1 else f"1/{larger} of the"
+    return say("{number} times the", number=larger) if ratio > 1 else say("1/{number} of the", number=larger)
 
 
 def averaging(first: "Shown", second: "Shown") -> str:
@@ -171,27 +229,33 @@ def averaging(first: "Shown", second: "Shown") -> str:
     together = metrics.averaged(first.run, second.run)
     paired = metrics.paired(together, first.run)
     accuracy = first.result.accuracy + paired.points_ahead / 100
-    worth = "not more than chance explains"
+    worth = say("not more than chance explains")
     if paired.p_value < MORE_THAN_CHANCE:
-        worth = "more than chance explains" if paired.points_ahead > 0 else "worse than the better one alone"
-    return (
-        f"The mean of both networks' probabilities would be right on {accuracy:.4f} of the test images, "
-        f"{paired.points_ahead:+.2f} points (95 % interval {interval(paired)}) beside {first.label}: {worth}."
+        better = paired.points_ahead > 0
+        worth = say("more than chance explains") if better else say("worse than the better one alone")
+    return say(
+        "The mean of both networks' probabilities would be right on {accuracy:.4f} of the test images, {points:+.2f} "
+        "points (95 % interval {interval}) beside {run}: {worth}.",
+        accuracy=accuracy,
+        points=paired.points_ahead,
+        interval=interval(paired),
+        run=first.label,
+        worth=worth,
     )
 
 
 def interval(paired: Paired) -> str:
     """The 95 % interval of a difference, in percentage points."""
-    return f"{paired.points_low:+.2f} to {paired.points_high:+.2f}"
+    return say("{low:+.2f} to {high:+.2f}", low=paired.points_low, high=paired.points_high)
 
 
 def chance_in_words(p_value: float) -> str:
     """A probability as a frequency."""
     if p_value < 0.001:
-        return "in fewer than 1 of 1,000 cases"
+        return say("in fewer than 1 of 1,000 cases")
     if p_value < 0.1:
-        return f"in about {1000 * p_value:.0f} of 1,000 cases"
-    return f"in about {100 * p_value:.0f} of 100 cases"
+        return say("in about {number:.0f} of 1,000 cases", number=1000 * p_value)
+    return say("in about {number:.0f} of 100 cases", number=100 * p_value)
 
 
 def p_in_words(p_value: float) -> str:
@@ -213,10 +277,11 @@ def one_seed(shown: "list[Shown]") -> str | None:
     numbers = {len(group.runs) for group in by_settings(shown)}
     if not numbers or min(numbers) > 2:
         return None
-    few = "Each run is one seed" if numbers == {1} else "Some settings were trained with one or two seeds"
-    return (
-        f"{few}. The interval and the test cover the luck of these test images, not that of training once more: "
-        "--seed 1 trains again."
+    few = say("Each run is one seed") if numbers == {1} else say("Some settings were trained with one or two seeds")
+    return say(
+        "{few}. The interval and the test cover the luck of these test images, not that of training once more: "
+        "--seed 1 trains again.",
+        few=few,
     )
 
 
@@ -225,7 +290,7 @@ def chosen_by_test_set(shown: "list[Shown]") -> str | None:
     branches = [one.record["branch"] for one in shown]
     if len(branches) < 3 or len(set(branches)) == len(branches):
         return None
-    return (
+    return say(
         "The verdict is about the best run of each branch, chosen by the test set itself, which favours the branch "
         "with more runs."
     )
@@ -236,11 +301,14 @@ def known_mistakes(shown: "list[Shown]") -> str | None:
     mistaken = [one.label for one in shown if one.record["recipe"]["known_mistakes"]]
     if not mistaken:
         return None
-    return f"Mistakes kept on purpose: {', '.join(mistaken)}. They are listed below; --recipe tuned is without them."
+    return say(
+        "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.",
+        runs=joined(mistaken),
+    )
 
 
 def different_devices(shown: "list[Shown]") -> str | None:
     """Times that do not compare."""
     if all(one.record["device"] == shown[0].record["device"] for one in shown):
         return None
-    return "The runs had different devices, so their times and memory do not compare."
+    return say("The runs had different devices, so their times and memory do not compare.")

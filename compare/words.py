@@ -5,17 +5,19 @@ import os
 import re
 from pathlib import Path
 
+from compare import progress
+from compare.language import Text, joined, known, say
 from compare.record import UnfinishedRun
 
-DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
-BRANCH_WORDS = {"scratch_resnet": "ResNet-18 from scratch", "pretrained": "Frozen ResNet50"}
-FINE_TUNED_WORDS = {"pretrained": "Fine-tuned ResNet50"}
-START_WORDS = {"imagenet": "ImageNet", "random": "random weights", "file": "weights from a file"}
+DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": say("scikit-learn's digits")}
+BRANCH_WORDS = {"scratch_resnet": say("ResNet-18 from scratch"), "pretrained": say("Frozen ResNet50")}
+FINE_TUNED_WORDS = {"pretrained": say("Fine-tuned ResNet50")}
+START_WORDS = {"imagenet": "ImageNet", "random": say("random weights"), "file": say("weights from a file")}
 WEIGHT_WORDS = {
-    "none": "random start, everything trained",
-    "random": "random backbone, not pretrained",
+    "none": say("random start, everything trained"),
+    "random": say("random backbone, not pretrained"),
     "imagenet": "ImageNet",
-    "file": "from a file",
+    "file": say("from a file"),
 }
 NOTHING = "–"
 
@@ -37,7 +39,9 @@ def branch_in_words(record: dict) -> str:
     words = BRANCH_WORDS.get(record["branch"], record["branch"])
     if record.get("recipe", {}).get("unfreeze", "none") != "none":
         words = FINE_TUNED_WORDS.get(record["branch"], words)
-    return f"{words} ({START_WORDS.get(kind, kind)})" if kind not in (None, "none") else words
+    if kind in (None, "none"):
+        return words
+    return say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
 
 
 def unfinished_label(run: UnfinishedRun) -> str:
@@ -55,10 +59,16 @@ def in_words(value) -> str:
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return say("yes") if value else say("no")
     if isinstance(value, list):
-        return ", ".join(in_words(part) for part in value)
-    return str(value)
+        return joined(in_words(part) for part in value)
+    return known(str(value))
+
+
+def duration(seconds: float) -> Text:
+    """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`."""
+    english = progress.duration(seconds)
+    return Text(english, english.replace("h", "小时").replace("min", "分").replace("s", "秒"))
 
 
 def with_prefix(number: float) -> str:

@@ -31,7 +31,18 @@ WALLS = [
     *(
         (f"compare/{room}.py", CLOCKS | TRAINING)
         for room in (
-            *("metrics", "figures", "words", "banners", "verdict", "audit", "gallery", "pictures"),
+            *(
+                "metrics",
+                "figures",
+                "language",
+                "chinese",
+                "words",
+                "banners",
+                "verdict",
+                "audit",
+                "gallery",
+                "pictures",
+            ),
             *("page", "numbers", "listing", "checks", "report", "comparison"),
         )
     ),

@@ -4,6 +4,7 @@ The browser is the machine's own Chromium; Playwright drives it, axe-core looks 
 """
 
 import io
+import re
 import shutil
 
 import numpy as np
@@ -184,8 +185,39 @@ def test_nobody_is_kept_out(opened, width, colours):
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
+    page = opened(viewport={"width": width, "height": 900}, color_scheme=colours, locale="zh-CN")
+    assert page.locator("html").get_attribute("lang") == "zh-Hans"
+    assert page.locator("h2").first.inner_text() == "摘要"
+    drawing = page.locator("svg.drawing").first
+    assert "从头训练的 ResNet-18" in drawing.get_attribute("aria-label")
+    assert "轮次" in drawing.locator("text").all_text_contents()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    true, predicted = most_confused(runs[1])
+    cell = page.locator(f'.order-file button[data-cell="1,{true},{predicted}"]')
+    assert cell.get_attribute("aria-label").startswith(f"{true}被误判为{predicted}：")
+    cell.click()
+    assert page.locator("#gallery-title").inner_text() == f"{true}被误判为{predicted}"
+    assert page.locator("#gallery-count").inner_text().startswith("已显示")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
+    page.keyboard.press("Escape")
+
+    before = page.locator("body").inner_text()
+    page.locator("#language").press("Enter")
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("h2").first.inner_text() == "Summary"
+    assert not re.search(r"[\u4e00-\u9fff]", page.locator("main").inner_text())
+    assert cell.get_attribute("aria-label").startswith(f"{true} taken for {predicted}: ")
+    page.locator("#language").click()
+    assert page.locator("body").inner_text() == before
+
+
 def test_without_scripts_all_but_the_clicking_works(opened):
-    page = opened(java_script_enabled=False)
+    page = opened(java_script_enabled=False, locale="zh-CN")
+    assert page.locator("h1").inner_text() == "In a browser" and not page.locator("#language").is_visible()
     assert page.locator(".matrix:visible").count() == 3
     page.get_by_label("confused ones together").check()
     assert page.locator(".order-together .matrix").first.is_visible()

@@ -11,6 +11,28 @@ const choice = document.getElementById("gallery-choice");
 const STEP = 24; // images that are added at a time
 let cell, found, numShown;
 
+// In the page's language: a text with values in its places, or the names of classes or runs.
+function inLanguage(texts) {
+  return texts[document.documentElement.lang === "en" ? "en" : "zh"];
+}
+
+function say(name, values) {
+  return inLanguage(data.texts[name]).replace(/\{(\w+)\}/g, (_, value) => values[value]);
+}
+
+function nameOfCell(label, predicted) {
+  const classes = inLanguage(data.classes);
+  return say(label === predicted ? "right" : "wrong", { label: classes[label], predicted: classes[predicted] });
+}
+
+// What the buttons in the matrices are called: a number alone says little.
+function nameButtons() {
+  for (const button of document.querySelectorAll("button[data-cell]")) {
+    const [, label, predicted] = button.dataset.cell.split(",");
+    button.ariaLabel = say("cell", { cell: nameOfCell(Number(label), Number(predicted)), number: button.dataset.total });
+  }
+}
+
 // The images of the open cell: of one run, or of those that every run puts there.
 function select() {
   const chosen = new FormData(choice).get("run");
@@ -30,8 +52,8 @@ function showMore() {
   if (numShown === found.length && more === document.activeElement) close.focus(); // it is about to go
   more.hidden = numShown === found.length;
   const total = cell.totals[new FormData(choice).get("run")];
-  const kept = total === undefined || total === found.length ? "" : `; ${found.length} of the cell's ${total} are on this page`;
-  count.textContent = `${numShown} of ${found.length} shown${kept}`;
+  const all = total === undefined || total === found.length;
+  count.textContent = say(all ? "shown" : "kept", { shown: numShown, found: found.length, total });
 }
 
 function item(i) {
@@ -41,10 +63,11 @@ function item(i) {
   image.style.setProperty("--x", i % data.columns);
   image.style.setProperty("--y", Math.floor(i / data.columns));
   image.setAttribute("role", "img");
-  image.setAttribute("aria-label", `Test image ${data.rows[i]}, ${data.classes[data.labels[i]]}`);
+  const classes = inLanguage(data.classes);
+  image.setAttribute("aria-label", say("image", { number: data.rows[i], label: classes[data.labels[i]] }));
   const text = document.createElement("span");
-  text.append(`no. ${data.rows[i]}`);
-  data.names.forEach((name, run) => {
+  text.append(say("number", { number: data.rows[i] }));
+  inLanguage(data.names).forEach((name, run) => {
     const line = document.createElement("span");
     line.className = `look-${data.looks[run]}`;
     const marker = document.createElement("span");
@@ -54,7 +77,7 @@ function item(i) {
     whose.className = "hidden";
     whose.textContent = `${name}:`;
     line.title = name;
-    line.append(marker, whose, ` ${data.classes[data.predicted[run][i]]} ${data.confidence[run][i]} %`);
+    line.append(marker, whose, ` ${classes[data.predicted[run][i]]} ${data.confidence[run][i]} %`);
     text.append(line);
   });
   element.append(image, text);
@@ -70,8 +93,7 @@ document.addEventListener("click", (event) => {
     totals[one.dataset.cell.split(",")[0]] = Number(one.dataset.total);
   }
   cell = { label, predicted, totals };
-  heading.textContent =
-    label === predicted ? `${data.classes[label]}, predicted right` : `${data.classes[label]} taken for ${data.classes[predicted]}`;
+  heading.textContent = nameOfCell(label, predicted);
   for (const radio of choice.querySelectorAll("input")) radio.checked = radio.value === String(run);
   select();
   dialog.showModal();
@@ -81,3 +103,10 @@ more.addEventListener("click", showMore);
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog || event.target === close) dialog.close(); // beside what is in it, or its button
 });
+document.addEventListener("languagechange", () => {
+  nameButtons();
+  if (!dialog.open) return;
+  heading.textContent = nameOfCell(cell.label, cell.predicted);
+  select();
+});
+nameButtons();

@@ -1,0 +1,145 @@
+"""Every text of the report is there in both languages."""
+
+import ast
+import html.parser
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+from fake_runs import write_run, write_unfinished_run
+
+import pretrained.recipe
+import scratch_resnet.recipe
+from compare import dataset, record, report
+from compare.chinese import KNOWN, TEXTS
+from compare.language import Text, attribute, joined, known, on_page, say
+
+ROOM = Path(report.__file__).parent
+# what reads the same in both: times of day, hashes, formats, numbers and their units
+SAME_IN_BOTH = re.compile(r"\d+-\d+-\d+T[\d:]+Z|SHA-256 [0-9a-f]{8}…|\b(p|PNG|SVG|GB|M|G)\b")
+
+
+def literals(node) -> list[str | None]:
+    """The texts that the first argument of a call of `say` can be; None for one that is not a literal."""
+    if isinstance(node, ast.Constant):
+        return [node.value]
+    return [None]
+
+
+def said() -> dict[str, str]:
+    """Every text that the code or a template says, and where."""
+    found = {}
+    for path in ROOM.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say":
+                found |= {text: path.name for text in literals(node.args[0])}
+    for path in (ROOM / "templates").glob("*.j2"):
+        for node in jinja2.Environment().parse(path.read_text(encoding="utf-8")).find_all(jinja2.nodes.Call):
+            if getattr(node.node, "name", "") == "say":
+                found[getattr(node.args[0], "value", None)] = path.name
+    return found
+
+
+def test_the_catalogue_has_every_text_and_no_other():
+    found = said()
+    assert None not in found, f"say() with something else than a literal, in {found[None]}"
+    assert len(found) > 250
+    assert {text: where for text, where in found.items() if text not in TEXTS} == {}
+    assert TEXTS.keys() - found.keys() == set()
+
+
+@pytest.mark.parametrize("catalogue", [TEXTS, KNOWN])
+def test_translations_have_the_same_places(catalogue):
+    for english, chinese in catalogue.items():
+        places = [sorted(re.findall(r"\{[^{}]*\}", text)) for text in (english, chinese)]
+        assert places[0] == places[1], english
+        bare = re.sub(r"\{[^{}]*\}", "", english)
+        assert re.search(r"[\u4e00-\u9fff（）：、，。]", chinese) or not re.search(r"[A-Za-z]", bare), english
+
+
+def test_what_records_say_of_ours_is_known():
+    for room in (scratch_resnet.recipe, pretrained.recipe):
+        for recipe in room.RECIPES.values():
+            assert set(recipe.known_mistakes) <= KNOWN.keys()
+    assert set(dataset.CLASS_NAMES["fashion-mnist"]) <= KNOWN.keys()
+
+
+def test_a_text_is_a_string_with_its_chinese():
+    text = say("{run} is the stronger on {classes}", run=say("ResNet-18 from scratch"), classes=joined(["a", "b"]))
+    assert text == "ResNet-18 from scratch is the stronger on a, b"
+    assert text.chinese == "从头训练的 ResNet-18在这些类别上更强：a、b"
+    assert isinstance(str(text), Text)  # as matplotlib calls it
+    assert known("Coat").chinese == "外套" and type(known("a class of yours")) is str
+    with pytest.raises(KeyError):
+        say("What nobody translated.")
+
+
+def test_both_languages_stand_on_the_page_escaped():
+    text = Text('<b> & "5 %"', '<i> & "中 %"')
+    assert on_page(text) == (
+        '<span data-zh="&lt;i&gt; &amp; &#34;中\xa0%&#34;">&lt;b&gt; &amp; &#34;5\xa0%&#34;</span>'
+    )
+    assert attribute(Text("a <b>", "中"), "title") == 'title="a &lt;b&gt;" data-zh-title="中"'
+    assert attribute('"x"', "title") == 'title="&#34;x&#34;"'
+    assert on_page(Text("same", "same")) == "same" and type(on_page(Text("same", "same"))) is str
+    assert on_page(3) == 3
+
+
+class Untranslated(html.parser.HTMLParser):
+    """Collects the English of a page that has no Chinese beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.found = [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in ("meta", "link", "input", "br", "img", "source"):
+            self.open.append((tag, attributes))
+        for name in ("alt", "aria-label", "title"):
+            if attributes.get(name) and f"data-zh-{name}" not in attributes:
+                self.check(attributes[name])
+            assert "<span" not in (attributes.get(name) or "")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        tags = {tag for tag, _ in self.open}
+        in_both = any("data-zh" in attributes for _, attributes in self.open)
+        # the tables of settings hold the program's own names and values
+        is_setting = any(attributes.get("class") == "settings" for _, attributes in self.open)
+        if not in_both and not is_setting and not {"script", "style", "code", "pre"} & tags:
+            self.check(data)
+
+    def check(self, text):
+        if re.search(r"[A-Za-z]", SAME_IN_BOTH.sub("", text)):
+            self.found.append(text.strip())
+
+
+@pytest.mark.parametrize("kind", ["two", "one", "seeds", "unfinished"])
+def test_no_english_is_alone(tmp_path, kind):
+    branches = {"two": ("scratch_resnet", "pretrained"), "one": ("scratch_resnet",)}
+    if kind == "seeds":
+        folders = [
+            write_run(tmp_path / f"{branch}{seed}", branch=branch, seed=seed, data="digits", num_test=None)
+            for branch in branches["two"]
+            for seed in (0, 1, 2)
+        ]
+    else:
+        folders = [
+            write_run(tmp_path / branch, branch=branch, watched="validation", weights="random")
+            for branch in branches.get(kind, branches["two"])
+        ]
+    unfinished = [record.read_unfinished_run(write_unfinished_run(tmp_path / "left"))] if kind == "unfinished" else []
+    runs = [record.read_run(folder) for folder in folders]
+    title = say("From scratch or pretrained: {name}", name="1")
+    page = report.write_report(tmp_path / "reports" / "1", runs, unfinished, title=title)
+    names = {"Fashion-MNIST", "ImageNet", "report.json", "metrics.csv"}
+    names |= {run.record["recipe"]["name"] for run in runs}
+    names |= {f"{run.record['device']['kind']}: {run.record['device']['name']}" for run in runs}
+    for path in (page, tmp_path / "reports" / "index.html"):
+        reader = Untranslated()
+        reader.feed(path.read_text(encoding="ascii"))
+        assert [text for text in reader.found if text not in names] == []
