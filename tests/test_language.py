@@ -20,20 +20,13 @@ ROOM = Path(report.__file__).parent
 SAME_IN_BOTH = re.compile(r"\d+-\d+-\d+T[\d:]+Z|SHA-256 [0-9a-f]{8}…|\b(p|PNG|SVG|GB|M|G)\b")
 
 
-def literals(node) -> list[str | None]:
-    """The texts that the first argument of a call of `say` can be; None for one that is not a literal."""
-    if isinstance(node, ast.Constant):
-        return [node.value]
-    return [None]
-
-
-def said() -> dict[str, str]:
-    """Every text that the code or a template says, and where."""
+def said() -> dict[str | None, str]:
+    """Every text that the code or a template says, and where; under None what is not a literal."""
     found = {}
     for path in ROOM.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say":
-                found |= {text: path.name for text in literals(node.args[0])}
+                found[getattr(node.args[0], "value", None)] = path.name
     for path in (ROOM / "templates").glob("*.j2"):
         for node in jinja2.Environment().parse(path.read_text(encoding="utf-8")).find_all(jinja2.nodes.Call):
             if getattr(node.node, "name", "") == "say":
@@ -68,7 +61,7 @@ def test_what_records_say_of_ours_is_known():
 def test_a_text_is_a_string_with_its_chinese():
     text = say("{run} is the stronger on {classes}", run=say("ResNet-18 from scratch"), classes=joined(["a", "b"]))
     assert text == "ResNet-18 from scratch is the stronger on a, b"
-    assert text.chinese == "从头训练的 ResNet-18在这些类别上更强：a、b"
+    assert text.chinese == "从头训练的 ResNet-18 在这些类别上更强：a、b"
     assert isinstance(str(text), Text)  # as matplotlib calls it
     assert known("Coat").chinese == "外套" and type(known("a class of yours")) is str
     with pytest.raises(KeyError):

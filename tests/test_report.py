@@ -1,10 +1,12 @@
 """The report: read back as a browser would read it, from runs that were never trained."""
 
+import ast
 import base64
 import csv
 import dataclasses
 import hashlib
 import html.parser
+import importlib.util
 import io
 import json
 import re
@@ -631,6 +633,29 @@ def test_from_python(two, tmp_path):
     assert comparison.write(tmp_path / "report").read_bytes()
     with pytest.raises(UserError, match="differ in their images"):
         compare_runs(runs[0], load_run(write_run(tmp_path / "other", num_test=100)))
+
+
+def test_the_notebook_was_executed_and_says_what_the_code_says(monkeypatch):
+    folder = Path(__file__).parent.parent / "reports" / "reference"
+    monkeypatch.chdir(folder)
+    said, names = 0, {}
+    for cell in json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]:
+        source = "".join(line for line in cell["source"] if not line.startswith("%"))
+        if cell["cell_type"] != "code" or (".table()" in source and not importlib.util.find_spec("pandas")):
+            continue
+        *statements, last = ast.parse(source).body
+        exec(compile(ast.Module(statements, []), "notebook", "exec"), names)
+        if not isinstance(last, ast.Expr):
+            exec(compile(ast.Module([last], []), "notebook", "exec"), names)
+            continue
+        value = eval(compile(ast.Expression(last.value), "notebook", "eval"), names)
+        (output,) = cell["outputs"]
+        if isinstance(value, figures.Figure):
+            assert output["data"]["image/png"]
+        elif not hasattr(value, "to_csv"):  # how wide pandas prints is its own business
+            assert "".join(output["data"]["text/plain"]) == repr(value)
+            said += 1
+    assert said == 3
 
 
 # ---- figures
