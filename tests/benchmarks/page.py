@@ -1,4 +1,4 @@
-"""How fast a report's page is, in Chromium: the time to its first view, and the frames while its galleries are scrolled.
+"""How fast a report's page is in Chromium: the time to its first view, and the frames while its galleries scroll.
 
     python tests/benchmarks/page.py reports/NAME/index.html
 
