@@ -138,6 +138,14 @@ def add_backbone_options(parser: Parser) -> None:
     group.add_argument("--keras-backend", choices=choices, default="auto", metavar="B", help=words)
 
 
+def add_how_options(group) -> None:
+    """Add the options that say how far to go, alike in every command that trains."""
+    group.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
+    group.add_argument(
+        "--robustness", action="store_true", help="predict shifted, noisy, … copies of test images as well, at the end"
+    )
+
+
 def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     """Add the options that both branches have, with the same words for the same things."""
     add_recipe_options(parser.add_argument_group("what to train"), recipes)
@@ -146,7 +154,7 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     add_place_options(where)
     add_override_options(parser)
     how = parser.add_argument_group("how")
-    how.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
+    add_how_options(how)
     how.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished run after its last epoch")
 
 

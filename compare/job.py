@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import dataset, machine, record
+from compare import corruptions, dataset, machine, record
 from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, EXIT_FAILED, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
+NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
 
 
 @dataclasses.dataclass
@@ -56,6 +57,14 @@ class Job:
     def num_more_test_images(self) -> int:
         """How many test images are predicted at the end that were not watched before."""
         return 0 if self.watched == "test" else len(self.data.test_labels)
+
+    @property
+    def num_corrupted_images(self) -> int:
+        """How many corrupted copies of test images are predicted at the end."""
+        if "robustness" not in self.record:
+            return 0
+        num_copies = sum(map(len, corruptions.STRENGTHS.values()))
+        return num_copies * min(corruptions.NUM_IMAGES, len(self.data.test_labels))
 
     @property
     def watched_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -147,20 +156,73 @@ class Job:
         record.write_checkpoint(self.folder, arrays, self.record)
         self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)))
 
-    def finish(self, probabilities: np.ndarray, *, predicting_seconds: float, device_bytes: int | None) -> None:
+    def predict_corrupted(self, predict: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+        """Predict corrupted copies of a sample of the test images, where the command line asked for it.
+
+        Args:
+            predict: gives probabilities (num_images, num_classes) for images uint8 (num_images, 28, 28).
+
+        Returns:
+            `robustness_rows` and `robustness_predicted` as `record.Run` describes them; nothing where not asked.
+        """
+        if "robustness" not in self.record:
+            return {}
+        start = time.perf_counter()
+        rows = corruptions.sample(self.data.test_labels)
+        images = self.data.test_images[rows]
+        copies = [
+            corruptions.corrupt(images, kind, amount)
+            for kind, amounts in corruptions.STRENGTHS.items()
+            for amount in amounts
+        ]
+        predicted = []
+        with self.journal.epoch("corrupted copies", self.num_corrupted_images) as bar:
+            for corrupted in copies:
+                predicted.append(predict(corrupted).argmax(axis=1))
+                if bar.due():
+                    bar.show(len(predicted) * len(rows))
+        self.record["robustness"] |= {"fingerprint": dataset.fingerprint(rows, *copies)}
+        self.record["seconds"]["robustness"] = seconds = time.perf_counter() - start
+        self.journal.line(f"{self.num_corrupted_images:,} corrupted copies of test images predicted in {seconds:.1f} s")
+        shape = (len(corruptions.STRENGTHS), -1, len(rows))
+        return {"robustness_rows": rows, "robustness_predicted": np.array(predicted, np.uint8).reshape(shape)}
+
+    def keep_seen(self, test: np.ndarray, training: np.ndarray, *, channels: str) -> dict[str, np.ndarray]:
+        """Keep some images as they enter the network: what they look like, and in the record their range.
+
+        Args:
+            test, training: float32, (num_images, size, size, num_channels), the first `NUM_SEEN` test images, and
+                training images as the first epoch draws them. The channels differ in nothing but their range.
+            channels: their order: grey, RGB or BGR.
+
+        Returns:
+            `seen_test` and `seen_training` as `record.Run` describes them.
+        """
+        images = np.concatenate([test, training]).astype(np.float64)
+        lowest, highest = images.min(axis=(0, 1, 2)), images.max(axis=(0, 1, 2))  # (num_channels,)
+        ranges = {"lowest": lowest.round(4).tolist(), "highest": highest.round(4).tolist()}
+        self.record["seen"] = {"channels": channels} | ranges
+        span = highest[0] - lowest[0] or 1.0
+        grey = np.rint(255 * (images[..., 0] - lowest[0]) / span).astype(np.uint8)
+        return {"seen_test": grey[: len(test)], "seen_training": grey[len(test) :]}
+
+    def finish(
+        self, probabilities: np.ndarray, *, predicting_seconds: float, device_bytes: int | None, **more: np.ndarray
+    ) -> None:
         """Make the run complete. The weights are written by then.
 
         Args:
             probabilities: float32, (num_test, num_classes), in the order of the test file.
             predicting_seconds: what they took.
             device_bytes: the GPU's peak memory; None without a GPU.
+            more: arrays that stand beside the predictions, as `record.Run` names them.
         """
         if not np.isfinite(probabilities).all():
             raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
         training_seconds = sum(row["seconds"] for row in self.record["history"])
         self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
         self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
-        record.finish_run(self.folder, self.record, probabilities, self.data.test_labels)
+        record.finish_run(self.folder, self.record, probabilities, self.data.test_labels, **more)
         self.journal.line(f"{self.record['branch']}: complete, in {self.folder}")
 
     @contextlib.contextmanager
@@ -247,6 +309,7 @@ def prepare(
         # weights may have moved; the rest is settled
         given = [option for name, option in overrides.items() if name in changes and name != "weights"]
         given += [f"--{name}" for name in ("recipe", "seed", "out") if getattr(arguments, name) is not None]
+        given += ["--robustness"] if arguments.robustness else []
         if given:
             raise UserError(
                 f"--resume together with {', '.join(given)}",
@@ -284,9 +347,13 @@ def prepare(
         command += [overrides[name], str(value)]
     for word, value in words.items():
         command += [word, value]
+    command += ["--robustness"] if arguments.robustness else []
     new = record.start_record(
         branch=branch, command=command, recipe=recipe, overrides=changes, seed=seed, dataset=data, split=split
     )
+    if arguments.robustness:
+        num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
+        new["robustness"] = {"strengths": corruptions.STRENGTHS, "num_images": num_images}
     if so_far is not None and so_far["data"] != new["data"]:
         raise UserError(
             f"the data found here is not the data that the run in {folder} began with",

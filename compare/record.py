@@ -2,7 +2,7 @@
 
     record.json             everything about the run but its test metrics; written last: its presence means complete
     predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
-                            both in the order of the test file
+                            both in the order of the test file; what else a run may hold there says `Run`
     weights                 model.safetensors (PyTorch) or model.keras (Keras)
     checkpoint.safetensors  while unfinished: the arrays to go on from, and the record so far as its metadata
     log.txt                 what the run said
@@ -32,6 +32,7 @@ from compare.command import UserError
 from compare.dataset import Dataset, fingerprint
 from compare.disk import write_atomically
 
+ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
 FORMAT = 1  # of record.json and checkpoint metadata; raised when a field changes its meaning
 RECORD, PREDICTIONS, CHECKPOINT, LOG, LOCK = (
     *("record.json", "predictions.npz", "checkpoint.safetensors", "log.txt", ".in-use"),
@@ -74,6 +75,11 @@ REQUIRED_BELOW = {
     "device": {"kind": str, "name": str},
 }
 REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "train_accuracy")
+# What these hold if they are there: older runs are without them, robustness was not asked of every run.
+REQUIRED_IF_THERE = {
+    "robustness": {"strengths": dict, "num_images": int, "fingerprint": str},
+    "seen": {"channels": str, "lowest": list, "highest": list},
+}
 # What two runs must share to be compared, and what to call it.
 MUST_MATCH = {
     "name": "data set",
@@ -91,12 +97,22 @@ class Run:
         record: the content of record.json.
         test_probabilities: float32, (num_test, num_classes), each row summing to 1.
         test_labels: uint8, (num_test,).
+        robustness_rows: int64, (num_images,), the test images whose corrupted copies were predicted, as rows of the
+            test file, ascending; None where none were. `record["robustness"]` says the kinds and strengths.
+        robustness_predicted: uint8, (num_kinds, num_strengths, num_images), the classes predicted for the copies.
+        seen_test, seen_training: uint8, (num_images, size, size), the first test images and the first training images
+            as they entered the network, the latter as the first epoch drew them. Black and white are the lowest and
+            highest that `record["seen"]` gives for every channel; the channels are alike, and one is here.
     """
 
     folder: Path
     record: dict
     test_probabilities: np.ndarray
     test_labels: np.ndarray
+    robustness_rows: np.ndarray | None = None
+    robustness_predicted: np.ndarray | None = None
+    seen_test: np.ndarray | None = None
+    seen_training: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,10 +299,12 @@ def read_checkpoint(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], d
     return arrays, record
 
 
-def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray) -> None:
-    """Write the predictions and then the record, which makes the run complete; drop the checkpoint."""
+def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray, **more) -> None:
+    """Write the predictions, and `more` of what `Run` names, and then the record, which makes the run complete; drop
+    the checkpoint."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, test_probabilities=test_probabilities.astype(np.float32), test_labels=test_labels)
+    arrays = {"test_probabilities": test_probabilities.astype(np.float32), "test_labels": test_labels, **more}
+    np.savez_compressed(buffer, **arrays)
     write_atomically(folder / PREDICTIONS, buffer.getvalue())
     record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()}}
     write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
@@ -316,14 +334,16 @@ def read_run(folder: Path) -> Run:
     path = folder / PREDICTIONS
     try:
         content = path.read_bytes()
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
         raise UserError(f"{path} cannot be read ({error})", "the run's predictions", advice) from error
     problem = _problem_with_predictions(record, content, probabilities, labels)
+    problem = problem or _problem_with_robustness(record, arrays) or _problem_with_seen(record, arrays)
     if problem is not None:
         raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", advice)
-    return Run(folder, record, probabilities, labels)
+    return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN))
 
 
 def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
@@ -370,6 +390,11 @@ def _problem_with_record(record) -> str | None:
                 return f"{where} is missing"
             if not isinstance(values[name], kind):
                 return f"{where} is {values[name]!r}"
+    for place, fields in REQUIRED_IF_THERE.items():
+        values = record.get(place, {})
+        wrong = not isinstance(values, dict)
+        if place in record and (wrong or any(not isinstance(values.get(name), kind) for name, kind in fields.items())):
+            return f"{place} is {values!r}"
     for row in record["history"]:
         missing = [name for name in REQUIRED_IN_ROW if not isinstance(row, dict) or name not in row]
         if missing:
@@ -390,4 +415,44 @@ def _problem_with_predictions(
         return f"holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}"
     if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         return "holds rows that are not probabilities"
+    return None
+
+
+def _problem_with_robustness(record: dict, arrays: dict[str, np.ndarray]) -> str | None:
+    if "robustness" not in record and not arrays.keys() & set(ROBUSTNESS):
+        return None
+    if "robustness" not in record or not arrays.keys() >= set(ROBUSTNESS):
+        return "and the record do not agree on whether corrupted images were predicted"
+    rows, predicted = (arrays[name] for name in ROBUSTNESS)
+    strengths, num_images = list(record["robustness"]["strengths"].values()), record["robustness"]["num_images"]
+    if not strengths or not all(
+        isinstance(amounts, list) and len(amounts) == len(strengths[0]) for amounts in strengths
+    ):
+        return f"belongs to a record with uneven strengths of corruption {strengths}"
+    if not all(isinstance(amount, (int, float)) for amounts in strengths for amount in amounts):
+        return f"belongs to a record with strengths of corruption that are no numbers {strengths}"
+    shape = (len(strengths), len(strengths[0]), num_images)
+    for array, expected in ((rows, np.zeros(num_images, np.int64)), (predicted, np.zeros(shape, np.uint8))):
+        if array.shape != expected.shape or array.dtype != expected.dtype:
+            return f"holds {array.dtype} {array.shape} of corrupted images, not {expected.dtype} {expected.shape}"
+    if not predicted.size or predicted.max() >= len(record["data"]["class_names"]):
+        return "holds classes of corrupted images that there are not"
+    if rows[0] < 0 or rows[-1] >= record["data"]["num_test"] or not (np.diff(rows) > 0).all():
+        return "holds rows of corrupted images that are not ascending rows of the test file"
+    return None
+
+
+def _problem_with_seen(record: dict, arrays: dict[str, np.ndarray]) -> str | None:
+    if "seen" not in record and not arrays.keys() & set(SEEN):
+        return None
+    if "seen" not in record or not arrays.keys() >= set(SEEN):
+        return "and the record do not agree on whether images are there as they entered the network"
+    test, training = (arrays[name] for name in SEEN)
+    for array in (test, training):
+        shape = (len(array), *2 * test.shape[-1:])
+        if array.dtype != np.uint8 or array.shape != shape or not array.size:
+            return f"holds {array.dtype} {array.shape} of images as they entered the network, not uint8 {shape}"
+    lowest, highest = record["seen"]["lowest"], record["seen"]["highest"]
+    if len(lowest) != len(highest) or not all(isinstance(value, (int, float)) for value in (*lowest, *highest)):
+        return f"belongs to a record whose ranges of the network's input are {lowest} to {highest}"
     return None

@@ -29,6 +29,7 @@ from compare.command import (
     Parser,
     UserError,
     add_backbone_options,
+    add_how_options,
     add_override_options,
     add_place_options,
     add_recipe_options,
@@ -45,6 +46,7 @@ EXAMPLES = """examples:
   python -m compare.run --both --recipe tuned             the same two networks, the best result for the least time
   python -m compare.run --both --weights random           the control: the same without pretraining
   python -m compare.run --both --epochs 1 --name quick    one epoch each, in reports/quick
+  python -m compare.run --both --robustness               and how robust each is to shifts, noise, blur, …
   python -m compare.run --both --learning-rate scratch=0.01,pretrained=0.1
   python -m compare.run --resume reports/quick            go on with an interrupted comparison
 """
@@ -141,9 +143,7 @@ def parse() -> argparse.Namespace:
     add_place_options(where)
     add_backbone_options(parser)
     add_override_options(parser, of=per_branch)
-    parser.add_argument_group("how").add_argument(
-        "--check", action="store_true", help="check everything, say how long it would take, and stop"
-    )
+    add_how_options(parser.add_argument_group("how"))
     arguments = parser.parse_args()
     if arguments.resume is not None:
         refuse_beside_resume(parser, arguments)
@@ -217,8 +217,8 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
     return [word for word in BRANCHES if arguments.both or getattr(arguments, word)]
 
 
-def words_for(branch: str, arguments: argparse.Namespace) -> dict[str, str]:
-    """The command line of one branch, but for its folder, as options and values."""
+def words_for(branch: str, arguments: argparse.Namespace) -> dict[str, str | None]:
+    """The command line of one branch, but for its folder, as options and values; None for an option without one."""
     words = {"--recipe": arguments.recipe, "--seed": arguments.seed}
     if branch == "pretrained":
         words["--unfreeze"] = arguments.unfreeze
@@ -226,7 +226,8 @@ def words_for(branch: str, arguments: argparse.Namespace) -> dict[str, str]:
     for name, option in OVERRIDES.items():
         values = getattr(arguments, name) or {}
         words[option] = values.get(branch, values.get("both"))
-    return {option: str(value) for option, value in words.items() if value is not None}
+    words = {option: str(value) for option, value in words.items() if value is not None}
+    return words | ({"--robustness": None} if arguments.robustness else {})
 
 
 def place_words(arguments: argparse.Namespace, *, scratch_only: bool) -> dict[str, str]:
@@ -264,7 +265,7 @@ def read_asked(folder: Path) -> dict:
     )
 
 
-def resumed(run: Path, words: dict[str, str]) -> dict[str, str] | None:
+def resumed(run: Path, words: dict[str, str | None]) -> dict[str, str | None] | None:
     """The words that bring one branch to its end from where it is; None where it is complete."""
     from compare import record
 
@@ -275,9 +276,10 @@ def resumed(run: Path, words: dict[str, str]) -> dict[str, str] | None:
     return words | {"--out": str(run)}
 
 
-def run_branch(module: str, words: dict[str, str], *flags: str) -> int:
+def run_branch(module: str, words: dict[str, str | None], *flags: str) -> int:
     """Run one branch in a process of its own and wait for it; its exit code, negative for the signal that ended it."""
-    command = [sys.executable, "-m", f"{module}.train", *(part for pair in words.items() for part in pair), *flags]
+    given = [part for pair in words.items() for part in pair if part is not None]
+    command = [sys.executable, "-m", f"{module}.train", *given, *flags]
     process = subprocess.Popen(command)
     try:
         code = process.wait()

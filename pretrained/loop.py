@@ -52,13 +52,26 @@ def augmented(
     Yields:
         The images' indices, (part,), and they themselves, float32 (part, 28, 28, 1) in 0…255.
     """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(images)) if shuffle else np.arange(len(images))
-    maps = augment.draw(len(images), rng, recipe)
+    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
     stride = recipe.batch_size * max(1, IMAGES_AT_ONCE // recipe.batch_size)
     for start in range(0, len(images), stride):
         rows = order[start : start + stride]
         yield rows, augment.apply(images[rows], maps[start : start + stride])
+
+
+def first_of(num_first: int, images: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
+    """The first images as that epoch of the head's training draws them, float32 (num_first, 28, 28, 1) in 0…255; `images`
+    are all that it draws, as in `augmented`."""
+    shuffle = recipe.solver == "sgd"
+    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
+    return augment.apply(images[:num_first], maps[order.argsort()[:num_first]])
+
+
+def _drawn(num_images: int, *, recipe, seed: int, epoch: int, shuffle: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The order of an epoch's images, and in that order their maps, as `augment.draw` gives them."""
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(num_images) if shuffle else np.arange(num_images)
+    return order, augment.draw(num_images, rng, recipe)
 
 
 def train_epoch(
@@ -247,6 +260,7 @@ def estimate(job: Job, feature_extractor: keras.Model, head: keras.Model, whole:
     recipe, (images, labels) = job.recipe, job.train_images_and_labels
     num_watched = len(job.watched_images_and_labels[1])
     num_test = len(job.data.test_labels) if whole is not None else job.num_more_test_images
+    num_test += job.num_corrupted_images
     num_head_epochs = max(0, recipe.num_epochs - len(job.record["history"]))
     networks = [network for network in (head, whole) if network is not None]
     before = [checkpoint_arrays(network) for network in networks]

@@ -43,18 +43,24 @@ def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -
     return backbone
 
 
+def network_input(images, *, image_size: int, preprocessing: str):
+    """Preprocessing: grey images float32 (batch, 28, 28, 1) in 0…255, as an array or a symbol of Keras, as they enter the
+    backbone, (batch, size, size, 3)."""
+    if image_size != 28:
+        images = keras.layers.Resizing(image_size, image_size, interpolation="bilinear")(
+            images
+        )  # (batch, size, size, 1)
+    x = keras.layers.Concatenate()([images, images, images])  # (batch, size, size, 3)
+    if preprocessing == "unit":
+        return keras.layers.Rescaling(1 / 255)(x)
+    return keras.applications.resnet50.preprocess_input(x)
+
+
 def build_feature_extractor(backbone: keras.Model, *, image_size: int, preprocessing: str) -> keras.Model:
     """Preprocessing and backbone as one network: grey images float32 (batch, 28, 28, 1) in 0…255 to features float32
     (batch, 2048)."""
     images = keras.Input((28, 28, 1), name="grey_images")
-    x = images
-    if image_size != 28:
-        x = keras.layers.Resizing(image_size, image_size, interpolation="bilinear")(x)  # (batch, size, size, 1)
-    x = keras.layers.Concatenate()([x, x, x])  # (batch, size, size, 3)
-    if preprocessing == "unit":
-        x = keras.layers.Rescaling(1 / 255)(x)
-    else:
-        x = keras.applications.resnet50.preprocess_input(x)
+    x = network_input(images, image_size=image_size, preprocessing=preprocessing)  # (batch, size, size, 3)
     maps = backbone(x, training=False)  # (batch, size / 32, size / 32, 2048)
     features = keras.layers.GlobalAveragePooling2D(dtype="float32")(maps)  # (batch, 2048)
     return keras.Model(images, features, name="features")

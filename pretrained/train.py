@@ -105,7 +105,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
     from compare import disk, machine
     from compare import record as run_record
-    from compare.job import memory_hint
+    from compare.job import NUM_SEEN, memory_hint
     from pretrained import backend
 
     with backend.quiet_start():
@@ -179,14 +179,27 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             rate, last = recipe.unfrozen_learning_rate, run_record.num_epochs_planned(record)
             loop.descend(job, whole, feature_extractor=None, last_epoch=last, learning_rate=rate, phase="fine-tuning")
 
+        def predict(images):
+            if whole is not None:
+                return loop.predict(whole, loop.grey(images))
+            return loop.predict(head, loop.extract(extractor, images))
+
         start = time.perf_counter()
-        if whole is not None:
-            probabilities = loop.predict(whole, loop.grey(data.test_images))
-        elif watched_features is None or job.watched != "test":
-            probabilities = loop.predict(head, loop.extract(extractor, data.test_images))
-        else:  # the test set's features are there already
-            probabilities = loop.predict(head, watched_features)
+        if whole is None and watched_features is not None and job.watched == "test":
+            probabilities = loop.predict(head, watched_features)  # the test set's features are there already
+        else:
+            probabilities = predict(data.test_images)
         predicting_seconds = time.perf_counter() - start
+        corrupted = job.predict_corrupted(predict)
+        training_images, _ = job.train_images_and_labels
+        seen = [
+            loop.grey(data.test_images[:NUM_SEEN]),
+            loop.first_of(NUM_SEEN, training_images, recipe=recipe, seed=job.seed, epoch=1),
+        ]
+        size, preprocessing = recipe.image_size, recipe.preprocessing
+        seen = [model.network_input(images, image_size=size, preprocessing=preprocessing) for images in seen]
+        channels = "BGR" if preprocessing == "imagenet" else "RGB"
+        seen = job.keep_seen(*map(keras.ops.convert_to_numpy, seen), channels=channels)
         record["backbone"]["sha256_after"] = model.frozen_fingerprint(backbone, recipe.unfreeze)
         if precision != "float32":
             extractor = model.build_feature_extractor(
@@ -195,7 +208,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         with disk.replacing(job.folder / "model.keras") as partial:
             model.join(extractor, head).save(partial)
         device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
-        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)
+        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes, **corrupted, **seen)
     return EXIT_DONE
 
 

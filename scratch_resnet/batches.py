@@ -39,18 +39,33 @@ class Batches:
         Order and augmentation depend on the seed and the epoch alone, so that a resumed run meets the batches of an
         uninterrupted one.
         """
-        rng = np.random.default_rng([seed, epoch])
-        order = self._on_device(rng.permutation(len(self)))
-        flips = self._on_device(rng.random(len(self)) < (0.5 if recipe.horizontal_flip else 0))
-        most = recipe.shift_pixels
-        shifts = self._on_device(rng.integers(-most, most, (2, len(self)), endpoint=True))  # down and across
+        order, flips, shifts = self._drawn(recipe, seed, epoch)
         for start in range(0, len(self), recipe.batch_size):
-            rows = order[start : start + recipe.batch_size]
-            images = self.images[rows]  # (batch, 28, 28)
-            if recipe.horizontal_flip or most:
-                part = slice(start, start + recipe.batch_size)
-                images = flip_and_shift(images, flips[part], shifts[:, part], most)
-            yield network_input(images, recipe.image_size), self.labels[rows]
+            part = slice(start, start + recipe.batch_size)
+            rows = order[part]
+            yield self._augmented(rows, flips[part], shifts[:, part], recipe), self.labels[rows]
+
+    def first_of(self, num_images: int, recipe, *, seed: int, epoch: int) -> Tensor:
+        """The first images in their own order as `shuffled` gives them in that epoch, (num_images, 1, size, size)."""
+        order, flips, shifts = self._drawn(recipe, seed, epoch)
+        places = order.argsort()[:num_images]
+        return self._augmented(order[places], flips[places], shifts[:, places], recipe)
+
+    def _drawn(self, recipe, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The order of an epoch's images, (num_images,), and in that order whether each is mirrored, (num_images,), and
+        its shift down and across, (2, num_images)."""
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(self))
+        flips = rng.random(len(self)) < (0.5 if recipe.horizontal_flip else 0)
+        most = recipe.shift_pixels
+        shifts = rng.integers(-most, most, (2, len(self)), endpoint=True)
+        return self._on_device(order), self._on_device(flips), self._on_device(shifts)
+
+    def _augmented(self, rows: Tensor, flips: Tensor, shifts: Tensor, recipe) -> Tensor:
+        images = self.images[rows]  # (batch, 28, 28)
+        if recipe.horizontal_flip or recipe.shift_pixels:
+            images = flip_and_shift(images, flips, shifts, recipe.shift_pixels)
+        return network_input(images, recipe.image_size)
 
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.labels.device)

@@ -60,14 +60,15 @@ def main() -> int:
 
 def train(job, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder."""
+    import numpy as np
     import safetensors.numpy
     import torch
 
     from compare import disk, machine
     from compare import record as run_record
-    from compare.job import memory_hint
+    from compare.job import NUM_SEEN, memory_hint
     from scratch_resnet import loop
-    from scratch_resnet.batches import Batches
+    from scratch_resnet.batches import Batches, network_input
     from scratch_resnet.model import flops_per_image, num_parameters
 
     recipe, record, data = job.recipe, job.record, job.data
@@ -92,7 +93,8 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         )
         step_seconds, predict_seconds = loop.measure(train_batches, num_classes, recipe=recipe, device=device)
     epoch_seconds = len(train_batches) * step_seconds + len(watched_batches) * predict_seconds
-    seconds = len(job.epochs_left) * epoch_seconds + job.num_more_test_images * predict_seconds
+    num_predicted = job.num_more_test_images + job.num_corrupted_images
+    seconds = len(job.epochs_left) * epoch_seconds + num_predicted * predict_seconds
     job.check_same("precision", loop.precision(recipe, device))
     job.announce(
         seconds,
@@ -147,10 +149,20 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             logits = loop.infer(model, test_batches, recipe=recipe)
         probabilities = loop.probabilities(logits)
         predicting_seconds = time.perf_counter() - start
+        corrupted = job.predict_corrupted(
+            lambda images: loop.probabilities(
+                loop.infer(model, Batches(images, np.zeros(len(images)), device=device), recipe=recipe)
+            )
+        )
+        seen = [
+            network_input(test_batches.images[:NUM_SEEN], recipe.image_size),
+            train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1),
+        ]
+        seen = job.keep_seen(*(images.permute(0, 2, 3, 1).cpu().numpy() for images in seen), channels="grey")
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         disk.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
         device_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes)
+        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes, **corrupted, **seen)
     return EXIT_DONE
 
 
