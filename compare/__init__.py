@@ -6,6 +6,7 @@
     dataset   the images and labels that both branches see
     machine   what a run ran on
     disk      writing files whole or not at all
+    corruptions  copies of images that are harder to recognise, for --robustness
     record    a run on disk: written by the branches, read by everything below
     job       what surrounds the training in both branches
 

@@ -8,12 +8,14 @@ import numpy as np
 
 from compare import banners, metrics
 from compare.language import known, say
+from compare.words import range_in_words
 
 if TYPE_CHECKING:
     from compare.gallery import Gallery
     from compare.page import Shown
 
 STILL_FALLING = 0.02  # a last epoch that lowers the training loss by this share or more could be followed by another
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # as `keras.applications.resnet50.preprocess_input` subtracts it
 OVERFITTED = 1.05  # the watched loss at the end, over its lowest, from which on it is called so
 
 
@@ -75,16 +77,33 @@ def frozen_unchanged(one: "Shown", shown: "list[Shown]") -> Answer:
 
 
 def expected_input(one: "Shown", shown: "list[Shown]") -> Answer:
-    """Pretrained weights were fed what ImageNet's were trained on."""
+    """Pretrained weights were fed what ImageNet's were trained on: by what entered the network where the run kept it,
+    else by its recipe's word."""
     preprocessing = one.record["recipe"].get("preprocessing")
     if preprocessing is None or one.record["weights"]["kind"] in ("none", "random"):
         return Answer(None, say("no pretrained weights"))
+    if seen := one.record.get("seen"):
+        got = range_in_words(seen)
+        return Answer(
+            fits_imagenet(seen),
+            say("measured: {range}; expected BGR in 0…255 with ImageNet's mean subtracted", range=got),
+        )
     if preprocessing == "imagenet":
         return Answer(True, say("BGR in 0…255, ImageNet's mean subtracted"))
     return Answer(
         False,
         say("{name}: grey levels in 0…1, expected BGR in 0…255 with ImageNet's mean subtracted", name=preprocessing),
     )
+
+
+def fits_imagenet(seen: dict) -> bool:
+    """Whether the ranges that a record's `seen` gives are those of BGR in 0…255 with ImageNet's mean subtracted."""
+    lowest, highest = np.array(seen["lowest"]), np.array(seen["highest"])
+    if len(lowest) != 3:
+        return False
+    within = (lowest >= -np.array(IMAGENET_MEAN_BGR) - 1) & (highest <= 256 - np.array(IMAGENET_MEAN_BGR))
+    # images that use less than a tenth of the grey levels are not in 0…255
+    return bool(within.all() and (highest - lowest).min() > 25)
 
 
 def trained_out(one: "Shown", shown: "list[Shown]") -> Answer:

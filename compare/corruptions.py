@@ -2,8 +2,8 @@
 
 After D. Hendrycks and T. Dietterich, *Benchmarking Neural Network Robustness to Common Corruptions and Perturbations*
 (2019, arXiv 1903.12261), and N. Mu and J. Gilmer, *MNIST-C: A Robustness Benchmark for Computer Vision* (2019, arXiv
-1906.02337), whose images are of 28×28 pixels as well. Shift, scale and noise have MNIST-C's strengths, contrast those of
-the former's CIFAR-10-C; rotation has about half of MNIST-C's angles, and blur lies between both.
+1906.02337), whose images are of 28×28 pixels as well. Shift, scale and noise have MNIST-C's strengths, contrast those
+of the former's CIFAR-10-C; rotation has about half of MNIST-C's angles, and blur lies between both.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ STRENGTHS = {
     "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
     "blur": (0.5, 0.75, 1.0, 1.5, 2.0),
 }
-"""Every kind's amounts, the mildest first. shift: pixels, of 28, both across and down. rotation: degrees. scale: the new
-size as a fraction of the old. noise: standard deviation as a fraction of white. contrast: the distances of the grey
+"""Every kind's amounts, the mildest first. shift: pixels, of 28, both across and down. rotation: degrees. scale: the
+new size as a fraction of the old. noise: standard deviation as a fraction of white. contrast: the distances of the grey
 levels from the image's mean that are left, as a fraction. blur: standard deviation of the Gaussian in pixels, of 28."""
 
 
@@ -43,8 +43,8 @@ def sample(labels: np.ndarray, num_images: int = NUM_IMAGES) -> np.ndarray:
 
 
 def corrupt(images: np.ndarray, kind: str, amount: float) -> np.ndarray:
-    """Corrupt images, each in its own way: directions and noise are drawn, from the image's place and the kind alone, so
-    that a greater amount takes an image further on the same way.
+    """Corrupt images, each in its own way: directions and noise are drawn, from the image's place and the kind alone,
+    so that a greater amount takes an image further on the same way.
 
     Args:
         images: uint8 in 0…255, (num_images, 28, 28), on black.
@@ -52,7 +52,7 @@ def corrupt(images: np.ndarray, kind: str, amount: float) -> np.ndarray:
         amount: how much, in the units that are told there.
 
     Returns:
-        uint8 in 0…255, (num_images, 28, 28). Between pixels it is bilinear; what comes in from beyond the edges is black.
+        uint8 in 0…255, (num_images, 28, 28). Bilinear between pixels; what comes in from beyond the edges is black.
     """
     rng = np.random.default_rng([SEED, list(STRENGTHS).index(kind)])
     grey = images.astype(np.float64)

@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from compare.language import known, say
-from compare.metrics import NUM_BINS, Calibration
+from compare.metrics import NUM_BINS, Calibration, Robustness
 
 PNG_DPI = 200
 PRINTED = say("what the article's program printed, test")
@@ -225,6 +225,26 @@ def selective(runs: list[tuple[str, int, Calibration]]) -> Figure:
         axes.plot(100 * found.kept, found.accuracy_kept, label=label, linewidth=1.6, **shown)
     axes.set(xlabel=say("Images kept, the most confident first (%)"), ylabel=say("Accuracy on these"), xlim=(-2, 102))
     return _finish(figure, axes)
+
+
+def robustness(runs: list[tuple[str, int, Robustness]], titles: list[str]) -> Figure:
+    """Accuracy against the strength of corruption, 0 being the images as they are, for each run, a label, a look and
+    its robustness; a panel for every kind of corruption, with its title."""
+    num_lines = -(-len(titles) // 2)
+    figure = Figure(figsize=(5.6, 1.95 * num_lines + 0.2 * len(runs) + 0.2), layout="constrained")
+    panels = figure.subplots(num_lines, 2, sharex=True, sharey=True, squeeze=False)
+    for index, (axes, title) in enumerate(zip(panels.flat, titles, strict=False)):
+        for label, look, found in runs:
+            shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
+            axes.plot([found.clean, *found.accuracy[index]], label=label, **shown)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(-0.02, 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in panels.flat[len(titles) :]:
+        axes.set_visible(False)
+    figure.supylabel(say("Accuracy"), fontsize=10)
+    figure.supxlabel(say("Strength of the corruption (0: none)"), fontsize=10)
+    return _finish(figure, panels[0, 0])
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from compare import dataset, metrics
+from compare import corruptions, dataset, metrics
 from compare.command import UserError
 from compare.record import Run
 
 NUM_COLUMNS = 100  # of tiles
+CLEARER = 70  # quality of the WebP of a few images
 NUM_RIGHT = 40  # images of each class that a run has right, beside all that some run has wrong
 QUALITY = 40  # of the WebP; a tile takes some 120 bytes
 
@@ -25,11 +26,16 @@ class Gallery:
         rows: int64, (num_shown,), which test images these are: their rows in the test file, from 0, ascending.
         sprite: the images as one WebP, NUM_COLUMNS beside each other, in the order of `rows`.
         also_in_training: int64, rows of the test images whose pixels are in the training set, too.
+        corrupted: a test image as it is and under every kind and strength of corruption that the runs predicted, as one
+            WebP of tiles, a line for each kind; None where they predicted none.
+        corrupted_row: which test image that is.
     """
 
     rows: np.ndarray
     sprite: bytes
     also_in_training: np.ndarray
+    corrupted: bytes | None = None
+    corrupted_row: int | None = None
 
     def place(self, row: int) -> tuple[int, int]:
         """The column and line of a test image's tile; it must be one of `rows`."""
@@ -56,7 +62,7 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
     if fingerprint != data["fingerprint"]:
         return None
     rows = np.arange(len(images)) if all_images else worth_showing(runs)
-    return Gallery(rows, sprite(images[rows]), also_in_training)
+    return Gallery(rows, sprite(images[rows]), also_in_training, *corrupted(images, runs))
 
 
 @functools.cache
@@ -83,15 +89,29 @@ def worth_showing(runs: list[Run]) -> np.ndarray:
     return np.flatnonzero(shown)
 
 
-def sprite(images: np.ndarray) -> bytes:
-    """Images, uint8 (num_images, size, size), as one WebP of tiles, NUM_COLUMNS beside each other."""
+def corrupted(images: np.ndarray, runs: list[Run]) -> tuple[bytes, int] | tuple[None, None]:
+    """`Gallery.corrupted` and `corrupted_row`, of test images uint8 (num_test, 28, 28): the first of those whose copies
+    the first run that has any predicted."""
+    run = next((run for run in runs if run.robustness_rows is not None), None)
+    if run is None or not run.record["robustness"]["strengths"].keys() <= corruptions.STRENGTHS.keys():
+        return None, None
+    row = int(run.robustness_rows[0])
+    image = images[row : row + 1]
+    strengths = run.record["robustness"]["strengths"]
+    lines = [[image, *(corruptions.corrupt(image, kind, amount) for amount in of)] for kind, of in strengths.items()]
+    tiles = np.concatenate([tile for line in lines for tile in line])
+    return sprite(tiles, num_columns=len(lines[0]), quality=CLEARER), row
+
+
+def sprite(images: np.ndarray, *, num_columns: int = NUM_COLUMNS, quality: int = QUALITY) -> bytes:
+    """Images, uint8 (num_images, size, size), as one WebP of tiles, `num_columns` beside each other."""
     num_images, size, _ = images.shape
-    num_lines = -(-num_images // NUM_COLUMNS)
-    tiles = np.zeros((num_lines * NUM_COLUMNS, size, size), np.uint8)
+    num_lines = -(-num_images // num_columns)
+    tiles = np.zeros((num_lines * num_columns, size, size), np.uint8)
     tiles[:num_images] = images
-    tiles = tiles.reshape(num_lines, NUM_COLUMNS, size, size).transpose(0, 2, 1, 3)  # lines of pixels together
+    tiles = tiles.reshape(num_lines, num_columns, size, size).transpose(0, 2, 1, 3)  # lines of pixels together
     buffer = io.BytesIO()
-    Image.fromarray(tiles.reshape(num_lines * size, NUM_COLUMNS * size)).save(buffer, "WEBP", quality=QUALITY, method=2)
+    Image.fromarray(tiles.reshape(num_lines * size, num_columns * size)).save(buffer, "WEBP", quality=quality, method=2)
     return buffer.getvalue()
 
 

@@ -51,6 +51,8 @@ def as_json(shown: "list[Shown]", pairs, *, title: str, sentences: list[str], su
                 "history": one.record["history"],
                 "test": dataclasses.asdict(one.result),
                 "calibration": dataclasses.asdict(one.calibration),
+                "robustness": one.robustness and one.record["robustness"] | dataclasses.asdict(one.robustness),
+                "seen": one.record.get("seen"),
             }
             for one in shown
         ],
@@ -66,7 +68,7 @@ def as_json(shown: "list[Shown]", pairs, *, title: str, sentences: list[str], su
 
 def as_csv(shown: "list[Shown]") -> bytes:
     """`metrics.csv`."""
-    rows = [of_run(one) for one in shown]
+    rows = [_plain(of_run(one)) for one in shown]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["run"], lineterminator="\n")
     writer.writeheader()
@@ -92,6 +94,8 @@ def of_run(one: "Shown") -> dict:
         "test_log_loss": result.log_loss,
         "test_brier_score": one.calibration.brier,
         "test_calibration_error": one.calibration.error,
+        "corrupted_accuracy": one.robustness and one.robustness.mean,
+        "corrupted_accuracy_retained": one.robustness and one.robustness.retained,
         "seconds_preparing": record["seconds"]["preparing"],
         "seconds_training": record["seconds"]["training"],
         "seconds_predicting": record["seconds"]["predicting"],

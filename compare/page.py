@@ -16,11 +16,13 @@ import numpy as np
 
 from compare import audit, banners, figures, gallery, language, metrics, pictures, verdict
 from compare.language import joined, known, say
-from compare.metrics import Calibration, Paired, Result
+from compare.metrics import Calibration, Paired, Result, Robustness
 from compare.record import Run, UnfinishedRun
 from compare.words import (
+    KINDS,
     NOTHING,
     WEIGHT_WORDS,
+    amount_in_words,
     branch_in_words,
     data_in_words,
     duration,
@@ -29,6 +31,7 @@ from compare.words import (
     gigabytes,
     in_words,
     or_nothing,
+    range_in_words,
     run_name,
     with_prefix,
     without_folders,
@@ -61,6 +64,7 @@ class Shown:
     run: Run
     result: Result
     calibration: Calibration
+    robustness: Robustness | None
 
     @property
     def record(self) -> dict:
@@ -108,7 +112,10 @@ def show(runs: list[Run]) -> list[Shown]:
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
     return [
-        Shown(label, slug, look, MARKERS[look], run, metrics.evaluate(run), metrics.calibration(run))
+        Shown(
+            *(label, slug, look, MARKERS[look], run),
+            *(metrics.evaluate(run), metrics.calibration(run), metrics.robustness(run)),
+        )
         for label, slug, look, run in zip(labels, slugs, figures.looks(branches), runs, strict=True)
     ]
 
@@ -137,10 +144,12 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
         "best_f1": best_f1(shown),
         "audit": audit.of(shown, images),
+        "robustness": robustness(shown, images),
+        "seen": [seen(one) for one in shown if one.run.seen_test is not None],
         "matrices": matrices(shown),
         "orders": orders(shown),
         "images": images,
-        "sprite": "data:image/webp;base64," + base64.b64encode(images.sprite).decode() if images else None,
+        "sprite": webp(images.sprite) if images else None,
         "groups": groups(shown, images) if images else [],
         "gallery_data": gallery_data(shown, images) if images else None,
         "scripts": [script(name) for name in (("language", "gallery") if images else ("language",))],
@@ -224,6 +233,64 @@ def difference(shown: list[Shown]) -> dict | None:
         "num_confident_mistakes": [metrics.num_confident_mistakes(one.run) for one in (first, second)],
         "suspects": metrics.suspects(first.run, second.run),
     }
+
+
+def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | None:
+    """What the page says of corrupted images; None where no run predicted any.
+
+    `compared` are the runs that predicted the same ones; `others` names those that predicted other ones, `without`
+    those that predicted none; `kinds` has for each kind its name and each strength's amount, both in words.
+    """
+    compared = pictures.comparable_robustness(shown)
+    if not compared:
+        return None
+    strengths = compared[0].record["robustness"]["strengths"]
+    pair = None
+    if len(compared) > 1:
+        # the headline's two, the more robust first
+        first, second = sorted(verdict.headline(compared), key=lambda one: -one.robustness.mean)
+        pair = (first, second, *metrics.robustness_ahead(first.run, second.run))
+    return {
+        "compared": compared,
+        "others": joined(one.label for one in shown if one.robustness is not None and one not in compared),
+        "without": joined(one.label for one in shown if one.robustness is None),
+        "kinds": [
+            (KINDS.get(kind, kind), [amount_in_words(kind, amount) for amount in amounts])
+            for kind, amounts in strengths.items()
+        ],
+        "pair": pair,
+        "sprite": webp(images.corrupted) if images and images.corrupted else None,
+        "row": images.corrupted_row if images else None,
+    }
+
+
+def seen(one: Shown) -> dict:
+    """What a run's network got: its first test and training images in a picture, and their size and range in words."""
+    test, training = one.run.seen_test, one.run.seen_training
+    num_columns = max(len(test), len(training))
+    lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0)]) for line in (test, training)]
+    sprite = gallery.sprite(np.concatenate(lines), num_columns=num_columns, quality=gallery.CLEARER)
+    size = test.shape[-1]
+    words = say("{size}×{size} pixels; {range}", size=size, range=range_in_words(one.record["seen"]))
+    return {
+        "one": one,
+        "image": webp(sprite),
+        "width": num_columns * size,
+        "height": 2 * size,
+        "words": words,
+        "alt": say(
+            "{num_test} test images and {num_training} training images as they entered {run}, {words}.",
+            num_test=len(test),
+            num_training=len(training),
+            run=one.label,
+            words=words,
+        ),
+    }
+
+
+def webp(content: bytes) -> str:
+    """A WebP as a data URI."""
+    return "data:image/webp;base64," + base64.b64encode(content).decode()
 
 
 def matrices(shown: list[Shown]) -> list[dict]:
@@ -351,27 +418,35 @@ def settings(shown: list[Shown]) -> list[dict]:
     """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
     groups = {
         say("Recipe, as it ran"): lambda record: {k: v for k, v in record["recipe"].items() if k != "known_mistakes"},
-        say("Run"): lambda record: {
-            say("changed on the command line"): joined(
-                say("{name} {value}", name=name, value=in_words(value)) for name, value in record["overrides"].items()
-            ),
-            say("seed"): record["seed"],
-            say("command"): without_folders(record["command"]),
-            say("started"): record["started"],
-            say("commit"): record["commit"],
-            say("network"): known(record["model"]["name"]),
-            say("device"): f"{record['device']['kind']}: {record['device']['name']}",
-            say("precision"): record.get("precision"),
-            say("weights' SHA-256"): record["weights"].get("sha256"),
-            say("what is frozen is unchanged"): {
-                None: NOTHING,
-                True: say("yes: checked, the same before and after"),
-                False: say("NO"),
-            }[banners.frozen(record)],
-            say("seconds preparing"): f"{record['seconds']['preparing']:.1f}",
-            say("seconds training"): f"{record['seconds']['training']:.1f}",
-            say("seconds predicting"): f"{record['seconds']['predicting']:.1f}",
-        },
+        say("Run"): lambda record: (
+            {
+                say("changed on the command line"): joined(
+                    say("{name} {value}", name=name, value=in_words(value))
+                    for name, value in record["overrides"].items()
+                ),
+                say("seed"): record["seed"],
+                say("command"): without_folders(record["command"]),
+                say("started"): record["started"],
+                say("commit"): record["commit"],
+                say("network"): known(record["model"]["name"]),
+                say("device"): f"{record['device']['kind']}: {record['device']['name']}",
+                say("precision"): record.get("precision"),
+                say("weights' SHA-256"): record["weights"].get("sha256"),
+                say("what is frozen is unchanged"): {
+                    None: NOTHING,
+                    True: say("yes: checked, the same before and after"),
+                    False: say("NO"),
+                }[banners.frozen(record)],
+                say("seconds preparing"): f"{record['seconds']['preparing']:.1f}",
+                say("seconds training"): f"{record['seconds']['training']:.1f}",
+                say("seconds predicting"): f"{record['seconds']['predicting']:.1f}",
+            }
+            | (
+                {say("seconds predicting corrupted copies"): f"{record['seconds']['robustness']:.1f}"}
+                if "robustness" in record["seconds"]
+                else {}
+            )
+        ),
         say("Versions"): lambda record: record["versions"],
         say("Data"): lambda record: {
             say("name"): record["data"]["name"],

@@ -9,10 +9,10 @@ import markupsafe
 import matplotlib.text
 from matplotlib.figure import Figure
 
-from compare import figures, verdict
+from compare import figures, record, verdict
 from compare.figures import Curves
 from compare.language import Text, joined, known, say
-from compare.words import duration, fraction
+from compare.words import duration, fraction, kind_in_words
 
 if TYPE_CHECKING:
     from compare.page import Shown
@@ -22,10 +22,10 @@ ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
 
 
 def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
-    """All pictures as plain data: `curves` and `calibration`, which are on the page, and `matrices`, whose page has
-    tables instead. None without a run."""
+    """All pictures as plain data: `curves`, `calibration` and `robustness`, which are on the page, and `matrices`, of
+    which it has tables instead. None without a run."""
     if not shown:
-        return {"curves": [], "calibration": [], "matrices": []}
+        return {"curves": [], "calibration": [], "robustness": [], "matrices": []}
     curves = [Curves(one.label, one.look, one.record["history"], one.watched) for one in shown]
     as_printed = any(
         (one.record["branch"], one.record["recipe"]["name"], one.record["overrides"])
@@ -50,7 +50,27 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
             picture("reliability", say("Accuracy against confidence"), reliability_alt(shown), reliability),
             picture("selective", say("Accuracy on the most confident images"), selective_alt(shown), selective),
         ]
-        return {"curves": over_what, "calibration": calibration, "matrices": _draw_matrices(shown)}
+        robustness = []
+        if robust := comparable_robustness(shown):
+            strengths = robust[0].record["robustness"]["strengths"]
+            panels = figures.robustness(
+                [(one.label, one.look, one.robustness) for one in robust],
+                [kind_in_words(kind, amounts) for kind, amounts in strengths.items()],
+            )
+            title = say("Accuracy on corrupted images")
+            robustness = [picture("robustness", title, robustness_alt(robust), panels)]
+        return {
+            "curves": over_what,
+            "calibration": calibration,
+            "robustness": robustness,
+            "matrices": _draw_matrices(shown),
+        }
+
+
+def comparable_robustness(shown: "list[Shown]") -> "list[Shown]":
+    """The runs that predicted the same corrupted images as the first that predicted any."""
+    asked = [one for one in shown if one.robustness is not None]
+    return [one for one in asked if record.same_corruptions(asked[0].run, one.run)]
 
 
 def _draw_matrices(shown: "list[Shown]") -> list[dict]:
@@ -152,4 +172,21 @@ def selective_alt(shown: "list[Shown]") -> str:
         )
     return say(
         "Accuracy against the share of images kept, the most confident first; {parts}.", parts=joined(parts, "; ")
+    )
+
+
+def robustness_alt(shown: "list[Shown]") -> str:
+    """What the curves of robustness show, for those who cannot see them."""
+    parts = [
+        say(
+            "{run}: {clean:.4f} on clean images, {mean:.4f} on average over all copies, {lowest:.4f} at worst",
+            run=one.label,
+            clean=one.robustness.clean,
+            mean=one.robustness.mean,
+            lowest=one.robustness.accuracy.min(),
+        )
+        for one in shown
+    ]
+    return say(
+        "Accuracy against the strength of corruption, a panel for each kind; {parts}.", parts=joined(parts, "; ")
     )

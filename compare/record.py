@@ -377,6 +377,12 @@ def check_comparable(runs: list[Run]) -> None:
                 )
 
 
+def same_corruptions(first: Run, second: Run) -> bool:
+    """Whether both runs predicted the same corrupted copies of the same test images."""
+    records = [run.record.get("robustness") for run in (first, second)]
+    return None not in records and all(records[0][name] == records[1][name] for name in REQUIRED_IF_THERE["robustness"])
+
+
 def _problem_with_record(record) -> str | None:
     if not isinstance(record, dict):
         return "is not a JSON object"

@@ -90,7 +90,9 @@ def write_report(
         disk.write_atomically(folder / name, written)
     disk.write_atomically(folder / PAGE, html)
     curves = (f"{quantity}{over}" for quantity in ("accuracy", "loss") for over in ("", "-over-time"))
-    for pattern, ending in itertools.product((*curves, "confusion-*", "reliability", "selective"), ("png", "svg")):
+    for pattern, ending in itertools.product(
+        (*curves, "confusion-*", "reliability", "selective", "robustness"), ("png", "svg")
+    ):
         for stale in folder.glob(f"{pattern}.{ending}"):
             if stale.name not in files:  # a picture of the report that was here before
                 stale.unlink()

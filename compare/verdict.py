@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import scipy.stats
 
-from compare import metrics
+from compare import metrics, record
 from compare.language import joined, known, say
 from compare.metrics import MORE_THAN_CHANCE, Paired
 from compare.words import branch_in_words, data_in_words, duration, with_prefix
@@ -49,6 +49,7 @@ def sentences(shown: "list[Shown]") -> list[str]:
         chance(first, second, paired),
         seeds(shown, first, second),
         classes(first, second),
+        robust(first, second),
         cost(first, second),
     ]
     return [sentence for sentence in said if sentence is not None]
@@ -182,6 +183,37 @@ def classes(first: "Shown", second: "Shown") -> str | None:
     if len(apart) < len(names):
         parts.append(say("the other classes do not tell them apart"))
     return say("{parts}.", parts=joined(parts, "; "))
+
+
+def robust(first: "Shown", second: "Shown") -> str | None:
+    """Which of two runs does better on corrupted images; None where they did not predict the same ones, or where the
+    95 % interval of the difference has both signs."""
+    if not record.same_corruptions(first.run, second.run):
+        return None
+    better, worse = sorted((first, second), key=lambda one: -one.robustness.mean)
+    _, low, high = metrics.robustness_ahead(better.run, worse.run)
+    if low <= 0:
+        return None
+    values = {
+        "num_images": better.robustness.num_images,
+        "better": better.label,
+        "worse": worse.label,
+        "mean": better.robustness.mean,
+        "other": worse.robustness.mean,
+        "interval": say("{low:+.2f} to {high:+.2f}", low=low, high=high),
+    }
+    if better.result.accuracy < worse.result.accuracy:
+        return say(
+            "{better} is behind, but the more robust: on corrupted copies of {num_images:,} test images (shifted, "
+            "noisy, blurred, …) it is right on {mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference "
+            "is {interval} points.",
+            **values,
+        )
+    return say(
+        "On corrupted copies of {num_images:,} test images (shifted, noisy, blurred, …) {better} is right on "
+        "{mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference is {interval} points.",
+        **values,
+    )
 
 
 def cost(first: "Shown", second: "Shown") -> str:

@@ -19,6 +19,16 @@ WEIGHT_WORDS = {
     "imagenet": "ImageNet",
     "file": say("from a file"),
 }
+KINDS = {
+    "shift": say("Shift"),
+    "rotation": say("Rotation"),
+    "scale": say("Scale"),
+    "noise": say("Noise"),
+    "contrast": say("Contrast"),
+    "blur": say("Blur"),
+}
+UNITS = {"shift": "px", "blur": "px", "rotation": "°"}  # of a corruption's amount; the others are fractions
+CHANNELS = {"B": say("blue"), "G": say("green"), "R": say("red")}
 NOTHING = "–"
 
 
@@ -94,3 +104,32 @@ def or_nothing(value: float | None, form: str) -> str:
 def gigabytes(num_bytes: int | None) -> str:
     """A number of bytes in GB, or a dash for None."""
     return NOTHING if num_bytes is None else f"{num_bytes / 1e9:.2f} GB"
+
+
+def amount_in_words(kind: str, amount: float) -> str:
+    """How much of a kind of corruption (`compare.corruptions`)."""
+    if kind in KINDS and kind not in UNITS:
+        return f"{100 * amount:.0f} %"
+    if UNITS.get(kind) == "px":
+        return say("{number:g} px", number=amount)
+    return f"{amount:g}{UNITS.get(kind, '')}"
+
+
+def kind_in_words(kind: str, amounts: list[float]) -> str:
+    """A kind of corruption and how far its amounts reach."""
+    first, last = (amount_in_words(kind, amount) for amount in (amounts[0], amounts[-1]))
+    return say("{kind}: {first} to {last}", kind=KINDS.get(kind, kind), first=first, last=last)
+
+
+def range_in_words(seen: dict) -> str:
+    """What entered the network, as a record's `seen` has it: channels, and their lowest and highest."""
+    ranges = [
+        say("{low:.4g} to {high:.4g}", low=low, high=high)
+        for low, high in zip(seen["lowest"], seen["highest"], strict=True)
+    ]
+    if len(ranges) == 1:
+        return say("one channel, {range}", range=ranges[0])
+    if len(set(ranges)) == 1:
+        return say("{number} equal channels, {range}", number=len(ranges), range=ranges[0])
+    names = [CHANNELS.get(letter, letter) for letter in seen["channels"]]
+    return joined(say("{name} {value}", name=name, value=of) for name, of in zip(names, ranges, strict=False))

@@ -60,10 +60,9 @@ def augmented(
 
 
 def first_of(num_first: int, images: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
-    """The first images as that epoch of the head's training draws them, float32 (num_first, 28, 28, 1) in 0…255; `images`
-    are all that it draws, as in `augmented`."""
-    shuffle = recipe.solver == "sgd"
-    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
+    """The first images as that epoch of the head's training draws them, float32 (num_first, 28, 28, 1) in 0…255, out of
+    all of them, as in `augmented`."""
+    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=recipe.solver == "sgd")
     return augment.apply(images[:num_first], maps[order.argsort()[:num_first]])
 
 

@@ -44,7 +44,7 @@ def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -
 
 
 def network_input(images, *, image_size: int, preprocessing: str):
-    """Preprocessing: grey images float32 (batch, 28, 28, 1) in 0…255, as an array or a symbol of Keras, as they enter the
+    """Preprocessing: grey images float32 (batch, 28, 28, 1) in 0…255, an array or a symbol of Keras, as they enter the
     backbone, (batch, size, size, 3)."""
     if image_size != 28:
         images = keras.layers.Resizing(image_size, image_size, interpolation="bilinear")(

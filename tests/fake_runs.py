@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import dataset, record
+from compare import corruptions, dataset, record
 from compare.dataset import CLASS_NAMES, Dataset
 
 MODELS = {
@@ -53,6 +53,8 @@ def write_run(
     weights: str | None = None,
     seed: int = 0,
     changes: dict | None = None,
+    robustness: float | None = None,
+    seen: bool = False,
 ) -> Path:
     """Write a complete run that was never trained, and return its folder.
 
@@ -73,6 +75,9 @@ def write_run(
         weights: the weights' kind; by default what the branch usually has.
         seed: of the made-up numbers, and the record's.
         changes: fields of the record to put in place of these, each whole.
+        robustness: predict corrupted copies, of which at the highest strength this fraction of those that are right
+            otherwise is right; None predicts none.
+        seen: keep five test and training images, 8×8, as a network could have got them.
     """
     folder.mkdir(parents=True)
     run = _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides or {}, weights, seed)
@@ -80,7 +85,12 @@ def write_run(
     run["history"] = _history(random, accuracy, num_epochs, watched)
     run["seconds"] = {"preparing": 2.5, "training": 41.0 * num_epochs, "predicting": 3.25}
     labels = _dataset(data, num_test).test_labels
-    record.finish_run(folder, run | (changes or {}), _probabilities(random, labels, accuracy), labels)
+    probabilities, more = _probabilities(random, labels, accuracy), {}
+    if robustness is not None:
+        more |= _robustness(random, run, probabilities, labels, robustness)
+    if seen:
+        more |= _seen(run, pretrained=branch == "pretrained")
+    record.finish_run(folder, run | (changes or {}), probabilities, labels, **more)
     (folder / record.LOG).write_text(f"{branch}: complete\n", encoding="utf-8")
     return folder
 
@@ -182,3 +192,26 @@ def _probabilities(random, labels: np.ndarray, accuracy: float) -> np.ndarray:
     probabilities = np.repeat(((1 - confidence) / (num_classes - 1))[:, None], num_classes, axis=1)
     probabilities[np.arange(num_test), predicted] = confidence
     return probabilities.astype(np.float32)
+
+
+def _robustness(random, run: dict, probabilities: np.ndarray, labels: np.ndarray, robustness: float) -> dict:
+    """Classes predicted for corrupted copies: what is wrong stays so, and the stronger the more."""
+    rows = corruptions.sample(labels)
+    strengths = corruptions.STRENGTHS
+    run["robustness"] = {"strengths": strengths, "num_images": len(rows), "fingerprint": "c0ffee"}
+    run["seconds"]["robustness"] = 12.5
+    clean = probabilities.argmax(axis=1)[rows]
+    share = 1 - (1 - robustness) * np.arange(1, 6)[:, None] / 5  # (num_strengths, 1)
+    lost = random.random((len(strengths), 5, len(rows))) > share
+    predicted = np.where(lost, (labels[rows] + 1) % 10, clean)
+    return {"robustness_rows": rows, "robustness_predicted": predicted.astype(np.uint8)}
+
+
+def _seen(run: dict, *, pretrained: bool) -> dict:
+    """Five test and five training images, each a ramp of grey levels."""
+    run["seen"] = {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
+    if pretrained:
+        lowest, highest = [-103.939, -116.779, -123.68], [151.061, 138.221, 131.32]
+        run["seen"] = {"channels": "BGR", "lowest": lowest, "highest": highest}
+    ramp = np.linspace(0, 255, 5 * 8 * 8).astype(np.uint8).reshape(5, 8, 8)
+    return {"seen_test": ramp, "seen_training": ramp[::-1].copy()}

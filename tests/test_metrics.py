@@ -1,5 +1,6 @@
 """What is computed from runs. Truths: numbers worked out by hand and the published formulas."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -200,3 +201,54 @@ def test_time_to_an_accuracy_by_hand():
     held_out.record["history"] = [{"seconds": 10.0, "validation_accuracy": 0.99}, {"seconds": 11.0}]
     assert metrics.seconds_to_accuracy(held_out, 0.9) == 21
     assert metrics.seconds_to_accuracy(held_out, 0.91) is None
+
+
+# ---- robustness
+
+
+def with_copies(predicted, copies, labels) -> Run:
+    """A run that predicted corrupted copies, (num_kinds, num_strengths, num_images), of all but its first image."""
+    copies = np.array(copies, np.uint8)
+    rows = np.arange(1, len(labels))
+    return dataclasses.replace(run(predicted, labels), robustness_rows=rows, robustness_predicted=copies)
+
+
+def test_robustness_by_hand():
+    """Four images after the first, of classes 0, 0, 1, 2; as they are, all but the last are right."""
+    labels = [2, 0, 0, 1, 2]
+    copies = [[[0, 0, 1, 2], [0, 1, 1, 0]], [[0, 0, 0, 0], [1, 1, 0, 0]]]
+    found = metrics.robustness(with_copies([0, 0, 0, 1, 1], copies, labels))
+    assert (found.num_images, found.clean) == (4, 0.75)
+    np.testing.assert_array_equal(found.accuracy, [[1, 0.5], [0.5, 0]])
+    assert found.mean == 0.5 and found.retained == pytest.approx(2 / 3)
+    z = 1.959963984540054  # Wilson's interval of 2 of 4 is symmetrical; that of 4 of 4 begins at 4 / (4 + z²)
+    assert found.low[0, 0] == pytest.approx(4 / (4 + z * z)) and found.high[0, 0] == pytest.approx(1)
+    assert found.low[0, 1] == found.low[1, 0] == pytest.approx(1 - found.high[0, 1])
+    assert found.low[1, 1] == pytest.approx(0) and found.high[1, 1] == pytest.approx(1 - found.low[0, 0])
+    assert metrics.robustness(run(PREDICTED)) is None
+    wrong = metrics.robustness(with_copies([1, 1, 1, 0, 0], copies, labels))
+    assert wrong.clean == 0 and math.isnan(wrong.retained)
+
+
+def test_the_difference_in_robustness_is_that_of_images_drawn_anew_with_all_their_copies():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 301)
+    hard = rng.random(300) < 0.4  # where the copies go wrong, they do so together
+    copies = [
+        np.where((hard | (rng.random((2, 3, 300)) < often)), (labels[1:] + 1) % 3, labels[1:]) for often in (0.1, 0.2)
+    ]
+    first, second = (with_copies(labels, one, labels) for one in copies)
+    points, low, high = metrics.robustness_ahead(first, second)
+    right = [(one == labels[1:]).mean(axis=(0, 1)) for one in copies]
+    ahead = 100 * (right[0] - right[1])
+    assert points == pytest.approx(ahead.mean()) and 2 < points < 10
+    theirs = scipy.stats.bootstrap((ahead,), np.mean, n_resamples=5000, method="percentile", rng=1).confidence_interval
+    assert (low, high) == pytest.approx(tuple(theirs), abs=0.15)
+    back = metrics.robustness_ahead(second, first)
+    assert back == pytest.approx((-points, -high, -low), abs=0.15)
+    found = metrics.robustness(first)
+    # 1,800 copies are not 1,800 images: the interval is that of 300
+    spread = 1.96 * right[0].std() / 300**0.5
+    assert (found.mean_low, found.mean_high) == pytest.approx((found.mean - spread, found.mean + spread), abs=0.004)
+    assert found.mean_high - found.mean_low > 1.5 * np.diff(metrics.wilson(round(found.mean * 1800), 1800))[0]
+    assert metrics.robustness_ahead(first, first) == (0, 0, 0)

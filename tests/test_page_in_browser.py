@@ -34,7 +34,17 @@ def runs(tmp_path_factory):
     """Two runs on scikit-learn's digits, whose images are on every machine."""
     folder = tmp_path_factory.mktemp("browser")
     return [
-        record.read_run(write_run(folder / branch, branch=branch, data="digits", num_test=None, accuracy=accuracy))
+        record.read_run(
+            write_run(
+                folder / branch,
+                branch=branch,
+                data="digits",
+                num_test=None,
+                accuracy=accuracy,
+                robustness=0.5,
+                seen=True,
+            )
+        )
         for branch, accuracy in (("scratch_resnet", 0.8), ("pretrained", 0.7))
     ]
 

@@ -99,7 +99,31 @@ def test_no_change_is_no_change(digits):
     )
 
 
+@pytest.mark.parametrize("recipe", [DEMO, TUNED])
+def test_the_first_images_are_kept_as_the_epoch_draws_them(digits, recipe):
+    images = digits.train_images[:100]
+    first = loop.first_of(5, images, recipe=recipe, seed=1, epoch=1)
+    shuffle = recipe is DEMO  # the features of kept passes are in the images' own order
+    drawn = list(loop.augmented(images, recipe=recipe, seed=1, epoch=1, shuffle=shuffle))
+    rows, all_images = np.concatenate([rows for rows, _ in drawn]), np.concatenate([some for _, some in drawn])
+    np.testing.assert_allclose(first, all_images[rows.argsort()[:5]], atol=1e-3)
+    assert first.shape == (5, 28, 28, 1) and np.abs(first[..., 0] - images[:5]).max() > 20
+
+
 # ---- the network
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "expected"),
+    # blue, green and red of ImageNet's mean, as the Caffe models have them
+    [("unit", np.array([1, 1, 1])), ("imagenet", np.array([255 - 103.939, 255 - 116.779, 255 - 123.68]))],
+)
+def test_white_enters_the_backbone_as_the_preprocessing_says(preprocessing, expected):
+    white = np.full((2, 28, 28, 1), 255, np.float32)
+    entered = model.network_input(white, image_size=40, preprocessing=preprocessing)
+    entered = keras.ops.convert_to_numpy(entered)
+    assert entered.shape == (2, 40, 40, 3)
+    np.testing.assert_allclose(entered, np.broadcast_to(expected, entered.shape), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("preprocessing", "image_size"), [("unit", 28), ("imagenet", 28), ("imagenet", 40)])

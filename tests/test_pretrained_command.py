@@ -16,8 +16,9 @@ import keras
 import numpy as np
 import pytest
 
-from compare import dataset, download
+from compare import corruptions, dataset, download
 from compare.command import UserError
+from compare.record import read_run
 from pretrained import backend, loop, model, train, weights
 from pretrained.recipe import DEMO, TUNED
 from pretrained.weights import Weights
@@ -136,8 +137,9 @@ def few_digits(monkeypatch, digits):
 
 def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few_digits, tmp_path):
     environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.3))
+    environment.setattr(corruptions, "STRENGTHS", {"blur": (1, 2)})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    words = ["--weights", "random", "--keras-backend", "torch"]
+    words = ["--weights", "random", "--keras-backend", "torch", "--robustness"]
     assert run_main(train, "--demo", *words, "--out", whole)[0] == 0
 
     evaluate, calls = loop.evaluate, []
@@ -161,7 +163,23 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     assert records[0]["overrides"] == {"weights": "random"}
     assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
     assert records[0]["backbone"]["sha256_loaded"] == records[1]["backbone"]["sha256_loaded"]
-    assert keras.saving.load_model(cut / "model.keras").count_params() == records[0]["model"]["num_parameters"]
+    loaded = keras.saving.load_model(cut / "model.keras")
+    assert loaded.count_params() == records[0]["model"]["num_parameters"]
+
+    run = read_run(cut)
+    assert run.robustness_predicted.shape == (1, 2, 70)
+    for amount, predicted in zip((1, 2), run.robustness_predicted[0], strict=True):
+        images = corruptions.corrupt(few_digits.test_images, "blur", amount)
+        assert (loaded.predict(loop.grey(images), verbose=0).argmax(axis=1) == predicted).mean() > 0.97
+    # black less ImageNet's mean, and white: blue, green, red
+    assert run.record["seen"] == {
+        "channels": "BGR",
+        "lowest": [-103.939, -116.779, -123.68],
+        "highest": [151.061, 138.221, 131.32],
+    }
+    enlarged = keras.ops.image.resize(loop.grey(few_digits.test_images[:5]), (32, 32))
+    assert np.abs(run.seen_test - keras.ops.convert_to_numpy(enlarged)[..., 0]).max() <= 0.5 + 1e-3
+    assert run.seen_training.shape == (5, 32, 32) and run.seen_training.any(axis=(1, 2)).all()
 
 
 def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, few_digits, tmp_path):
@@ -174,7 +192,8 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
         "penalties": (1e-1, 1e-3),
     }
     environment.setitem(train.RECIPES, "tuned", dataclasses.replace(TUNED, **changes))
-    words = ["--recipe", "tuned", "--unfreeze", "last-stage", "--keras-backend", "torch"]
+    environment.setattr(corruptions, "STRENGTHS", {"blur": (1,)})
+    words = ["--recipe", "tuned", "--unfreeze", "last-stage", "--keras-backend", "torch", "--robustness"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run_main(train, *words, "--out", whole)[0] == 0
     record = json.loads((whole / "record.json").read_text())
@@ -208,6 +227,9 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     probabilities = loaded.predict(loop.grey(few_digits.test_images), verbose=0)
     with np.load(cut / "predictions.npz") as arrays:
         assert np.abs(probabilities - arrays["test_probabilities"]).mean() < 0.02
+        blurred = loop.grey(corruptions.corrupt(few_digits.test_images, "blur", 1))
+        answers = loaded.predict(blurred, verbose=0).argmax(axis=1)
+        assert (answers == arrays["robustness_predicted"][0, 0]).mean() > 0.8  # in bfloat16 there
     figures = [
         [
             {k: v for k, v in row.items() if "second" not in k}

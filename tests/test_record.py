@@ -1,5 +1,6 @@
 """The run on disk: complete or absent, read back as written, refused where it does not belong together."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -68,6 +69,73 @@ def test_predictions_that_are_none_are_refused(tmp_path, probabilities, words):
     record.finish_run(run.folder, run.record, probabilities, run.test_labels)
     with pytest.raises(UserError, match=words):
         record.read_run(run.folder)
+
+
+def rewritten(folder, changed: dict, **arrays):
+    """The run in `folder` with other fields of the record and other arrays beside the predictions, hashed as its own;
+    None takes one away."""
+    run = record.read_run(folder)
+    more = {name: getattr(run, name) for name in record.ROBUSTNESS + record.SEEN} | arrays
+    written = {name: value for name, value in (run.record | changed).items() if value is not None}
+    more = {name: array for name, array in more.items() if array is not None}
+    record.finish_run(folder, written, run.test_probabilities, run.test_labels, **more)
+    return folder
+
+
+def test_corrupted_images_and_what_was_seen_are_read_as_written(tmp_path):
+    old = record.read_run(write_run(tmp_path / "old"))
+    assert old.robustness_rows is None and old.seen_test is None
+    run = record.read_run(write_run(tmp_path / "run", num_test=200, robustness=0.5, seen=True))
+    assert run.robustness_predicted.shape == (6, 5, 200) and run.robustness_rows.tolist() == list(range(200))
+    assert run.seen_test.shape == run.seen_training.shape == (5, 8, 8) and run.seen_test.dtype == np.uint8
+    again = record.read_run(rewritten(tmp_path / "run", {}))
+    assert np.array_equal(again.robustness_predicted, run.robustness_predicted)
+    assert record.same_corruptions(run, again) and not record.same_corruptions(run, old)
+    for name, other in (("fingerprint", "another"), ("strengths", {"shift": [1, 2, 3, 4, 5]}), ("num_images", 3)):
+        changed = run.record | {"robustness": run.record["robustness"] | {name: other}}
+        assert not record.same_corruptions(run, dataclasses.replace(run, record=changed))
+
+
+ROWS, COPIES = np.arange(200), np.zeros((6, 5, 200), np.uint8)
+IMAGES = np.zeros((5, 8, 8), np.uint8)
+KEPT = {"strengths": {kind: [1, 2, 3, 4, 5] for kind in "abcdef"}, "num_images": 200, "fingerprint": "f"}
+RANGE = {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "arrays", "words"),
+    [
+        ({}, {"robustness_predicted": None}, "do not agree on whether corrupted images"),
+        ({}, {"robustness_rows": None, "robustness_predicted": None}, "do not agree on whether corrupted images"),
+        ({"robustness": None}, {}, "do not agree on whether corrupted images"),
+        ({"robustness": []}, {}, r"robustness is \[\]"),
+        ({"robustness": {"num_images": 200}}, {}, "robustness is"),
+        ({"robustness": KEPT | {"strengths": {}}}, {}, "uneven strengths"),
+        ({"robustness": KEPT | {"strengths": {"a": [1, 2], "b": [1]}}}, {}, "uneven strengths"),
+        ({"robustness": KEPT | {"strengths": {"a": ["1"]}}}, {}, "no numbers"),
+        ({"robustness": KEPT | {"num_images": 100}}, {}, r"int64 \(200,\) of corrupted images, not int64 \(100,\)"),
+        ({}, {"robustness_rows": ROWS.astype(np.int32)}, "int32"),
+        ({}, {"robustness_rows": ROWS[::-1]}, "not ascending rows"),
+        ({}, {"robustness_rows": ROWS + 1}, "not ascending rows"),
+        ({}, {"robustness_predicted": COPIES[:, :4]}, r"\(6, 4, 200\) of corrupted images, not uint8 \(6, 5, 200\)"),
+        ({}, {"robustness_predicted": COPIES.astype(np.int8)}, "int8"),
+        ({}, {"robustness_predicted": COPIES + np.uint8(10)}, "classes of corrupted images that there are not"),
+        ({}, {"seen_test": None}, "do not agree on whether images are there"),
+        ({"seen": None}, {}, "do not agree on whether images are there"),
+        ({"seen": RANGE | {"lowest": 0}}, {}, "seen is"),
+        ({"seen": RANGE | {"lowest": [0, 0]}}, {}, "ranges of the network's input"),
+        ({"seen": RANGE | {"lowest": ["low"]}}, {}, "ranges of the network's input"),
+        ({}, {"seen_test": IMAGES.astype(float)}, "float64"),
+        ({}, {"seen_test": IMAGES[:, :4]}, r"\(5, 4, 8\)"),
+        ({}, {"seen_training": IMAGES[:, :4, :4]}, r"\(5, 4, 4\) of images as they entered the network"),
+        ({}, {"seen_training": IMAGES[:0]}, r"\(0, 8, 8\)"),
+    ],
+)
+def test_corrupted_images_that_do_not_belong_are_refused_in_three_parts(tmp_path, changed, arrays, words):
+    folder = write_run(tmp_path / "run", num_test=200, robustness=0.5, seen=True)
+    with pytest.raises(UserError, match=words) as caught:
+        record.read_run(rewritten(folder, changed, **arrays))
+    assert "\n  expected: " in str(caught.value) and "\n  what to do: " in str(caught.value)
 
 
 def test_nothing_is_unpickled(tmp_path):

@@ -146,6 +146,24 @@ def test_a_resumed_comparison_may_be_told_new_places(fakes, run_main, tmp_path, 
     assert fakes()[-1].startswith(f"pretrained_fake --data-dir /there --weights {weights} --keras-backend jax --out")
 
 
+def test_robustness_is_asked_of_both_branches_and_kept_when_resumed(fakes, run_main, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
+    assert run_main(run, "--both", "--robustness", "--seed", 1, "--out", out)[0] == 130
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    assert run_main(run, "--resume", out)[0] == 0
+    scratch, pretrained = out / "runs" / "scratch_fake", out / "runs" / "pretrained_fake"
+    assert fakes() == [
+        f"scratch_fake --seed 1 --robustness --out {scratch} --check",
+        f"pretrained_fake --seed 1 --robustness --out {pretrained} --check",
+        f"scratch_fake --seed 1 --robustness --out {scratch}",
+        f"scratch_fake --resume {scratch} --check",  # its checkpoint knows
+        f"pretrained_fake --seed 1 --robustness --out {pretrained} --check",
+        f"scratch_fake --resume {scratch}",
+        f"pretrained_fake --seed 1 --robustness --out {pretrained}",
+    ]
+
+
 def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
@@ -209,6 +227,7 @@ run_command(run.main)
         (["--both", "--out", str(HERE)], "holds other files"),
         (["--resume", "nowhere"], "holds no comparison"),
         (["--resume", "nowhere", "--epochs", "3"], "--resume together with --epochs"),
+        (["--resume", "nowhere", "--robustness"], "--resume together with --robustness"),
     ],
 )
 def test_wrong_use_is_refused_in_three_parts(fakes, run_main, tmp_path, monkeypatch, words, says):

@@ -5,14 +5,16 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 from PIL import Image
 
-from compare import dataset, machine
+from compare import corruptions, dataset, machine
 from compare.command import UserError
 from compare.job import memory_hint
 from compare.progress import Journal
+from compare.record import read_run
 from scratch_resnet import loop, model, train
 from scratch_resnet.batches import Batches, flip_and_shift
 from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES, TUNED
@@ -260,8 +262,9 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
     """The command, interrupted after the first of two epochs, ends with the bytes of one that was not."""
     monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.8))
     monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(corruptions, "STRENGTHS", {"shift": (1, 3)})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run_main(train, "--demo", "--out", whole)[0] == 0
+    assert run_main(train, "--demo", "--robustness", "--out", whole)[0] == 0
 
     evaluate, calls = loop.evaluate, []
 
@@ -272,7 +275,7 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
         return evaluate(*words)
 
     monkeypatch.setattr(loop, "evaluate", evaluate_once)
-    code, out, _ = run_main(train, "--demo", "--out", cut)
+    code, out, _ = run_main(train, "--demo", "--robustness", "--out", cut)
     assert code == 130 and f"--resume {cut}" in out
     assert not (cut / "record.json").exists()
     monkeypatch.setattr(loop, "evaluate", evaluate)
@@ -285,6 +288,53 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
     assert figures[0] == figures[1] and len(figures[0]) == 2
     assert records[0]["command"] == records[1]["command"]
     assert not (cut / "checkpoint.safetensors").exists()
+
+    # what the finished network says of the corrupted images, loaded by PyTorch alone; and what it saw
+    data, run = dataset.load("digits"), read_run(cut)
+    network = model.ResNet()
+    network.load_state_dict(safetensors.torch.load_file(cut / "model.safetensors"))
+    assert run.robustness_predicted.shape == (1, 2, 500)
+    for amount, predicted in zip((1, 3), run.robustness_predicted[0], strict=True):
+        images = torch.from_numpy(corruptions.corrupt(data.test_images, "shift", amount)).unsqueeze(1) / 255
+        with torch.inference_mode():
+            assert (network.eval()(images).argmax(dim=1).numpy() == predicted).mean() > 0.99
+    assert run.record["robustness"] | {"fingerprint": ""} == {
+        "strengths": {"shift": [1, 3]},
+        "num_images": 500,
+        "fingerprint": "",
+    }
+    assert run.record["seconds"]["robustness"] > 0 and "--robustness" in run.record["command"]
+    assert run.record["seen"] == {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
+    assert np.array_equal(run.seen_test, data.test_images[:5])
+    training, _ = dataset.split(data.train_labels, 0.8)
+    assert np.array_equal(run.seen_training, data.train_images[training[:5]])
+
+
+def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    # five epochs on 1,167 images and 130 watched, then 500 test images, and 30 copies of each
+    for words, seconds in (((), 7), (("--robustness",), 22)):
+        code, out, _ = run_main(train, "--demo", "--check", *words, "--out", tmp_path / "run")
+        assert code == 0 and f"about {seconds} s by" in out
+
+
+def test_robustness_is_settled_when_a_run_begins(run_main, tmp_path):
+    code, _, err = run_main(train, "--resume", tmp_path, "--robustness")
+    assert code == 2 and "--resume together with --robustness" in err
+
+
+def test_the_first_images_are_kept_as_the_epoch_draws_them():
+    recipe = dataclasses.replace(DEMO, horizontal_flip=True, shift_pixels=3, image_size=32)
+    images = batches(100)
+    images.labels = torch.arange(100)
+    first = images.first_of(5, recipe, seed=1, epoch=2)
+    seen = 0
+    for shuffled, rows in images.shuffled(recipe, seed=1, epoch=2):
+        for image, row in zip(shuffled, rows.tolist(), strict=True):
+            if row < 5:
+                assert torch.equal(image, first[row])
+                seen += 1
+    assert seen == 5 and not torch.equal(first, images.first_of(5, recipe, seed=1, epoch=1))
 
 
 def test_a_batch_of_one_small_image_is_refused_before_training(run_main, tmp_path):

@@ -1,0 +1,220 @@
+"""The page's section on robustness, and what each network saw: from runs that were never trained."""
+
+import base64
+import csv
+import dataclasses
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from fake_runs import write_run
+from PIL import Image
+from test_report import write
+
+from compare import audit, corruptions, dataset, figures, gallery, metrics, page, pictures, record, verdict, words
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A fragile run, a robust one that is behind it, and one from before there was robustness."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        write_run(folder / name, branch=branch, data="digits", num_test=None, accuracy=accuracy, seed=seed, **more)
+        for seed, (name, branch, accuracy, more) in enumerate(
+            [
+                ("fragile", "scratch_resnet", 0.9, {"robustness": 0.1, "seen": True}),
+                ("robust", "pretrained", 0.85, {"robustness": 0.95, "seen": True, "weights": "random"}),
+                ("older", "scratch_resnet", 0.8, {}),
+            ]
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def shown(runs):
+    return page.show([record.read_run(run) for run in runs])
+
+
+@pytest.fixture(scope="module")
+def report_of_three(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return folder, write(folder, *runs)
+
+
+def test_the_section_has_the_numbers_of_the_runs(report_of_three, runs):
+    folder, page = report_of_three
+    means = []
+    for run in map(record.read_run, runs[:2]):
+        right = run.robustness_predicted == run.test_labels  # all 500 digits are in the sample
+        clean = (run.test_probabilities.argmax(axis=1) == run.test_labels).mean()
+        means.append((clean, right.mean(), 100 * right.mean() / clean, right.mean(axis=2)))
+    assert page.row("As they are").split()[-2:] == [f"{means[0][0]:.4f}", f"{means[1][0]:.4f}"]
+    assert page.row("Corrupted, on average").split()[-2:] == [f"{mean:.4f}" for _, mean, *_ in means]
+    left = page.row("What is left of the accuracy").replace("&nbsp;%", "").split()[-2:]
+    assert left == [f"{retained:.1f}" for *_, retained, _ in means]
+    assert f"{100 * (means[1][1] - means[0][1]):.2f} percentage points more of them" in page.text
+    assert "Not measured for ResNet-18 from scratch, article, seed 2: trained without --robustness." in page.text
+    # the table that is a click away: kinds, strengths, amounts, and both accuracies with their intervals
+    rows = re.findall(r"<tr><th scope=\"row\"><span[^>]*>([A-Z]\w+)</span></th><td>(\d)</td>(.*?)</tr>", page.source)
+    cells = {(kind, int(strength)): re.findall(r">(0\.\d{4}|1\.0000) \(", rest) for kind, strength, rest in rows}
+    assert len(cells) == 1 + 6 * 5
+    for line, kind in enumerate(("Shift", "Rotation", "Scale", "Noise", "Contrast", "Blur")):
+        for strength in range(1, 6):
+            expected = [f"{accuracy[line, strength - 1]:.4f}" for *_, accuracy in means]
+            assert cells[kind, strength] == expected
+
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["corrupted_accuracy"] for row in rows[2:]] == [""]
+    for row, (_, mean, retained, _) in zip(rows, means, strict=False):
+        assert float(row["corrupted_accuracy"]) == pytest.approx(mean)
+        assert float(row["corrupted_accuracy_retained"]) == pytest.approx(retained / 100)
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"))["runs"]
+    assert content[2]["robustness"] is None and content[2]["seen"] is None
+    np.testing.assert_allclose(content[0]["robustness"]["accuracy"], means[0][3])
+    assert content[0]["robustness"]["strengths"] == {kind: list(of) for kind, of in corruptions.STRENGTHS.items()}
+    assert content[1]["seen"]["channels"] == "BGR"
+
+
+def test_the_picture_is_told_in_words_and_lies_beside_the_page(report_of_three):
+    folder, page = report_of_three
+    alts = [drawing["aria-label"] for drawing in page.all("svg")]
+    (alt,) = (alt for alt in alts if "strength of corruption" in alt)
+    assert "on clean images" in alt and "seed 2" not in alt
+    with Image.open(folder / "robustness.png") as image:
+        assert image.width > 1000
+    drawn = (folder / "robustness.svg").read_text()
+    assert all(f">{title}<" in drawn for title in ("Shift: 1 px to 5 px", "Rotation: 6° to 30°", "Noise: 8 % to 38 %"))
+    assert 'href="robustness.png"' in page.source and 'href="robustness.svg"' in page.source
+
+
+def test_curves_begin_with_the_images_as_they_are(shown):
+    robust = [one for one in shown if one.robustness is not None]
+    with figures.drawing():
+        figure = figures.robustness(
+            [(one.label, one.look, one.robustness) for one in robust], list(corruptions.STRENGTHS)
+        )
+    assert [axes.get_title() for axes in figure.axes] == list(corruptions.STRENGTHS)
+    for line, axes in enumerate(figure.axes):
+        assert len(axes.lines) == 2
+        for drawn, one in zip(axes.lines, robust, strict=True):
+            expected = [one.robustness.clean, *one.robustness.accuracy[line]]
+            np.testing.assert_allclose(drawn.get_xydata(), list(enumerate(expected)))
+            assert drawn.get_color() == figures.DRAWN.runs[one.look]
+            assert drawn.get_marker() == figures.MARKERS[one.look]
+
+
+def test_the_strip_shows_what_the_networks_saw(report_of_three, runs):
+    _, page = report_of_three
+    (source,) = re.findall(r"\.corrupted \.tile \{[^}]*url\(data:image/webp;base64,([^)]+)\)", page.source)
+    strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))).convert("L"), float)
+    assert strip.shape == (6 * 28, 6 * 28)
+    images = dataset.load("digits").test_images
+    for line, (kind, amounts) in enumerate(corruptions.STRENGTHS.items()):
+        expected = [images[0], *(corruptions.corrupt(images, kind, amount)[0] for amount in amounts)]
+        for column, tile in enumerate(expected):
+            seen = strip[28 * line : 28 * (line + 1), 28 * column : 28 * (column + 1)]
+            assert np.abs(seen - tile).mean() < 10, (kind, column)
+    table = page.source[page.source.index('<table class="corrupted">') :]
+    tiles = re.findall(r' aria-label="([^"]+)"[^>]* style="--x: (\d); --y: (\d)"', table)
+    assert len(tiles) == 36 and ("Rotation 18&#176;", "3", "1") in tiles and ("As it is", "0", "5") in tiles
+
+
+def test_without_the_test_images_there_is_no_strip(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "of", lambda *_, **__: None)
+    page = write(tmp_path, *runs)
+    assert "How robust?" in page.text and 'class="corrupted"' not in page.source and "url(data:" not in page.source
+
+
+def test_runs_without_it_have_no_section(runs, tmp_path):
+    page = write(tmp_path, runs[2])
+    assert "How robust?" not in page.text and "What each network saw" not in page.text
+    assert not any("robust" in link["href"] for link in page.all("a")) and not list(tmp_path.glob("robustness*"))
+
+
+def test_other_copies_are_named_and_not_compared(runs, tmp_path):
+    kept = record.read_run(runs[0]).record["robustness"]
+    other = write_run(
+        tmp_path / "other",
+        branch="pretrained",
+        data="digits",
+        num_test=None,
+        robustness=0.5,
+        changes={"robustness": kept | {"fingerprint": "another sample"}},
+    )
+    page = write(tmp_path / "out", runs[0], other)
+    assert "Not compared, as other copies were predicted: Frozen ResNet50 (ImageNet)" in page.text
+    assert "percentage points more of them" not in page.text and "On corrupted copies" not in page.text
+
+
+def test_the_verdict_tells_a_difference_that_matters(shown, tmp_path):
+    fragile, robust, older = shown
+    said = verdict.robust(fragile, robust)
+    points, low, high = metrics.robustness_ahead(robust.run, fragile.run)
+    assert said.startswith(f"{robust.label} is behind, but the more robust: on corrupted copies of 500 test images")
+    assert f"right on {robust.robustness.mean:.4f}, {fragile.label} on {fragile.robustness.mean:.4f};" in said
+    assert f"difference is +{low:.2f} to +{high:.2f} points." in said and low < points < high
+    assert said in verdict.sentences([fragile, robust])
+    assert verdict.robust(fragile, older) is None
+    same = [dataclasses.replace(fragile), fragile]
+    assert verdict.robust(*same) is None  # no difference
+    ahead = dataclasses.replace(robust, result=dataclasses.replace(robust.result, accuracy=0.95))
+    assert verdict.robust(ahead, fragile).startswith("On corrupted copies of 500 test images")
+    assert f"{robust.label} is right on {robust.robustness.mean:.4f}" in verdict.robust(ahead, fragile)
+
+
+def test_what_each_network_saw_is_shown_with_its_range(report_of_three, runs):
+    _, page = report_of_three
+    strips = [image for image in page.all("img") if "as they entered" in image["alt"]]
+    assert [image["alt"].split("; ")[-1] for image in strips] == [
+        "one channel, 0 to 1.",
+        "blue -103.9 to 151.1, green -116.8 to 138.2, red -123.7 to 131.3.",
+    ]
+    for strip, run in zip(strips, map(record.read_run, runs[:2]), strict=True):
+        content = base64.b64decode(strip["src"].removeprefix("data:image/webp;base64,"))
+        seen = np.asarray(Image.open(io.BytesIO(content)).convert("L"), float)
+        assert seen.shape == (16, 40) == (int(strip["height"]), int(strip["width"]))
+        for line, images in enumerate((run.seen_test, run.seen_training)):
+            for column, image in enumerate(images):
+                tile = seen[8 * line : 8 * (line + 1), 8 * column : 8 * (column + 1)]
+                assert np.abs(tile - image).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "passed", "says"),
+    [
+        ([-103.939, -116.779, -123.68], [151.061, 138.221, 131.32], True, "measured: blue -103.9 to 151.1"),
+        ([-123.68, -116.779, -103.939], [131.32, 138.221, 151.061], False, "blue -123.7 to 131.3"),  # the wrong order
+        ([0, 0, 0], [1, 1, 1], False, "measured: 3 equal channels, 0 to 1"),  # the article's mistake
+        ([0, 0, 0], [255, 255, 255], False, "3 equal channels, 0 to 255"),  # no mean subtracted
+        ([-103.939], [151.061], False, "one channel"),
+    ],
+)
+def test_the_audit_measures_what_the_weights_got(tmp_path, lowest, highest, passed, says):
+    recipe = record.read_run(write_run(tmp_path / "plain", branch="pretrained")).record["recipe"]
+    changes = {
+        "recipe": recipe | {"preprocessing": "whatever it says"},
+        "seen": {"channels": "BGR", "lowest": lowest, "highest": highest},
+    }
+    run = record.read_run(write_run(tmp_path / "run", branch="pretrained", seen=True, changes=changes))
+    answer = audit.expected_input(*[*page.show([run]), []])
+    assert answer.passed is passed and says in answer.why and "expected BGR in 0…255" in answer.why
+
+
+def test_words_of_kinds_that_a_later_version_may_have():
+    assert words.kind_in_words("fog", [1, 2.5]) == "fog: 1 to 2.5"
+    assert words.amount_in_words("contrast", 0.15) == "15 %" and words.amount_in_words("blur", 0.75) == "0.75 px"
+    assert words.range_in_words({"channels": "XY", "lowest": [0, 1], "highest": [2, 3]}) == "X 0 to 2, Y 1 to 3"
+
+
+def test_kinds_that_this_version_does_not_know_have_no_strip(runs, tmp_path):
+    run = record.read_run(runs[0])
+    strange = run.record["robustness"]["strengths"].copy()
+    strange["fog"] = strange.pop("blur")
+    run = dataclasses.replace(
+        run, record=run.record | {"robustness": run.record["robustness"] | {"strengths": strange}}
+    )
+    assert gallery.corrupted(dataset.load("digits").test_images, [run]) == (None, None)
+    drawn = pictures.draw(page.show([run]))["robustness"]
+    assert len(drawn) == 1 and b">fog: 0.5 to 2<" in drawn[0]["svg"]
