@@ -4,6 +4,7 @@ Standard library only, so that `--help` and a wrong word are answered before any
 """
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,6 +27,8 @@ OVERRIDES = {
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 UNFREEZE = ("none", "last-stage", "backbone")
 
+
+OFFLINE_VARIABLE = "SCRATCH_OR_PRETRAINED_OFFLINE"  # what --offline sets, so that every process started hears of it
 
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 
@@ -91,12 +94,24 @@ def device_name(text: str) -> str:
     return text
 
 
+class Offline(argparse.Action):
+    """`--offline`: from here on nothing is downloaded, in this process and in those that it starts."""
+
+    def __init__(self, option_strings, dest, **settings):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **settings)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Set the variable that `compare.download` asks."""
+        os.environ[OFFLINE_VARIABLE] = "1"
+
+
 def add_place_options(group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
     group.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the Fashion-MNIST files (found)")
     group.add_argument(
         "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)"
     )
+    group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
 
 
 def add_recipe_options(group, recipes: list[str]) -> None:

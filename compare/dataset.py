@@ -143,14 +143,13 @@ def _load_fashion_mnist(data_dir: Path | None, *, download: bool) -> Dataset:
 
 def _usual_folders() -> list[Path]:
     """Where Fashion-MNIST may stand already: Keras' and torchvision's caches, the Linux package, our own downloads."""
-    keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras"))
-    folders = [
-        keras_home / "datasets/fashion-mnist",
+    folders = (
+        Path(os.environ.get("KERAS_HOME", "~/.keras"), "datasets/fashion-mnist"),
         *(Path(root, "FashionMNIST/raw") for root in ("~/Datasets/FashionMNIST", "~/data", "data")),
         Path("/usr/share/datasets/fashion-mnist"),
         download.cache_folder() / "fashion-mnist",
-    ]
-    return [folder.expanduser() for folder in folders]
+    )
+    return [Path(os.path.expanduser(folder)) for folder in folders]  # Path's own minds that there is no home
 
 
 def _find_or_fetch(*, may_fetch: bool) -> dict[str, bytes]:
@@ -169,8 +168,9 @@ def _find_or_fetch(*, may_fetch: bool) -> dict[str, bytes]:
     folder = download.cache_folder() / "fashion-mnist"
     for name in FASHION_MNIST_FILES:
         download.fetch(
-            [f"{mirror}{name}.gz" for mirror in FASHION_MNIST_MIRRORS],
+            FASHION_MNIST_MIRRORS,
             folder / f"{name}.gz",
+            max_bytes=_most_gzipped_bytes(name),
             problem_with=lambda path, name=name: _read_file(path, name)[1],
             advice=FASHION_MNIST_ADVICE,
         )
@@ -184,29 +184,39 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         paths = {name: _existing(place, name) for name in FASHION_MNIST_FILES}
         if any(paths.values()):
             break
-    missing = [name for name, path in paths.items() if path is None]
+    missing = [name for name, found in paths.items() if not found]
     if missing:
         raise UserError(
             f"{folder} lacks {', '.join(missing)}" if folder.is_dir() else f"{folder} is not a folder",
             f"the four Fashion-MNIST files, gzipped or not: {', '.join(FASHION_MNIST_FILES)}",
             "name the folder that holds them, or leave --data-dir out to have them found or downloaded",
         )
-    contents = {}
-    for name, path in paths.items():
-        contents[name], problem = _read_file(path, name)
-        if problem is not None:
-            raise UserError(
-                f"{path} {problem}",
-                f"Fashion-MNIST's {name}, whose decompressed bytes have the SHA-256 {FASHION_MNIST_FILES[name][1]}",
-                "replace the file, or leave --data-dir out to have a good copy found or downloaded",
-            )
-    return contents
+    return {name: _read_first_right(found, name) for name, found in paths.items()}
 
 
-def _existing(folder: Path, name: str) -> Path | None:
-    """The file of that name in `folder`, plain or gzipped."""
-    candidates = (folder / name, folder / f"{name}.gz")
-    return next((path for path in candidates if path.is_file()), None)
+def _existing(folder: Path, name: str) -> list[Path]:
+    """The files of that name in `folder`, plain and gzipped."""
+    return [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+
+
+def _read_first_right(paths: list[Path], name: str) -> bytes:
+    """The decompressed content of the first of one file's forms that is right."""
+    problems = []
+    for path in paths:
+        content, problem = _read_file(path, name)
+        if problem is None:
+            return content
+        problems.append(f"{path} {problem}")
+    raise UserError(
+        "; ".join(problems),
+        f"Fashion-MNIST's {name}, whose decompressed bytes have the SHA-256 {FASHION_MNIST_FILES[name][1]}",
+        "replace the file, or leave --data-dir out to have a good copy found or downloaded",
+    )
+
+
+def _most_gzipped_bytes(name: str) -> int:
+    """How large the gzipped file can be: deflate adds at most a thousandth to what it cannot compress."""
+    return FASHION_MNIST_FILES[name][0] * 1001 // 1000 + 1000
 
 
 def _read_file(path: Path, name: str) -> tuple[bytes, str | None]:
@@ -214,12 +224,14 @@ def _read_file(path: Path, name: str) -> tuple[bytes, str | None]:
     num_bytes, sha256 = FASHION_MNIST_FILES[name]
     opener = gzip.open if path.suffix == ".gz" else open
     try:
+        if path.stat().st_size > _most_gzipped_bytes(name):  # gzip can make a long way to the first byte
+            return b"", f"has {path.stat().st_size:,} bytes, more than it can have"
         with opener(path, "rb") as file:
             content = file.read(num_bytes + 1)  # one more than right: a larger file is wrong, however large
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return b"", "is damaged or cut short"
     except OSError as error:
-        return b"", f"cannot be read ({error.strerror})"
+        return b"", f"cannot be read ({error.strerror or error})"
     if len(content) < num_bytes:
         return content, f"holds {len(content):,} bytes, not {num_bytes:,}"
     if hashlib.sha256(content).hexdigest() != sha256:

@@ -95,7 +95,7 @@ def epoch_line(row: dict, num_epochs: int) -> str:
 
 @contextlib.contextmanager
 def download_bar(name: str) -> Iterator["DownloadBar"]:
-    """A bar for pooch's downloader, in megabytes, where there is a terminal."""
+    """A bar of one download, in megabytes, where there is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -103,21 +103,16 @@ def download_bar(name: str) -> Iterator["DownloadBar"]:
 
 
 class DownloadBar:
-    """The four names that pooch's downloader asks of a progress bar."""
-
-    total = 0
+    """The bar of one download."""
 
     def __init__(self, progress: Progress):
         self._progress = progress
         self._task = progress.add_task("", total=None)
 
-    def update(self, num_bytes: int) -> None:
-        """Count the bytes that have come since the last call."""
-        self._progress.update(self._task, advance=num_bytes, total=self.total)
+    def set_total(self, num_bytes: int) -> None:
+        """Say how many bytes there will be."""
+        self._progress.update(self._task, total=num_bytes)
 
-    def reset(self) -> None:
-        """Begin again; pooch does so to close its count."""
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        """End; the surrounding `download_bar` does it."""
+    def advance(self, num_bytes: int) -> None:
+        """Count bytes that have come."""
+        self._progress.update(self._task, advance=num_bytes)

@@ -63,21 +63,22 @@ def problem_with_imagenet(path: Path) -> str | None:
             return "is not there"
         if path.stat().st_size != IMAGENET_NUM_BYTES:
             return f"has {path.stat().st_size:,} bytes, not {IMAGENET_NUM_BYTES:,}"
-        return None if _digest(path, "md5") == IMAGENET_MD5 else "holds other bytes"
+        return None if _digest(path, _md5) == IMAGENET_MD5 else "holds other bytes"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
 
 def _usual_paths() -> list[Path]:
     """Keras' cache and our own downloads."""
-    keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    keras_home = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")))
     return [keras_home / "models" / IMAGENET_FILE, download.cache_folder() / IMAGENET_FILE]
 
 
 def _fetch() -> Path:
     return download.fetch(
-        [mirror + IMAGENET_FILE for mirror in IMAGENET_MIRRORS],
+        IMAGENET_MIRRORS,
         download.cache_folder() / IMAGENET_FILE,
+        max_bytes=IMAGENET_NUM_BYTES,
         problem_with=problem_with_imagenet,
         advice="connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; "
         "or take --weights random, which has learned nothing",
@@ -104,6 +105,10 @@ def _with_sha256(path: Path) -> tuple[Path, str]:
     return path, _digest(path, "sha256")
 
 
-def _digest(path: Path, algorithm: str) -> str:
+def _md5():
+    return hashlib.md5(usedforsecurity=False)  # else some computers of offices and states refuse it
+
+
+def _digest(path: Path, algorithm) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -3,15 +3,21 @@
 TensorFlow and PyTorch must not share a process; what needs TensorFlow or JAX is tested in processes of its own.
 """
 
+import hashlib
 import http.server
 import signal
 import socket
+import struct
 import sys
 import threading
 
 import matplotlib
+import numpy as np
 import pytest
 
+from compare import dataset, download
+from compare.command import OFFLINE_VARIABLE
+from compare.download import MIRRORS_VARIABLE
 from pretrained import backend
 
 backend.choose("torch", "cpu")  # before anything imports Keras
@@ -26,6 +32,8 @@ def alone(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # its list of fonts takes seconds to make
     for name in ("HOME", "USERPROFILE", "KERAS_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(home))
+    for name in (OFFLINE_VARIABLE, MIRRORS_VARIABLE, *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")):
+        monkeypatch.setenv(name, "")
     connect = socket.socket.connect
 
     def connect_here(self, address):
@@ -75,3 +83,25 @@ def server():
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def idx_files() -> dict[str, bytes]:
+    """Four small files in the format of Fashion-MNIST: 20 training and 10 test images."""
+    rng = np.random.default_rng(0)
+    files = {}
+    for part, num_images in (("train", 20), ("t10k", 10)):
+        images = rng.integers(0, 256, (num_images, 28, 28), np.uint8)
+        labels = np.arange(num_images, dtype=np.uint8) % 10
+        files[f"{part}-images-idx3-ubyte"] = struct.pack(">iiii", 2051, num_images, 28, 28) + images.tobytes()
+        files[f"{part}-labels-idx1-ubyte"] = struct.pack(">ii", 2049, num_images) + labels.tobytes()
+    return files
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let four small files be the real ones of Fashion-MNIST, and no folder of this machine be usual."""
+    files = idx_files()
+    table = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in files.items()}
+    monkeypatch.setattr(dataset, "FASHION_MNIST_FILES", table)
+    monkeypatch.setattr(dataset, "_usual_folders", lambda: [download.cache_folder() / "fashion-mnist"])
+    return files

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "torchvision", "keras", "tensorflow", "jax"}
 DRAWING = {"matplotlib", "jinja2"}
 CLOCKS = {"time", "datetime", "random", "uuid", "secrets"}
-TRAINING = {"subprocess", "requests", "pooch", "compare.download", "compare.job", "compare.run"}
+TRAINING = {"subprocess", "requests", "socket", "compare.download", "compare.job", "compare.run"}
 # What the branches may use of `compare`.
 SHARED = {"command", "progress", "download", "dataset", "machine", "disk", "record", "job"}
 
