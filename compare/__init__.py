@@ -27,6 +27,7 @@
     report    what is written from all of it: `python -m compare.report RUN [RUN …]`
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
     run       the main command: `python -m compare.run --both`
+    doctor    what is here, what is missing, and what to do: `python -m compare.doctor`
 
 The branches use the upper half only; nothing here imports a branch or a deep-learning framework.
 """

@@ -152,6 +152,19 @@ def _usual_folders() -> list[Path]:
     return [Path(os.path.expanduser(folder)) for folder in folders]  # Path's own minds that there is no home
 
 
+def whereabouts() -> list[tuple[Path, str | None]]:
+    """The usual folders that hold some of the four files, each with what is wrong with them, or None."""
+    found = []
+    for folder in _usual_folders():
+        try:
+            if any(_existing(folder, name) for name in FASHION_MNIST_FILES):
+                _read_folder(folder)
+                found.append((folder, None))
+        except (UserError, OSError) as error:
+            found.append((folder, str(error).splitlines()[0].removeprefix("error: ")))
+    return found
+
+
 def _find_or_fetch(*, may_fetch: bool) -> dict[str, bytes]:
     """The content of the four files, from the first folder that has them whole, else from the mirrors."""
     for folder in _usual_folders():

@@ -200,7 +200,7 @@ def _download(url: str, partial: Path, max_bytes: int) -> str | None:
 def _read(url: str, parts: queue.SimpleQueue, left: threading.Event) -> None:
     """Hand over what a URL serves: its length if known, its bytes as they come, None at the end; or why not."""
     try:
-        with open_url(url, stream=True) as response:
+        with open_url(url) as response:
             raw = response.raw
             if response.status_code != 200:
                 parts.put(f"HTTP status {response.status_code}")
@@ -220,17 +220,18 @@ def _read(url: str, parts: queue.SimpleQueue, left: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def open_url(url: str, *, stream: bool, method: str = "GET"):
+def open_url(url: str, *, method: str = "GET", seconds: float | None = None):
     """The response to a request, by requests: proxies are taken from the environment, certificates from
-    REQUESTS_CA_BUNDLE, which requests knows, or SSL_CERT_FILE, which it does not. From https only to https."""
+    REQUESTS_CA_BUNDLE, which requests knows, or SSL_CERT_FILE, which it does not. From https only to https. A packet is
+    waited for `seconds`, if given."""
     with requests.Session() as session:
         session.max_redirects = 5
         session.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or True
         if url.startswith("https:"):
             del session.adapters["http://"]
         headers = {"Accept-Encoding": "identity"}
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
-        with session.request(method, url, stream=stream, timeout=timeout, headers=headers, allow_redirects=True) as got:
+        timeout = seconds or (CONNECT_SECONDS, READ_SECONDS)
+        with session.request(method, url, stream=True, timeout=timeout, headers=headers, allow_redirects=True) as got:
             yield got
 
 

@@ -5,6 +5,7 @@ Keras' own cache deletes a file of the user's whose hash is wrong; this module r
 
 import dataclasses
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -17,6 +18,10 @@ IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"  # the hash that Keras publish
 IMAGENET_MIRRORS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/resnet/",
     "https://github.com/keras-team/keras-applications/releases/download/resnet/",
+)
+IMAGENET_ADVICE = (
+    "connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; or take "
+    "--weights random, which has learned nothing"
 )
 # What Keras reads, by ending, and the bytes that such a file begins with.
 SIGNATURES = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".keras": b"PK\x03\x04"}
@@ -80,8 +85,7 @@ def _fetch() -> Path:
         download.cache_folder() / IMAGENET_FILE,
         max_bytes=IMAGENET_NUM_BYTES,
         problem_with=problem_with_imagenet,
-        advice="connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; "
-        "or take --weights random, which has learned nothing",
+        advice=IMAGENET_ADVICE,
     )
 
 
@@ -112,3 +116,8 @@ def _md5():
 def _digest(path: Path, algorithm) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+if __name__ == "__main__":  # for `compare.doctor`, which does not import the branches
+    paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
+    print(json.dumps({"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compare import report, run
+from compare import doctor, report, run
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained_train
 from scratch_resnet import recipe as scratch_recipe
@@ -104,6 +104,7 @@ def test_recipes_are_documented_and_named_alike(recipes):
 PARSERS = {
     "compare.run": run.parse,
     "compare.report": report.parse,
+    "compare.doctor": doctor.parse,
     "scratch_resnet.train": scratch_train.parse,
     "pretrained.train": pretrained_train.parse,
 }
