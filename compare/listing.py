@@ -1,6 +1,5 @@
 """`reports/index.html`: all reports in a folder, newest first, made from their `report.json` alone."""
 
-import json
 import urllib.parse
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def write_listing(folder: Path) -> Path:
     entries, skipped = [], []
     for child in sorted(child for child in folder.iterdir() if child.is_dir()):
         try:
-            entries.append(entry(child.name, json.loads((child / NUMBERS).read_bytes())))
+            entries.append(entry(child.name, disk.read_json(child / NUMBERS)))
         except FileNotFoundError:
             skipped.append((child.name, say("no {name} in it", name=NUMBERS)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:

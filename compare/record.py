@@ -27,7 +27,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from compare import machine
+from compare import disk, machine
 from compare.command import UserError
 from compare.dataset import Dataset, fingerprint
 from compare.disk import write_atomically
@@ -74,11 +74,87 @@ REQUIRED_BELOW = {
     "seconds": {"preparing": float, "training": float, "predicting": float},
     "device": {"kind": str, "name": str},
 }
+TO_GO_ON = ("branch", "recipe", "seed", "data", "history", "seconds")  # what an unfinished run has to say of itself
 REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "train_accuracy")
 # What these hold if they are there: older runs are without them, robustness was not asked of every run.
 REQUIRED_IF_THERE = {
     "robustness": {"strengths": dict, "num_images": int, "fingerprint": str},
     "seen": {"channels": str, "lowest": list, "highest": list},
+}
+MAX_PREDICTIONS_BYTES, MAX_LOG_BYTES = 300_000_000, 100_000  # of the log, its end
+MAX_CLASSES, MAX_EPOCHS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 100, 10_000, 200, 10_000
+
+
+def _is_count(value) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_amount(value) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _is_fraction(value) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH
+
+
+def _is_name(value) -> bool:
+    return _is_text(value) and 0 < len(value) <= MAX_NAME_LENGTH
+
+
+def _are_names(value) -> bool:
+    return isinstance(value, list) and 2 <= len(set(map(str, value))) == len(value) and all(map(_is_name, value))
+
+
+def _are_texts(value) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_named_texts(value) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+def _or_none(test):
+    return lambda value: value is None or test(value)
+
+
+# What a field must be wherever it is: somebody else may have written the record, and the page is made of it.
+KINDS = {
+    **dict.fromkeys(("recipe", "overrides", "data", "model", "weights", "seconds"), lambda value: type(value) is dict),
+    **dict.fromkeys(("peak_memory_bytes", "device", "backbone"), lambda value: type(value) is dict),
+    **dict.fromkeys(("branch", "recipe.name", "data.name", "model.name", "weights.kind"), _is_name),
+    **dict.fromkeys(("device.kind", "device.name"), _is_name),
+    **dict.fromkeys(("command", "started", "recipe.unfreeze", "precision"), _is_text),
+    **dict.fromkeys(("commit", "weights.sha256"), _or_none(_is_text)),
+    **dict.fromkeys(("backbone.sha256_before", "backbone.sha256_after", "backbone.sha256_loaded"), _is_text),
+    **dict.fromkeys(("seed", "recipe.num_epochs", "recipe.num_unfrozen_epochs", "data.num_train"), _is_count),
+    **dict.fromkeys(("data.num_validation", "data.num_test", "model.num_parameters"), _is_count),
+    **dict.fromkeys(("model.num_trainable_parameters", "model.flops_per_image"), _is_count),
+    **dict.fromkeys(("peak_memory_bytes.main", "peak_memory_bytes.device"), _or_none(_is_count)),
+    **dict.fromkeys(("seconds.preparing", "seconds.training", "seconds.predicting"), _is_amount),
+    **dict.fromkeys(("robustness", "robustness.strengths", "seen"), lambda value: type(value) is dict),
+    **dict.fromkeys(("robustness.fingerprint", "seen.channels"), _is_text),
+    "robustness.num_images": _is_count,
+    "recipe.known_mistakes": _are_texts,
+    "data.class_names": _are_names,
+    "versions": _are_named_texts,
+    "files": _are_named_texts,
+    "history": lambda value: isinstance(value, list) and len(value) <= MAX_EPOCHS,
+}
+KINDS_IN_ROW = {
+    "epoch": _is_count,
+    **dict.fromkeys(("seconds", "images_per_second"), lambda value: _is_number(value) and value > 0),
+    **dict.fromkeys(("learning_rate", "penalty"), _or_none(_is_amount)),
+    **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), _is_number),
+    **dict.fromkeys(("train_accuracy", "validation_accuracy", "test_accuracy"), _is_fraction),
+    "phase": _is_name,
 }
 # What two runs must share to be compared, and what to call it.
 MUST_MATCH = {
@@ -279,17 +355,27 @@ def read_checkpoint(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], d
     if (folder / RECORD).exists():
         raise UserError(f"{folder} holds a finished run", "an unfinished run to go on with", "there is nothing to do")
     try:
+        if not path.is_file():
+            raise FileNotFoundError
         with safetensors.safe_open(path, framework="numpy") as file:
-            record = json.loads((file.metadata() or {})["record"])
+            record = disk.parse_json((file.metadata() or {})["record"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError as error:
         raise UserError(
             f"{folder} holds no {CHECKPOINT}", "the folder of an unfinished run", "name that folder, or start anew"
         ) from error
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # safetensors raises kinds of NumPy's and its own on bytes that are not its
         raise UserError(
             f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", "start the run anew"
         ) from error
+    lacks = [name for name in TO_GO_ON if not isinstance(record, dict) or name not in record]
+    problem = f"lacks {', '.join(lacks)}" if lacks else _problem_with_kinds(record)
+    if problem is not None:
+        raise UserError(
+            f"{path} is damaged (its record: {problem})",
+            "a checkpoint that a run of this project wrote",
+            "start the run anew",
+        )
     if (record.get("format"), record.get("branch")) != (FORMAT, branch):
         raise UserError(
             f"{path} is of branch {record.get('branch')!r}, format {record.get('format')!r}",
@@ -325,7 +411,7 @@ def read_run(folder: Path) -> Run:
     if not path.exists():
         raise UserError(f"{folder} holds no {RECORD}", "the folder of a finished run", advice)
     try:
-        record = json.loads(path.read_bytes())
+        record = disk.read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", advice) from error
     problem = _problem_with_record(record)
@@ -333,17 +419,26 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", advice)
     path = folder / PREDICTIONS
     try:
-        content = path.read_bytes()
+        content = disk.read_within(path, MAX_PREDICTIONS_BYTES)
+        if hashlib.sha256(content).hexdigest() != record["files"].get(PREDICTIONS):
+            raise ValueError("it holds other bytes than the run wrote")
+        disk.check_zip(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
         raise UserError(f"{path} cannot be read ({error})", "the run's predictions", advice) from error
-    problem = _problem_with_predictions(record, content, probabilities, labels)
+    problem = _problem_with_predictions(record, probabilities, labels)
     problem = problem or _problem_with_robustness(record, arrays) or _problem_with_seen(record, arrays)
     if problem is not None:
         raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", advice)
     return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN))
+
+
+def record_sha256(record: dict) -> str:
+    """What a record says of itself as `sha256`: the hash of all else in it. Older records do not."""
+    rest = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
@@ -351,10 +446,12 @@ def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
     record, lines = {}, []
     with contextlib.suppress(Exception):
         with safetensors.safe_open(folder / CHECKPOINT, framework="numpy") as file:
-            found = json.loads((file.metadata() or {})["record"])
-            record = found if isinstance(found, dict) else {}
+            found = disk.parse_json((file.metadata() or {})["record"])
+            record = found if isinstance(found, dict) and _problem_with_kinds(found) is None else {}
     with contextlib.suppress(OSError):
-        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-num_log_lines:]
+        with (folder / LOG).open("rb") as file:
+            file.seek(max(0, (folder / LOG).stat().st_size - MAX_LOG_BYTES))
+            lines = file.read(MAX_LOG_BYTES).decode("utf-8", errors="replace").splitlines()[-num_log_lines:]
     return UnfinishedRun(folder, record, lines)
 
 
@@ -388,6 +485,8 @@ def _problem_with_record(record) -> str | None:
         return "is not a JSON object"
     if record.get("format") != FORMAT:
         return f"format {record.get('format')!r}"
+    if "sha256" in record and record["sha256"] != record_sha256(record):
+        return "other content than the run wrote"
     for place, fields in {None: REQUIRED, **REQUIRED_BELOW}.items():
         values = record if place is None else record[place]
         for name, kind in fields.items():
@@ -395,25 +494,42 @@ def _problem_with_record(record) -> str | None:
             if name not in values:
                 return f"{where} is missing"
             if not isinstance(values[name], kind):
-                return f"{where} is {values[name]!r}"
+                return f"{where} is {str(values[name])[:100]!r}"
     for place, fields in REQUIRED_IF_THERE.items():
         values = record.get(place, {})
         wrong = not isinstance(values, dict)
         if place in record and (wrong or any(not isinstance(values.get(name), kind) for name, kind in fields.items())):
-            return f"{place} is {values!r}"
+            return f"{place} is {str(values)[:100]!r}"
     for row in record["history"]:
         missing = [name for name in REQUIRED_IN_ROW if not isinstance(row, dict) or name not in row]
         if missing:
             return f"a history row lacks {', '.join(missing)}"
+    return _problem_with_kinds(record)
+
+
+def _problem_with_kinds(record: dict) -> str | None:
+    """What of a record, complete or not, is not what its readers take it for."""
+    for place, is_right in KINDS.items():
+        above, _, name = place.rpartition(".")
+        values = record.get(above, {}) if above else record
+        if name in values and not is_right(values[name]):
+            return f"{place} is {str(values[name])[:100]!r}"
+    for row in record.get("history", []):
+        if type(row) is not dict:
+            return "a history row is not an object"
+        for name, is_right in KINDS_IN_ROW.items():
+            if name in row and not is_right(row[name]):
+                return f"{name} of a history row is {str(row[name])[:100]!r}"
+    recipe = record.get("recipe", {})
+    if recipe.get("unfreeze", "none") != "none" and not {"num_epochs", "num_unfrozen_epochs"} <= recipe.keys():
+        return "recipe.num_unfrozen_epochs is missing"
+    if len(record.get("data", {}).get("class_names", ())) > MAX_CLASSES:
+        return f"data.class_names are more than {MAX_CLASSES}"
     return None
 
 
-def _problem_with_predictions(
-    record: dict, content: bytes, probabilities: np.ndarray, labels: np.ndarray
-) -> str | None:
+def _problem_with_predictions(record: dict, probabilities: np.ndarray, labels: np.ndarray) -> str | None:
     data = record["data"]
-    if hashlib.sha256(content).hexdigest() != record["files"].get(PREDICTIONS):
-        return "holds other bytes than the run wrote"
     if fingerprint(labels) != data["test_labels_fingerprint"]:
         return "holds other test labels than the record's"
     shape = (data["num_test"], len(data["class_names"]))
@@ -421,6 +537,8 @@ def _problem_with_predictions(
         return f"holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}"
     if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         return "holds rows that are not probabilities"
+    if labels.shape != shape[:1] or labels.dtype != np.uint8 or not len(labels) or labels.max() >= shape[1]:
+        return f"holds test labels that are not {shape[0]} numbers below {shape[1]}"
     return None
 
 
@@ -438,9 +556,9 @@ def _problem_with_robustness(record: dict, arrays: dict[str, np.ndarray]) -> str
     if not all(isinstance(amount, (int, float)) for amounts in strengths for amount in amounts):
         return f"belongs to a record with strengths of corruption that are no numbers {strengths}"
     shape = (len(strengths), len(strengths[0]), num_images)
-    for array, expected in ((rows, np.zeros(num_images, np.int64)), (predicted, np.zeros(shape, np.uint8))):
-        if array.shape != expected.shape or array.dtype != expected.dtype:
-            return f"holds {array.dtype} {array.shape} of corrupted images, not {expected.dtype} {expected.shape}"
+    for array, expected, dtype in ((rows, (num_images,), np.dtype(np.int64)), (predicted, shape, np.dtype(np.uint8))):
+        if array.shape != expected or array.dtype != dtype:
+            return f"holds {array.dtype} {array.shape} of corrupted images, not {dtype} {expected}"
     if not predicted.size or predicted.max() >= len(record["data"]["class_names"]):
         return "holds classes of corrupted images that there are not"
     if rows[0] < 0 or rows[-1] >= record["data"]["num_test"] or not (np.diff(rows) > 0).all():
@@ -455,8 +573,8 @@ def _problem_with_seen(record: dict, arrays: dict[str, np.ndarray]) -> str | Non
         return "and the record do not agree on whether images are there as they entered the network"
     test, training = (arrays[name] for name in SEEN)
     for array in (test, training):
-        shape = (len(array), *2 * test.shape[-1:])
-        if array.dtype != np.uint8 or array.shape != shape or not array.size:
+        shape = (*array.shape[:1], *2 * test.shape[-1:])
+        if array.ndim != 3 or array.dtype != np.uint8 or array.shape != shape or not array.size:
             return f"holds {array.dtype} {array.shape} of images as they entered the network, not uint8 {shape}"
     lowest, highest = record["seen"]["lowest"], record["seen"]["highest"]
     if len(lowest) != len(highest) or not all(isinstance(value, (int, float)) for value in (*lowest, *highest)):

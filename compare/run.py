@@ -251,12 +251,15 @@ def read_asked(folder: Path) -> dict:
     Raises:
         UserError: nothing that can be read.
     """
+    from compare import disk
+
     try:
-        asked = json.loads((folder / "comparison.json").read_bytes())
-        if set(asked["branches"]) <= set(BRANCHES.values()) and isinstance(asked["name"], str):
-            return asked
-        problem = "it names other branches"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        asked = disk.read_json(folder / "comparison.json")
+        texts = [text for words in asked["branches"].values() for pair in words.items() for text in pair]
+        if set(asked["branches"]) <= set(BRANCHES.values()) and all(isinstance(text, str) for text in texts):
+            return asked | {"name": str(asked["name"])}
+        problem = "it names other branches, or words that are none"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = str(error)
     raise UserError(
         f"{folder} holds no comparison to go on with ({problem})",

@@ -11,7 +11,7 @@ import numpy as np
 
 from compare.command import UserError
 from compare.dataset import fingerprint
-from pretrained.weights import Weights
+from pretrained.weights import Weights, check_unchanged
 
 NUM_FEATURES = 2048
 
@@ -24,7 +24,7 @@ def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -
     layers in inference mode wherever the network is called.
 
     Raises:
-        UserError: the weights are not those of this network.
+        UserError: the weights are not those of this network, or were written to meanwhile.
     """
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(precision, precision))
@@ -39,6 +39,7 @@ def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -
                 "the weights of keras.applications.ResNet50 without its top (include_top=False)",
                 "name such a file with --weights, or take --weights imagenet",
             ) from error
+        check_unchanged(weights)
     backbone.trainable = False
     return backbone
 

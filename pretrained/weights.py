@@ -5,8 +5,12 @@ Keras' own cache deletes a file of the user's whose hash is wrong; this module r
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 from compare import download
@@ -25,6 +29,10 @@ IMAGENET_ADVICE = (
 )
 # What Keras reads, by ending, and the bytes that such a file begins with.
 SIGNATURES = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".keras": b"PK\x03\x04"}
+
+MEMBER = "model.weights.h5"  # of a .keras archive
+MAX_NUM_BYTES, MAX_NUM_ITEMS = 1_000_000_000, 20_000  # ten times the network, for optimizers that were saved with it
+INSPECTION_SECONDS, INSPECTION_BYTES = 60, 6_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +107,95 @@ def _user_file(path: Path) -> Weights:
             start = file.read(8)
         if path.suffix not in SIGNATURES or not start.startswith(SIGNATURES[path.suffix]):
             raise UserError(f"--weights {path}: not a Keras weights file, by its name or first bytes", expected, advice)
-        kind = "imagenet" if problem_with_imagenet(path) is None else "file"
-        return Weights(kind, *_with_sha256(path))
+        if problem_with_imagenet(path) is None:
+            return Weights("imagenet", *_with_sha256(path))
+        found = Weights("file", *_with_sha256(path))
     except OSError as error:
         raise UserError(f"--weights {path} cannot be read ({error.strerror})", expected, advice) from error
+    problem = _problem_elsewhere(path)
+    if problem is not None:
+        raise UserError(f"--weights {path}: {problem}", expected, advice)
+    return found
+
+
+def check_unchanged(weights: Weights) -> None:
+    """Refuse a file that was written to after it was verified.
+
+    Raises:
+        UserError: it has other bytes now.
+    """
+    if _digest(weights.path, "sha256") != weights.sha256:
+        raise UserError(
+            f"{weights.path} has changed since it was verified",
+            "a file that nothing writes to",
+            "wait until whatever writes it is done, and start again",
+        )
+
+
+def _problem_elsewhere(path: Path) -> str | None:
+    """What `problem_with_file` says in a process of its own: a damaged file can end the HDF5 library's process, keep it
+    busy for ever or make it ask for any amount of memory."""
+    command = [sys.executable, "-m", __name__, str(path.absolute())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=INSPECTION_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"it takes more than {INSPECTION_SECONDS} s to read"
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return f"it cannot be read: {said[:200]}"
+    return done.stdout.strip() or None
+
+
+def problem_with_file(path: Path) -> str | None:
+    """What keeps a file from being weights that are safe to load, or None. Everything in it is read.
+
+    The links of an HDF5 file may lead to other files, its data sets may lie in them or be views of others, and a shape
+    may ask for any amount of memory: none of it is in weights that Keras wrote.
+    """
+    import h5py
+
+    if path.suffix != ".keras":
+        with h5py.File(path, "r") as file:
+            return _problem_with_hdf5(file)
+    with zipfile.ZipFile(path) as archive:
+        if MEMBER not in archive.namelist():
+            return f"it holds no {MEMBER}"
+        if sum(member.file_size for member in archive.infolist()) > MAX_NUM_BYTES:
+            return f"it unpacks to more than {MAX_NUM_BYTES:,} bytes"
+        content = archive.read(MEMBER)
+    with h5py.File(io.BytesIO(content), "r") as file:
+        return _problem_with_hdf5(file)
+
+
+def _problem_with_hdf5(file) -> str | None:
+    import h5py
+    import numpy as np
+
+    groups, num_items, num_bytes = [file], 0, 0
+    while groups:
+        group = groups.pop()
+        dict(group.attrs)
+        for name in group:
+            num_items += 1
+            if num_items > MAX_NUM_ITEMS:  # or a group that holds itself
+                return f"it holds more than {MAX_NUM_ITEMS:,} items"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                return f"{group.name}/{name} is a link, perhaps to another file"
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                groups.append(item)
+                continue
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub":
+                return f"{item.name} holds no numbers"
+            if item.external or item.is_virtual:
+                return f"{item.name} keeps its numbers elsewhere"
+            num_bytes += item.nbytes
+            if num_bytes > MAX_NUM_BYTES:
+                return f"it holds more than {MAX_NUM_BYTES:,} bytes of numbers"
+            dict(item.attrs)
+            if not np.isfinite(item[()]).all():
+                return f"{item.name} holds numbers that are not finite"
+    return None
 
 
 def _with_sha256(path: Path) -> tuple[Path, str]:
@@ -118,6 +211,21 @@ def _digest(path: Path, algorithm) -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-if __name__ == "__main__":  # for `compare.doctor`, which does not import the branches
-    paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
-    print(json.dumps({"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}))
+def main() -> None:
+    """Without a word: say where ImageNet's weights may be, for `compare.doctor`, which does not import the branches.
+    With a file: say what `problem_with_file` finds, for `_problem_elsewhere`."""
+    if len(sys.argv) == 1:
+        paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
+        answer = {"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}
+        print(json.dumps(answer))
+        return
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (INSPECTION_BYTES, INSPECTION_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print(problem_with_file(Path(sys.argv[1])) or "")
+
+
+if __name__ == "__main__":
+    main()

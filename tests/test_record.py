@@ -1,6 +1,7 @@
 """The run on disk: complete or absent, read back as written, refused where it does not belong together."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
@@ -39,7 +40,13 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
         (lambda folder: change(folder, model={"name": "x"}), "model.num_parameters is missing"),
         (lambda folder: change(folder, history=[{"epoch": 1}]), "a history row lacks seconds"),
         (lambda folder: (folder / record.PREDICTIONS).unlink(), "predictions.npz cannot be read"),
-        (lambda folder: (folder / record.PREDICTIONS).write_bytes(b"PK\x03\x04 no"), "predictions.npz cannot be read"),
+        (lambda folder: (folder / record.PREDICTIONS).write_bytes(b"PK\x03\x04 no"), "other bytes than the run wrote"),
+        (lambda folder: change(folder, seed=True), "seed is 'True'"),
+        (lambda folder: change(folder, branch="x" * 300), "branch is 'xxx"),
+        (lambda folder: (folder / record.RECORD).write_text("[" * 100_000), "nested too deeply"),
+        (lambda folder: (folder / record.RECORD).write_text('{"a": NaN}'), "NaN is not a finite number"),
+        (lambda folder: (folder / record.RECORD).write_text('{"a": "\\u0007"}'), "control characters"),
+        (lambda folder: (folder / record.RECORD).write_text('{"a": "\\ud800"}'), "surrogates not allowed"),
     ],
 )
 def test_what_is_not_a_run_is_refused_by_name(tmp_path, damage, words):
@@ -140,7 +147,9 @@ def test_corrupted_images_that_do_not_belong_are_refused_in_three_parts(tmp_path
 
 def test_nothing_is_unpickled(tmp_path):
     folder = write_run(tmp_path / "run")
-    np.savez(folder / record.PREDICTIONS, test_probabilities=np.array([object()]), test_labels=np.zeros(1))
+    path = folder / record.PREDICTIONS
+    np.savez(path, test_probabilities=np.array([object()]), test_labels=np.zeros(1))
+    change(folder, files={record.PREDICTIONS: hashlib.sha256(path.read_bytes()).hexdigest()})
     with pytest.raises(UserError, match="allow_pickle=False"):
         record.read_run(folder)
 
@@ -163,7 +172,8 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
         "number": np.array(3, np.int64),
         "none": np.zeros((0, 2), np.float32),
     }
-    so_far = {"format": record.FORMAT, "branch": "scratch_resnet", "history": [{"epoch": 1}], "name": "é"}
+    so_far = {"format": record.FORMAT, "branch": "scratch_resnet", "history": [{"epoch": 1}], "seed": 0}
+    so_far |= {"recipe": {"name": "é"}, "data": {}, "seconds": {}}
     record.write_checkpoint(tmp_path, arrays, so_far)
     got, got_record = record.read_checkpoint(tmp_path, "scratch_resnet")
     assert got_record == so_far

@@ -154,10 +154,10 @@ pathlib.Path.is_file = lambda self: "ubyte" not in self.name and is_file(self)
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        ("scratch_resnet.train", ["--check"]),
-        ("pretrained.train", ["--demo", "--weights", "imagenet", "--check"]),
         ("compare.run", ["--both"]),
-        ("compare.run", ["--pretrained", "--demo", "--weights", "imagenet"]),
+        pytest.param("scratch_resnet.train", ["--check"], marks=pytest.mark.thorough),
+        pytest.param("pretrained.train", ["--demo", "--weights", "imagenet"], marks=pytest.mark.thorough),
+        pytest.param("compare.run", ["--pretrained", "--demo", "--weights", "imagenet"], marks=pytest.mark.thorough),
     ],
 )
 def test_offline_holds_in_every_command_and_the_processes_it_starts(module, words, tmp_path, faults):

@@ -1,0 +1,642 @@
+"""Everything that reads bytes, on bytes that somebody damaged or forged: a clear refusal or the right result, soon."""
+
+import ast
+import gzip
+import hashlib
+import html.parser
+import io
+import json
+import select
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from fake_runs import write_run, write_unfinished_run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from compare import dataset, disk, listing, metrics, numbers, page, record, report, run, verdict
+from compare.command import UserError
+from pretrained import weights
+
+ROOT = Path(__file__).parent.parent.parent
+NUM_PLACES = 50
+
+
+def often(num_examples):
+    """Ask hypothesis for that many cases, always the same ones."""
+    return settings(
+        max_examples=num_examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+MANY = [pytest.param(100, id="quick"), pytest.param(3000, id="thorough", marks=pytest.mark.thorough)]
+
+
+@st.composite
+def mutations(draw, content: bytes):
+    """The content with some bytes set, cut out, doubled or put in between."""
+    content = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, max(0, len(content) - 1)))
+        length = draw(st.sampled_from([1, 1, 2, 4, 8, 100, len(content)]))
+        change = draw(st.sampled_from(["set", "set", "cut", "double", "insert", "truncate"]))
+        if change == "truncate":
+            del content[place:]
+        elif change == "cut":
+            del content[place : place + length]
+        elif change == "double":
+            content[place:place] = content[place : place + length]
+        else:
+            new = draw(st.binary(min_size=1, max_size=8))
+            content[place : place + (len(new) if change == "set" else 0)] = new
+    return bytes(content)
+
+
+def damages(content: bytes):
+    """A truncation, a run of zeros and a flipped bit at every 1/50 of the length."""
+    for number in range(NUM_PLACES):
+        place, end = (len(content) * n // NUM_PLACES for n in (number, number + 1))
+        yield content[:place]
+        yield content[:place] + bytes(end - place) + content[end:]
+        yield content[:place] + bytes([content[place] ^ 1 << number % 8]) + content[place + 1 :]
+
+
+# ---- the data
+
+
+@pytest.fixture
+def data_folder(small, tmp_path):
+    for name, content in small.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_data_damaged_anywhere(small, data_folder, faults, ending):
+    whole = dataset.load("fashion-mnist", data_folder)
+    for name, content in small.items():
+        path = data_folder / f"{name}{ending}"
+        (data_folder / name).unlink()
+        good = gzip.compress(content, mtime=0) if ending else content
+        for damaged in damages(good):
+            path.write_bytes(damaged)
+            faults.meets(
+                lambda: dataset.load("fashion-mnist", data_folder),
+                right=lambda data: all(
+                    np.array_equal(getattr(data, part), getattr(whole, part))
+                    for part in ("train_images", "train_labels", "test_images", "test_labels")
+                ),
+            )
+            assert path.read_bytes() == damaged
+        path.write_bytes(good)
+
+
+@pytest.mark.parametrize("num_examples", MANY)
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_data_mutated_at_random(small, data_folder, faults, ending, num_examples):
+    name = "t10k-images-idx3-ubyte"
+    good = gzip.compress(small[name], mtime=0) if ending else small[name]
+    path = data_folder / f"mutated{ending}"
+
+    @often(num_examples)
+    @given(mutations(good))
+    def check(content):
+        path.write_bytes(content)
+        read, problem = dataset._read_file(path, name)
+        faults.injected += 1
+        faults.refused += problem is not None
+        faults.survived += problem is None
+        assert problem is not None or read == small[name]
+
+    check()
+
+
+def test_data_that_unpacks_without_end(small, data_folder, faults):
+    (data_folder / "train-labels-idx1-ubyte").unlink()
+    path = data_folder / "train-labels-idx1-ubyte.gz"
+    for content in (
+        gzip.compress(bytes(1_000_000)),
+        gzip.compress(b"") * 40,  # files in a row, all empty
+        b"\x1f\x8b\x08\x08" + bytes(6) + b"a name without an end" * 30,
+        b"\x1f\x8b\x08\x04" + bytes(6) + b"\xff\xff" + bytes(900),
+        bytes(5_000_000),
+    ):
+        path.write_bytes(content)
+        assert faults.meets(lambda: dataset.load("fashion-mnist", data_folder), right=lambda _: False) is not None
+
+
+# ---- runs
+
+
+@pytest.fixture(scope="module")
+def good_run(tmp_path_factory):
+    """A run of few images whose record says its own hash."""
+    folder = write_run(tmp_path_factory.mktemp("runs") / "run", num_test=50)
+    path = folder / record.RECORD
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"sha256": record.record_sha256(content)}, indent=1))
+    return folder
+
+
+@pytest.fixture
+def run_folder(good_run, tmp_path):
+    return Path(shutil.copytree(good_run, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", [record.RECORD, record.PREDICTIONS])
+def test_runs_damaged_anywhere(run_folder, faults, name):
+    whole = record.read_run(run_folder)
+
+    def is_right(got):
+        known = {name: got.record.get(name) for name in whole.record if name != "sha256"}
+        return (
+            known == {name: value for name, value in whole.record.items() if name != "sha256"}
+            and np.array_equal(got.test_probabilities, whole.test_probabilities)
+            and np.array_equal(got.test_labels, whole.test_labels)
+        )
+
+    for damaged in damages((run_folder / name).read_bytes()):
+        (run_folder / name).write_bytes(damaged)
+        faults.meets(lambda: record.read_run(run_folder), right=is_right)
+
+
+def test_unfinished_runs_damaged_anywhere(tmp_path, faults):
+    """Cut or overwritten with zeros. A flipped bit among the numbers is not found yet."""
+    folder = write_unfinished_run(tmp_path / "run")
+    path = folder / record.CHECKPOINT
+    arrays, _ = record.read_checkpoint(folder, "pretrained")
+    for number, damaged in enumerate(damages(path.read_bytes())):
+        path.write_bytes(damaged)
+        if number % 3 == 0:
+            faults.meets(
+                lambda: record.read_checkpoint(folder, "pretrained")[0],
+                right=lambda got: all(np.array_equal(got[name], array) for name, array in arrays.items()),
+            )
+        record.read_unfinished_run(folder)  # never fails
+    (folder / record.LOG).write_bytes(b"\xff\x00" * 10_000_000)
+    assert record.read_unfinished_run(folder).log_lines
+
+
+@pytest.mark.parametrize("num_examples", MANY)
+def test_predictions_forged_at_random(run_folder, faults, num_examples):
+    """The record says the forged file's hash, so that the reader opens it."""
+    good, said = (run_folder / record.PREDICTIONS).read_bytes(), json.loads((run_folder / record.RECORD).read_text())
+    del said["sha256"]
+
+    @often(num_examples)
+    @given(mutations(good))
+    def check(content):
+        (run_folder / record.PREDICTIONS).write_bytes(content)
+        said["files"] = {record.PREDICTIONS: hashlib.sha256(content).hexdigest()}
+        (run_folder / record.RECORD).write_text(json.dumps(said))
+        faults.meets(lambda: record.read_run(run_folder), right=lambda got: got.test_probabilities.shape == (50, 10))
+
+    check()
+
+
+@st.composite
+def forged(draw, content):
+    """A JSON value with some of its parts replaced or left out."""
+    content = json.loads(json.dumps(content))
+    for _ in range(draw(st.integers(1, 3))):
+        place, parent, key = content, None, None
+        while isinstance(place, (dict, list)) and place and (parent is None or draw(st.integers(0, 3))):
+            parent = place
+            key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+            place = parent[key]
+        if parent is None:
+            break
+        if draw(st.integers(0, 4)) == 0:
+            del parent[key]
+            continue
+        parent[key] = draw(
+            st.one_of(
+                st.sampled_from([None, True, 0, -1, 1, 2**62, 2**70, 0.0, -0.5, 1e308, 1e-308, "", "x", [], {}, [[]]]),
+                st.text(max_size=20),
+                st.floats(),
+                st.lists(st.none() | st.text(max_size=3) | st.integers(), max_size=3),
+                st.dictionaries(st.text(max_size=3), st.none() | st.text(max_size=3) | st.floats(), max_size=2),
+            )
+        )
+    return content
+
+
+@pytest.mark.parametrize("num_examples", MANY)
+def test_records_forged_at_random(run_folder, faults, num_examples):
+    """What the reader takes, the page and the tables can be made of."""
+    good = json.loads((run_folder / record.RECORD).read_text())
+    del good["sha256"]
+    partner = record.read_run(write_run(run_folder.parent / "partner", branch="pretrained", num_test=50))
+
+    def used():
+        got = record.read_run(run_folder)
+        for runs in ([got], [got, partner]):
+            try:
+                record.check_comparable(runs)
+            except UserError:
+                continue
+            shown = page.show(runs)
+            sentences = verdict.sentences(shown)
+            content = page.content(shown, [], {}, None)
+            numbers.as_csv(shown)
+            numbers.as_json(shown, [], title="", sentences=sentences, suspects=[], cautions=verdict.cautions(shown))
+            assert content and metrics.is_right(got).shape == (50,)
+        return got
+
+    @often(num_examples)
+    @given(forged(good))
+    def check(content):
+        (run_folder / record.RECORD).write_text(json.dumps(content))
+        faults.meets(used, right=lambda got: True)
+
+    check()
+
+
+@pytest.mark.parametrize("num_examples", MANY)
+def test_records_of_unfinished_runs_forged_at_random(tmp_path, faults, num_examples):
+    folder = write_unfinished_run(tmp_path / "run")
+    good = record.read_unfinished_run(folder).record
+    assert good
+
+    @often(num_examples)
+    @given(forged(good))
+    def check(content):
+        record.write_checkpoint(folder, {"weight": np.zeros(3)}, content)
+        page.content([], [record.read_unfinished_run(folder)], {}, None)
+        faults.meets(lambda: record.read_checkpoint(folder, "pretrained"), right=lambda got: got[1]["recipe"])
+
+    check()
+
+
+@pytest.mark.parametrize("num_examples", MANY)
+def test_what_was_asked_for_and_reports_forged_at_random(run_folder, tmp_path, faults, num_examples):
+    folder = tmp_path / "reports" / "one"
+    report.write_report(folder, [record.read_run(run_folder)], [], title="", images="none")
+    good = json.loads((folder / "report.json").read_text())
+    asked = {"name": "n", "branches": {"scratch_resnet": {"--seed": "1"}, "pretrained": {"--device": "cpu"}}}
+
+    @often(num_examples // 4)
+    @given(forged(good), forged(asked), mutations(json.dumps(asked).encode()))
+    def check(content, comparison, damaged):
+        (folder / "report.json").write_text(json.dumps(content))
+        listing.write_listing(folder.parent)
+        for written in (json.dumps(comparison).encode(), damaged):
+            (folder / "comparison.json").write_bytes(written)
+            faults.meets(
+                lambda: run.read_asked(folder), right=lambda got: set(got["branches"]) <= set(run.BRANCHES.values())
+            )
+
+    check()
+
+
+def test_nothing_waits_for_a_pipe(run_folder, faults):
+    import os
+
+    for name in (record.RECORD, record.PREDICTIONS):
+        (run_folder / name).unlink()
+        os.mkfifo(run_folder / name)
+        assert faults.meets(lambda: record.read_run(run_folder), right=lambda _: False) is not None
+        (run_folder / name).unlink()
+        write_run(run_folder.parent / name)
+        shutil.copy(run_folder.parent / name / name, run_folder / name)
+
+
+def test_predictions_that_unpack_without_end(run_folder, faults, monkeypatch):
+    monkeypatch.setattr(disk, "MAX_UNPACKED_BYTES", 10_000_000)
+    path, said = run_folder / record.PREDICTIONS, json.loads((run_folder / record.RECORD).read_text())
+    del said["sha256"]
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 10)})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("test_probabilities.npy", header.getvalue() + bytes(1000))
+        archive.writestr("test_labels.npy", bytes(10))
+    for content in (path.read_bytes(), bomb_of_zeros(path, "test_probabilities.npy", 11)):
+        path.write_bytes(content)
+        said["files"] = {record.PREDICTIONS: hashlib.sha256(content).hexdigest()}
+        (run_folder / record.RECORD).write_text(json.dumps(said))
+        error = faults.meets(lambda: record.read_run(run_folder), right=lambda _: False)
+        assert error is not None
+    assert "unpacks to 11,000,000 bytes" in str(error)
+
+
+# ---- weights
+
+
+def write_h5(path: Path) -> Path:
+    """A small file like those that Keras writes."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["dense"]
+        group = file.create_group("layers/dense/vars")
+        group.create_dataset("0", data=np.linspace(0, 1, 200, dtype=np.float32).reshape(20, 10), compression="gzip")
+        group.create_dataset("1", data=np.zeros(10, np.float32))
+    return path
+
+
+def write_keras(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", write_h5(path.with_suffix(".h5")).read_bytes())
+    return path
+
+
+INSPECT = """
+import resource, sys
+from pathlib import Path
+from pretrained.weights import problem_with_file
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        found = problem_with_file(Path(line.rstrip("\\n")))
+    except Exception as error:
+        found = type(error).__name__
+    print(f"found {found}", flush=True)
+"""
+
+
+class Inspector:
+    """Asks `problem_with_file` in one process for many files, as `--weights` does in one for each."""
+
+    num_crashes = 0
+
+    def __init__(self):
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-c", INSPECT]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def stop(self):
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, path: Path) -> str | None:
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+        ready, *_ = select.select([self.process.stdout], [], [], 60)
+        answer = self.process.stdout.readline() if ready else ""
+        if answer:
+            return None if answer == "found None\n" else answer
+        self.num_crashes += 1
+        self.stop()
+        self.start()
+        return "crashed or stalled"
+
+
+@pytest.fixture
+def inspector():
+    inspector = Inspector()
+    yield inspector
+    inspector.stop()
+
+
+@pytest.mark.parametrize("write", [write_h5, write_keras])
+@pytest.mark.parametrize("num_examples", MANY)
+def test_weights_damaged_and_mutated(tmp_path, faults, inspector, write, num_examples):
+    ending = ".h5" if write is write_h5 else ".keras"
+    good = write(tmp_path / f"good{ending}").read_bytes()
+    path = tmp_path / f"bad{ending}"
+
+    def inspect(content):
+        path.write_bytes(content)
+        faults.injected += 1
+        found = inspector.ask(path)
+        faults.refused += found is not None
+        faults.survived += found is None
+
+    assert inspector.ask(tmp_path / f"good{ending}") is None
+    for content in damages(good):
+        inspect(content)
+
+    @often(num_examples)
+    @given(mutations(good))
+    def check(content):
+        inspect(content)
+
+    check()
+
+
+def hostile_files(folder: Path):
+    """Files that HDF5 and zip can express and that no network's weights need, and what is said of them."""
+    secret = folder / "secret.bin"
+    secret.write_bytes(bytes(4000))
+    other = write_h5(folder / "other.h5")
+
+    def h5(name, fill):
+        path = write_h5(folder / f"{name}.h5")
+        with h5py.File(path, "a") as file:
+            fill(file, file["layers/dense/vars"])
+        return path
+
+    def soft(file, group):
+        group["2"] = h5py.SoftLink("/layers/dense/vars/0")
+
+    def external(file, group):
+        group["2"] = h5py.ExternalLink(str(other), "/layers/dense/vars/0")
+
+    def outside(file, group):
+        group.create_dataset("2", shape=(1000,), dtype="f4", external=[(str(secret), 0, 4000)])
+
+    def view(file, group):
+        layout = h5py.VirtualLayout((20, 10), "f4")
+        layout[:] = h5py.VirtualSource(str(other), "layers/dense/vars/0", shape=(20, 10))
+        group.create_virtual_dataset("2", layout)
+
+    def absurd(file, group):
+        group.create_dataset("2", shape=(1 << 40,), dtype="f4", chunks=(1 << 20,))
+
+    def bomb(file, group):
+        group.create_dataset("2", shape=(300_000_000,), dtype="f4", chunks=(1 << 20,), compression="gzip")
+
+    def texts(file, group):
+        group.create_dataset("2", data=["a", "b"])
+
+    def endless(file, group):
+        group["again"] = file["layers"]
+
+    def nan(file, group):
+        group["1"][3] = np.nan
+
+    yield h5("soft", soft), "is a link"
+    yield h5("external", external), "is a link"
+    yield h5("outside", outside), "keeps its numbers elsewhere"
+    yield h5("view", view), "keeps its numbers elsewhere"
+    yield h5("absurd", absurd), "holds more than 1,000,000,000 bytes"
+    yield h5("bomb", bomb), "holds more than 1,000,000,000 bytes"
+    yield h5("texts", texts), "holds no numbers"
+    yield h5("endless", endless), "holds more than 20,000 items"
+    yield h5("nan", nan), "not finite"
+
+    path = folder / "without.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    yield path, "holds no model.weights.h5"
+
+
+def bomb_of_zeros(path: Path, member: str, num_megabytes: int) -> bytes:
+    """A zip archive with a member of zeros."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(member, "w") as file:
+        for _ in range(num_megabytes):
+            file.write(bytes(1_000_000))
+    return path.read_bytes()
+
+
+@pytest.mark.thorough
+def test_an_archive_of_weights_that_unpacks_without_end(tmp_path, faults, inspector):
+    bomb_of_zeros(tmp_path / "bomb.keras", weights.MEMBER, 1100)
+    faults.injected += 1
+    assert "unpacks to more than 1,000,000,000 bytes" in inspector.ask(tmp_path / "bomb.keras")
+    faults.refused += 1
+
+
+def test_hostile_weights_are_refused(tmp_path, faults, inspector):
+    for path, words in hostile_files(tmp_path):
+        faults.injected += 1
+        assert words in (inspector.ask(path) or ""), path.name
+        faults.refused += 1
+    assert inspector.num_crashes == 0
+
+
+def test_a_process_that_dies_of_a_file_is_a_refusal(tmp_path, faults, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    path = write_h5(tmp_path / "own.h5")
+    assert weights.find(str(path)).kind == "file"
+    monkeypatch.setattr(weights, "INSPECTION_SECONDS", 0.01)
+    error = faults.meets(lambda: weights.find(str(path)), right=lambda _: False)
+    assert "takes more than 0.01 s to read" in str(error)
+    monkeypatch.undo()
+    monkeypatch.chdir(ROOT)
+    path.write_bytes(path.read_bytes()[:500])
+    error = faults.meets(lambda: weights.find(str(path)), right=lambda _: False)
+    assert "cannot be read: OSError" in str(error)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.pkl", "a.npz", "a.safetensors", "a.h5", "a.keras", "a.hdf5"])
+def test_no_other_kind_of_file_is_opened(tmp_path, faults, name):
+    import pickle
+
+    class Bad:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / name).write_bytes(pickle.dumps(Bad()))
+    error = faults.meets(lambda: weights.find(str(tmp_path / name)), right=lambda _: False)
+    assert "not a Keras weights file" in str(error) and not (tmp_path / "ran").exists()
+
+
+def test_imagenet_weights_damaged_anywhere_are_not_used(tmp_path, faults, monkeypatch):
+    good = write_h5(tmp_path / "good.h5").read_bytes()
+    path = tmp_path / weights.IMAGENET_FILE
+    monkeypatch.setattr(weights, "IMAGENET_NUM_BYTES", len(good))
+    monkeypatch.setattr(weights, "IMAGENET_MD5", hashlib.md5(good).hexdigest())
+    monkeypatch.setattr(weights, "_usual_paths", lambda: [path])
+    path.write_bytes(good)
+    assert weights.find("local").path == path
+    for damaged in damages(good):
+        path.write_bytes(damaged)
+        faults.injected += 1
+        assert (weights.find("local").kind == "random") == (damaged != good)
+        faults.refused += 1
+        assert path.read_bytes() == damaged
+
+
+def test_weights_that_change_after_they_were_verified_are_refused(tmp_path, faults):
+    path = write_h5(tmp_path / "own.h5")
+    found = weights.Weights("file", *weights._with_sha256(path))
+    weights.check_unchanged(found)
+    path.write_bytes(path.read_bytes() + b"more")
+    assert faults.meets(lambda: weights.check_unchanged(found), right=lambda _: False) is not None
+
+
+# ---- names, and what is never done
+
+
+class Elements(html.parser.HTMLParser):
+    """Counts the elements of a page with the names of their attributes. Of what a picture is drawn with, it is only
+    asked whether it is there: longer names leave room for fewer ticks."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts, self.drawn = Counter(), set()
+
+    def handle_starttag(self, tag, attributes):
+        element = (tag, *sorted(name for name, _ in attributes))
+        if tag in ("g", "use", "path", "defs", "text", "tspan"):
+            self.drawn.add(element)
+        else:
+            self.counts[element] += 1
+
+
+def elements_of(path: Path) -> tuple[Counter, set]:
+    parser = Elements()
+    parser.feed(path.read_text(encoding="utf-8"))
+    return parser.counts, parser.drawn
+
+
+HOSTILE = (
+    "</script></style></title><script>alert(N)</script><img src=x onerror=alert(N)>",
+    "\" onmouseover='alert(N)' x=\"",
+    "../../N/evil",
+    "{{ N }} {% raw %} $\\frac{N $ %s {0} &lt;b&gt;",
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["".join(HOSTILE), *(pytest.param(one, marks=pytest.mark.thorough) for one in HOSTILE)]
+)
+def test_names_from_records_are_text_on_the_page(tmp_path, faults, name):
+    """Whatever they say, the page has the same elements with the same attributes, and nothing lies outside."""
+
+    def write(folder, name):
+        """A report of a run, another and one that failed, in all of whose texts `name` makes a number of words."""
+        folder.mkdir()
+        words = iter(name.replace("N", str(number)) for number in range(100))
+        first = write_run(folder / "runs" / "first", recipe=next(words), num_test=50)
+        said = json.loads((first / record.RECORD).read_text()) | {"branch": next(words)}
+        said["data"]["class_names"] = [next(words)[-28:] for _ in range(10)]  # else the matrices have no room
+        said["recipe"]["known_mistakes"] = [next(words)]
+        said["device"] = {"kind": next(words), "name": next(words)}
+        said["versions"] = {"python": next(words), next(words): next(words)}
+        said["overrides"] = {next(words): next(words)}
+        said |= {"commit": next(words), "started": next(words), "command": next(words), "precision": next(words)}
+        said["model"]["name"], said["weights"]["kind"] = next(words), next(words)
+        (first / record.RECORD).write_text(json.dumps(said))
+        second = write_run(folder / "runs" / "second", branch="pretrained", num_test=50)
+        failed = write_unfinished_run(folder / "runs" / "failed", branch=next(words), log=f"{next(words)}\n")
+        runs = [record.read_run(first), record.read_run(second)]
+        made = report.write_report(folder / "report", runs, [record.read_unfinished_run(failed)], title=next(words))
+        listing.write_listing(folder)
+        return elements_of(made), elements_of(folder / "index.html")
+
+    plain = write(tmp_path / "plain", "word N")
+    before = set(tmp_path.rglob("*"))
+    faults.injected += 1
+    assert write(tmp_path / "hostile", name) == plain
+    assert all(path.is_relative_to(tmp_path / "hostile") for path in set(tmp_path.rglob("*")) - before)
+    faults.survived += 1
+
+
+def test_nothing_unpickles_or_runs_what_it_reads():
+    forbidden = {"pickle", "joblib", "dill", "marshal", "shelve", "exec", "load_model", "from_config"}
+    for package in ("compare", "scratch_resnet", "pretrained"):
+        for path in (ROOT / package).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = {getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None)}
+                names |= {alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)}
+                assert not names & forbidden, f"{path.name}: {names & forbidden}"
+                assert getattr(node, "id", None) != "eval" and ast.unparse(node) != "torch.load", path.name
+                if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                    assert node.value.value is False, path.name
