@@ -5,9 +5,11 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from compare import doctor, report, run
 from pretrained import recipe as pretrained_recipe
@@ -141,6 +143,15 @@ def test_help_imports_nothing_large(module):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
     assert "examples:" in done.stdout and "help" in done.stdout
+
+
+def test_tested_versions_are_not_below_the_floors():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    for requirement in map(Requirement, needed):
+        if requirement.marker is None:
+            assert requirement.specifier.contains(tested[requirement.name]), requirement
 
 
 def test_nothing_is_said_of_hosts_of_packages():
