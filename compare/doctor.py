@@ -366,6 +366,8 @@ def environment_findings() -> list[Finding]:
     values = {name: os.environ.get(name) or os.environ.get(name.lower()) for name in names}
     said = [f"{name}={download.without_password(value)}" for name, value in values.items() if value]
     findings = [Finding("environment", ", ".join(said))] if said else []
+    if not download.cache_folder().is_absolute():
+        findings.append(Finding("home", "there is none to keep downloads in", "set HOME, or XDG_CACHE_HOME"))
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         if values[name] and not Path(values[name]).exists():
             findings.append(Finding(name, f"{values[name]} is not there", "unset it, or name a file that is"))

@@ -41,19 +41,8 @@ REASONS = {
 
 
 def cache_folder() -> Path:
-    """The folder that downloads are kept in, by the platform's custom.
-
-    Raises:
-        UserError: there is no home folder to keep it in.
-    """
-    folder = platformdirs.user_cache_path("scratch-or-pretrained", appauthor=False)
-    if not folder.is_absolute():
-        raise UserError(
-            f"no home folder: downloads would be kept in {folder}",
-            "an absolute path",
-            "set HOME, or XDG_CACHE_HOME to a folder that can be written",
-        )
-    return folder
+    """The folder that downloads are kept in, by the platform's custom. Without a home it is not absolute."""
+    return platformdirs.user_cache_path("scratch-or-pretrained", appauthor=False)
 
 
 def is_offline() -> bool:
@@ -114,6 +103,12 @@ def fetch(
     there = f"{destination} {problem_with(destination)}" if destination.exists() else f"{destination} is not there"
     if is_offline():
         raise UserError(f"{there}, and --offline forbids its download", "the file on this machine", by_hand)
+    if not destination.is_absolute():
+        raise UserError(
+            f"no home folder: a download would be kept in {destination.parent}",
+            "an absolute path to keep it in",
+            "set HOME, or XDG_CACHE_HOME to a folder that can be written",
+        )
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _alone(destination):

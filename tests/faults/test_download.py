@@ -329,6 +329,13 @@ def test_killed_at_any_moment_it_is_begun_anew(num_kills, folder, faulty, finger
         assert not [path for path in left_in(folder) if path.startswith(".partial")] or process.returncode == 0
 
 
+def test_without_a_home_nothing_is_put_into_the_working_folder(from_mirrors, tmp_path, monkeypatch, faults):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download.platformdirs, "user_cache_path", lambda *_, **__: Path("~/.cache"))
+    error = faults.meets(lambda: from_mirrors("good"), right=lambda _: False)
+    assert "no home folder" in str(error) and not list(tmp_path.glob("~*"))
+
+
 def test_what_a_living_download_writes_is_not_swept(tmp_path):
     young = tmp_path / ".partial-young"
     young.mkdir()
