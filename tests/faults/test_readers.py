@@ -263,6 +263,29 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
     check()
 
 
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")  # matplotlib's, of numbers without measure
+def test_what_the_reader_takes_can_be_drawn(run_folder, tmp_path, faults):
+    """As above, to the end: a whole report of each record that is taken, with numbers at the limits of their kinds."""
+    good = json.loads((run_folder / record.RECORD).read_text())
+    del good["sha256"]
+    numbers = st.sampled_from([0, 1, 2**62, 0.0, 1e-308, 1e308, -1e308, 0.5])
+
+    @often(40)
+    @given(st.dictionaries(st.sampled_from(sorted(record.KINDS_IN_ROW)), numbers, max_size=2))
+    def check(changes):
+        content = good | {"history": [*good["history"][:-1], good["history"][-1] | changes]}
+        (run_folder / record.RECORD).write_text(json.dumps(content))
+        faults.meets(
+            lambda: report.write_report(
+                tmp_path / "report", [record.read_run(run_folder)], [], title="", images="none"
+            ).is_file(),
+            right=bool,
+        )
+
+    check()
+
+
 @pytest.mark.parametrize("num_examples", MANY)
 def test_records_of_unfinished_runs_forged_at_random(tmp_path, faults, num_examples):
     folder = write_unfinished_run(tmp_path / "run")
