@@ -499,7 +499,7 @@ def _problem_with_record(record) -> str | None:
         values = record.get(place, {})
         wrong = not isinstance(values, dict)
         if place in record and (wrong or any(not isinstance(values.get(name), kind) for name, kind in fields.items())):
-            return f"{place} is {str(values)[:100]!r}"
+            return f"{place} is {str(values)[:100]}"
     for row in record["history"]:
         missing = [name for name in REQUIRED_IN_ROW if not isinstance(row, dict) or name not in row]
         if missing:

@@ -142,7 +142,7 @@ def test_data_that_unpacks_without_end(small, data_folder, faults):
 @pytest.fixture(scope="module")
 def good_run(tmp_path_factory):
     """A run of few images whose record says its own hash."""
-    folder = write_run(tmp_path_factory.mktemp("runs") / "run", num_test=50)
+    folder = write_run(tmp_path_factory.mktemp("runs") / "run", num_test=50, robustness=0.5, seen=True)
     path = folder / record.RECORD
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"sha256": record.record_sha256(content)}, indent=1))
@@ -237,7 +237,7 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
     """What the reader takes, the page and the tables can be made of."""
     good = json.loads((run_folder / record.RECORD).read_text())
     del good["sha256"]
-    partner = record.read_run(write_run(run_folder.parent / "partner", branch="pretrained", num_test=50))
+    partner = record.read_run(write_run(run_folder.parent / "partner", branch="pretrained", num_test=50, robustness=0.5))
 
     def used():
         got = record.read_run(run_folder)
