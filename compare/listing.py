@@ -55,14 +55,14 @@ def entry(name: str, content: dict) -> dict:
         "name": name,
         "link": urllib.parse.quote(name),
         "when": max((str(run["started"]) for run in runs), default=""),
-        "sentence": Text(content["sentences"][0], content["sentences_in_chinese"][0]),
+        "sentence": _text(content["sentences"][0], content["sentences_in_chinese"][0]),
         "has_pictures": bool(runs),
         "facts": {
             say("Test accuracy"): joined(
                 (
                     say(
                         "{run} {accuracy:.4f}",
-                        run=Text(run["run"], run["run_in_chinese"]),
+                        run=_text(run["run"], run["run_in_chinese"]),
                         accuracy=run["test_accuracy"],
                     )
                     for run in runs
@@ -77,3 +77,10 @@ def entry(name: str, content: dict) -> dict:
         if runs
         else {},
     }
+
+
+def _text(english, chinese) -> Text:
+    """A text as a report has it, in both languages."""
+    if not isinstance(english, str) or not isinstance(chinese, str):
+        raise TypeError(f"{english!r} and {chinese!r} are no text in two languages")
+    return Text(english, chinese)

@@ -237,7 +237,8 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
     """What the reader takes, the page and the tables can be made of."""
     good = json.loads((run_folder / record.RECORD).read_text())
     del good["sha256"]
-    partner = record.read_run(write_run(run_folder.parent / "partner", branch="pretrained", num_test=50, robustness=0.5))
+    partner = write_run(run_folder.parent / "partner", branch="pretrained", num_test=50, robustness=0.5)
+    partner = record.read_run(partner)
 
     def used():
         got = record.read_run(run_folder)
