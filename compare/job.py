@@ -207,22 +207,32 @@ class Job:
         return {"seen_test": grey[: len(test)], "seen_training": grey[len(test) :]}
 
     def finish(
-        self, probabilities: np.ndarray, *, predicting_seconds: float, device_bytes: int | None, **more: np.ndarray
+        self,
+        probabilities: dict[str, np.ndarray],
+        *,
+        predicting_seconds: float,
+        device_bytes: int | None,
+        **more: np.ndarray,
     ) -> None:
         """Make the run complete. The weights are written by then.
 
         Args:
-            probabilities: float32, (num_test, num_classes), in the order of the test file.
+            probabilities: of `test`, and of `validation` where that split is watched: float32, (num_images,
+                num_classes), the test images in the order of their file, the others as in `watched_images_and_labels`.
             predicting_seconds: what they took.
             device_bytes: the GPU's peak memory; None without a GPU.
             more: arrays that stand beside the predictions, as `record.Run` names them.
         """
-        if not np.isfinite(probabilities).all():
+        if not all(np.isfinite(array).all() for array in probabilities.values()):
             raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
         training_seconds = sum(row["seconds"] for row in self.record["history"])
         self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
         self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
-        record.finish_run(self.folder, self.record, probabilities, self.data.test_labels, **more)
+        if self.watched == "validation":
+            _, labels = self.watched_images_and_labels
+            held_out = probabilities["validation"].astype(np.float32)
+            more |= {"validation_probabilities": held_out, "validation_labels": labels}
+        record.finish_run(self.folder, self.record, probabilities["test"], self.data.test_labels, **more)
         self.journal.line(f"{self.record['branch']}: complete, in {self.folder}")
 
     @contextlib.contextmanager

@@ -10,7 +10,9 @@ import itertools
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import squareform
+from scipy.special import softmax
 from scipy.stats import binomtest, false_discovery_control
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -23,6 +25,7 @@ NUM_CONFUSED_PAIRS = 5
 CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
 NUM_CALIBRATION_RESAMPLES = 1000  # each takes some 0.2 ms
 NUM_BINS = 15  # of confidence, as in Guo et al.
+HIGHEST_TEMPERATURE = 10  # and its inverse the lowest: where every validation image is right, none is low enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +162,23 @@ class Calibration:
     accuracy_kept: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """What a run's test probabilities p are worth as softmax(ln p / temperature), with the one temperature that makes
+    the log loss of its validation split the lowest (C. Guo et al., as above). It changes no predicted class, only how
+    sure the run is of it: less above 1, more below.
+
+    Attributes:
+        temperature: no unit, from 1 / HIGHEST_TEMPERATURE to HIGHEST_TEMPERATURE.
+        error, log_loss, brier: of the scaled test probabilities, as in `Calibration` and `Result`.
+    """
+
+    temperature: float
+    error: float
+    log_loss: float
+    brier: float
+
+
 def evaluate(run: Run) -> Result:
     """Compute everything about one run's test set."""
     labels, probabilities = run.test_labels, run.test_probabilities
@@ -214,10 +234,10 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def calibration(run: Run) -> Calibration:
     """Compare a run's confidence with its accuracy."""
     probabilities, labels = run.test_probabilities.astype(np.float64), run.test_labels
-    num_images, num_classes = probabilities.shape
+    num_images = len(labels)
     confidence = probabilities.max(axis=1)  # (num_images,)
     right = is_right(run).astype(np.float64)
-    bins = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    bins = _bins(confidence)
     over = confidence - right  # by how much each image was too confident
     error = _calibration_error(bins, over)
     rng = np.random.default_rng(0)
@@ -242,10 +262,49 @@ def calibration(run: Run) -> Calibration:
         error=error,
         error_low=max(0.0, float(low)),
         error_high=max(0.0, float(high)),
-        brier=float(((probabilities - np.eye(num_classes)[labels]) ** 2).sum(axis=1).mean()),
+        brier=brier_score(probabilities, labels),
         kept=kept,
         accuracy_kept=accuracy_kept,
     )
+
+
+def scaled(run: Run) -> Scaled | None:
+    """Fit a run's temperature by its validation split and apply it to the test set. None without such predictions: the
+    test set is there to measure by, not to fit by."""
+    if run.validation_probabilities is None:
+        return None
+    scores, labels = _logarithms(run.validation_probabilities), run.validation_labels
+    bound = float(np.log(HIGHEST_TEMPERATURE))
+    found = minimize_scalar(
+        lambda log_temperature: log_loss(softmax(scores / np.exp(log_temperature), axis=1), labels),
+        bounds=(-bound, bound),
+        method="bounded",
+    )
+    temperature = float(np.exp(found.x))
+    probabilities = softmax(_logarithms(run.test_probabilities) / temperature, axis=1)  # (num_images, num_classes)
+    confidence = probabilities.max(axis=1)
+    return Scaled(
+        temperature=temperature,
+        error=_calibration_error(_bins(confidence), confidence - is_right(run)),
+        log_loss=log_loss(probabilities, run.test_labels),
+        brier=brier_score(probabilities, run.test_labels),
+    )
+
+
+def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over images of the squared distance between probabilities (num_images, num_classes) and the truth."""
+    truth = np.eye(probabilities.shape[1])[labels]
+    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    """The natural logarithms of probabilities, float64; what float32 has rounded to 0 counts as in `log_loss`."""
+    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny), dtype=np.float64)
+
+
+def _bins(confidence: np.ndarray) -> np.ndarray:
+    """The bin of each confidence, int64."""
+    return np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
 
 
 def _calibration_error(bins: np.ndarray, over: np.ndarray) -> float:

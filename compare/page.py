@@ -16,7 +16,7 @@ import numpy as np
 
 from compare import audit, banners, figures, gallery, language, metrics, pictures, verdict
 from compare.language import joined, known, say
-from compare.metrics import Calibration, Paired, Result, Robustness
+from compare.metrics import Calibration, Paired, Result, Robustness, Scaled
 from compare.record import Run, UnfinishedRun
 from compare.words import (
     KINDS,
@@ -65,6 +65,7 @@ class Shown:
     result: Result
     calibration: Calibration
     robustness: Robustness | None
+    scaled: Scaled | None
 
     @property
     def record(self) -> dict:
@@ -114,7 +115,7 @@ def show(runs: list[Run]) -> list[Shown]:
     return [
         Shown(
             *(label, slug, look, MARKERS[look], run),
-            *(metrics.evaluate(run), metrics.calibration(run), metrics.robustness(run)),
+            *(metrics.evaluate(run), metrics.calibration(run), metrics.robustness(run), metrics.scaled(run)),
         )
         for label, slug, look, run in zip(labels, slugs, figures.looks(branches), runs, strict=True)
     ]
@@ -143,6 +144,8 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
         "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
         "best_f1": best_f1(shown),
+        "scaled": scaled_rows(shown),
+        "not_scaled": not_scaled(shown),
         "audit": audit.of(shown, images),
         "robustness": robustness(shown, images),
         "seen": [seen(one) for one in shown if one.run.seen_test is not None],
@@ -409,6 +412,47 @@ def best_f1(shown: list[Shown]) -> list[list[Shown]]:
         best = [one for one, value in zip(shown, values, strict=True) if value == highest]
         marked.append(best if len(best) < len(shown) else [])
     return marked
+
+
+def scaled_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
+    """What a temperature fitted on the validation split makes of the confidence: a row's name, and a cell for every
+    run. None where no run has one."""
+    if all(one.scaled is None for one in shown):
+        return []
+    rows = {
+        say("Temperature fitted on the validation split"): lambda scaled: f"{scaled.temperature:.2f}",
+        say("Expected calibration error with it"): lambda scaled: f"{scaled.error:.4f}",
+        say("Log loss with it (nats an image)"): lambda scaled: f"{scaled.log_loss:.4f}",
+        say("Brier score with it (0 to 2)"): lambda scaled: f"{scaled.brier:.4f}",
+    }
+    return [
+        (name, [NOTHING if one.scaled is None else cell(one.scaled) for one in shown]) for name, cell in rows.items()
+    ]
+
+
+def not_scaled(shown: list[Shown]) -> list[str]:
+    """Why some runs have no temperature, a sentence for each reason."""
+    without = [one for one in shown if one.scaled is None]
+    never = [one.label for one in without if not one.record["data"]["num_validation"]]
+    early = [one.label for one in without if one.record["data"]["num_validation"]]
+    said = []
+    if never:
+        said.append(
+            say(
+                "No temperature is fitted for {runs}: no validation split was held out, and the test set is there to "
+                "measure by, not to fit by.",
+                runs=joined(never),
+            )
+        )
+    if early:
+        said.append(
+            say(
+                "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the "
+                "validation split.",
+                runs=joined(early),
+            )
+        )
+    return said
 
 
 # ---- settings

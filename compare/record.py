@@ -33,6 +33,7 @@ from compare.dataset import Dataset, fingerprint
 from compare.disk import write_atomically
 
 ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
+HELD_OUT = ("validation_probabilities", "validation_labels")
 FORMAT = 1  # of record.json and checkpoint metadata; raised when a field changes its meaning
 RECORD, PREDICTIONS, CHECKPOINT, LOG, LOCK = (
     *("record.json", "predictions.npz", "checkpoint.safetensors", "log.txt", ".in-use"),
@@ -179,6 +180,8 @@ class Run:
         seen_test, seen_training: uint8, (num_images, size, size), the first test images and the first training images
             as they entered the network, the latter as the first epoch drew them. Black and white are the lowest and
             highest that `record["seen"]` gives for every channel; the channels are alike, and one is here.
+        validation_probabilities, validation_labels: of the images that were held out of the training set, as those of
+            the test set, in the order of the training file; None where there are none, and in earlier versions' runs.
     """
 
     folder: Path
@@ -189,6 +192,8 @@ class Run:
     robustness_predicted: np.ndarray | None = None
     seen_test: np.ndarray | None = None
     seen_training: np.ndarray | None = None
+    validation_probabilities: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -428,11 +433,11 @@ def read_run(folder: Path) -> Run:
         probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
         raise UserError(f"{path} cannot be read ({error})", "the run's predictions", advice) from error
-    problem = _problem_with_predictions(record, probabilities, labels)
+    problem = _problem_with_predictions(record, arrays)
     problem = problem or _problem_with_robustness(record, arrays) or _problem_with_seen(record, arrays)
     if problem is not None:
         raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", advice)
-    return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN))
+    return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN + HELD_OUT))
 
 
 def record_sha256(record: dict) -> str:
@@ -528,17 +533,22 @@ def _problem_with_kinds(record: dict) -> str | None:
     return None
 
 
-def _problem_with_predictions(record: dict, probabilities: np.ndarray, labels: np.ndarray) -> str | None:
+def _problem_with_predictions(record: dict, arrays: dict[str, np.ndarray]) -> str | None:
     data = record["data"]
-    if fingerprint(labels) != data["test_labels_fingerprint"]:
+    num_classes = len(data["class_names"])
+    if fingerprint(arrays["test_labels"]) != data["test_labels_fingerprint"]:
         return "holds other test labels than the record's"
-    shape = (data["num_test"], len(data["class_names"]))
-    if probabilities.shape != shape or probabilities.dtype != np.float32:
-        return f"holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}"
-    if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
-        return "holds rows that are not probabilities"
-    if labels.shape != shape[:1] or labels.dtype != np.uint8 or not len(labels) or labels.max() >= shape[1]:
-        return f"holds test labels that are not {shape[0]} numbers below {shape[1]}"
+    if len(arrays.keys() & set(HELD_OUT)) == 1:
+        return f"holds one of {' and '.join(HELD_OUT)} without the other"
+    for split in ("test", "validation") if HELD_OUT[0] in arrays else ("test",):
+        probabilities, labels = arrays[f"{split}_probabilities"], arrays[f"{split}_labels"]
+        shape = (data[f"num_{split}"], num_classes)
+        if probabilities.shape != shape or probabilities.dtype != np.float32:
+            return f"holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}"
+        if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+            return "holds rows that are not probabilities"
+        if labels.shape != shape[:1] or labels.dtype != np.uint8 or not len(labels) or labels.max() >= num_classes:
+            return f"holds {split} labels that are not {shape[0]} numbers below {num_classes}"
     return None
 
 

@@ -128,10 +128,10 @@ def keep_pass(
                 bar.show(rows[-1] + 1)
 
 
-def evaluate(network: keras.Model, inputs: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The mean loss in nats an image and the accuracy as a fraction, of the head by features or the whole by images."""
-    loss, accuracy = network.evaluate(inputs, labels, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
-    return loss, accuracy
+def evaluate(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The mean loss in nats an image and the accuracy as a fraction, of probabilities (num_images, num_classes)."""
+    losses = keras.ops.convert_to_numpy(keras.losses.sparse_categorical_crossentropy(labels, probabilities))
+    return float(losses.mean()), float((probabilities.argmax(axis=1) == labels).mean())
 
 
 def predict(network: keras.Model, inputs: np.ndarray) -> np.ndarray:
@@ -150,7 +150,7 @@ def descend(
     last_epoch: int,
     learning_rate: float,
     **more,
-) -> np.ndarray:
+) -> np.ndarray | None:
     """Train by gradient descent, the epochs that are left up to `last_epoch`.
 
     Args:
@@ -161,7 +161,7 @@ def descend(
         more: for the history's rows.
 
     Returns:
-        The watched split as the network takes it.
+        The probabilities of the watched split after the last epoch; None where no epoch was left.
     """
     recipe, (images, labels) = job.recipe, job.train_images_and_labels
     watched_images, watched_labels = job.watched_images_and_labels
@@ -169,6 +169,7 @@ def descend(
     # never augmented: once is enough for all epochs
     watched = grey(watched_images) if feature_extractor is None else extract(feature_extractor, watched_images)
     extracting_seconds = time.perf_counter() - start
+    probabilities = None
     for epoch in range(len(job.record["history"]) + 1, last_epoch + 1):
         start = time.perf_counter()
         with job.epoch_bar(epoch) as bar:
@@ -181,9 +182,10 @@ def descend(
                 bar=bar,
             )
         training_seconds = time.perf_counter() - start
+        probabilities = predict(network, watched)
         job.end_epoch(
             train=train_means,
-            watched=evaluate(network, watched, watched_labels),
+            watched=evaluate(probabilities, watched_labels),
             learning_rate=learning_rate,
             training_seconds=training_seconds,
             seconds=time.perf_counter() - start + extracting_seconds,
@@ -191,12 +193,13 @@ def descend(
             **more,
         )
         extracting_seconds = 0.0  # told once, with the first epoch
-    return watched
+    return probabilities
 
 
 def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> np.ndarray:
     """Keep the features of one more pass over the training images, bring the head to its optimum on all that are kept,
-    and so on for the passes that are left. Returns the features of the watched split, which chooses the penalty."""
+    and so on for the passes that are left. Returns the probabilities of the watched split, which chooses the penalty,
+    after the last."""
     recipe, (images, labels) = job.recipe, job.train_images_and_labels
     watched_images, watched_labels = job.watched_images_and_labels
     start = time.perf_counter()
@@ -224,10 +227,11 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
                 kept, epoch, head.output_shape[1], penalty, along=along, start=solution
             )
             head.set_weights(scale.on_features(solution))
-            found.append((penalty, solution, train_means, evaluate(head, watched_features, watched_labels)))
+            probabilities = predict(head, watched_features)
+            found.append((penalty, solution, train_means, evaluate(probabilities, watched_labels), probabilities))
             if len(found) > 1 and found[-1][3][0] > found[-2][3][0]:
                 break
-        penalty, solution, train_means, watched_means = min(found, key=lambda one: one[3][0])  # by the loss
+        penalty, solution, train_means, watched_means, probabilities = min(found, key=lambda one: one[3][0])  # the loss
         head.set_weights(scale.on_features(solution))
         seconds = time.perf_counter() - start
         arrays = {"solution": solution, "scale/mean": scale.mean, "scale/deviation": scale.deviation}
@@ -242,7 +246,7 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
             penalty=penalty,
         )
         extracting_seconds = 0.0
-    return watched_features
+    return probabilities
 
 
 # ---- before and between them
@@ -258,8 +262,7 @@ def estimate(job: Job, feature_extractor: keras.Model, head: keras.Model, whole:
     """
     recipe, (images, labels) = job.recipe, job.train_images_and_labels
     num_watched = len(job.watched_images_and_labels[1])
-    num_test = len(job.data.test_labels) if whole is not None else job.num_more_test_images
-    num_test += job.num_corrupted_images
+    num_test = job.num_more_test_images + job.num_corrupted_images
     num_head_epochs = max(0, recipe.num_epochs - len(job.record["history"]))
     networks = [network for network in (head, whole) if network is not None]
     before = [checkpoint_arrays(network) for network in networks]

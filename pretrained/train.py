@@ -166,18 +166,20 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
         else:
             loop.restore(whole if len(record["history"]) > recipe.num_epochs else head, job.checkpoint)
-        watched_features = None
+        watched = None
         if len(record["history"]) < recipe.num_epochs:
             if recipe.solver == "sgd":
-                watched_features = loop.descend(
+                watched = loop.descend(
                     job, head, feature_extractor=extractor, last_epoch=recipe.num_epochs, learning_rate=rate
                 )
             else:
-                watched_features = loop.solve_head(job, extractor, head)
+                watched = loop.solve_head(job, extractor, head)
         solver.remove_kept(job.folder)
         if whole is not None:
             rate, last = recipe.unfrozen_learning_rate, run_record.num_epochs_planned(record)
-            loop.descend(job, whole, feature_extractor=None, last_epoch=last, learning_rate=rate, phase="fine-tuning")
+            watched = loop.descend(
+                job, whole, feature_extractor=None, last_epoch=last, learning_rate=rate, phase="fine-tuning"
+            )
 
         def predict(images):
             if whole is not None:
@@ -185,10 +187,11 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             return loop.predict(head, loop.extract(extractor, images))
 
         start = time.perf_counter()
-        if whole is None and watched_features is not None and job.watched == "test":
-            probabilities = loop.predict(head, watched_features)  # the test set's features are there already
-        else:
-            probabilities = predict(data.test_images)
+        if watched is None:  # resumed after its last epoch
+            watched = predict(job.watched_images_and_labels[0])
+        probabilities = {job.watched: watched}
+        if job.watched != "test":
+            probabilities["test"] = predict(data.test_images)
         predicting_seconds = time.perf_counter() - start
         corrupted = job.predict_corrupted(predict)
         training_images, _ = job.train_images_and_labels

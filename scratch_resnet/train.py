@@ -145,9 +145,11 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             )
 
         start = time.perf_counter()
-        if job.watched != "test" or logits is None:  # else the last epoch's are those of the test set
-            logits = loop.infer(model, test_batches, recipe=recipe)
-        probabilities = loop.probabilities(logits)
+        if logits is None:  # resumed after its last epoch
+            logits = loop.infer(model, watched_batches, recipe=recipe)
+        probabilities = {job.watched: loop.probabilities(logits)}
+        if job.watched != "test":
+            probabilities["test"] = loop.probabilities(loop.infer(model, test_batches, recipe=recipe))
         predicting_seconds = time.perf_counter() - start
         corrupted = job.predict_corrupted(
             lambda images: loop.probabilities(

@@ -22,6 +22,7 @@ MODELS = {
         "flops_per_image": 170_000_000,
     },
 }
+NUM_VALIDATION = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +85,16 @@ def write_run(
     random = np.random.default_rng([seed, len(branch)])
     run["history"] = _history(random, accuracy, num_epochs, watched)
     run["seconds"] = {"preparing": 2.5, "training": 41.0 * num_epochs, "predicting": 3.25}
-    labels = _dataset(data, num_test).test_labels
+    fake = _dataset(data, num_test)
+    labels = fake.test_labels
     probabilities, more = _probabilities(random, labels, accuracy), {}
     if robustness is not None:
         more |= _robustness(random, run, probabilities, labels, robustness)
     if seen:
         more |= _seen(run, pretrained=branch == "pretrained")
+    if watched == "validation":
+        held_out = fake.train_labels[-NUM_VALIDATION:]
+        more |= {"validation_probabilities": _probabilities(random, held_out, accuracy), "validation_labels": held_out}
     record.finish_run(folder, run | (changes or {}), probabilities, labels, **more)
     (folder / record.LOG).write_text(f"{branch}: complete\n", encoding="utf-8")
     return folder
@@ -128,7 +133,7 @@ def _dataset(name: str, num_test: int | None) -> Dataset:
 
 
 def _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides, weights, seed) -> dict:
-    num_validation = 4 if watched == "validation" else 0
+    num_validation = NUM_VALIDATION if watched == "validation" else 0
     run = record.start_record(
         branch=branch,
         command=["--recipe", recipe, "--seed", str(seed)],

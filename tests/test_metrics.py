@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import sklearn.calibration
 import sklearn.metrics
@@ -182,6 +183,54 @@ def test_the_interval_of_the_calibration_error_covers_the_truth():
 def test_calibration_of_the_certain(labels, error, brier):
     found = metrics.calibration(run([0, 0], labels, num_classes=2, confidence=1.0))
     assert (found.error, found.brier, found.error_low, found.error_high) == (error, brier, error, error)
+
+
+def held_out(validation, labels, test, test_labels) -> Run:
+    """A run with these probabilities of the validation split and the test set."""
+    validation, test = (np.array(rows, np.float32) for rows in (validation, test))
+    labels, test_labels = (np.array(of, np.uint8) for of in (labels, test_labels))
+    return Run(Path("made-up"), {}, test, test_labels, validation_probabilities=validation, validation_labels=labels)
+
+
+def test_temperature_by_hand():
+    """Always 0.9 sure and right on three of four: the best confidence is 3/4. The odds of 9 are to become 3, their
+    root: temperature 2. In the test set two of three are right."""
+    found = metrics.scaled(held_out([[0.9, 0.1]] * 4, [0, 0, 0, 1], [[0.9, 0.1]] * 3, [0, 0, 1]))
+    assert found.temperature == pytest.approx(2, abs=1e-3)
+    assert found.error == pytest.approx(0.75 - 2 / 3, abs=1e-4)
+    assert found.log_loss == pytest.approx(-(2 * math.log(3 / 4) + math.log(1 / 4)) / 3, abs=1e-3)
+    assert found.brier == pytest.approx((2 * 2 * (1 / 4) ** 2 + 2 * (3 / 4) ** 2) / 3, abs=1e-3)
+
+
+def test_temperature_undoes_the_one_that_was_there():
+    """At the optimum the log loss no longer changes with 1/T: the mean of ln p over the classes, weighted by the scaled
+    probabilities, is that of the true class."""
+    random = np.random.default_rng(0)
+    scores = random.normal(0, 2, (20_000, 10))
+    truth = scipy.special.softmax(scores, axis=1)
+    labels = (truth.cumsum(axis=1) > random.random((20_000, 1))).argmax(axis=1)
+    overconfident = scipy.special.softmax(scores / 0.4, axis=1).astype(np.float32)
+    run = held_out(overconfident[:10_000], labels[:10_000], overconfident[10_000:], labels[10_000:])
+    found = metrics.scaled(run)
+    assert found.temperature == pytest.approx(1 / 0.4, rel=0.03)
+    logarithms = np.log(run.validation_probabilities.astype(np.float64))
+    scaled = scipy.special.softmax(logarithms / found.temperature, axis=1)
+    of_truth = logarithms[np.arange(10_000), run.validation_labels]
+    assert (scaled * logarithms).sum(axis=1).mean() == pytest.approx(of_truth.mean(), rel=1e-3)
+    before = metrics.calibration(run)
+    assert found.error < 0.02 < before.error and found.brier < before.brier
+    assert found.log_loss < metrics.evaluate(run).log_loss
+    assert found.log_loss == pytest.approx(sklearn.metrics.log_loss(labels[10_000:], truth[10_000:]), rel=0.01)
+
+
+@pytest.mark.parametrize(("labels", "temperature"), [([0, 0], 1 / 10), ([1, 1], 10)])
+def test_temperature_of_a_split_that_knows_no_best_stays_in_its_range(labels, temperature):
+    found = metrics.scaled(held_out([[0.9, 0.1]] * 2, labels, [[1, 0], [1, 0]], [0, 1]))
+    assert found.temperature == pytest.approx(temperature, rel=1e-3) and math.isfinite(found.log_loss)
+
+
+def test_no_temperature_without_a_validation_split():
+    assert metrics.scaled(run(PREDICTED)) is None
 
 
 def test_speed_is_that_of_all_epochs_together():

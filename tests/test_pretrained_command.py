@@ -230,6 +230,11 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
         blurred = loop.grey(corruptions.corrupt(few_digits.test_images, "blur", 1))
         answers = loaded.predict(blurred, verbose=0).argmax(axis=1)
         assert (answers == arrays["robustness_predicted"][0, 0]).mean() > 0.8  # in bfloat16 there
+    kept = read_run(whole)  # the validation split is kept as it was after the last epoch
+    of_truth = kept.validation_probabilities[np.arange(len(kept.validation_labels)), kept.validation_labels]
+    assert -np.log(of_truth).mean() == pytest.approx(record["history"][-1]["validation_loss"], rel=1e-4)
+    held_out = dataset.split(few_digits.train_labels, 0.3)[1]
+    assert kept.validation_labels.tolist() == few_digits.train_labels[held_out].tolist()
     figures = [
         [
             {k: v for k, v in row.items() if "second" not in k}

@@ -78,11 +78,36 @@ def test_predictions_that_are_none_are_refused(tmp_path, probabilities, words):
         record.read_run(run.folder)
 
 
+def test_validation_predictions_are_read_as_they_were_written(tmp_path):
+    run = record.read_run(write_run(tmp_path / "held-out", watched="validation"))
+    assert run.validation_probabilities.shape == (4, 10) and run.validation_labels.tolist() == [6, 7, 8, 9]
+    without = record.read_run(write_run(tmp_path / "not"))
+    assert without.validation_probabilities is None and without.validation_labels is None
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "words"),
+    [
+        (np.full((3, 10), 0.1), np.zeros(3, np.uint8), r"float32 \(3, 10\), not float32 \(4, 10\)"),
+        (np.full((4, 10), 0.2), np.zeros(4, np.uint8), "not probabilities"),
+        (np.full((4, 10), 0.1), np.full(4, 10, np.uint8), "validation labels that are not 4 numbers below 10"),
+        (np.full((4, 10), 0.1), np.zeros(5, np.uint8), "validation labels that are not 4 numbers below 10"),
+    ],
+)
+def test_validation_predictions_that_are_none_are_refused(tmp_path, probabilities, labels, words):
+    run = record.read_run(write_run(tmp_path / "run", watched="validation"))
+    arrays = {"validation_probabilities": probabilities.astype(np.float32), "validation_labels": labels}
+    with pytest.raises(UserError, match=words):
+        record.read_run(rewritten(run.folder, {}, **arrays))
+    with pytest.raises(UserError, match="without the other"):
+        record.read_run(rewritten(write_run(tmp_path / "half"), {}, validation_labels=labels))
+
+
 def rewritten(folder, changed: dict, **arrays):
     """The run in `folder` with other fields of the record and other arrays beside the predictions, hashed as its own;
     None takes one away."""
     run = record.read_run(folder)
-    more = {name: getattr(run, name) for name in record.ROBUSTNESS + record.SEEN} | arrays
+    more = {name: getattr(run, name) for name in record.ROBUSTNESS + record.SEEN + record.HELD_OUT} | arrays
     written = {name: value for name, value in (run.record | changed).items() if value is not None}
     more = {name: array for name, array in more.items() if array is not None}
     record.finish_run(folder, written, run.test_probabilities, run.test_labels, **more)

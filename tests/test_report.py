@@ -23,6 +23,7 @@ from PIL import Image
 from compare import audit, banners, dataset, figures, gallery, page, record, report, verdict
 from compare.command import UserError
 from compare.language import say
+from compare.page import not_scaled, show
 
 
 class Page(html.parser.HTMLParser):
@@ -271,6 +272,18 @@ def test_one_run_demo_data_and_validation_are_named(tmp_path):
     assert "validation 0.9000" in page.all("svg")[0]["aria-label"]
     assert "Validation accuracy" in page.text and "Test accuracy" in page.text
     assert "ResNet-18 from scratch classifies 90.00 % of the 100 test images" in page.text
+
+
+def test_temperature_is_shown_where_a_split_was_held_out_and_else_why_not(tmp_path):
+    runs = [write_run(tmp_path / watched, watched=watched, seed=3, accuracy=0.5) for watched in ("validation", "test")]
+    page = write(tmp_path / "out", *runs)
+    (held_out, without) = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["runs"]
+    assert page.row("Temperature fitted").split()[-2:] == [f"{held_out['temperature']:.2f}", "&#8211;"]
+    assert page.row("Log loss with it").split()[-2:] == [f"{held_out['test_log_loss_scaled']:.4f}", "&#8211;"]
+    assert without["temperature"] is None
+    assert "no validation split was held out" in page.text and "an earlier version" not in page.text
+    early = show([dataclasses.replace(record.read_run(runs[0]), validation_probabilities=None)])
+    assert ["an earlier version" in sentence for sentence in not_scaled(early)] == [True]
 
 
 def test_a_changed_backbone_is_called_out(tmp_path):

@@ -286,6 +286,11 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
     records = [json.loads((folder / "record.json").read_text()) for folder in (whole, cut)]
     figures = [[{k: v for k, v in row.items() if "second" not in k} for row in r["history"]] for r in records]
     assert figures[0] == figures[1] and len(figures[0]) == 2
+    run = read_run(whole)  # the validation split is kept as it was after the last epoch
+    of_truth = run.validation_probabilities[np.arange(len(run.validation_labels)), run.validation_labels]
+    assert -np.log(of_truth).mean() == pytest.approx(figures[0][-1]["validation_loss"], rel=1e-4)
+    data = dataset.load("digits")
+    assert run.validation_labels.tolist() == data.train_labels[dataset.split(data.train_labels, 0.8)[1]].tolist()
     assert records[0]["command"] == records[1]["command"]
     assert not (cut / "checkpoint.safetensors").exists()
 

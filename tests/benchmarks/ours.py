@@ -115,7 +115,7 @@ def pretrained(name: str, num_images: int) -> dict:
     start = time.perf_counter()
     features = loop.extract(extractor, data.test_images)
     extracting = time.perf_counter() - start
-    loop.evaluate(head, features, data.test_labels)
+    loop.evaluate(loop.predict(head, features), data.test_labels)
     return {
         "images_per_second": num_images / seconds,
         "test_seconds_once": extracting,
