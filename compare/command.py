@@ -30,6 +30,7 @@ UNFREEZE = ("none", "last-stage", "backbone")
 
 OFFLINE_VARIABLE = "SCRATCH_OR_PRETRAINED_OFFLINE"  # what --offline sets, so that every process started hears of it
 
+ESTIMATE = "COMPARE_ESTIMATE"  # names a file, in the environment, for how many seconds the training takes
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 
 

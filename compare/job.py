@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import os
 import shlex
 import time
 import traceback
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from compare import corruptions, dataset, machine, record
-from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, EXIT_FAILED, UserError
+from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, ESTIMATE, EXIT_FAILED, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
@@ -110,6 +111,8 @@ class Job:
             f"{how}, seed {self.seed}"
         )
         self.journal.line(f"  on {where}: about {duration(seconds)} by a few measured steps")
+        if ESTIMATE in os.environ:  # compare.run adds up what its runs take
+            Path(os.environ[ESTIMATE]).write_text(str(seconds))
 
     def end_epoch(
         self,

@@ -4,7 +4,7 @@ It checks everything, trains each branch in a process of its own (their framewor
 report from the runs that they leave:
 
     reports/NAME/comparison.json   what was asked for, so that --resume can go on
-    reports/NAME/runs/BRANCH/      each branch's run
+    reports/NAME/runs/BRANCH/      each branch's run; with --seeds BRANCH-seed-N, one for each seed
     reports/NAME/index.html        the report, with its pictures beside it
 """
 
@@ -16,11 +16,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from compare.command import (
     DEFAULT_RECIPE,
+    ESTIMATE,
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -34,12 +36,14 @@ from compare.command import (
     add_place_options,
     add_recipe_options,
     run_command,
+    whole_number,
 )
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}
 PLACE_WORDS = ("--data-dir", "--device", "--weights", "--keras-backend")  # what a resumed branch is told again
 SCRATCH_PLACES = ("--data-dir", "--device")
 NUM_REPORT_BYTES = 20_000_000
+NUM_RUN_BYTES = 100_000_000  # of a finished run with the larger weights
 EXAMPLES = """examples:
   python -m compare.run --both --demo                     both branches and the report in a few minutes, offline
   python -m compare.run --both                            the article's two trainings on Fashion-MNIST
@@ -48,6 +52,7 @@ EXAMPLES = """examples:
   python -m compare.run --both --epochs 1 --name quick    one epoch each, in reports/quick
   python -m compare.run --both --robustness               and how robust each is to shifts, noise, blur, …
   python -m compare.run --both --learning-rate scratch=0.01,pretrained=0.1
+  python -m compare.run --both --demo --seeds 0,1,2       each branch three times, and how far seeds lie apart
   python -m compare.run --resume reports/quick            go on with an interrupted comparison
 """
 
@@ -63,7 +68,6 @@ def main() -> int:
         asked = read_asked(folder)
         for module, words in asked["branches"].items():
             words.update(place_words(arguments, scratch_only=module == BRANCHES["scratch"]))
-        plans = {module: resumed(folder / "runs" / module, words) for module, words in asked["branches"].items()}
     else:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         name = arguments.name or (
@@ -72,38 +76,31 @@ def main() -> int:
             else f"{arguments.recipe or DEFAULT_RECIPE}-{now}"
         )
         folder = arguments.out or Path("reports", name)
-        record.check_out_folder(folder, NUM_REPORT_BYTES)
         asked = {"name": name, "branches": {BRANCHES[word]: words_for(word, arguments) for word in chosen(arguments)}}
-        plans = {
-            module: words | {"--out": str(folder / "runs" / module)} for module, words in asked["branches"].items()
-        }
+        if arguments.seeds is not None:
+            asked["seeds"] = arguments.seeds
+        record.check_out_folder(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked)))
+    plans = {
+        name: (module, words_left(folder / "runs" / name, words)) for name, (module, words) in runs_of(asked).items()
+    }
 
-    for module, words in plans.items():
-        code = EXIT_DONE if words is None else run_branch(module, words, "--check")
-        if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED):
-            raise UserError(
-                f"the check of {module} ended with {ending(code)}",
-                "a check that ends by itself",
-                f"run it alone to see how far it comes: python -m {module}.train --check",
-            )
-        if code != EXIT_DONE:
-            return code if code == EXIT_INTERRUPTED else EXIT_REFUSED
-    if arguments.check:
-        return EXIT_DONE
+    code = check([(module, words) for module, words in plans.values() if words is not None])
+    if code != EXIT_DONE or arguments.check:
+        return code
 
     go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
     with record.claim(folder):
         disk.write_atomically(folder / "comparison.json", (json.dumps(asked, indent=1) + "\n").encode())
-        for module, words in plans.items():
+        for name, (module, words) in plans.items():
             code = EXIT_DONE if words is None else run_branch(module, words)
             if code == EXIT_INTERRUPTED:
                 print(f"to go on: {go_on}", file=sys.stderr)
                 return code
             if code != EXIT_DONE:
-                note_failure(folder / "runs" / module, module, code)
-        folders = [folder / "runs" / module for module in plans]
+                note_failure(folder / "runs" / name, name, code)
+        in_order = sorted(plans, key=lambda name: list(asked["branches"]).index(plans[name][0]))
         finished, unfinished = [], []
-        for run in folders:
+        for run in (folder / "runs" / name for name in in_order):
             try:
                 finished.append(record.read_run(run))
             except UserError as error:
@@ -136,7 +133,9 @@ def parse() -> argparse.Namespace:
     which.add_argument("--scratch", action="store_true", help="the ResNet-18 from scratch alone")
     which.add_argument("--pretrained", action="store_true", help="the frozen ResNet50 alone")
     which.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished comparison")
-    add_recipe_options(parser.add_argument_group("what to train"), [])
+    what = parser.add_argument_group("what to train")
+    add_recipe_options(what, [])
+    what.add_argument("--seeds", type=seeds, metavar="N,N,…", help="train every branch once for each of these seeds")
     where = parser.add_argument_group("where")
     where.add_argument("--out", type=Path, metavar="DIR", help="new folder for report and runs (reports/NAME)")
     where.add_argument("--name", metavar="NAME", help="the comparison's name and title (recipe and time)")
@@ -151,6 +150,8 @@ def parse() -> argparse.Namespace:
         raise UserError(
             f"--name {arguments.name!r}", "a plain name, of which a folder is made", "leave out the slashes"
         )
+    if arguments.seeds is not None and arguments.seed is not None:
+        raise UserError("--seed together with --seeds", "one of them", "add the one seed to the others")
     for option, given in (
         ("--weights", arguments.weights is not None),
         ("--keras-backend", arguments.keras_backend != "auto"),
@@ -188,6 +189,15 @@ def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
                 "--resume alone: the comparison goes on as it was begun",
                 "leave the other out, or start a new comparison",
             )
+
+
+def seeds(text: str) -> list[int]:
+    """The argparse type of `--seeds`: whole numbers between commas, each once."""
+    number = whole_number(f"--seeds {text}, in which", 0, "list them like this: --seeds 0,1,2")
+    found = [number(part) for part in text.split(",")]
+    if len(set(found)) < len(found):
+        raise UserError(f"--seeds {text}", "every seed once", "leave the repeated ones out")
+    return found
 
 
 def per_branch(kind: Callable[[str], object]) -> Callable[[str], dict]:
@@ -256,9 +266,10 @@ def read_asked(folder: Path) -> dict:
     try:
         asked = disk.read_json(folder / "comparison.json")
         texts = [text for words in asked["branches"].values() for pair in words.items() for text in pair]
-        if set(asked["branches"]) <= set(BRANCHES.values()) and all(isinstance(text, str) for text in texts):
+        whole = all(isinstance(text, str) for text in texts) and all(type(one) is int for one in asked.get("seeds", []))
+        if set(asked["branches"]) <= set(BRANCHES.values()) and whole:
             return asked | {"name": str(asked["name"])}
-        problem = "it names other branches, or words that are none"
+        problem = "it names other branches, or words or seeds that are none"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = str(error)
     raise UserError(
@@ -268,8 +279,20 @@ def read_asked(folder: Path) -> dict:
     )
 
 
-def resumed(run: Path, words: dict[str, str | None]) -> dict[str, str | None] | None:
-    """The words that bring one branch to its end from where it is; None where it is complete."""
+def runs_of(asked: dict) -> dict[str, tuple[str, dict[str, str | None]]]:
+    """Every run that was asked for, by the name of its folder: its branch, and its command line but for that folder.
+    All branches come with the first seed before any with the next: who ends it early has something to compare."""
+    if "seeds" not in asked:
+        return {module: (module, words) for module, words in asked["branches"].items()}
+    return {
+        f"{module}-seed-{seed}": (module, words | {"--seed": str(seed)})
+        for seed in asked["seeds"]
+        for module, words in asked["branches"].items()
+    }
+
+
+def words_left(run: Path, words: dict[str, str | None]) -> dict[str, str | None] | None:
+    """The words that bring one run to its end from where it is; None where it is complete."""
     from compare import record
 
     if (run / record.RECORD).exists():
@@ -279,11 +302,52 @@ def resumed(run: Path, words: dict[str, str | None]) -> dict[str, str | None] | 
     return words | {"--out": str(run)}
 
 
-def run_branch(module: str, words: dict[str, str | None], *flags: str) -> int:
-    """Run one branch in a process of its own and wait for it; its exit code, negative for the signal that ended it."""
+def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
+    """Let the branches check the runs that are ahead, and say how long all of them take together. Runs of a branch that
+    begin anew differ in their seeds alone, and are checked once.
+
+    Args:
+        runs: the branch and the command line of each.
+
+    Returns:
+        The exit code: 0 when all is well.
+
+    Raises:
+        UserError: a check did not come to its end.
+    """
+    from compare.progress import duration
+
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for module, words in runs:
+            alike = module, words.get("--resume")
+            if alike in seconds:
+                continue
+            estimate = Path(folder, "seconds")
+            code = run_branch(module, words, "--check", environment={ESTIMATE: str(estimate)})
+            if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED):
+                raise UserError(
+                    f"the check of {module} ended with {ending(code)}",
+                    "a check that ends by itself",
+                    f"run it alone to see how far it comes: python -m {module}.train --check",
+                )
+            if code != EXIT_DONE:
+                return code
+            seconds[alike] = float(estimate.read_text())
+    if len(runs) > 1:
+        together = sum(seconds[module, words.get("--resume")] for module, words in runs)
+        print(f"{len(runs)} runs, one after the other: about {duration(together)}", flush=True)
+    return EXIT_DONE
+
+
+def run_branch(
+    module: str, words: dict[str, str | None], *flags: str, environment: dict[str, str] | None = None
+) -> int:
+    """Run one branch in a process of its own and wait for it; its exit code, negative for the signal that ended it.
+    Words that are flags have no value; `environment` is added to this process' own."""
     given = [part for pair in words.items() for part in pair if part is not None]
     command = [sys.executable, "-m", f"{module}.train", *given, *flags]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env=os.environ | (environment or {}))
     try:
         code = process.wait()
     except KeyboardInterrupt:

@@ -312,7 +312,7 @@ def one_seed(shown: "list[Shown]") -> str | None:
     few = say("Each run is one seed") if numbers == {1} else say("Some settings were trained with one or two seeds")
     return say(
         "{few}. The interval and the test cover the luck of these test images, not that of training once more: "
-        "--seed 1 trains again.",
+        "--seeds 0,1,2 trains three times.",
         few=few,
     )
 

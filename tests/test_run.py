@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,9 +31,13 @@ if "--check" in words:
         os.kill(os.getpid(), signal.SIGKILL)
     if does == "interrupt the check":
         os.kill(os.getpid(), signal.SIGINT)
+    Path(os.environ["COMPARE_ESTIMATE"]).write_text("100.5")
     sys.exit(0)
 resumed = "--resume" in words
 folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
+seed = folder.name.partition("-seed-")[2] or "0"
+if os.environ.get("FAKE_ONLY_SEED", seed) != seed:
+    does = "finish"
 if does in ("crash", "kill", "interrupt"):
     write_unfinished_run(folder, branch=branch, log="epoch 1/3: loss 0.7\\nthe disk went away\\n")
     if does == "crash":
@@ -42,7 +47,7 @@ if resumed:
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-write_run(folder, branch=branch)
+write_run(folder, branch=branch, seed=int(seed))
 """
 
 
@@ -164,6 +169,35 @@ def test_robustness_is_asked_of_both_branches_and_kept_when_resumed(fakes, run_m
     ]
 
 
+def test_every_branch_is_trained_once_for_each_seed(fakes, run_main, tmp_path, monkeypatch):
+    """One of six runs fails: the others are there, and --resume brings it to its end."""
+    out = tmp_path / "out"
+    monkeypatch.setenv("FAKE_scratch_fake", "crash")
+    monkeypatch.setenv("FAKE_ONLY_SEED", "7")
+    code, printed, err = run_main(run, "--both", "--seeds", "0,7,3", "--epochs", 3, "--out", out)
+    assert code == 1 and "scratch_fake-seed-7 ended with exit code 1" in err
+    # each branch is checked once, and said 100.5 s each
+    assert "6 runs, one after the other: about 10 min 3 s" in printed
+    names = [f"{branch}-seed-{seed}" for seed in (0, 7, 3) for branch in ("scratch_fake", "pretrained_fake")]
+    trained = [f"{name.partition('-')[0]} --epochs 3 --seed {name[-1]} --out {out / 'runs' / name}" for name in names]
+    assert fakes() == [f"{trained[0]} --check", f"{trained[1]} --check", *trained]
+    page = (out / "index.html").read_text()
+    assert "the disk went away" in page and "seed 3" in page
+    assert [(out / "runs" / name / "record.json").exists() for name in names] == [True, True, False, True, True, True]
+
+    shutil.rmtree(out / "runs" / names[4])  # as if it had not begun: it is checked with the one that was cut
+    shutil.rmtree(out / "runs" / names[5])
+    monkeypatch.delenv("FAKE_scratch_fake")
+    code, printed, _ = run_main(run, "--resume", out)
+    assert code == 0 and "3 runs, one after the other: about 5 min 2 s" in printed
+    goes_on = f"scratch_fake --resume {out / 'runs' / names[2]}"
+    assert fakes()[8:] == [f"{line}{end}" for end in (" --check", "") for line in (goes_on, trained[4], trained[5])]
+    page = (out / "index.html").read_text()
+    assert "the disk went away" not in page
+    # the report has the runs of a branch together, in the order of the seeds as given
+    assert f"runs/{' runs/'.join(names[::2] + names[1::2])}" in page
+
+
 def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
@@ -221,6 +255,13 @@ run_command(run.main)
         (["--both", "--device", "gpu"], "--device gpu"),
         (["--both", "--device", "cuda:01"], "--device cuda:01"),
         (["--both", "--seed", "4294967296"], "--seed 4294967296"),
+        (["--both", "--seeds", "0,1", "--seed", "2"], "--seed together with --seeds"),
+        (["--both", "--seeds", "0,1,00"], "--seeds 0,1,00"),
+        (["--both", "--seeds", "0,one"], "--seeds 0,one, in which one"),
+        (["--both", "--seeds", "0,-1"], "--seeds 0,-1, in which -1"),
+        (["--both", "--seeds", "0,,1"], "--seeds 0,,1, in which"),
+        (["--both", "--seeds", ""], "--seeds"),
+        (["--resume", "nowhere", "--seeds", "0,1"], "--resume together with --seeds"),
         (["--both", "--keras-backend", "pytorch"], "'pytorch'"),
         (["--both", "--name", "../elsewhere"], "--name '../elsewhere'"),
         (["--both", "--out", __file__], "is a file"),
