@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare import banners, metrics
+from compare import banners, metrics, verdict
 from compare.language import known, say
 from compare.words import range_in_words
 
@@ -44,9 +44,11 @@ def of(shown: "list[Shown]", images: "Gallery | None") -> "list[tuple[str, list[
         say("Better than always naming the most frequent class"): beats_majority,
     }
     answered = [(question, [ask(one, shown) for one in shown]) for question, ask in questions.items()]
-    answered.append(
-        (say("No test image is also a training image"), [apart_from_training(one, images) for one in shown])
-    )
+    by_images = {
+        say("Better than logistic regression on the pixels"): beats_logistic_regression,
+        say("No test image is also a training image"): apart_from_training,
+    }
+    answered += [(question, [ask(one, images) for one in shown]) for question, ask in by_images.items()]
     return answered
 
 
@@ -163,6 +165,24 @@ def beats_majority(one: "Shown", shown: "list[Shown]") -> Answer:
     return Answer(
         bool(low > share),
         say("at least {low:.4f}, and the most frequent class is {share:.4f} of the test set", low=low, share=share),
+    )
+
+
+def beats_logistic_regression(one: "Shown", images: "Gallery | None") -> Answer:
+    """More right than a linear model of the grey levels, and more than chance explains (McNemar)."""
+    if images is None:
+        return Answer(None, say("the images are not at hand"))
+    paired = metrics.paired_answers(metrics.is_right(one.run), images.baseline_right)
+    return Answer(
+        bool(paired.points_ahead > 0 and paired.p_value < metrics.MORE_THAN_CHANCE),
+        say(
+            "{accuracy:.4f}, against {baseline:.4f} by logistic regression on {number:,} training images ({p_value}, exact "
+            "McNemar test)",
+            accuracy=one.result.accuracy,
+            baseline=images.baseline_right.mean(),
+            number=images.num_baseline_images,
+            p_value=verdict.p_in_words(paired.p_value),
+        ),
     )
 
 

@@ -26,6 +26,8 @@ class Gallery:
         rows: int64, (num_shown,), which test images these are: their rows in the test file, from 0, ascending.
         sprite: the images as one WebP, NUM_COLUMNS beside each other, in the order of `rows`.
         also_in_training: int64, rows of the test images whose pixels are in the training set, too.
+        baseline_right: bool, (num_test,), on which of all test images `metrics.logistic_regression` is right.
+        num_baseline_images: on how many training images that was fitted.
         corrupted: a test image as it is and under every kind and strength of corruption that the runs predicted, as one
             WebP of tiles, a line for each kind; None where they predicted none.
         corrupted_row: which test image that is.
@@ -34,6 +36,8 @@ class Gallery:
     rows: np.ndarray
     sprite: bytes
     also_in_training: np.ndarray
+    baseline_right: np.ndarray
+    num_baseline_images: int
     corrupted: bytes | None = None
     corrupted_row: int | None = None
 
@@ -56,24 +60,26 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
     """
     data = runs[0].record["data"]
     try:
-        images, also_in_training, fingerprint = _local(data["name"], data_dir)
+        images, fingerprint, *about = _local(data["name"], data_dir)
     except UserError:
         return None
     if fingerprint != data["fingerprint"]:
         return None
     rows = np.arange(len(images)) if all_images else worth_showing(runs)
-    return Gallery(rows, sprite(images[rows]), also_in_training, *corrupted(images, runs))
+    return Gallery(rows, sprite(images[rows]), *about, *corrupted(images, runs))
 
 
 @functools.cache
-def _local(name: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Of a data set that is on this machine: the test images, which of them are in the training set, too, and the
-    fingerprint of it all."""
+def _local(name: str, data_dir: Path | None) -> tuple[np.ndarray, str, np.ndarray, np.ndarray, int]:
+    """Of a data set that is on this machine: the test images, the fingerprint of it all, and the last three fields of
+    `Gallery`."""
     data = dataset.load(name, data_dir, download=False)
     training = {image.tobytes() for image in data.train_images}
     also_in_training = [row for row, image in enumerate(data.test_images) if image.tobytes() in training]
     arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
-    return data.test_images, np.array(also_in_training, np.int64), dataset.fingerprint(*arrays)
+    predicted, num_seen = metrics.logistic_regression(data.train_images, data.train_labels, data.test_images)
+    about = np.array(also_in_training, np.int64), predicted == data.test_labels, num_seen
+    return data.test_images, dataset.fingerprint(*arrays), *about
 
 
 def worth_showing(runs: list[Run]) -> np.ndarray:

@@ -14,7 +14,9 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import squareform
 from scipy.special import softmax
 from scipy.stats import binomtest, false_discovery_control
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.model_selection import train_test_split
 
 from compare.record import Run
 
@@ -22,6 +24,7 @@ CONFIDENCE = 0.95  # of every interval
 MORE_THAN_CHANCE = 0.05  # a p value below this is called so
 NUM_RESAMPLES = 20_000  # of the bootstrap: the ends of its intervals wander by about a hundredth of their length
 NUM_CONFUSED_PAIRS = 5
+NUM_BASELINE_IMAGES = 5000  # fitted within a second
 CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
 NUM_CALIBRATION_RESAMPLES = 1000  # each takes some 0.2 ms
 NUM_BINS = 15  # of confidence, as in Guo et al.
@@ -341,7 +344,7 @@ def confused_together(counts: np.ndarray) -> np.ndarray:
 
 def paired(first: Run, second: Run) -> Paired:
     """Compare two runs image by image. They must share their test labels: `record.check_comparable` sees to it."""
-    return _paired(is_right(first), is_right(second))
+    return paired_answers(is_right(first), is_right(second))
 
 
 def classes_apart(first: Run, second: Run) -> list[tuple[int, Paired]]:
@@ -352,7 +355,7 @@ def classes_apart(first: Run, second: Run) -> list[tuple[int, Paired]]:
     """
     first_right, second_right, labels = is_right(first), is_right(second), first.test_labels
     classes = np.unique(labels)
-    by_class = [_paired(first_right[labels == index], second_right[labels == index]) for index in classes]
+    by_class = [paired_answers(first_right[labels == index], second_right[labels == index]) for index in classes]
     p_values = false_discovery_control([pair.p_value for pair in by_class])
     apart = [
         (int(index), pair)
@@ -367,7 +370,8 @@ def is_right(run: Run) -> np.ndarray:
     return run.test_probabilities.argmax(axis=1) == run.test_labels
 
 
-def _paired(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
+def paired_answers(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
+    """The same of which images each is right on, bool (num_images,)."""
     num_images = len(first_right)
     num_only_first = int((first_right & ~second_right).sum())
     num_only_second = int((second_right & ~first_right).sum())
@@ -387,6 +391,30 @@ def _paired(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
         points_high=float(high),
         p_value=float(binomtest(num_only_first, num_discordant, 0.5).pvalue) if num_discordant else 1.0,
     )
+
+
+def logistic_regression(
+    train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """What a network should beat: scikit-learn's logistic regression on the pixels, with its own settings but for a
+    `tol` that float32 can reach.
+
+    Args:
+        train_images, train_labels: uint8, (num_train, 28, 28) and (num_train,). It sees NUM_BASELINE_IMAGES of them,
+            the same each time, each class by its share.
+        test_images: uint8, (num_test, 28, 28).
+
+    Returns:
+        The classes of the test images, (num_test,), and how many training images it saw.
+    """
+    rows = np.arange(len(train_labels))
+    if len(rows) > NUM_BASELINE_IMAGES:
+        rows, _ = train_test_split(rows, train_size=NUM_BASELINE_IMAGES, stratify=train_labels, random_state=0)
+    inputs, test_inputs = (
+        images.reshape(len(images), -1).astype(np.float32) / 255 for images in (train_images[rows], test_images)
+    )
+    fitted = LogisticRegression(tol=1e-3, max_iter=1000).fit(inputs, train_labels[rows])
+    return fitted.predict(test_inputs), len(rows)
 
 
 def robustness(run: Run) -> Robustness | None:

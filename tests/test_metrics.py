@@ -127,6 +127,22 @@ def test_classes_that_tell_two_runs_apart():
     ]
 
 
+def test_the_linear_model_sees_a_sample_of_many_images_the_same_each_time(monkeypatch):
+    monkeypatch.setattr(metrics, "NUM_BASELINE_IMAGES", 30)
+    labels = np.repeat([0, 1, 2], [300, 200, 100]).astype(np.uint8)
+    images = np.zeros((600, 28, 28), np.uint8)
+    images[np.arange(600), 3 * labels, 5] = 255  # one bright pixel tells the class
+    seen = []
+    fit = metrics.LogisticRegression.fit
+    monkeypatch.setattr(
+        metrics.LogisticRegression, "fit", lambda self, x, y: seen.append(y.tolist()) or fit(self, x, y)
+    )
+    first, again = (metrics.logistic_regression(images, labels, images[::-1]) for _ in range(2))
+    assert first[0].tolist() == labels[::-1].tolist() and first[1] == 30
+    assert seen[0] == seen[1] and np.bincount(seen[0]).tolist() == [15, 10, 5]
+    assert again[0].tolist() == first[0].tolist()
+
+
 def test_suspects_and_confident_mistakes_by_hand():
     labels = np.array([0, 0, 0, 0, 1], np.uint8)
     # right; wrong alike and sure; wrong alike, one unsure; wrong in different ways; only the second wrong

@@ -19,6 +19,9 @@ import scipy.stats
 import sklearn.metrics
 from fake_runs import write_run, write_unfinished_run
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from compare import audit, banners, dataset, figures, gallery, page, record, report, verdict
 from compare.command import UserError
@@ -237,7 +240,7 @@ def test_a_data_folder_that_is_named_must_hold_the_data(tmp_path, run_main):
 def test_every_tile_is_its_image():
     images = dataset.load("digits").test_images[:250]
     sprite = np.asarray(Image.open(io.BytesIO(gallery.sprite(images))).convert("L"), float)
-    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]))
+    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]), np.array([]), 0)
     for index in (0, 99, 100, 249):
         column, line = shown.place(1000 + index)
         tile = sprite[28 * line : 28 * (line + 1), 28 * column : 28 * (column + 1)]
@@ -524,7 +527,7 @@ def test_the_audits_answers(tmp_path):
         None,
         True,
     ]
-    assert len(audit.of([scratch], None)) == len(cases) + 2
+    assert len(audit.of([scratch], None)) == len(cases) + 3
 
 
 def test_test_images_that_were_trained_on_are_found(tmp_path, monkeypatch):
@@ -544,6 +547,26 @@ def test_test_images_that_were_trained_on_are_found(tmp_path, monkeypatch):
     without = (right.sum() - right[[3, 5]].sum()) / (len(right) - 2)
     assert found == audit.Answer(False, f"2 are also training images; without them the accuracy is {without:.4f}")
     assert audit.apart_from_training(one, None).passed is None
+
+
+def test_a_linear_model_of_the_pixels_is_to_be_beaten(tmp_path):
+    digits = dataset.load("digits")
+    pixels = [images.reshape(len(images), -1) / 255 for images in (digits.train_images, digits.test_images)]
+    theirs = make_pipeline(StandardScaler(with_std=False), LogisticRegression(max_iter=2000))
+    expected = theirs.fit(pixels[0], digits.train_labels).score(pixels[1], digits.test_labels)
+    runs = [
+        record.read_run(write_run(tmp_path / str(accuracy), data="digits", num_test=None, accuracy=accuracy))
+        for accuracy in (0.99, 0.5)
+    ]
+    images = gallery.of(runs)
+    assert images.num_baseline_images == len(digits.train_labels)  # all of them, as they are few
+    assert images.baseline_right.mean() == pytest.approx(expected, abs=0.005)
+    better, worse = (audit.beats_logistic_regression(one, images) for one in show(runs))
+    assert (better.passed, worse.passed) == (True, False)
+    assert f"0.9900, against {images.baseline_right.mean():.4f} by logistic regression on 1,297 training" in better.why
+    same = dataclasses.replace(images, baseline_right=runs[0].test_probabilities.argmax(axis=1) == runs[0].test_labels)
+    assert audit.beats_logistic_regression(show(runs)[0], same).passed is False
+    assert audit.beats_logistic_regression(show(runs)[0], None).passed is None
 
 
 @pytest.mark.parametrize(
