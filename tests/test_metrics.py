@@ -92,6 +92,23 @@ def test_mcnemar_by_hand(groups, p_value):
     assert paired.points_ahead == pytest.approx(100 * (groups[1] - groups[2]) / sum(groups))
 
 
+@pytest.mark.parametrize(
+    ("groups", "theirs"),
+    [
+        *(((10, 0, 0, 0), 1), ((0, 0, 0, 10), 1), ((7, 0, 0, 3), 1)),  # all right, all wrong, never apart
+        *(((0, 5, 5, 0), 1), ((90, 1, 1, 8), 1), ((0, 500, 500, 0), 1)),  # ties
+        *(((3, 1, 0, 0), 1), ((0, 0, 1, 0), 1)),  # one of them alone
+        *(((0, 12, 0, 0), 0.00048828125), ((0, 0, 300, 0), 9.818186930595453e-91)),
+        *(((80, 7, 2, 11), 0.1796875), ((80, 2, 7, 11), 0.1796875)),
+        *(((9000, 310, 255, 435), 0.023014404253127403), ((0, 40, 41, 0), 1)),
+    ],
+)
+def test_mcnemar_is_statsmodels(groups, theirs):
+    """Against what statsmodels 0.15 gives: `mcnemar(table, exact=True).pvalue`. With statsmodels comes pandas, which every
+    import of scikit-learn would then wait for, so it is not among the tests' packages."""
+    assert metrics.paired(*runs_with(*groups)).p_value == pytest.approx(theirs, rel=1e-9, abs=1e-300)
+
+
 def test_interval_of_the_difference_is_scipys_bootstrap():
     first, second = runs_with(150, 40, 20, 40)
     ours = metrics.paired(first, second)
