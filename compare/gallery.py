@@ -71,8 +71,8 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
 
 @functools.cache
 def _local(name: str, data_dir: Path | None) -> tuple[np.ndarray, str, np.ndarray, np.ndarray, int]:
-    """Of a data set that is on this machine: the test images, the fingerprint of it all, and the last three fields of
-    `Gallery`."""
+    """Of a data set that is on this machine: the test images, the fingerprint of it all, and `Gallery`'s fields from
+    `also_in_training` to `num_baseline_images`."""
     data = dataset.load(name, data_dir, download=False)
     training = {image.tobytes() for image in data.train_images}
     also_in_training = [row for row, image in enumerate(data.test_images) if image.tobytes() in training]

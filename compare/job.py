@@ -32,6 +32,7 @@ class Job:
         data: the data set.
         train_rows, validation_rows: indices into its training images.
         journal: says what happens.
+        meter: of the energy that training takes, from its beginning.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Job:
     validation_rows: np.ndarray
     journal: Journal
     started: float
+    meter: machine.EnergyMeter | None = None
 
     @property
     def seed(self) -> int:
@@ -150,6 +152,7 @@ class Job:
             "train_accuracy": train[1],
             f"{self.watched}_loss": watched[0],
             f"{self.watched}_accuracy": watched[1],
+            "energy_joules": self.meter.taken(),
             **more,
         }
         for split, (loss, _) in (("train", train), (self.watched, watched)):
@@ -230,6 +233,8 @@ class Job:
             raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
         training_seconds = sum(row["seconds"] for row in self.record["history"])
         self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
+        joules = [row.get("energy_joules") for row in self.record["history"]]
+        self.record["energy_joules"] = None if None in joules else sum(joules)
         self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
         if self.watched == "validation":
             _, labels = self.watched_images_and_labels
@@ -239,8 +244,10 @@ class Job:
         self.journal.line(f"{self.record['branch']}: complete, in {self.folder}")
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """The time of training: the folder is this run's alone, and whatever ends it stands in the log."""
+    def running(self, gpu: int | None) -> Iterator[None]:
+        """The time of training: the folder is this run's alone, and whatever ends it stands in the log. `gpu` is the
+        number of the GPU that trains, None for the processor."""
+        self.meter = machine.EnergyMeter(gpu)
         with record.claim(self.folder), self.journal.kept_in(self.folder / record.LOG):
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started
             resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])

@@ -1,13 +1,20 @@
-"""What a run ran on: versions, processor, memory, and the commit of the source."""
+"""What a run ran on: versions, processor, memory, energy, and the commit of the source."""
 
 import contextlib
+import ctypes
 import functools
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+POWERCAP = Path("/sys/class/powercap")
+SECONDS_BETWEEN_READINGS = 60  # a processor's counter may begin anew after some ten minutes
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -47,6 +54,85 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class EnergyMeter:
+    """The energy that the device of a training takes, whatever else runs on it: a GPU board by the counter of NVIDIA's
+    driver, or the processor by Linux' powercap counters, its packages together, without memory, disks and fans.
+
+    Args:
+        gpu: the GPU's number among the visible ones; None for the processor.
+    """
+
+    def __init__(self, gpu: int | None = None):
+        # each is read in joules, and begins anew at its second number
+        self._counters = _processor_counters(POWERCAP) if gpu is None else _gpu_counters(gpu)
+        self._lock, self._joules = threading.Lock(), 0.0
+        self._before = [read() for read, _ in self._counters]
+        if self._counters:
+            threading.Thread(target=self._keep_reading, daemon=True).start()
+
+    def taken(self) -> float | None:
+        """The joules since this was last asked, at first since the beginning; None where the device does not tell."""
+        self._read()
+        with self._lock:
+            joules, self._joules = self._joules, 0.0
+            return joules if self._counters else None
+
+    def _keep_reading(self) -> None:
+        """So that no counter begins anew twice between two readings."""
+        while self._counters:
+            time.sleep(SECONDS_BETWEEN_READINGS)
+            self._read()
+
+    def _read(self) -> None:
+        with self._lock:
+            try:
+                now = [read() for read, _ in self._counters]
+            except (OSError, ValueError):  # no longer to be read
+                self._counters = now = self._before = []
+            for before, after, (_, largest) in zip(self._before, now, self._counters, strict=True):
+                self._joules += after - before + (largest if after < before else 0.0)
+            self._before = now
+
+
+def _processor_counters(powercap: Path) -> list[tuple[Callable[[], float], float]]:
+    """The counters of the processor's packages. There are none on other systems, in most virtual machines, and where
+    only the administrator may read them. A zone's parts, such as its cores, are counted in it."""
+    counters = []
+    with contextlib.suppress(OSError, ValueError):
+        for zone in sorted(powercap.glob("intel-rapl:*")):  # AMD's are called so, too
+            if (zone / "name").read_text().startswith("package"):
+                energy = zone / "energy_uj"
+                largest = int((zone / "max_energy_range_uj").read_text()) / 1e6
+                energy.read_text()
+                counters.append((lambda energy=energy: int(energy.read_text()) / 1e6, largest))
+        return counters
+    return []  # some packages alone would tell too little
+
+
+def _gpu_counters(gpu: int) -> list[tuple[Callable[[], float], float]]:
+    """The counter of a GPU since its driver was loaded, which GPUs from Volta on have, by the library that comes with
+    the driver: https://docs.nvidia.com/deploy/nvml-api/ (`nvmlDeviceGetTotalEnergyConsumption`, millijoules)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    name = visible.split(",")[gpu].strip() if visible else str(gpu)  # a number, or a UUID
+    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+    try:
+        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+        problem = nvml.nvmlInit_v2()
+        if name.isdecimal():
+            problem = problem or nvml.nvmlDeviceGetHandleByIndex_v2(int(name), ctypes.byref(handle))
+        else:
+            problem = problem or nvml.nvmlDeviceGetHandleByUUID(name.encode(), ctypes.byref(handle))
+
+        def read() -> float:
+            if nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)):
+                raise OSError("the GPU does not tell its energy")
+            return millijoules.value / 1000
+
+        return [(read, 0.0)] if not problem and read() > 0 else []
+    except (OSError, AttributeError):  # no such library, an old one, or an old GPU
+        return []
 
 
 def commit() -> str | None:

@@ -109,6 +109,7 @@ def of_run(one: "Shown") -> dict:
         "flops_per_image": record["model"]["flops_per_image"],
         "peak_main_memory_bytes": record["peak_memory_bytes"].get("main"),
         "peak_device_memory_bytes": record["peak_memory_bytes"].get("device"),
+        "energy_joules": record.get("energy_joules"),
         "device": f"{record['device']['kind']}: {record['device']['name']}",
         "commit": record["commit"],
         "started": record["started"],

@@ -30,6 +30,7 @@ from compare.words import (
     fraction,
     gigabytes,
     in_words,
+    kilojoules,
     or_nothing,
     range_in_words,
     run_name,
@@ -198,6 +199,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("FLOPs an image"): lambda one: with_prefix(one.record["model"]["flops_per_image"]),
         say("Peak main memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("main")),
         say("Peak device memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("device")),
+        say("Energy of the device in training"): lambda one: kilojoules(one.record.get("energy_joules")),
         say("Recipe"): lambda one: one.record["recipe"]["name"],
         say("Epochs"): lambda one: str(len(one.record["history"])),
         say("Data"): lambda one: data_in_words(one.record["data"]),
@@ -206,6 +208,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     }
     if shown[0].record["data"]["name"] != "fashion-mnist":
         del rows[to_article]
+    if all(one.record.get("energy_joules") is None for one in shown):
+        del rows["Energy of the device in training"]
     return [(name, [cell(one) for one in shown]) for name, cell in rows.items()]
 
 

@@ -8,7 +8,8 @@
     log.txt                 what the run said
 
 The record's fields are those that `start_record` and `finish_run` write; `REQUIRED` names what a reader insists on.
-Losses are in nats an image, accuracies are fractions, times are seconds, sizes are bytes.
+Losses are in nats an image, accuracies are fractions, times are seconds, sizes are bytes. `energy_joules`, of every
+epoch and of them all, is null where the device does not report it.
 """
 
 import contextlib
@@ -58,6 +59,7 @@ REQUIRED = {
     "started": str,
     "files": dict,
 }
+OPTIONAL = {"energy_joules": (float, int, type(None))}  # earlier versions did not write these
 REQUIRED_BELOW = {
     "recipe": {"name": str, "known_mistakes": list},
     "data": {
@@ -500,6 +502,9 @@ def _problem_with_record(record) -> str | None:
                 return f"{where} is missing"
             if not isinstance(values[name], kind):
                 return f"{where} is {str(values[name])[:100]!r}"
+    for name, kind in OPTIONAL.items():
+        if not isinstance(record.get(name), kind):
+            return f"{name} is {str(record[name])[:100]!r}"
     for place, fields in REQUIRED_IF_THERE.items():
         values = record.get(place, {})
         wrong = not isinstance(values, dict)

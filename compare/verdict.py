@@ -12,7 +12,7 @@ import scipy.stats
 from compare import metrics, record
 from compare.language import joined, known, say
 from compare.metrics import MORE_THAN_CHANCE, Paired
-from compare.words import branch_in_words, data_in_words, duration, with_prefix
+from compare.words import branch_in_words, data_in_words, duration, kilojoules, with_prefix
 
 if TYPE_CHECKING:
     from compare.page import Shown
@@ -217,8 +217,8 @@ def robust(first: "Shown", second: "Shown") -> str | None:
 
 
 def cost(first: "Shown", second: "Shown") -> str:
-    """What the better run costs beside the other: training time, where the device is the same, parameters trained,
-    and operations an image."""
+    """What the better run costs beside the other: training time and energy, where the device is the same and tells it,
+    parameters trained, and operations an image."""
     parts = []
     if first.record["device"] == second.record["device"]:
         mine, other = (one.record["seconds"]["training"] for one in (first, second))
@@ -230,6 +230,16 @@ def cost(first: "Shown", second: "Shown") -> str:
                 other=duration(other),
             )
         )
+        mine, other = (one.record.get("energy_joules") for one in (first, second))
+        if mine and other:
+            parts.append(
+                say(
+                    "{times} energy ({mine} against {other})",
+                    times=times(mine, other),
+                    mine=kilojoules(mine),
+                    other=kilojoules(other),
+                )
+            )
     mine, other = (one.record["model"]["num_trainable_parameters"] for one in (first, second))
     parts.append(
         say("{times} trained parameters ({mine:,} against {other:,})", times=times(mine, other), mine=mine, other=other)

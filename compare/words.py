@@ -101,6 +101,11 @@ def or_nothing(value: float | None, form: str) -> str:
     return NOTHING if value is None else format(value, form)
 
 
+def kilojoules(joules: float | None) -> str:
+    """An energy in kJ, or a dash for None."""
+    return NOTHING if joules is None else f"{joules / 1e3:,.1f} kJ"
+
+
 def gigabytes(num_bytes: int | None) -> str:
     """A number of bytes in GB, or a dash for None."""
     return NOTHING if num_bytes is None else f"{num_bytes / 1e9:.2f} GB"

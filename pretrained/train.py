@@ -161,7 +161,8 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         "precision": precision,
         "versions": machine.versions("keras", backend_name, "numpy", "scikit-learn") | {"keras backend": backend_name},
     }
-    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+    gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
+    with job.running(gpu), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         if job.checkpoint is None:
             run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
         else:

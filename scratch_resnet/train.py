@@ -120,7 +120,8 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         "precision": loop.precision(recipe, device),
         "versions": machine.versions("torch", "numpy", "scikit-learn"),
     }
-    with job.running(), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+    gpu = device.index or 0 if device.type == "cuda" else None
+    with job.running(gpu), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(model, optimizer), record)
         logits = None
         for epoch in job.epochs_left:

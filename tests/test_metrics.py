@@ -104,8 +104,8 @@ def test_mcnemar_by_hand(groups, p_value):
     ],
 )
 def test_mcnemar_is_statsmodels(groups, theirs):
-    """Against what statsmodels 0.15 gives: `mcnemar(table, exact=True).pvalue`. With statsmodels comes pandas, which every
-    import of scikit-learn would then wait for, so it is not among the tests' packages."""
+    """Against what statsmodels 0.15 gives: `mcnemar(table, exact=True).pvalue`. With statsmodels comes pandas, which
+    every import of scikit-learn would then wait for, so it is not among the tests' packages."""
     assert metrics.paired(*runs_with(*groups)).p_value == pytest.approx(theirs, rel=1e-9, abs=1e-300)
 
 

@@ -467,6 +467,21 @@ def test_the_verdict_is_about_the_best_run_of_each_branch(tmp_path):
     assert verdict.headline(shown[1:3]) == (shown[2], shown[1])
 
 
+def test_energy_is_shown_where_a_device_tells_it(tmp_path):
+    told, other, silent = (
+        write_run(tmp_path / str(joules), branch=branch, changes={"energy_joules": joules})
+        for branch, joules in (("scratch_resnet", 12_345.6), ("pretrained", 3086.4), ("pretrained", None))
+    )
+    page = write(tmp_path / "both", told, other)
+    assert page.row("Energy of the device").split()[-4:] == ["12.3", "kJ", "3.1", "kJ"]
+    assert "4 times the energy (12.3 kJ against 3.1 kJ)" in page.text
+    rows = list(csv.DictReader((tmp_path / "both" / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["energy_joules"] for row in rows] == ["12345.6", "3086.4"]
+    page = write(tmp_path / "one", told, silent)
+    assert page.row("Energy of the device").split()[-3:] == ["12.3", "kJ", "&#8211;"] and "the energy" not in page.text
+    assert "nergy" not in write(tmp_path / "none", silent).text
+
+
 def test_the_cost_in_words(tmp_path):
     branches = ("pretrained", "scratch_resnet")
     shown = page.show([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches])

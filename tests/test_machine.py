@@ -1,0 +1,130 @@
+"""What a run ran on. Truths: a powercap folder by hand, and a driver's library that counts as we say."""
+
+import ctypes
+import json
+import time
+
+import pytest
+from fake_runs import write_run
+
+from compare import machine, record
+from compare.command import UserError
+
+
+@pytest.fixture
+def powercap(tmp_path, monkeypatch):
+    """Linux' counters of two packages, the cores of the first, and the whole platform, in microjoules; returns a
+    function that sets them."""
+    zones = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "core", "intel-rapl:1": "package-1", "intel-rapl:2": "psys"}
+    for zone, name in zones.items():
+        (tmp_path / zone).mkdir()
+        (tmp_path / zone / "name").write_text(name + "\n")
+        (tmp_path / zone / "max_energy_range_uj").write_text("1000000000\n")
+
+    def set_to(*microjoules):
+        for zone, value in zip(zones, microjoules, strict=True):
+            (tmp_path / "new").write_text(f"{value}\n")
+            (tmp_path / "new").replace(tmp_path / zone / "energy_uj")  # never half written
+
+    set_to(400_000_000, 10, 999_000_000, 77)
+    monkeypatch.setattr(machine, "POWERCAP", tmp_path)
+    set_to.folder = tmp_path
+    return set_to
+
+
+def test_packages_are_added_up_over_a_counter_that_begins_anew(powercap):
+    meter = machine.EnergyMeter()
+    assert meter.taken() == 0
+    powercap(403_500_000, 999, 999_250_000, 999)
+    assert meter.taken() == pytest.approx(3.5 + 0.25)
+    powercap(404_000_000, 999, 1_000_000, 999)  # 0.75 J to the counter's end and 1 J after it
+    assert meter.taken() == pytest.approx(0.5 + 1.75)
+    assert meter.taken() == 0
+
+
+def test_counters_are_read_in_between(powercap, monkeypatch):
+    monkeypatch.setattr(machine, "SECONDS_BETWEEN_READINGS", 0.01)
+    meter = machine.EnergyMeter()
+    for package in (900_000_000, 400_000_000, 900_000_000):  # once around, which two readings alone would not see
+        powercap(package, 0, 999_000_000, 0)
+        deadline = time.monotonic() + 30
+        while meter._before[0] != package / 1e6 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert meter.taken() == pytest.approx(500 + 500 + 500)
+    (powercap.folder / "intel-rapl:1" / "energy_uj").unlink()
+    assert meter.taken() is None  # and the thread ends
+
+
+@pytest.mark.parametrize("missing", ["energy_uj", "name", "max_energy_range_uj"])
+def test_a_processor_of_which_a_part_cannot_be_read_tells_nothing(powercap, missing):
+    (powercap.folder / "intel-rapl:1" / missing).unlink()
+    assert machine.EnergyMeter().taken() is None
+
+
+def test_elsewhere_nothing_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "POWERCAP", tmp_path / "nothing")
+    assert machine.EnergyMeter().taken() is None
+
+
+class Driver:
+    """NVIDIA's library, as far as it is used: two GPUs, the second under its UUID as well."""
+
+    def __init__(self, init=0, energy=0):
+        self.millijoules, self.init, self.energy = {0: 5_000, 1: 9_000}, init, energy
+
+    def nvmlInit_v2(self):
+        return self.init
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index, handle):
+        handle._obj.value = index + 1
+        return 0 if index in self.millijoules else 2
+
+    def nvmlDeviceGetHandleByUUID(self, uuid, handle):
+        handle._obj.value = 2
+        return 0 if uuid == b"GPU-beef" else 2
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle, millijoules):
+        millijoules._obj.value = self.millijoules[handle.value - 1]
+        return self.energy
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpu", "counted"), [(None, 0, 0), (None, 1, 1), ("1", 0, 1), ("1,0", 1, 0), ("GPU-beef", 0, 1)]
+)
+def test_the_gpu_that_trains_is_counted(monkeypatch, visible, gpu, counted):
+    driver = Driver()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    meter = machine.EnergyMeter(gpu)
+    driver.millijoules[counted] += 1_500
+    driver.millijoules[1 - counted] += 77_000
+    assert meter.taken() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    "driver", [Driver(init=12), Driver(energy=3), object()]
+)  # no driver, an old GPU, an old driver
+def test_a_gpu_that_does_not_tell_is_none(monkeypatch, driver):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine.EnergyMeter(0).taken() is None
+
+
+def test_no_library_no_energy(monkeypatch):
+    def missing(_):
+        raise OSError("libnvidia-ml.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert machine.EnergyMeter(0).taken() is None
+
+
+def test_a_record_with_or_without_energy_is_read(tmp_path):
+    for joules in (12.5, 12, None):
+        folder = write_run(tmp_path / str(joules), changes={"energy_joules": joules})
+        assert record.read_run(folder).record["energy_joules"] == joules
+    path = write_run(tmp_path / "none") / record.RECORD
+    assert "energy_joules" not in json.loads(path.read_text()) and record.read_run(path.parent)
+    with pytest.raises(UserError, match="energy_joules is 'much'"):
+        record.read_run(write_run(tmp_path / "odd", changes={"energy_joules": "much"}))
