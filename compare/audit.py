@@ -176,8 +176,8 @@ def beats_logistic_regression(one: "Shown", images: "Gallery | None") -> Answer:
     return Answer(
         bool(paired.points_ahead > 0 and paired.p_value < metrics.MORE_THAN_CHANCE),
         say(
-            "{accuracy:.4f}, against {baseline:.4f} by logistic regression on {number:,} training images ({p_value}, exact "
-            "McNemar test)",
+            "{accuracy:.4f}, against {baseline:.4f} by logistic regression on {number:,} training images ({p_value}, "
+            "exact McNemar test)",
             accuracy=one.result.accuracy,
             baseline=images.baseline_right.mean(),
             number=images.num_baseline_images,
