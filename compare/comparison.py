@@ -5,8 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from compare import figures, numbers, page, record, report, verdict
-from compare.figures import Curves
+from compare import figures, numbers, page, pictures, record, report, verdict
 from compare.language import say
 from compare.record import Run
 
@@ -56,12 +55,12 @@ class Comparison:
     def accuracy_curves(self, over: str = "epochs") -> Figure:
         """The accuracies over epochs or time."""
         with figures.drawing():
-            return figures.accuracy_curves(self._curves(), over=over)
+            return figures.accuracy_curves(pictures.curves_of(self._shown), over=over)
 
     def loss_curves(self, over: str = "epochs") -> Figure:
         """The losses, nats an image, over epochs or time."""
         with figures.drawing():
-            return figures.loss_curves(self._curves(), over=over)
+            return figures.loss_curves(pictures.curves_of(self._shown), over=over)
 
     def confusion(self, index: int = 0) -> Figure:
         """The confusion matrix of the run at `index`."""
@@ -78,15 +77,12 @@ class Comparison:
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
         with figures.drawing():
-            return figures.reliability([(one.label, one.look, one.calibration) for one in self._shown])
+            return figures.reliability(pictures.calibrations_of(self._shown))
 
     def write(self, folder: str | Path, *, title: str = say("From scratch or pretrained")) -> Path:
         """Write the whole report; the path of its page."""
         report.check_report_folder(Path(folder))
         return report.write_report(Path(folder), self.runs, title=title)
-
-    def _curves(self) -> list[Curves]:
-        return [Curves(one.label, one.look, one.record["history"], one.watched) for one in self._shown]
 
     def __repr__(self) -> str:
         """The verdict."""

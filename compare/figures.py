@@ -25,6 +25,9 @@ from compare.metrics import NUM_BINS, Calibration, Robustness
 
 PNG_DPI = 200
 PRINTED = say("what the article's program printed, test")
+MOST_NAMED_TWICE = (
+    4  # curves whose legend names train and the watched split apart; of more it would be half the picture
+)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # A look is an index into MARKERS and Style.runs. A branch has the same in every report, also where it stands alone.
 BRANCH_LOOKS = {"scratch_resnet": 0, "pretrained": 1}
@@ -72,23 +75,32 @@ DRAWN = STYLES["light"]  # what pictures are drawn in
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """What the curves of one run are drawn from.
+    """What the curves of one run, or of runs that differ in their seeds alone, are drawn from.
 
     Attributes:
-        label: what the legend calls the run.
-        look: its index into `Style.runs` and `MARKERS`.
-        history: the record's history rows.
+        label: what the legend calls them.
+        look: their index into `Style.runs` and `MARKERS`.
+        histories: each record's history rows, as many in all.
         watched: the split that was watched after every epoch: test or validation; None if none was.
     """
 
     label: str
     look: int
-    history: list[dict]
+    histories: list[list[dict]]
     watched: str | None
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits with a curve: train, and the watched one if any."""
+        return [split for split in ("train", self.watched) if split is not None]
+
+    def values(self, name: str) -> np.ndarray:
+        """A column of the histories, float64 (num_seeds, num_epochs); NaN where it is None."""
+        return np.array([[row[name] for row in history] for history in self.histories], np.float64)
 
 
 def looks(branches: list[str]) -> list[int]:
-    """A look for each run, given its branch: the branch's own for its first run, else the next that no branch owns."""
+    """A look for each, given its branch: the branch's own for the first of it, else the next that no branch owns."""
     chosen = []
     others = itertools.cycle(range(len(BRANCH_LOOKS), len(MARKERS)))
     for branch in branches:
@@ -109,7 +121,7 @@ def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ..
     if printed and over == "epochs":
         epochs = range(1, len(printed) + 1)
         axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
-    values = [value for line in _curves_of(axes) for value in line.get_ydata()]
+    values = [*_values(curves, "accuracy"), *printed]
     if values:
         axes.set_ylim(max(0, np.floor(min(values) * 20 - 0.2) / 20), min(1.005, max(values) + 0.02))
     return _finish(figure, axes)
@@ -118,7 +130,7 @@ def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ..
 def loss_curves(curves: list[Curves], *, over: str) -> Figure:
     """The losses of all runs over epochs or time, in nats an image, from 0."""
     figure, axes = _curves(curves, "loss", say("Loss (nats an image)"), over)
-    values = [value for line in _curves_of(axes) for value in line.get_ydata() if np.isfinite(value)]
+    values = [value for value in _values(curves, "loss") if np.isfinite(value)]
     axes.set_ylim(0, 1.06 * max(values, default=0) or 1)  # room for the marker of the highest
     return _finish(figure, axes)
 
@@ -196,18 +208,24 @@ def _matrix(values, class_names: list[str], *, title: str, words, colours, norm)
     return _laid_out(figure)
 
 
-def reliability(runs: list[tuple[str, int, Calibration]]) -> Figure:
-    """Accuracy against confidence for each run, a label, a look and its calibration: on the diagonal a confidence is
-    worth what it says. Below, how many images have it."""
+def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
+    """Accuracy against confidence for each run, a label, a look and the calibration of every seed, all seeds' images
+    taken together: on the diagonal a confidence is worth what it says. Below, how many images of a seed have it."""
     figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
     axes, below = figure.subplots(2, sharex=True, height_ratios=[4, 1])
     axes.plot([0, 1], [0, 1], color=DRAWN.muted, linestyle=":", linewidth=1.4, label=say("as confident as right"))
     centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
-    for label, look, found in runs:
-        some = found.num_images > 0
+    for label, look, seeds in runs:
+        num_images = sum(one.num_images for one in seeds)  # (num_bins,)
+        some = num_images > 0
+        sums = (
+            np.nansum([one.num_images * getattr(one, name) for one in seeds], axis=0)
+            for name in ("confidence", "accuracy")
+        )
+        confidence, accuracy = (of_bins[some] / num_images[some] for of_bins in sums)
         shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
-        axes.plot(found.confidence[some], found.accuracy[some], label=label, **shown)
-        below.plot(centres[some], found.num_images[some], **shown | {"markersize": 3, "linewidth": 1.2})
+        axes.plot(confidence, accuracy, label=label, **shown)
+        below.plot(centres[some], num_images[some] / len(seeds), **shown | {"markersize": 3, "linewidth": 1.2})
     axes.set(ylabel=say("Accuracy"), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.set(xlabel=say("Confidence"), ylabel=say("Images"), yscale="log")
     below.yaxis.set_major_formatter(LogFormatter())  # the usual one writes TeX
@@ -215,14 +233,16 @@ def reliability(runs: list[tuple[str, int, Calibration]]) -> Figure:
     return _finish(figure, axes)
 
 
-def selective(runs: list[tuple[str, int, Calibration]]) -> Figure:
-    """The accuracy on the images that each run, a label, a look and its calibration, is most confident of, against
-    their share."""
+def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
+    """The accuracy on the images that each run, a label, a look and the calibration of every seed, is most confident
+    of, against their share; of several seeds the mean, in a band from the lowest to the highest."""
     figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
     axes = figure.subplots()
-    for label, look, found in runs:
+    for label, look, seeds in runs:
         shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "markevery": 10}
-        axes.plot(100 * found.kept, found.accuracy_kept, label=label, linewidth=1.6, **shown)
+        kept, accuracy = 100 * seeds[0].kept, np.array([one.accuracy_kept for one in seeds])  # (101,), (num_seeds, 101)
+        axes.plot(kept, accuracy.mean(axis=0), label=label, linewidth=1.6, **shown)
+        _band(axes, kept, accuracy, look)
     axes.set(xlabel=say("Images kept, the most confident first (%)"), ylabel=say("Accuracy on these"), xlim=(-2, 102))
     return _finish(figure, axes)
 
@@ -298,49 +318,44 @@ def png(figure: Figure) -> bytes:
 
 def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     """A figure and its axes with a dashed train line and a solid line of the watched split for every run, a ring around
-    the best of these, and a vertical line where another phase of training begins. Over epochs, the learning rates are
-    below."""
-    rates = over == "epochs" and any(row["learning_rate"] is not None for run in curves for row in run.history)
-    # two lines of legend a run
-    figure = Figure(figsize=(5.6, 3.4 + 0.4 * len(curves) + 0.9 * rates), layout="constrained")
+    the best of these, and a vertical line where another phase of training begins; of several seeds the mean, in a band
+    from the lowest to the highest. Over epochs, the learning rates are below."""
+    curves = [run for run in curves if run.histories[0]]
+    rates = over == "epochs" and any(np.isfinite(run.values("learning_rate")).any() for run in curves)
+    both_named = len(curves) <= MOST_NAMED_TWICE
+    height = 3.4 + (0.4 if both_named else 0.2) * len(curves) + 0.9 * rates
+    figure = Figure(figsize=(5.6, height), layout="constrained")
     axes, *below = figure.subplots(2 if rates else 1, sharex=True, squeeze=False, height_ratios=[4, 1][: 1 + rates])[
         :, 0
     ]
-    longest = max((sum(row["seconds"] for row in run.history) for run in curves), default=0)
+    longest = max((run.values("seconds").sum(axis=1).max() for run in curves), default=0)
     in_minutes = longest >= 300
     seconds = 60 if in_minutes else 1
     ends = []
     for run in curves:
-        if not run.history:
-            continue
         colour, marker = DRAWN.runs[run.look], MARKERS[run.look]
-        x = [row["epoch"] for row in run.history]
+        x = np.array([row["epoch"] for row in run.histories[0]])
         if over == "time":
-            x = np.cumsum([row["seconds"] for row in run.history]) / seconds
+            x = run.values("seconds").cumsum(axis=1).mean(axis=0) / seconds
         ends += [x[0], x[-1]]
         look = {"color": colour, "linewidth": 1.6, "marker": marker, "markersize": 5}
-        train = [row[f"train_{quantity}"] for row in run.history]
-        axes.plot(
-            x,
-            train,
-            linestyle="--",
-            fillstyle="none",
-            label=say("{run}, {split}", run=run.label, split=known("train")),
-            **look,
-        )
-        if run.watched is not None:
-            y = [row[f"{run.watched}_{quantity}"] for row in run.history]
-            axes.plot(x, y, linestyle="-", label=say("{run}, {split}", run=run.label, split=known(run.watched)), **look)
+        for split in run.splits:
+            of_seeds = run.values(f"{split}_{quantity}")
+            y = of_seeds.mean(axis=0)
+            line = {"linestyle": "--", "fillstyle": "none"} if split == "train" else {"linestyle": "-"}
+            named = both_named or split == run.splits[-1]
+            label = say("{run}, {split}", run=run.label, split=known(split)) if named else "_train"
+            axes.plot(x, y, label=label, **line, **look)
+            _band(axes, x, of_seeds, run.look)
             best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
-            if len(y) > 1:
+            if split == run.watched and len(y) > 1:
                 axes.plot(x[best], y[best], "o", color=colour, fillstyle="none", markersize=11, label="_best")
-        phases = [row.get("phase") for row in run.history]
+        phases = [row.get("phase") for row in run.histories[0]]
         for index in range(1, len(phases)):
             if phases[index] != phases[index - 1]:
                 axes.axvline((x[index - 1] + x[index]) / 2, color=colour, linewidth=1, linestyle=(0, (1, 2)))
         if rates:
-            y = [np.nan if row["learning_rate"] is None else row["learning_rate"] for row in run.history]
-            below[0].plot(x, y, **look | {"markersize": 3, "linewidth": 1.2})
+            below[0].plot(x, run.values("learning_rate")[0], **look | {"markersize": 3, "linewidth": 1.2})
     last = below[0] if rates else axes
     axes.set_ylabel(words)
     if rates:
@@ -358,9 +373,17 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     return figure, axes
 
 
-def _curves_of(axes) -> list:
-    """The lines that the legend names: neither rings nor vertical lines."""
-    return [line for line in axes.lines if not line.get_label().startswith("_")]
+def _band(axes, x: np.ndarray, of_seeds: np.ndarray, look: int) -> None:
+    """A band from the lowest to the highest of several seeds, (num_seeds, num_points), at each of `x`."""
+    if len(of_seeds) > 1:
+        width = 0 if len(x) > 1 else 6  # a single point has no breadth of its own
+        style = {"color": DRAWN.runs[look], "alpha": 0.18, "linewidth": width}
+        axes.fill_between(x, of_seeds.min(axis=0), of_seeds.max(axis=0), **style)
+
+
+def _values(curves: list[Curves], quantity: str) -> list[float]:
+    """Every value that the curves of `quantity` or their bands reach."""
+    return [value for run in curves for split in run.splits for value in run.values(f"{split}_{quantity}").flat]
 
 
 def _finish(figure: Figure, axes) -> Figure:

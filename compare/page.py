@@ -113,12 +113,15 @@ def show(runs: list[Run]) -> list[Shown]:
                 label = say("{network}, {name}", network=label, name=name)
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
+    seeds = verdict.alike([run.record for run in runs])  # these share a look
+    by_group = figures.looks([branches[group[0]] for group in seeds])
+    looks = [look for index in range(len(runs)) for group, look in zip(seeds, by_group, strict=True) if index in group]
     return [
         Shown(
             *(label, slug, look, MARKERS[look], run),
             *(metrics.evaluate(run), metrics.calibration(run), metrics.robustness(run), metrics.scaled(run)),
         )
-        for label, slug, look, run in zip(labels, slugs, figures.looks(branches), runs, strict=True)
+        for label, slug, look, run in zip(labels, slugs, looks, runs, strict=True)
     ]
 
 
@@ -142,6 +145,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "summary": summary_rows(shown),
         "pairs": pairs(shown),
         "pictures": drawn,
+        "any_seeds": any(len(group.runs) > 1 for group in verdict.by_settings(shown)),
         "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
         "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
         "best_f1": best_f1(shown),

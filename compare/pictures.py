@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from compare import figures, record, verdict
 from compare.figures import Curves
 from compare.language import Text, joined, known, say
+from compare.metrics import Calibration
 from compare.words import duration, fraction, kind_in_words
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
     which it has tables instead. None without a run."""
     if not shown:
         return {"curves": [], "calibration": [], "robustness": [], "matrices": []}
-    curves = [Curves(one.label, one.look, one.record["history"], one.watched) for one in shown]
+    curves = curves_of(shown)
     as_printed = any(
         (one.record["branch"], one.record["recipe"]["name"], one.record["overrides"])
         == ("scratch_resnet", "article", {})
         for one in shown
     )
     printed = ARTICLE_ACCURACIES if as_printed else ()
-    calibrated = [(one.label, one.look, one.calibration) for one in shown]
+    calibrated = calibrations_of(shown)
     with figures.drawing():
         over_what = []
         for over, ending in (("epochs", ""), ("time", "-over-time")):
@@ -120,22 +121,46 @@ def _on_page(svg: str, name: str, chinese: dict[str, str]) -> tuple[str, markups
     return view, markupsafe.Markup(re.sub(r"\s+", " ", drawing))
 
 
+def curves_of(shown: "list[Shown]") -> list[Curves]:
+    """What the curves are drawn from: runs that differ in their seeds alone are one of them."""
+    found = []
+    for group in verdict.by_settings(shown):
+        one, *others = group.runs
+        label = one.label
+        if others:
+            label = say("{runs}, {number} seeds, mean and range", runs=group.label, number=len(group.runs))
+        watched = one.watched if all(other.watched == one.watched for other in others) else None
+        found.append(Curves(label, one.look, [run.record["history"] for run in group.runs], watched))
+    return found
+
+
+def calibrations_of(shown: "list[Shown]") -> list[tuple[str, int, list[Calibration]]]:
+    """What calibration is drawn from: a label, a look and the calibration of each seed."""
+    found = []
+    for group in verdict.by_settings(shown):
+        label = group.runs[0].label
+        if len(group.runs) > 1:
+            label = say("{runs}, {number} seeds", runs=group.label, number=len(group.runs))
+        found.append((label, group.runs[0].look, [run.calibration for run in group.runs]))
+    return found
+
+
 def curves_alt(shown: "list[Shown]", quantity: str, over: str) -> str:
     """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
     parts = []
-    for one in shown:
-        rows = one.record["history"]
-        if not rows:
-            parts.append(say("{run}: none", run=one.label))
+    for run in curves_of(shown):
+        num_epochs = len(run.histories[0])
+        if not num_epochs:
+            parts.append(say("{run}: none", run=run.label))
             continue
-        length = say("1 epoch") if len(rows) == 1 else say("{number} epochs", number=len(rows))
+        length = say("1 epoch") if num_epochs == 1 else say("{number} epochs", number=num_epochs)
         if over == "time":
-            length = duration(sum(row["seconds"] for row in rows))
+            length = duration(run.values("seconds").sum(axis=1).mean())
         ends = [
-            say("{split} {value:.4f}", split=known(split), value=rows[-1][f"{split}_{quantity}"])
-            for split in filter(None, ("train", one.watched))
+            say("{split} {value:.4f}", split=known(split), value=run.values(f"{split}_{quantity}")[:, -1].mean())
+            for split in run.splits
         ]
-        parts.append(say("{run}, {length}: {ends}", run=one.label, length=length, ends=joined(ends)))
+        parts.append(say("{run}, {length}: {ends}", run=run.label, length=length, ends=joined(ends)))
     title = curves_title(quantity, over)
     return say("{title}, at the end of each run: {parts}.", title=title, parts=joined(parts, "; "))
 

@@ -112,17 +112,25 @@ class Seeds:
     deviation: float | None
 
 
-def by_settings(shown: "list[Shown]") -> list[Seeds]:
-    """The runs grouped by everything that was set but the seed, the first of each seed."""
+def alike(records: list[dict]) -> list[list[int]]:
+    """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
+    another list."""
     groups = {}
-    for one in shown:
-        record = one.record
+    for index, record in enumerate(records):
         weights = record["weights"]
         settings = (
-            *(record["branch"], repr(record["recipe"])),
+            *(record["branch"], repr(record["recipe"]), len(record["history"])),
             *(weights["kind"], weights.get("sha256"), record["data"]["split_fingerprint"]),
         )
-        groups.setdefault(settings, {}).setdefault(record["seed"], one)
+        repeats = 0
+        while any(records[other]["seed"] == record["seed"] for other in groups.get((settings, repeats), [])):
+            repeats += 1
+        groups.setdefault((settings, repeats), []).append(index)
+    return list(groups.values())
+
+
+def by_settings(shown: "list[Shown]") -> list[Seeds]:
+    """The runs grouped by everything that was set but the seed."""
     return [
         Seeds(
             say(
@@ -134,7 +142,7 @@ def by_settings(shown: "list[Shown]") -> list[Seeds]:
             statistics.mean(accuracies := [one.result.accuracy for one in runs]),
             statistics.stdev(accuracies) if len(runs) > 2 else None,
         )
-        for runs in (list(by_seed.values()) for by_seed in groups.values())
+        for runs in ([shown[index] for index in group] for group in alike([one.record for one in shown]))
     ]
 
 

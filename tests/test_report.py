@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from compare import audit, banners, dataset, figures, gallery, page, record, report, verdict
+from compare import audit, banners, dataset, figures, gallery, metrics, page, pictures, record, report, verdict
 from compare.command import UserError
 from compare.language import say
 from compare.page import not_scaled, show
@@ -250,7 +250,7 @@ def test_every_tile_is_its_image():
 def test_numbers_in_a_drawing_stay_whole_and_coordinates_are_short():
     history = [{"epoch": n, "seconds": 1 / 3, "learning_rate": 0.1, "train_loss": 1 / n} for n in (1, 2, 3)]
     with figures.drawing():
-        figure = figures.loss_curves([figures.Curves("a 0.12345", 0, history, None)], over="time")
+        figure = figures.loss_curves([figures.Curves("a 0.12345", 0, [history], None)], over="time")
         drawing = figures.svg(figure).decode()
     assert ">a 0.12345, train</text>" in drawing
     assert not re.search(r'[" ]\d+\.\d{3}', re.sub(r">[^<]*<", "><", drawing))
@@ -717,7 +717,7 @@ def test_curves_show_the_history_on_whole_epochs():
         {"epoch": n, "seconds": 40.0, "learning_rate": 0.1 / n} | {"train_accuracy": 0.8 + 0.01 * n, "test_accuracy": y}
         for n, y in ((1, 0.71), (2, 0.73), (3, 0.72))
     ]
-    curves = [figures.Curves("one", 0, history, "test"), figures.Curves("other", 1, history[:1], "test")]
+    curves = [figures.Curves("one", 0, [history], "test"), figures.Curves("other", 1, [history[:1]], "test")]
     with figures.drawing():
         figure = figures.accuracy_curves(curves, over="epochs", printed=(0.8, 0.82))
     axes, rates = figure.axes
@@ -757,8 +757,8 @@ def test_curves_over_time_and_their_phases():
     ]
     rows[2]["phase"] = "fine-tuning"
     with figures.drawing():
-        figure = figures.loss_curves([figures.Curves("one", 0, rows, "test")], over="time")
-        over_epochs = figures.loss_curves([figures.Curves("one", 0, rows, "test")], over="epochs")
+        figure = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="time")
+        over_epochs = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="epochs")
     (axes,) = figure.axes
     assert axes.get_xlabel() == "Training time (minutes)"
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
@@ -766,6 +766,75 @@ def test_curves_over_time_and_their_phases():
     np.testing.assert_allclose(lines["_best"], [[10, 2 / 3]])
     assert any(line.get_xdata()[0] == pytest.approx(500 / 60) for line in axes.lines)  # between the phases
     assert len(over_epochs.axes) == 1  # no learning rate, so no axes for it
+
+
+def seeds_of(*curves):
+    """What is drawn of a run of that many seeds, given each seed's test losses."""
+    rows = [
+        [
+            {"epoch": n, "seconds": 10.0 * seed, "learning_rate": 0.1, "train_loss": 2.0, "test_loss": loss}
+            for n, loss in enumerate(losses, start=1)
+        ]
+        for seed, losses in enumerate(curves, start=1)
+    ]
+    return figures.Curves("one", 1, rows, "test")
+
+
+@pytest.mark.parametrize(("over", "x"), [("epochs", [1, 2]), ("time", [20, 40])])
+def test_seeds_are_one_curve_of_their_mean_in_a_band_of_their_range(over, x):
+    figure = figures.loss_curves([seeds_of([1.0, 0.2], [2.0, 0.6], [9.0, 0.7])], over=over)
+    axes = figure.axes[0]
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert list(lines) == ["one, train", "one, test", "_best"]
+    np.testing.assert_allclose(lines["one, test"], np.transpose([x, [4.0, 0.5]]))
+    _, band = axes.collections  # of train and of test
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.round(6).tolist()}
+    assert corners == {(x[0], 1.0), (x[0], 9.0), (x[1], 0.2), (x[1], 0.7)}
+    assert axes.get_ylim()[1] > 9
+    assert not figures.loss_curves([seeds_of([1.0, 0.2])], over=over).axes[0].collections
+
+
+def test_of_many_curves_the_legend_names_each_once():
+    named = []
+    for number in (4, 5):
+        curves = [dataclasses.replace(seeds_of([1.0, 0.5]), label=f"run {index}") for index in range(number)]
+        (legend,) = figures.loss_curves(curves, over="epochs").legends
+        named.append([text.get_text() for text in legend.get_texts()])
+    assert [len(labels) for labels in named] == [8, 5] and set(named[1]) == {f"run {n}, test" for n in range(5)}
+
+
+def test_calibration_of_seeds_by_hand(tmp_path):
+    """Two seeds, both within the bin from 12/15 to 13/15: 10 and 30 images of which 5 and 27 are right."""
+    found = []
+    for num_images, num_right, confidence in ((10, 5, 0.82), (30, 27, 0.86)):
+        probabilities = np.tile(np.array([confidence, 1 - confidence], np.float32), (num_images, 1))
+        labels = (np.arange(num_images) >= num_right).astype(np.uint8)
+        found.append(metrics.calibration(record.Run(tmp_path, {}, probabilities, labels)))
+    axes, below = figures.reliability([("two seeds", 0, found)]).axes
+    (line,) = (line for line in axes.lines if line.get_label() == "two seeds")
+    np.testing.assert_allclose(line.get_xydata(), [[(10 * 0.82 + 30 * 0.86) / 40, 32 / 40]], rtol=1e-6)
+    assert below.lines[0].get_ydata().tolist() == [20]  # images of a seed
+    (axes,) = figures.selective([("two seeds", 0, found)]).axes
+    assert axes.lines[0].get_ydata()[-1] == pytest.approx((0.5 + 0.9) / 2)
+    low, high = (of(axes.collections[0].get_paths()[0].vertices[:, 1]) for of in (np.nanmin, np.nanmax))
+    assert low <= 0.5 and high == pytest.approx(1.0)
+
+
+def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
+    runs = [
+        write_run(tmp_path / f"{branch}-{recipe}-{seed}", branch=branch, recipe=recipe, seed=seed)
+        for branch in ("scratch_resnet", "pretrained")
+        for recipe in ("article", "tuned")
+        for seed in (0, 1, 2)
+    ]
+    shown = show([record.read_run(run) for run in runs])
+    assert [one.look for one in shown] == [0, 0, 0, 2, 2, 2, 1, 1, 1, 3, 3, 3]
+    curves = pictures.curves_of(shown)
+    assert [len(run.histories) for run in curves] == [3, 3, 3, 3]
+    assert curves[1].label == "ResNet-18 from scratch, tuned, 3 seeds, mean and range"
+    again = write_run(tmp_path / "again", seed=1)  # a seed once more: by itself, so that the band is of seeds alone
+    curves = pictures.curves_of(show([record.read_run(run) for run in (*runs[:3], again)]))
+    assert [len(run.histories) for run in curves] == [3, 1] and curves[1].look != curves[0].look
 
 
 def test_a_single_epoch_lies_well_inside_the_axes():
@@ -778,7 +847,7 @@ def test_a_single_epoch_lies_well_inside_the_axes():
         "test_accuracy": 0.8,
         "test_loss": 0.5,
     }
-    curves = [figures.Curves("one", 0, [row], "test")]
+    curves = [figures.Curves("one", 0, [[row]], "test")]
     for draw, highest in ((figures.accuracy_curves, 0.9), (figures.loss_curves, 0.5)):
         low, high = draw(curves, over="epochs").axes[0].get_ylim()
         assert highest + 0.05 * (high - low) < high
