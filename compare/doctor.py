@@ -33,15 +33,18 @@ EXAMPLES = """examples:
   python -m compare.doctor             what is here, what can be reached, which backends work
   python -m compare.doctor --offline   the same without opening a connection
 """
-SECONDS = 14  # for all that is asked at once
+SECONDS = 16  # for all that is asked at once
 PROBE_SECONDS = 6  # of it for a mirror
 NO_ANSWER = f"failed: no answer in {SECONDS} s"
+# Each keeps a processor busy for some seconds; on two of them, those that are needed come first.
+PROBES_AT_ONCE = threading.Semaphore(max(2, (os.cpu_count() or 2) // 2))
 LEFT_ALONE = "not used, and left alone: replace it, or do nothing"
 NUM_DISK_BYTES = 1_000_000_000  # what the runs and the report of both branches take, with room to spare
 NUM_MEMORY_BYTES = 2_500_000_000  # the branches train one after the other; see `peak_memory_bytes` in a record
 # Prints what Keras computes on; each backend has a process of its own, as `pretrained.backend` explains.
 PROBE = """
-import sys
+import faulthandler, sys
+faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)  # should nobody be there any more to end it
 from pretrained import backend
 name = backend.choose(sys.argv[1], "auto")
 with backend.quiet_start():
@@ -203,9 +206,10 @@ def weights_paths() -> dict:
 
 def probe(backend: str) -> str | None:
     """What a backend computes on, or in words why it does not; None where it is not installed."""
-    command = [sys.executable, "-c", PROBE, backend]
+    command = [sys.executable, "-c", PROBE, backend, str(SECONDS)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+        with PROBES_AT_ONCE:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return NO_ANSWER
     if done.returncode == 0 and done.stdout.strip():
