@@ -77,7 +77,7 @@ class Comparison:
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
         with figures.drawing():
-            return figures.reliability(pictures.calibrations_of(self._shown))
+            return figures.reliability(pictures.of_seeds(self._shown, "calibration"))
 
     def write(self, folder: str | Path, *, title: str = say("From scratch or pretrained")) -> Path:
         """Write the whole report; the path of its page."""

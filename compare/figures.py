@@ -247,16 +247,19 @@ def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
     return _finish(figure, axes)
 
 
-def robustness(runs: list[tuple[str, int, Robustness]], titles: list[str]) -> Figure:
+def robustness(runs: list[tuple[str, int, list[Robustness]]], titles: list[str]) -> Figure:
     """Accuracy against the strength of corruption, 0 being the images as they are, for each run, a label, a look and
-    its robustness; a panel for every kind of corruption, with its title."""
+    the robustness of every seed, of which the mean is drawn in a band of their range; a panel for every kind of
+    corruption, with its title."""
     num_lines = -(-len(titles) // 2)
     figure = Figure(figsize=(5.6, 1.95 * num_lines + 0.2 * len(runs) + 0.2), layout="constrained")
     panels = figure.subplots(num_lines, 2, sharex=True, sharey=True, squeeze=False)
     for index, (axes, title) in enumerate(zip(panels.flat, titles, strict=False)):
-        for label, look, found in runs:
+        for label, look, seeds in runs:
             shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
-            axes.plot([found.clean, *found.accuracy[index]], label=label, **shown)
+            of_seeds = np.array([[one.clean, *one.accuracy[index]] for one in seeds])  # (num_seeds, 1 + num_strengths)
+            axes.plot(of_seeds.mean(axis=0), label=label, **shown)
+            _band(axes, np.arange(of_seeds.shape[1]), of_seeds, look)
         axes.set_title(title, fontsize=10)
         axes.set_ylim(-0.02, 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from compare import figures, record, verdict
 from compare.figures import Curves
 from compare.language import Text, joined, known, say
-from compare.metrics import Calibration
+from compare.metrics import Calibration, Robustness
 from compare.words import duration, fraction, kind_in_words
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
         for one in shown
     )
     printed = ARTICLE_ACCURACIES if as_printed else ()
-    calibrated = calibrations_of(shown)
+    calibrated = of_seeds(shown, "calibration")
     with figures.drawing():
         over_what = []
         for over, ending in (("epochs", ""), ("time", "-over-time")):
@@ -55,7 +55,7 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
         if robust := comparable_robustness(shown):
             strengths = robust[0].record["robustness"]["strengths"]
             panels = figures.robustness(
-                [(one.label, one.look, one.robustness) for one in robust],
+                of_seeds(robust, "robustness"),
                 [kind_in_words(kind, amounts) for kind, amounts in strengths.items()],
             )
             title = say("Accuracy on corrupted images")
@@ -134,14 +134,15 @@ def curves_of(shown: "list[Shown]") -> list[Curves]:
     return found
 
 
-def calibrations_of(shown: "list[Shown]") -> list[tuple[str, int, list[Calibration]]]:
-    """What calibration is drawn from: a label, a look and the calibration of each seed."""
+def of_seeds(shown: "list[Shown]", name: str) -> list[tuple[str, int, list[Calibration | Robustness]]]:
+    """What calibration or robustness, called `name`, is drawn from: a label, a look and that of each seed, where runs
+    that differ in their seeds alone are together."""
     found = []
     for group in verdict.by_settings(shown):
         label = group.runs[0].label
         if len(group.runs) > 1:
             label = say("{runs}, {number} seeds", runs=group.label, number=len(group.runs))
-        found.append((label, group.runs[0].look, [run.calibration for run in group.runs]))
+        found.append((label, group.runs[0].look, [getattr(run, name) for run in group.runs]))
     return found
 
 

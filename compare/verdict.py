@@ -116,14 +116,14 @@ def alike(records: list[dict]) -> list[list[int]]:
     """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
     another list."""
     groups = {}
-    for index, record in enumerate(records):
-        weights = record["weights"]
+    for index, one in enumerate(records):
+        weights = one["weights"]
         settings = (
-            *(record["branch"], repr(record["recipe"]), len(record["history"])),
-            *(weights["kind"], weights.get("sha256"), record["data"]["split_fingerprint"]),
+            *(one["branch"], repr(one["recipe"]), len(one["history"])),
+            *(weights["kind"], weights.get("sha256"), one["data"]["split_fingerprint"]),
         )
         repeats = 0
-        while any(records[other]["seed"] == record["seed"] for other in groups.get((settings, repeats), [])):
+        while any(records[other]["seed"] == one["seed"] for other in groups.get((settings, repeats), [])):
             repeats += 1
         groups.setdefault((settings, repeats), []).append(index)
     return list(groups.values())

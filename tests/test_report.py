@@ -260,7 +260,7 @@ def test_no_tick_is_written_in_tex(two):
     folder, _ = two
     with figures.drawing():
         shown = [
-            (one.label, one.look, one.calibration) for one in page.show([record.read_run(folder / "runs/pretrained")])
+            (one.label, one.look, [one.calibration]) for one in page.show([record.read_run(folder / "runs/pretrained")])
         ]
         figure = figures.reliability(shown)
         figure.draw_without_rendering()

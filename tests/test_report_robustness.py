@@ -93,7 +93,7 @@ def test_curves_begin_with_the_images_as_they_are(shown):
     robust = [one for one in shown if one.robustness is not None]
     with figures.drawing():
         figure = figures.robustness(
-            [(one.label, one.look, one.robustness) for one in robust], list(corruptions.STRENGTHS)
+            [(one.label, one.look, [one.robustness]) for one in robust], list(corruptions.STRENGTHS)
         )
     assert [axes.get_title() for axes in figure.axes] == list(corruptions.STRENGTHS)
     for line, axes in enumerate(figure.axes):
