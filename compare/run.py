@@ -265,8 +265,9 @@ def read_asked(folder: Path) -> dict:
 
     try:
         asked = disk.read_json(folder / "comparison.json")
-        texts = [text for words in asked["branches"].values() for pair in words.items() for text in pair]
-        whole = all(isinstance(text, str) for text in texts) and all(type(one) is int for one in asked.get("seeds", []))
+        values = [value for words in asked["branches"].values() for value in words.values()]  # None beside a flag
+        whole = all(value is None or isinstance(value, str) for value in values)
+        whole = whole and all(type(one) is int for one in asked.get("seeds", []))
         if set(asked["branches"]) <= set(BRANCHES.values()) and whole:
             return asked | {"name": str(asked["name"])}
         problem = "it names other branches, or words or seeds that are none"

@@ -16,7 +16,7 @@ NUM_EPOCHS = 3  # fewer than the recipe's, to have several seeds of each
 VARIANTS = {
     "as it is": {},
     "constant step size, the article's": {"schedule": "constant", "learning_rate": 0.001},
-    "no mirroring of training images": {"horizontal_flip": False},  # the mean of both predictions is then worse than one
+    "no mirroring of training images": {"horizontal_flip": False},  # the mean of both predictions is then worse
     "no mirroring at all": {"horizontal_flip": False, "mirrored_predictions": False},
     "no mirrored predictions": {"mirrored_predictions": False},
     "no label smoothing": {"label_smoothing": 0.0},
