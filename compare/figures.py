@@ -398,7 +398,7 @@ def _finish(figure: Figure, axes) -> Figure:
 
 def _laid_out(figure: Figure) -> Figure:
     """The figure with everything in its place for good: each file would lay it out anew, which takes half the time."""
-    figure.draw_without_rendering()
+    figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     return figure
 

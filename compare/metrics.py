@@ -24,7 +24,7 @@ CONFIDENCE = 0.95  # of every interval
 MORE_THAN_CHANCE = 0.05  # a p value below this is called so
 NUM_RESAMPLES = 20_000  # of the bootstrap: the ends of its intervals wander by about a hundredth of their length
 NUM_CONFUSED_PAIRS = 5
-NUM_BASELINE_IMAGES = 5000  # fitted in two seconds and a half on one core
+NUM_BASELINE_IMAGES = 5000  # fitted in some 0.6 s on two cores
 CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
 NUM_CALIBRATION_RESAMPLES = 1000  # each takes some 0.2 ms
 NUM_BINS = 15  # of confidence, as in Guo et al.
@@ -396,8 +396,8 @@ def paired_answers(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
 def logistic_regression(
     train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """What a network should beat: scikit-learn's logistic regression on the pixels, with its own settings and as many
-    iterations as it needs.
+    """What a network should beat: scikit-learn's logistic regression on the pixels. Its weights are held smaller than
+    by default, and its iterations end earlier: on 5,000 images of Fashion-MNIST that is better and far faster.
 
     Args:
         train_images, train_labels: uint8, (num_train, 28, 28) and (num_train,). It sees NUM_BASELINE_IMAGES of them,
@@ -413,7 +413,7 @@ def logistic_regression(
     inputs, test_inputs = (
         images.reshape(len(images), -1).astype(np.float32) / 255 for images in (train_images[rows], test_images)
     )
-    fitted = LogisticRegression(max_iter=1000).fit(inputs, train_labels[rows])
+    fitted = LogisticRegression(C=0.1, tol=3e-3, max_iter=1000).fit(inputs, train_labels[rows])
     return fitted.predict(test_inputs), len(rows)
 
 
