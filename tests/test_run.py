@@ -214,7 +214,9 @@ def test_ctrl_c_reaches_the_branch_and_ends_with_130(fakes, tmp_path, monkeypatc
     """A terminal sends SIGINT to the whole group of processes."""
     slow = """
 import os, sys, time
-if "--check" not in sys.argv:
+if "--check" in sys.argv:
+    open(os.environ["COMPARE_ESTIMATE"], "w").write("1")
+else:
     open(os.environ["FAKE_LOG"], "a").close()
     for _ in range(1000):  # a signal that comes just before a long sleep would be seen after it
         time.sleep(0.02)
