@@ -197,7 +197,7 @@ def test_names_from_a_record_cannot_inject(tmp_path):
         recipe=bad,
         known_mistakes=(bad,),
         overrides={bad: bad},
-        changes={"data": data | {"class_names": [bad] * 10}, "commit": bad},
+        changes={"data": data | {"class_names": [f"{bad}{n}" for n in range(10)]}, "commit": bad},
     )
     page = write(tmp_path / "out", run, title=bad)
     assert bad in page.text
@@ -210,13 +210,17 @@ def test_names_cannot_inject_into_scripts_either(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>"
     data = record.read_run(write_run(tmp_path / "plain", data="digits", num_test=None)).record["data"]
     run = write_run(
-        tmp_path / "run", branch=bad, data="digits", num_test=None, changes={"data": data | {"class_names": [bad] * 10}}
+        tmp_path / "run",
+        branch=bad,
+        data="digits",
+        num_test=None,
+        changes={"data": data | {"class_names": [f"{bad}{n}" for n in range(10)]}},
     )
     page = write(tmp_path / "out", run, title=bad)
     assert len(page.all("script")) == 3 and not any("src" in script for script in page.all("script"))
     assert not page.all("img")
     block = re.search(r'<script type="application/json" id="gallery-data">(.*?)</script>', page.source)[1]
-    assert json.loads(block)["classes"] == {"en": [bad] * 10, "zh": [bad] * 10}
+    assert json.loads(block)["classes"] == {language: [f"{bad}{n}" for n in range(10)] for language in ("en", "zh")}
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     scripts = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
     assert policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}") and len(scripts) == 2
@@ -567,7 +571,7 @@ def test_test_images_that_were_trained_on_are_found(tmp_path, monkeypatch):
 def test_a_linear_model_of_the_pixels_is_to_be_beaten(tmp_path):
     digits = dataset.load("digits")
     pixels = [images.reshape(len(images), -1) / 255 for images in (digits.train_images, digits.test_images)]
-    theirs = make_pipeline(StandardScaler(with_std=False), LogisticRegression(max_iter=2000))
+    theirs = make_pipeline(StandardScaler(with_std=False), LogisticRegression(C=0.1, max_iter=2000))
     expected = theirs.fit(pixels[0], digits.train_labels).score(pixels[1], digits.test_labels)
     runs = [
         record.read_run(write_run(tmp_path / str(accuracy), data="digits", num_test=None, accuracy=accuracy))
@@ -575,7 +579,7 @@ def test_a_linear_model_of_the_pixels_is_to_be_beaten(tmp_path):
     ]
     images = gallery.of(runs)
     assert images.num_baseline_images == len(digits.train_labels)  # all of them, as they are few
-    assert images.baseline_right.mean() == pytest.approx(expected, abs=0.005)
+    assert images.baseline_right.mean() == pytest.approx(expected, abs=0.01)
     better, worse = (audit.beats_logistic_regression(one, images) for one in show(runs))
     assert (better.passed, worse.passed) == (True, False)
     assert f"0.9900, against {images.baseline_right.mean():.4f} by logistic regression on 1,297 training" in better.why
