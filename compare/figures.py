@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 import matplotlib.style
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
@@ -197,6 +199,7 @@ def _matrix(values, class_names: list[str], *, title: str, words, colours, norm)
         text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value))) if value else DRAWN.muted)
         text.set_text(words(row, column) if value else "0")
         text.set_linespacing(1.05)
+        text.set_in_layout(False)  # it is inside its cell: no need to measure it
     axes.set_title(title, fontsize=11)
     axes.set(xlabel="Predicted class", ylabel="True class")
     for label in axes.get_xticklabels():
@@ -303,17 +306,18 @@ def drawing() -> Iterator[None]:
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG with nothing in it that changes from time to time."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # `savefig` would draw it twice
     # in tags, not in texts: a hundredth of a point is enough
     return re.sub(rb"(\.\d\d)\d+(?=[^<>]*>)", rb"\1", buffer.getvalue())
 
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG of `PNG_DPI` dots an inch, in 256 colours: a third of the bytes, and no difference to see."""
-    drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="raw", dpi=PNG_DPI)
-    size = tuple(int(PNG_DPI * inches) for inches in figure.get_size_inches())
-    image = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB")
+    figure.dpi = PNG_DPI
+    canvas, packed = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # `savefig` would draw it twice
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     image.save(packed, "PNG", dpi=(PNG_DPI, PNG_DPI))
     return packed.getvalue()
