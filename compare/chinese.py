@@ -15,7 +15,7 @@ TEXTS = {
     "Frozen ResNet50": "冻结的 ResNet50",
     "Fine-tuned ResNet50": "微调的 ResNet50",
     "{network} ({weights})": "{network}（{weights}）",
-    "{network}, {name}": "{network} · {name}",
+    "{network} · {name}": "{network} · {name}",
     "{recipe}, seed {number}": "{recipe}，种子 {number}",
     "random weights": "随机权重",
     "weights from a file": "文件中的权重",

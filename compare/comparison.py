@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from compare import figures, numbers, page, pictures, record, report, verdict
+from compare.command import UserError
 from compare.language import say
 from compare.record import Run
 
@@ -64,20 +65,39 @@ class Comparison:
 
     def confusion(self, index: int = 0) -> Figure:
         """The confusion matrix of the run at `index`."""
-        one = self._shown[index]
-        largest = max(int(other.result.counts.max()) for other in self._shown)
         with figures.drawing():
-            return figures.confusion(
-                one.result.counts,
-                one.record["data"]["class_names"],
-                title=one.label,
-                largest=largest,
-            )
+            return pictures.confusion(self._shown, index)
+
+    def confusion_difference(self) -> Figure:
+        """The difference of the confusion matrices of the two runs that the verdict is about; there must be two."""
+        with figures.drawing():
+            return pictures.confusion_difference(self._shown)
 
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
         with figures.drawing():
             return figures.reliability(pictures.of_seeds(self._shown, "calibration"))
+
+    def selective(self) -> Figure:
+        """Accuracy on the most confident images, against their share."""
+        with figures.drawing():
+            return figures.selective(pictures.of_seeds(self._shown, "calibration"))
+
+    def robustness(self) -> Figure:
+        """Accuracy on corrupted images. Some run must have been trained with `--robustness`.
+
+        Raises:
+            UserError: none was.
+        """
+        robust = pictures.comparable_robustness(self._shown)
+        if not robust:
+            raise UserError(
+                "none of these runs predicted corrupted images",
+                "a run that was trained with --robustness",
+                "train one: python -m compare.run --both --robustness",
+            )
+        with figures.drawing():
+            return pictures.robustness_panels(robust)
 
     def write(self, folder: str | Path, *, title: str = say("From scratch or pretrained")) -> Path:
         """Write the whole report; the path of its page."""

@@ -110,7 +110,7 @@ def show(runs: list[Run]) -> list[Shown]:
                     name = say("{recipe}, seed {number}", recipe=recipe, number=run.record["seed"])
             slug = f"{slug}-{name}"
             if words.count(label) > 1:
-                label = say("{network}, {name}", network=label, name=name)
+                label = say("{network} · {name}", network=label, name=name)
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
     seeds = verdict.alike([run.record for run in runs])  # these share a look

@@ -53,13 +53,8 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
         ]
         robustness = []
         if robust := comparable_robustness(shown):
-            strengths = robust[0].record["robustness"]["strengths"]
-            panels = figures.robustness(
-                of_seeds(robust, "robustness"),
-                [kind_in_words(kind, amounts) for kind, amounts in strengths.items()],
-            )
             title = say("Accuracy on corrupted images")
-            robustness = [picture("robustness", title, robustness_alt(robust), panels)]
+            robustness = [picture("robustness", title, robustness_alt(robust), robustness_panels(robust))]
         return {
             "curves": over_what,
             "calibration": calibration,
@@ -74,24 +69,36 @@ def comparable_robustness(shown: "list[Shown]") -> "list[Shown]":
     return [one for one in asked if record.same_corruptions(asked[0].run, one.run)]
 
 
+def robustness_panels(robust: "list[Shown]") -> Figure:
+    """The accuracies on corrupted images of runs that predicted the same of them."""
+    strengths = robust[0].record["robustness"]["strengths"]
+    titles = [kind_in_words(kind, amounts) for kind, amounts in strengths.items()]
+    return figures.robustness(of_seeds(robust, "robustness"), titles)
+
+
+def confusion(shown: "list[Shown]", index: int) -> Figure:
+    """The confusion matrix of the run at `index`, in colours that mean the same for all runs."""
+    one, largest = shown[index], max(int(other.result.counts.max()) for other in shown)
+    class_names = one.record["data"]["class_names"]
+    return figures.confusion(one.result.counts, class_names, title=one.label, largest=largest)
+
+
+def confusion_difference(shown: "list[Shown]") -> Figure:
+    """The difference of the confusion matrices of the two runs that the verdict is about."""
+    first, second = verdict.headline(shown)
+    return figures.confusion_difference(
+        first.result.counts - second.result.counts,
+        first.record["data"]["class_names"],
+        title=f"{first.label} less {second.label}, images",
+        looks=(first.look, second.look),
+    )
+
+
 def _draw_matrices(shown: "list[Shown]") -> list[dict]:
     """The confusion matrices' files: their names and bytes."""
-    class_names = shown[0].record["data"]["class_names"]
-    largest_count = max(int(one.result.counts.max()) for one in shown)
-    drawn = {
-        f"confusion-{one.slug}": figures.confusion(
-            one.result.counts, class_names, title=one.label, largest=largest_count
-        )
-        for one in shown
-    }
+    drawn = {f"confusion-{one.slug}": confusion(shown, index) for index, one in enumerate(shown)}
     if len(shown) > 1:
-        first, second = verdict.headline(shown)
-        drawn["confusion-difference"] = figures.confusion_difference(
-            first.result.counts - second.result.counts,
-            class_names,
-            title=f"{first.label} less {second.label}, images",
-            looks=(first.look, second.look),
-        )
+        drawn["confusion-difference"] = confusion_difference(shown)
     return [{"name": name, "png": figures.png(figure), "svg": figures.svg(figure)} for name, figure in drawn.items()]
 
 

@@ -134,7 +134,7 @@ def by_settings(shown: "list[Shown]") -> list[Seeds]:
     return [
         Seeds(
             say(
-                "{network}, {name}",
+                "{network} · {name}",
                 network=branch_in_words(runs[0].record),
                 name=runs[0].record["recipe"]["name"],
             ),

@@ -343,9 +343,9 @@ def test_two_recipes_of_both_branches_stand_side_by_side(tmp_path):
     ]
     page = write(tmp_path / "out", *folders)
     for name in (
-        "ResNet-18 from scratch, article",
-        "ResNet-18 from scratch, tuned",
-        "Frozen ResNet50 (ImageNet), tuned",
+        "ResNet-18 from scratch · article",
+        "ResNet-18 from scratch · tuned",
+        "Frozen ResNet50 (ImageNet) · tuned",
     ):
         assert name in page.text
     assert "Different training images." in page.text and "16 images, 4 held out" in page.text
@@ -378,10 +378,10 @@ def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
 def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))]
     page = write(tmp_path / "out", *runs)
-    assert "ResNet-18 from scratch, article, seed 0" in page.text and "scratch, article, seed 1" in page.text
+    assert "ResNet-18 from scratch · article, seed 0" in page.text and "scratch · article, seed 1" in page.text
     same = [write_run(tmp_path / name) for name in ("one", "again")]
     again = write(tmp_path / "again-out", *same)
-    assert "ResNet-18 from scratch, one" in again.text and "ResNet-18 from scratch, again" in again.text
+    assert "ResNet-18 from scratch · one" in again.text and "ResNet-18 from scratch · again" in again.text
     assert len({drawing["aria-label"] for drawing in page.all("svg")}) == 6
     assert len(list((tmp_path / "out").glob("*.png"))) == 9
 
@@ -441,10 +441,10 @@ def test_seeds_are_taken_together(tmp_path):
     assert verdict.p_in_words(p_value) in verdict.seeds(shown, *verdict.headline(shown))
     rows = {group.label: (group.mean, group.deviation) for group in verdict.by_settings(shown)}
     assert rows == {
-        "ResNet-18 from scratch, article": (pytest.approx(0.91), pytest.approx(0.01)),
-        "Frozen ResNet50 (ImageNet), article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
+        "ResNet-18 from scratch · article": (pytest.approx(0.91), pytest.approx(0.01)),
+        "Frozen ResNet50 (ImageNet) · article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
     }
-    assert "ResNet-18 from scratch, article, seed 2" in text and "±" not in text
+    assert "ResNet-18 from scratch · article, seed 2" in text and "±" not in text
 
 
 def test_recipes_with_mistakes_are_named(tmp_path):
@@ -454,7 +454,7 @@ def test_recipes_with_mistakes_are_named(tmp_path):
     ]
     shown = page.show(runs)
     said = verdict.known_mistakes(shown)
-    assert "ResNet-18 from scratch, article." in said and "from scratch, tuned" not in said
+    assert "ResNet-18 from scratch · article." in said and "from scratch · tuned" not in said
     assert verdict.known_mistakes(shown[1:]) is None
 
 
@@ -685,6 +685,10 @@ def test_from_python(two, tmp_path):
     assert comparison.loss_curves("time").axes[0].get_xlabel() == "Training time (seconds)"
     assert "Frozen ResNet50" in comparison.confusion(1).axes[0].get_title()
     assert len(comparison.reliability().axes[0].lines) == 3  # the diagonal and two runs
+    assert len(comparison.selective().axes[0].lines) == 2
+    assert "less Frozen ResNet50" in comparison.confusion_difference().axes[0].get_title()
+    with pytest.raises(UserError, match="--robustness"):
+        comparison.robustness()
     assert comparison.write(tmp_path / "report").read_bytes()
     with pytest.raises(UserError, match="differ in their images"):
         compare_runs(runs[0], load_run(write_run(tmp_path / "other", num_test=100)))
@@ -835,7 +839,7 @@ def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
     assert [one.look for one in shown] == [0, 0, 0, 2, 2, 2, 1, 1, 1, 3, 3, 3]
     curves = pictures.curves_of(shown)
     assert [len(run.histories) for run in curves] == [3, 3, 3, 3]
-    assert curves[1].label == "ResNet-18 from scratch, tuned, 3 seeds, mean and range"
+    assert curves[1].label == "ResNet-18 from scratch · tuned, 3 seeds, mean and range"
     again = write_run(tmp_path / "again", seed=1)  # a seed once more: by itself, so that the band is of seeds alone
     curves = pictures.curves_of(show([record.read_run(run) for run in (*runs[:3], again)]))
     assert [len(run.histories) for run in curves] == [3, 1] and curves[1].look != curves[0].look
