@@ -194,6 +194,7 @@ TEXTS = {
     "true classes in rows, predicted ones in columns": "行为真实类别，列为预测类别",
     "True class": "真实类别",
     "For slides:": "用于幻灯片：",
+    "The other runs": "其他各次运行",
     "Most frequent mistakes of {run}": "{run} 最常见的错误",
     "Taken for": "误判为",
     "Images": "图像数",

@@ -134,18 +134,20 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         drawn: what `pictures.draw` made of the complete runs.
         images: test images; None where they are not at hand.
     """
+    settings_of_runs = verdict.by_settings(shown)
     return {
         "styles": figures.STYLES,
-        "banners": banners.of([(one.label, one.record) for one in shown], unfinished),
+        "banners": banners.of([(group.label, group.runs[0].record) for group in settings_of_runs], unfinished),
         "subtitle": subtitle(shown),
         "sentences": verdict.sentences(shown),
         "cautions": verdict.cautions(shown),
-        "over_seeds": [group for group in verdict.by_settings(shown) if len(group.runs) > 1],
+        "over_seeds": [group for group in settings_of_runs if len(group.runs) > 1],
+        "recipes": [(group.label, group.runs[0]) for group in settings_of_runs],
         "runs": shown,
         "summary": summary_rows(shown),
         "pairs": pairs(shown),
         "pictures": drawn,
-        "any_seeds": any(len(group.runs) > 1 for group in verdict.by_settings(shown)),
+        "any_seeds": any(len(group.runs) > 1 for group in settings_of_runs),
         "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
         "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
         "best_f1": best_f1(shown),
@@ -255,6 +257,7 @@ def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | Non
     compared = pictures.comparable_robustness(shown)
     if not compared:
         return None
+    asked = [one for one in shown if one.robustness is not None]
     strengths = compared[0].record["robustness"]["strengths"]
     pair = None
     if len(compared) > 1:
@@ -263,8 +266,8 @@ def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | Non
         pair = (first, second, *metrics.robustness_ahead(first.run, second.run))
     return {
         "compared": compared,
-        "others": joined(one.label for one in shown if one.robustness is not None and one not in compared),
-        "without": joined(one.label for one in shown if one.robustness is None),
+        "others": joined(verdict.named([one for one in asked if one not in compared], shown)),
+        "without": joined(verdict.named([one for one in shown if one not in asked], shown)),
         "kinds": [
             (KINDS.get(kind, kind), [amount_in_words(kind, amount) for amount in amounts])
             for kind, amounts in strengths.items()
@@ -305,7 +308,8 @@ def webp(content: bytes) -> str:
 
 
 def matrices(shown: list[Shown]) -> list[dict]:
-    """The confusion matrices that are drawn as tables: every run's, and the difference of the verdict's two.
+    """The confusion matrices that are drawn as tables: those of the verdict's two, their difference, and every other
+    run's.
 
     Each has `counts` and `percent` to print and the `strength` of its colours in 0…1, arrays (num_classes,
     num_classes), and `index`, the run's place on the page, None for the difference, which has the `looks` of its two
@@ -314,33 +318,33 @@ def matrices(shown: list[Shown]) -> list[dict]:
     if not shown:
         return []
     largest = max(int(one.result.counts.max()) for one in shown)
+    first, *rest = shown if len(shown) == 1 else verdict.headline(shown)
+    ordered = [first, *rest, *(one for one in shown if one not in (first, *rest))]
     found = [
         {
             "title": one.label,
             "one": one,
-            "index": index,
+            "index": shown.index(one),
             "picture": f"confusion-{one.slug}",
             "counts": one.result.counts,
             "percent": 100 * one.result.shares,
             "strength": np.sqrt(one.result.counts / largest),
         }
-        for index, one in enumerate(shown)
+        for one in ordered
     ]
-    if len(shown) > 1:
-        first, second = verdict.headline(shown)
+    for second in rest:
         counts = first.result.counts - second.result.counts
-        found.append(
-            {
-                "title": say("{first} less {second}", first=first.label, second=second.label),
-                "one": None,
-                "index": None,
-                "looks": (first.look, second.look),
-                "picture": "confusion-difference",
-                "counts": counts,
-                "percent": 100 * (first.result.shares - second.result.shares),
-                "strength": np.sqrt(np.abs(counts) / max(np.abs(counts).max(), 1)),
-            }
-        )
+        difference = {
+            "title": say("{first} less {second}", first=first.label, second=second.label),
+            "one": None,
+            "index": None,
+            "looks": (first.look, second.look),
+            "picture": "confusion-difference",
+            "counts": counts,
+            "percent": 100 * (first.result.shares - second.result.shares),
+            "strength": np.sqrt(np.abs(counts) / max(np.abs(counts).max(), 1)),
+        }
+        found.insert(2, difference)
     return found
 
 
@@ -441,15 +445,15 @@ def scaled_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
 def not_scaled(shown: list[Shown]) -> list[str]:
     """Why some runs have no temperature, a sentence for each reason."""
     without = [one for one in shown if one.scaled is None]
-    never = [one.label for one in without if not one.record["data"]["num_validation"]]
-    early = [one.label for one in without if one.record["data"]["num_validation"]]
+    never = [one for one in without if not one.record["data"]["num_validation"]]
+    early = [one for one in without if one.record["data"]["num_validation"]]
     said = []
     if never:
         said.append(
             say(
                 "No temperature is fitted for {runs}: no validation split was held out, and the test set is there to "
                 "measure by, not to fit by.",
-                runs=joined(never),
+                runs=joined(verdict.named(never, shown)),
             )
         )
     if early:
@@ -457,7 +461,7 @@ def not_scaled(shown: list[Shown]) -> list[str]:
             say(
                 "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the "
                 "validation split.",
-                runs=joined(early),
+                runs=joined(verdict.named(early, shown)),
             )
         )
     return said

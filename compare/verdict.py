@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import scipy.stats
 
-from compare import metrics, record
+from compare import banners, metrics, record
 from compare.language import joined, known, say
 from compare.metrics import MORE_THAN_CHANCE, Paired
 from compare.words import branch_in_words, data_in_words, duration, kilojoules, with_prefix
@@ -121,6 +121,7 @@ def alike(records: list[dict]) -> list[list[int]]:
         settings = (
             *(one["branch"], repr(one["recipe"]), len(one["history"])),
             *(weights["kind"], weights.get("sha256"), one["data"]["split_fingerprint"]),
+            banners.frozen(one),  # a frozen part that did not stay as it was is another setting
         )
         repeats = 0
         while any(records[other]["seed"] == one["seed"] for other in groups.get((settings, repeats), [])):
@@ -133,7 +134,9 @@ def by_settings(shown: "list[Shown]") -> list[Seeds]:
     """The runs grouped by everything that was set but the seed."""
     return [
         Seeds(
-            say(
+            runs[0].label
+            if len(runs) == 1
+            else say(
                 "{network} · {name}",
                 network=branch_in_words(runs[0].record),
                 name=runs[0].record["recipe"]["name"],
@@ -144,6 +147,15 @@ def by_settings(shown: "list[Shown]") -> list[Seeds]:
         )
         for runs in ([shown[index] for index in group] for group in alike([one.record for one in shown]))
     ]
+
+
+def named(some: "list[Shown]", shown: "list[Shown]") -> list[str]:
+    """What the page calls some of its runs: seeds of the same settings together, where all of them are among these."""
+    names = []
+    for group in by_settings(shown):
+        here = [one.label for one in group.runs if one in some]
+        names += [group.label] if len(here) == len(group.runs) else here
+    return names
 
 
 def seeds(shown: "list[Shown]", first: "Shown", second: "Shown") -> str | None:
@@ -348,12 +360,12 @@ def chosen_by_test_set(shown: "list[Shown]") -> str | None:
 
 def known_mistakes(shown: "list[Shown]") -> str | None:
     """A recipe that is wrong on purpose."""
-    mistaken = [one.label for one in shown if one.record["recipe"]["known_mistakes"]]
+    mistaken = [one for one in shown if one.record["recipe"]["known_mistakes"]]
     if not mistaken:
         return None
     return say(
         "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.",
-        runs=joined(mistaken),
+        runs=joined(named(mistaken, shown)),
     )
 
 
