@@ -13,7 +13,8 @@ from pathlib import Path
 EXIT_DONE = 0
 EXIT_FAILED = 1  # training began and did not end in a complete run
 EXIT_REFUSED = 2  # wrong use or a failed check: nothing was trained
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # by SIGINT, which Ctrl-C sends
+EXIT_TERMINATED = 143  # by SIGTERM, which batch systems and `kill` send
 
 # The recipe's fields that the command line can change, and their words.
 OVERRIDES = {
@@ -46,7 +47,11 @@ class UserError(Exception):
 
     def __init__(self, came: str, expected: str, advice: str, *, exit_code: int = EXIT_REFUSED):
         super().__init__(f"error: {came}\n  expected: {expected}\n  what to do: {advice}")
-        self.exit_code = exit_code
+        self.came, self.expected, self.advice, self.exit_code = came, expected, advice, exit_code
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as KeyboardInterrupt is SIGINT."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -171,7 +176,7 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     add_override_options(parser)
     how = parser.add_argument_group("how")
     add_how_options(how)
-    how.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished run after its last epoch")
+    how.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished run where it was left")
 
 
 def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> None:
@@ -186,9 +191,10 @@ def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> No
     except UserError as error:
         print(error, file=sys.stderr)
         code = error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        print("terminated" if terminated else "interrupted", file=sys.stderr)
+        code = EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     except Exception as error:
         path, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
         came = f"{type(error).__name__}: {str(error)[:500]} (in {Path(path).name}, line {line})"

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import os
 import shlex
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,10 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from compare import corruptions, dataset, machine, record
-from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, ESTIMATE, EXIT_FAILED, UserError
+from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, ESTIMATE, EXIT_FAILED, Terminated, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
+SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
+SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
+UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch has come to
 NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
 
 
@@ -29,6 +33,7 @@ class Job:
         recipe: the branch's recipe, with the command line's changes.
         record: the record so far; its history has a row for every finished epoch.
         checkpoint: the arrays to go on from, or None to begin.
+        under_way: what `keep` kept of the epoch to go on within; empty where one is to begin.
         data: the data set.
         train_rows, validation_rows: indices into its training images.
         journal: says what happens.
@@ -39,12 +44,16 @@ class Job:
     recipe: object
     record: dict
     checkpoint: dict[str, np.ndarray] | None
+    under_way: dict[str, np.ndarray]
     data: dataset.Dataset
     train_rows: np.ndarray
     validation_rows: np.ndarray
     journal: Journal
     started: float
     meter: machine.EnergyMeter | None = None
+    _kept: float = 0.0  # when the last checkpoint was written
+    _waits: bool = False  # whether a signal to stop waits for the step in progress
+    _stop: type[KeyboardInterrupt] | None = None  # the one that waits
 
     @property
     def seed(self) -> int:
@@ -90,6 +99,11 @@ class Job:
     def epochs_left(self) -> range:
         """The epochs to come, counted from 1."""
         return range(len(self.record["history"]) + 1, record.num_epochs_planned(self.record) + 1)
+
+    @property
+    def seconds_under_way(self) -> float:
+        """What the epoch to go on within has taken already."""
+        return self.record.get("under_way", {}).get("seconds", 0.0)
 
     def check_same(self, name: str, value) -> None:
         """Refuse to go on with another value of a field of the record than the run began with.
@@ -152,15 +166,82 @@ class Job:
             "train_accuracy": train[1],
             f"{self.watched}_loss": watched[0],
             f"{self.watched}_accuracy": watched[1],
-            "energy_joules": self.meter.taken(),
+            "energy_joules": self._joules(),
             **more,
         }
         for split, (loss, _) in (("train", train), (self.watched, watched)):
             if not np.isfinite(loss):
                 raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss}", advice)
-        history.append(row)
+        with self.finishing():
+            history.append(row)
+            self.record.pop("under_way", None)
+            self.under_way = {}
+            self.write_checkpoint(arrays)
+            self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)))
+
+    def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
+        """Keep the record so far and the arrays that training goes on from, as `record.write_checkpoint` does."""
         record.write_checkpoint(self.folder, arrays, self.record)
-        self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)))
+        self._kept = time.perf_counter()
+
+    def must_keep(self) -> bool:
+        """Whether it is time to `keep`: most of a minute has passed, or a signal asks to stop."""
+        return self._stop is not None or time.perf_counter() - self._kept >= SECONDS_BETWEEN_CHECKPOINTS
+
+    def keep(self, arrays: dict[str, np.ndarray], under_way: dict[str, np.ndarray], *, seconds: float) -> None:
+        """Keep a checkpoint between two steps of an epoch; stop then, if a signal asked to.
+
+        Args:
+            arrays: what training goes on from.
+            under_way: what the epoch has come to so far, and how far that is; given back as `under_way`.
+            seconds: what the epoch has taken so far.
+
+        Raises:
+            UserError: the checkpoint cannot be written.
+            KeyboardInterrupt: a signal asked to stop.
+        """
+        self.record["under_way"] = {"seconds": seconds, "energy_joules": self._joules()}
+        self.write_checkpoint(arrays | {UNDER_WAY + name: array for name, array in under_way.items()})
+        if self._stop is not None:
+            raise self._stop
+
+    def _joules(self) -> float | None:
+        """What the epoch under way has taken."""
+        before, now = self.record.get("under_way", {}).get("energy_joules", 0.0), self.meter.taken()
+        return None if before is None or now is None else before + now
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """What a signal to stop lets come to its end: it waits for `keep`, or for the end of the block. Elsewhere in a
+        training it raises KeyboardInterrupt at once."""
+        waited, self._waits = self._waits, True
+        try:
+            yield
+        finally:
+            self._waits = waited
+        if self._stop is not None and not waited:
+            raise self._stop
+
+    @contextlib.contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """SIGINT and SIGTERM stop the training as `finishing` says; the second one ends the process."""
+        signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+
+        def stop(number, _):
+            for one in signals:
+                signal.signal(one, signal.SIG_DFL)
+            kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            if not self._waits:
+                raise kind
+            self._stop = kind
+            os.write(2, b"\nstopping after this step; a second time stops at once, without a checkpoint\n")
+
+        before = {one: signal.signal(one, stop) for one in signals}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
     def predict_corrupted(self, predict: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
         """Predict corrupted copies of a sample of the test images, where the command line asked for it.
@@ -240,25 +321,33 @@ class Job:
             _, labels = self.watched_images_and_labels
             held_out = probabilities["validation"].astype(np.float32)
             more |= {"validation_probabilities": held_out, "validation_labels": labels}
+        self._waits = True  # from here on it is complete sooner than it is stopped
         record.finish_run(self.folder, self.record, probabilities["test"], self.data.test_labels, **more)
         self.journal.line(f"{self.record['branch']}: complete, in {self.folder}")
 
     @contextlib.contextmanager
     def running(self, gpu: int | None) -> Iterator[None]:
-        """The time of training: the folder is this run's alone, and whatever ends it stands in the log. `gpu` is the
-        number of the GPU that trains, None for the processor."""
-        self.meter = machine.EnergyMeter(gpu)
-        with record.claim(self.folder), self.journal.kept_in(self.folder / record.LOG):
+        """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
+        in the log. `gpu` is the number of the GPU that trains, None for the processor."""
+        self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
+        with record.claim(self.folder), self.journal.kept_in(self.folder / record.LOG), self._stoppable():
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started
             resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])
+            for name in record.set_damaged_aside(self.folder):
+                self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
             try:
                 yield
-            except KeyboardInterrupt:
-                self.journal.line(f"interrupted; to go on after the last finished epoch: {resume}")
+            except KeyboardInterrupt as stop:
+                self.journal.line(
+                    f"{'terminated' if isinstance(stop, Terminated) else 'interrupted'}; to go on: {resume}"
+                )
                 raise
             except UserError as error:
+                if isinstance(error.__cause__, OSError):  # the disk's fault: what was kept before is still there
+                    advice = f"{error.advice}, then go on: {resume}"
+                    error = UserError(error.came, error.expected, advice, exit_code=error.exit_code)
                 self.journal.note(str(error))
-                raise
+                raise error
             except Exception as error:
                 self.journal.note(traceback.format_exc())
                 raise UserError(
@@ -327,17 +416,20 @@ def prepare(
     changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
     if arguments.resume is not None:
         # weights may have moved; the rest is settled
-        given = [option for name, option in overrides.items() if name in changes and name != "weights"]
-        given += [f"--{name}" for name in ("recipe", "seed", "out") if getattr(arguments, name) is not None]
-        given += ["--robustness"] if arguments.robustness else []
-        if given:
+        given = {option: changes[name] for name, option in overrides.items() if name in changes and name != "weights"}
+        for name in ("recipe", "seed", "out"):
+            if (value := getattr(arguments, name)) is not None:
+                given[f"--{name}"] = value
+        if given or arguments.robustness:
+            said = [f"{option} {value}" for option, value in given.items()] + ["--robustness"] * arguments.robustness
             raise UserError(
-                f"--resume together with {', '.join(given)}",
-                "--resume alone: an unfinished run keeps its recipe, its changes and its folder",
+                f"--resume together with {', '.join(said)}",
+                f"--resume alone: {begun_with(arguments.resume)}",
                 "leave the others out, or start a new run",
             )
         folder = arguments.resume
         checkpoint, so_far = record.read_checkpoint(folder, branch)
+        check_same_versions(folder, so_far["versions"])
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
         try:
             recipe = type(recipes[DEFAULT_RECIPE])(**kept)
@@ -355,6 +447,7 @@ def prepare(
         folder = arguments.out or Path("reports", f"{branch}-{recipe.name}-{now}", "runs", branch)
         record.check_out_folder(folder, num_bytes(recipe))
         checkpoint = so_far = None
+    under_way = {name.removeprefix(UNDER_WAY): array for name, array in (checkpoint or {}).items() if UNDER_WAY in name}
 
     data = dataset.load(recipe.data, arguments.data_dir)
     split = dataset.split(data.train_labels, recipe.validation_fraction)
@@ -375,9 +468,44 @@ def prepare(
         num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
         new["robustness"] = {"strengths": corruptions.STRENGTHS, "num_images": num_images}
     if so_far is not None and so_far["data"] != new["data"]:
+        names = [name for name, value in new["data"].items() if so_far["data"].get(name) != value]
+        begun, here = ([f"{name} {str(of.get(name))[:60]}" for name in names] for of in (so_far["data"], new["data"]))
         raise UserError(
-            f"the data found here is not the data that the run in {folder} began with",
+            f"the data found here has {', '.join(here)}, and the run in {folder} began with {', '.join(begun)}",
             "the same images, labels and split",
             "name the folder of the same data with --data-dir",
         )
-    return Job(folder, recipe, so_far or new, checkpoint, data, *split, Journal(), started)
+    return Job(folder, recipe, so_far or new, checkpoint, under_way, data, *split, Journal(), started)
+
+
+def begun_with(folder: Path) -> str:
+    """What the unfinished run in `folder` keeps, in words."""
+    begun = record.read_unfinished_run(folder).record
+    if not begun:
+        return "an unfinished run keeps its recipe, its changes and its folder"
+    kept = [f"{name} {value}" for name, value in begun.get("overrides", {}).items()]
+    kept += ["robustness"] if "robustness" in begun else []
+    said = ", ".join([f"seed {begun.get('seed')}", *kept])
+    return f"the run in {folder} keeps what it was begun with, recipe {begun.get('recipe', {}).get('name')}, {said}"
+
+
+def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
+    """Refuse to go on with other versions, but for patches: their numbers may differ.
+
+    Raises:
+        UserError: names the packages, and both versions of each.
+    """
+    here = machine.versions(*SAME_VERSIONS)
+    others = [name for name in SAME_VERSIONS if name in begun and _minor(begun[name]) != _minor(here.get(name, "none"))]
+    if others:
+        now, then = ([f"{name} {versions.get(name, 'none')}" for name in others] for versions in (here, begun))
+        wanted = " ".join(f"{name}=={_minor(begun[name])}.*" for name in others)
+        raise UserError(
+            f"here is {', '.join(now)}, and the run in {folder} was begun with {', '.join(then)}",
+            "the same versions to the end, up to the second number",
+            f"install them (pip install {wanted}), or start anew",
+        )
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])

@@ -35,13 +35,15 @@ class Journal:
     @contextlib.contextmanager
     def kept_in(self, path: Path) -> Iterator[None]:
         """Append every line, and those said before, to the file at `path` as well."""
-        with path.open("a", encoding="utf-8", buffering=1) as self._log:
-            try:
-                for text in self._early_lines:
-                    self.note(text)
-                yield
-            finally:
-                self._log = None
+        self._log = path.open("a", encoding="utf-8", buffering=1)
+        try:
+            for text in self._early_lines:
+                self.note(text)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._log.close()
+            self._log = None
 
     def line(self, text: str) -> None:
         """Say one line."""
@@ -53,7 +55,8 @@ class Journal:
         if self._log is None:
             self._early_lines.append(text)
         else:
-            self._log.write(text + "\n")
+            with contextlib.suppress(OSError):  # where the disk is full, the terminal still says it
+                self._log.write(text + "\n")
 
     @contextlib.contextmanager
     def epoch(self, title: str, num_images: int) -> Iterator["EpochBar"]:
@@ -72,8 +75,8 @@ class EpochBar:
         self._start = self._last = time.perf_counter()
 
     def due(self) -> bool:
-        """Whether the next `show` would be seen: ask before paying for its figures."""
-        return not self._progress.disable and time.perf_counter() - self._last >= SECONDS_BETWEEN_UPDATES
+        """Whether it is time to look at the figures, seen or not: ask before paying for them."""
+        return time.perf_counter() - self._last >= SECONDS_BETWEEN_UPDATES
 
     def show(self, num_seen: int, loss: float | None = None, accuracy: float | None = None) -> None:
         """Show how far the epoch has come, with the mean loss in nats and the accuracy as a fraction so far, if any."""

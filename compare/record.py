@@ -4,7 +4,8 @@
     predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
                             both in the order of the test file; what else a run may hold there says `Run`
     weights                 model.safetensors (PyTorch) or model.keras (Keras)
-    checkpoint.safetensors  while unfinished: the arrays to go on from, and the record so far as its metadata
+    checkpoint-N-HASH.safetensors  while unfinished, the last two: the arrays to go on from, and the record so far as
+                            metadata; HASH begins the SHA-256 of the whole file, N counts
     log.txt                 what the run said
 
 The record's fields are those that `start_record` and `finish_run` write; `REQUIRED` names what a reader insists on.
@@ -18,6 +19,8 @@ import datetime
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,9 +39,8 @@ from compare.disk import write_atomically
 ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
 HELD_OUT = ("validation_probabilities", "validation_labels")
 FORMAT = 1  # of record.json and checkpoint metadata; raised when a field changes its meaning
-RECORD, PREDICTIONS, CHECKPOINT, LOG, LOCK = (
-    *("record.json", "predictions.npz", "checkpoint.safetensors", "log.txt", ".in-use"),
-)
+RECORD, PREDICTIONS, LOG, LOCK = "record.json", "predictions.npz", "log.txt", ".in-use"
+CHECKPOINT = re.compile(r"checkpoint-(\d{1,9})-([0-9a-f]{16})\.safetensors")
 
 REQUIRED = {
     "format": int,
@@ -77,7 +79,15 @@ REQUIRED_BELOW = {
     "seconds": {"preparing": float, "training": float, "predicting": float},
     "device": {"kind": str, "name": str},
 }
-TO_GO_ON = ("branch", "recipe", "seed", "data", "history", "seconds")  # what an unfinished run has to say of itself
+TO_GO_ON = (
+    "branch",
+    "recipe",
+    "seed",
+    "data",
+    "history",
+    "seconds",
+    "versions",
+)  # what an unfinished run has to say of itself
 REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "train_accuracy")
 # What these hold if they are there: older runs are without them, robustness was not asked of every run.
 REQUIRED_IF_THERE = {
@@ -131,7 +141,7 @@ def _or_none(test):
 # What a field must be wherever it is: somebody else may have written the record, and the page is made of it.
 KINDS = {
     **dict.fromkeys(("recipe", "overrides", "data", "model", "weights", "seconds"), lambda value: type(value) is dict),
-    **dict.fromkeys(("peak_memory_bytes", "device", "backbone"), lambda value: type(value) is dict),
+    **dict.fromkeys(("peak_memory_bytes", "device", "backbone", "under_way"), lambda value: type(value) is dict),
     **dict.fromkeys(("branch", "recipe.name", "data.name", "model.name", "weights.kind"), _is_name),
     **dict.fromkeys(("device.kind", "device.name"), _is_name),
     **dict.fromkeys(("command", "started", "recipe.unfreeze", "precision"), _is_text),
@@ -141,7 +151,8 @@ KINDS = {
     **dict.fromkeys(("data.num_validation", "data.num_test", "model.num_parameters"), _is_count),
     **dict.fromkeys(("model.num_trainable_parameters", "model.flops_per_image"), _is_count),
     **dict.fromkeys(("peak_memory_bytes.main", "peak_memory_bytes.device"), _or_none(_is_count)),
-    **dict.fromkeys(("seconds.preparing", "seconds.training", "seconds.predicting"), _is_amount),
+    **dict.fromkeys(("seconds.preparing", "seconds.training", "seconds.predicting", "under_way.seconds"), _is_amount),
+    "under_way.energy_joules": _or_none(_is_amount),
     **dict.fromkeys(("robustness", "robustness.strengths", "seen"), lambda value: type(value) is dict),
     **dict.fromkeys(("robustness.fingerprint", "seen.channels"), _is_text),
     "robustness.num_images": _is_count,
@@ -223,7 +234,7 @@ def check_out_folder(folder: Path, num_bytes: int) -> None:
         raise UserError(
             f"{folder} holds a finished run already", "a new or empty folder to write to", "choose another --out"
         )
-    if (folder / CHECKPOINT).exists():
+    if checkpoints(folder):
         raise UserError(
             f"{folder} holds an unfinished run",
             "a new or empty folder to write to",
@@ -231,7 +242,8 @@ def check_out_folder(folder: Path, num_bytes: int) -> None:
         )
     # a run that ended before its first checkpoint leaves these
     left = (LOG, LOCK)
-    if folder.exists() and any(entry.name not in left for entry in folder.iterdir()):
+    names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+    if any(name not in left and not name.startswith(".partial-") for name in names):
         raise UserError(f"{folder} holds other files", "a new or empty folder to write to", "choose another --out")
     existing = check_writable(folder)
     free = shutil.disk_usage(existing).free
@@ -345,35 +357,75 @@ def num_epochs_planned(record: dict) -> int | None:
     return recipe["num_epochs"] + recipe["num_unfrozen_epochs"]
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, whole or damaged, the newest first; none where no unfinished run is."""
+    numbers = {
+        path: int(match[1]) for path in folder.glob("checkpoint-*") if (match := CHECKPOINT.fullmatch(path.name))
+    }
+    return sorted(numbers, key=numbers.get, reverse=True)
+
+
 def write_checkpoint(folder: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
-    """Keep what is needed to go on after the record's last history row, in place of the checkpoint before."""
+    """Keep what is needed to go on from here, beside the checkpoint before this one; those before that go.
+
+    Raises:
+        UserError: it cannot be written; the two before are as they were.
+    """
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # as safetensors takes them
     content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record)})
-    write_atomically(folder / CHECKPOINT, content)
+    earlier = checkpoints(folder)
+    number = 1 + max((int(CHECKPOINT.fullmatch(path.name)[1]) for path in earlier), default=0)
+    # The hash is in the name, which the file takes when it is whole: no moment has one without the other.
+    write_atomically(folder / f"checkpoint-{number}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
+    for path in earlier[1:]:
+        path.unlink()
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether it holds the bytes that were written."""
+    try:
+        with checkpoint.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16] == CHECKPOINT.fullmatch(checkpoint.name)[2]
+    except OSError:
+        return False
+
+
+def set_damaged_aside(folder: Path) -> list[str]:
+    """Rename the damaged checkpoints, so that no good one makes room for them; their names."""
+    damaged = [path for path in checkpoints(folder) if not _is_whole(path)]
+    for path in damaged:
+        os.replace(path, path.with_suffix(".damaged"))
+    return [path.name for path in damaged]
 
 
 def read_checkpoint(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], dict]:
-    """The arrays and the record so far of the unfinished run in `folder`.
+    """The arrays and the record so far of the unfinished run in `folder`, from the newest checkpoint that is whole.
 
     Raises:
-        UserError: there is none, it is damaged, of another branch or of another format.
+        UserError: there is none, all are damaged, or it is of another branch or of another format.
     """
-    path = folder / CHECKPOINT
     if (folder / RECORD).exists():
         raise UserError(f"{folder} holds a finished run", "an unfinished run to go on with", "there is nothing to do")
+    found = checkpoints(folder)
+    if not found:
+        raise UserError(
+            f"{folder} holds no checkpoint", "the folder of an unfinished run", "name that folder, or start anew"
+        )
+    anew = f"start the run anew; once {folder} is removed, it may take the same place"
+    path = next(filter(_is_whole, found), None)
+    if path is None:
+        raise UserError(
+            f"{' and '.join(path.name for path in found)} in {folder}: damaged, their content is not what was written",
+            "one checkpoint at least that is as it was written",
+            anew,
+        )
     try:
-        if not path.is_file():
-            raise FileNotFoundError
         with safetensors.safe_open(path, framework="numpy") as file:
             record = disk.parse_json((file.metadata() or {})["record"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} holds no {CHECKPOINT}", "the folder of an unfinished run", "name that folder, or start anew"
-        ) from error
     except Exception as error:  # safetensors raises kinds of NumPy's and its own on bytes that are not its
         raise UserError(
-            f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", "start the run anew"
+            f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", anew
         ) from error
     lacks = [name for name in TO_GO_ON if not isinstance(record, dict) or name not in record]
     problem = f"lacks {', '.join(lacks)}" if lacks else _problem_with_kinds(record)
@@ -381,7 +433,7 @@ def read_checkpoint(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], d
         raise UserError(
             f"{path} is damaged (its record: {problem})",
             "a checkpoint that a run of this project wrote",
-            "start the run anew",
+            anew,
         )
     if (record.get("format"), record.get("branch")) != (FORMAT, branch):
         raise UserError(
@@ -394,14 +446,15 @@ def read_checkpoint(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], d
 
 def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray, **more) -> None:
     """Write the predictions, and `more` of what `Run` names, and then the record, which makes the run complete; drop
-    the checkpoint."""
+    the checkpoints."""
     buffer = io.BytesIO()
     arrays = {"test_probabilities": test_probabilities.astype(np.float32), "test_labels": test_labels, **more}
     np.savez_compressed(buffer, **arrays)
     write_atomically(folder / PREDICTIONS, buffer.getvalue())
     record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()}}
     write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for path in checkpoints(folder):
+        path.unlink()
 
 
 # ---- reading
@@ -452,7 +505,7 @@ def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
     """What a run that is not complete left behind. Never fails: a reader of the report should see what there is."""
     record, lines = {}, []
     with contextlib.suppress(Exception):
-        with safetensors.safe_open(folder / CHECKPOINT, framework="numpy") as file:
+        with safetensors.safe_open(next(filter(_is_whole, checkpoints(folder))), framework="numpy") as file:
             found = disk.parse_json((file.metadata() or {})["record"])
             record = found if isinstance(found, dict) and _problem_with_kinds(found) is None else {}
     with contextlib.suppress(OSError):

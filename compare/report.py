@@ -119,7 +119,7 @@ def read_runs(folders: list[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
         seen.add(folder.resolve())
         if (folder / record.RECORD).exists():
             runs.append(record.read_run(folder))
-        elif (folder / record.LOG).exists() or (folder / record.CHECKPOINT).exists():
+        elif (folder / record.LOG).exists() or record.checkpoints(folder):
             unfinished.append(record.read_unfinished_run(folder))
         else:
             raise UserError(

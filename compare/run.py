@@ -298,7 +298,7 @@ def words_left(run: Path, words: dict[str, str | None]) -> dict[str, str | None]
 
     if (run / record.RECORD).exists():
         return None
-    if (run / record.CHECKPOINT).exists():
+    if record.checkpoints(run):
         return {option: words[option] for option in PLACE_WORDS if option in words} | {"--resume": str(run)}
     return words | {"--out": str(run)}
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from compare import disk
-from compare.job import Job
+from compare.job import Job, diverged
 from compare.progress import EpochBar
 from pretrained import augment, solver
 
 PREDICTION_BATCH_SIZE = 256
 IMAGES_AT_ONCE = 2048  # augmented, turned into features and learned from, before the next ones are
+UNFROZEN_IMAGES_AT_ONCE = 512  # the same in fine-tuning, where they take longer; a signal to stop waits for them
+BAD_FEATURES = "look at the weights: the features that they make are not numbers"
 NUM_SCALE_IMAGES = 2048  # not augmented, by which kept features are scaled
 
 
@@ -38,23 +39,24 @@ def grey(images: np.ndarray) -> np.ndarray:
 
 
 def augmented(
-    images: np.ndarray, *, recipe, seed: int, epoch: int, shuffle: bool = True
+    images: np.ndarray, *, recipe, seed: int, epoch: int, at_once: int | None = None, begin: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All images once, each augmented anew, some at a time. The draws depend on the seed and the epoch alone, so that a
-    resumed run meets the images of an uninterrupted one.
+    """All images once, shuffled and each augmented anew, some at a time. The draws depend on the seed and the epoch
+    alone, so that a resumed run meets the images of an uninterrupted one.
 
     Args:
         images: uint8, (num_images, 28, 28).
         recipe: says how to augment; its batches divide all parts but the last.
         seed, epoch: of the draws.
-        shuffle: whether in an order drawn as well, or in their own.
+        at_once: how many at a time, at most but for one batch; `IMAGES_AT_ONCE` if None.
+        begin: how many are left out: some first parts.
 
     Yields:
         The images' indices, (part,), and they themselves, float32 (part, 28, 28, 1) in 0…255.
     """
-    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
-    stride = recipe.batch_size * max(1, IMAGES_AT_ONCE // recipe.batch_size)
-    for start in range(0, len(images), stride):
+    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=True)
+    stride = recipe.batch_size * max(1, (at_once or IMAGES_AT_ONCE) // recipe.batch_size)
+    for start in range(begin, len(images), stride):
         rows = order[start : start + stride]
         yield rows, augment.apply(images[rows], maps[start : start + stride])
 
@@ -77,36 +79,53 @@ def train_epoch(
     network: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
+    sums: np.ndarray,
     *,
     feature_extractor: keras.Model | None,
     recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,
-) -> tuple[float, float]:
+) -> Iterator[int]:
     """Train on every image once, by gradient descent.
 
     Args:
         network: the head, or the whole network.
         images, labels: uint8, (num_images, 28, 28), and (num_images,).
+        sums: float64, (3,): here are added up the images that were learned from, their losses in nats, and how many of
+            them were right; each image counted before the step that it took part in. It goes on after as many images as
+            it has already.
         feature_extractor: makes what the head learns from; None for the whole network, which takes images.
         recipe: batches and augmentation.
         seed, epoch: of the draws.
         bar: is kept up to date.
 
-    Returns:
-        The mean loss in nats an image and the accuracy as a fraction, both over the epoch as it went: each image
-        counted before the step that it took part in.
+    Yields:
+        After every part, how many images were learned from.
+
+    Raises:
+        UserError: the loss is not finite.
     """
-    sums = np.zeros(3)  # images, loss, right ones
-    for rows, inputs in augmented(images, recipe=recipe, seed=seed, epoch=epoch):
+    at_once = IMAGES_AT_ONCE if feature_extractor is not None else min(UNFROZEN_IMAGES_AT_ONCE, IMAGES_AT_ONCE)
+    draws = {"recipe": recipe, "seed": seed, "epoch": epoch}
+    for rows, inputs in augmented(images, **draws, at_once=at_once, begin=int(sums[0])):
         if feature_extractor is not None:
             inputs = extract(feature_extractor, inputs)  # (rows, 2048)
         means = network.fit(inputs, labels[rows], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
+        if not np.isfinite(means["loss"][0]):
+            first, last = sums[0] // recipe.batch_size + 1, -(-(sums[0] + len(rows)) // recipe.batch_size)
+            rate = float(network.optimizer.learning_rate)
+            raise diverged(
+                f"the loss in steps {first:,.0f} to {last:,.0f} of epoch {epoch} is {means['loss'][0]}, "
+                f"at a learning rate of {rate:.3g}",
+                f"start anew with a smaller --learning-rate than {rate:.3g}"
+                if feature_extractor is not None
+                else "start anew without --unfreeze, or with a smaller unfrozen_learning_rate in the recipe",
+            )
         sums += len(rows) * np.array([1, means["loss"][0], means["accuracy"][0]])
         if bar.due():
             bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
-    return sums[1] / sums[0], sums[2] / sums[0]
+        yield int(sums[0])
 
 
 def keep_pass(
@@ -119,13 +138,23 @@ def keep_pass(
     epoch: int,
     bar: EpochBar,
 ) -> None:
-    """Keep the features of every image, augmented anew, in the file of the pass `epoch`, in the images' own order."""
-    # Written in order and not through a memory map: on a full disk that would end the process without a word.
-    with disk.replacing(kept.path(epoch)) as partial, partial.open("wb") as file:
-        for rows, images_now in augmented(images, recipe=recipe, seed=seed, epoch=epoch, shuffle=False):
-            file.write(kept.scaled(extract(feature_extractor, images_now)).tobytes())
-            if bar.due():
-                bar.show(rows[-1] + 1)
+    """Keep the features of every image, augmented anew, as the pass `epoch`, in the images' own order; what is kept of
+    it already stays.
+
+    Raises:
+        UserError: they are not finite, or the disk is full.
+    """
+    _, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
+    for rows in kept.missing(epoch):
+        features = extract(feature_extractor, augment.apply(images[rows], maps[rows]))
+        if not np.isfinite(features).all():
+            raise diverged(
+                f"features of the images {rows.start:,} to {rows.stop - 1:,} in pass {epoch} are not numbers",
+                BAD_FEATURES,
+            )
+        kept.keep(epoch, rows.start, features)
+        if bar.due():
+            bar.show(rows.stop)
 
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -171,20 +200,23 @@ def descend(
     extracting_seconds = time.perf_counter() - start
     probabilities = None
     for epoch in range(len(job.record["history"]) + 1, last_epoch + 1):
-        start = time.perf_counter()
-        with job.epoch_bar(epoch) as bar:
-            train_means = train_epoch(
-                *(network, images, labels),
+        start = time.perf_counter() - job.seconds_under_way
+        sums = job.under_way.get("sums", np.zeros(3))
+        with job.finishing(), job.epoch_bar(epoch) as bar:
+            for _ in train_epoch(
+                *(network, images, labels, sums),
                 feature_extractor=feature_extractor,
                 recipe=recipe,
                 seed=job.seed,
                 epoch=epoch,
                 bar=bar,
-            )
+            ):
+                if job.must_keep():
+                    job.keep(checkpoint_arrays(network), {"sums": sums}, seconds=time.perf_counter() - start)
         training_seconds = time.perf_counter() - start
         probabilities = predict(network, watched)
         job.end_epoch(
-            train=train_means,
+            train=(sums[1] / sums[0], sums[2] / sums[0]),
             watched=evaluate(probabilities, watched_labels),
             learning_rate=learning_rate,
             training_seconds=training_seconds,
@@ -216,7 +248,9 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
     for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
         for earlier in range(1, epoch + 1):  # one pass more; or several, where a run goes on elsewhere
-            if not kept.path(earlier).exists():
+            if missing := kept.missing(earlier):
+                if damaged := [path.name for rows in missing if (path := kept.path(earlier, rows.start)).exists()]:
+                    job.journal.line(f"{', '.join(damaged)}: damaged, and made anew")
                 with job.epoch_bar(earlier) as bar:
                     keep_pass(feature_extractor, kept, images, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar)
         along = solver.directions(kept) if along is None else along
@@ -242,7 +276,7 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
             training_seconds=seconds,
             seconds=seconds + extracting_seconds,
             arrays=checkpoint_arrays(head) | arrays,
-            advice="look at the weights: the features that they make are not numbers",
+            advice=BAD_FEATURES,
             penalty=penalty,
         )
         extracting_seconds = 0.0

@@ -8,6 +8,7 @@ much alike that L-BFGS needs hundreds of passes over them: in coordinates in whi
 """
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ import scipy.linalg
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from compare.disk import write_atomically
+
+IMAGES_IN_FILE = 2048  # whose features are computed, and kept, together
 ROWS_AT_ONCE = 1024  # turned into float32 at a time: 8 MB, which caches hold until the second product
 MAX_ITERATIONS = 200
 TOLERANCE = 2e-5  # an iteration that lowers the objective by less, in nats, is the last
@@ -50,7 +54,8 @@ class Scale:
 
 class KeptFeatures:
     """The features of several passes over the same images, scaled, as float16 in files that are read a part at a time:
-    a pass over 60,000 images takes 246 MB on disk, and however many there are, 12 MB of memory.
+    a pass over 60,000 images takes 246 MB on disk, and however many there are, 12 MB of memory. Each file ends with its
+    own hash, so that a run that goes on knows what it can use.
 
     Args:
         folder: where the files are.
@@ -60,23 +65,49 @@ class KeptFeatures:
 
     def __init__(self, folder: Path, scale: Scale, labels: np.ndarray):
         self.folder, self.scale, self.labels = folder, scale, labels
+        self._whole = set()  # the files that were looked through
 
-    def path(self, number: int) -> Path:
-        """The file of one pass, counted from 1: the bytes of float16 (num_images, num_features), no more."""
-        return self.folder / f"features-{number}.float16"
+    def path(self, number: int, begin: int) -> Path:
+        """The file of one pass, counted from 1, that begins with the image `begin`: the bytes of float16 (num_images,
+        num_features) for up to `IMAGES_IN_FILE` images, and the 32 of their SHA-256."""
+        return self.folder / f"features-{number}-{begin}.float16"
+
+    def rows(self) -> list[slice]:
+        """The images of each file of a pass."""
+        num_images = len(self.labels)
+        return [slice(at, min(at + IMAGES_IN_FILE, num_images)) for at in range(0, num_images, IMAGES_IN_FILE)]
 
     def scaled(self, features: np.ndarray) -> np.ndarray:
         """The features as they are kept: float16, which ends at 65,504."""
         return np.clip((features - self.scale.mean) / self.scale.deviation, -60_000, 60_000).astype(np.float16)
 
+    def keep(self, number: int, begin: int, features: np.ndarray) -> None:
+        """Write the file of these features, float32 (num_images, num_features); raises as `disk.replacing` does."""
+        # Written in order and not through a memory map: on a full disk that would end the process without a word.
+        content = self.scaled(features).tobytes()
+        write_atomically(self.path(number, begin), content + hashlib.sha256(content).digest())
+        self._whole.add((number, begin))
+
+    def missing(self, number: int) -> list[slice]:
+        """The images of a pass whose file is not there, or not as it was written."""
+        for rows in self.rows():
+            path = self.path(number, rows.start)
+            if (number, rows.start) not in self._whole and path.is_file():
+                content = path.read_bytes()
+                num_bytes = 2 * (rows.stop - rows.start) * len(self.scale.mean)
+                if hashlib.sha256(content[:num_bytes]).digest() == content[num_bytes:]:
+                    self._whole.add((number, rows.start))
+        return [rows for rows in self.rows() if (number, rows.start) not in self._whole]
+
     def parts(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """One pass, a part at a time: features, float32 (part, num_features), and labels, (part,)."""
         num_features = len(self.scale.mean)
-        with self.path(number).open("rb") as file:
-            for begin in range(0, len(self.labels), ROWS_AT_ONCE):
-                labels = self.labels[begin : begin + ROWS_AT_ONCE]
-                halves = np.fromfile(file, np.float16, count=len(labels) * num_features)
-                yield halves.astype(np.float32).reshape(len(labels), num_features), labels
+        for rows in self.rows():
+            with self.path(number, rows.start).open("rb") as file:
+                for begin in range(rows.start, rows.stop, ROWS_AT_ONCE):
+                    labels = self.labels[begin : min(begin + ROWS_AT_ONCE, rows.stop)]
+                    halves = np.fromfile(file, np.float16, count=len(labels) * num_features)
+                    yield halves.astype(np.float32).reshape(len(labels), num_features), labels
 
 
 def remove_kept(folder: Path) -> None:

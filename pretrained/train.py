@@ -49,9 +49,9 @@ def parse() -> argparse.Namespace:
 
 def num_bytes(recipe) -> int:
     """The room that a run needs: the network, the features that are kept, and two checkpoints with all that is trained
-    while one replaces the other."""
+    and a third that replaces one."""
     features = recipe.num_epochs * 60_000 * 4096 if recipe.solver == "lbfgs" else 0
-    return 2 * NUM_BYTES + features + (6 * NUM_BYTES if recipe.unfreeze != "none" else 0)
+    return 2 * NUM_BYTES + features + (9 * NUM_BYTES if recipe.unfreeze != "none" else 0)
 
 
 def main() -> int:
@@ -76,8 +76,14 @@ def main() -> int:
                 "that file's path again: a record keeps its hash, not its place",
                 f"--resume {prepared.folder} --weights FILE",
             )
-        if backend_word == "auto":
-            backend_word = begun["versions"]["keras backend"]
+        backend_begun = begun["versions"].get("keras backend", backend_word)
+        if backend_word not in ("auto", backend_begun):
+            raise UserError(
+                f"--keras-backend {backend_word}, and the run in {prepared.folder} was begun on {backend_begun}",
+                "the same backend to the end: the numbers of two differ",
+                f"leave --keras-backend out, or say {backend_begun}",
+            )
+        backend_word = backend_begun
     found = weights.find(weights_word)
     backend_name = backend.choose(backend_word, arguments.device)
     return train(prepared, found, backend_name, device_name=arguments.device, check_only=arguments.check)
@@ -159,14 +165,16 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         },
         "device": {"kind": device_kind, "name": name},
         "precision": precision,
-        "versions": machine.versions("keras", backend_name, "numpy", "scikit-learn") | {"keras backend": backend_name},
+        "versions": machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
+        | {"keras backend": backend_name},
     }
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
     with job.running(gpu), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         if job.checkpoint is None:
-            run_record.write_checkpoint(job.folder, loop.checkpoint_arrays(head), record)
+            job.write_checkpoint(loop.checkpoint_arrays(head))
         else:
-            loop.restore(whole if len(record["history"]) > recipe.num_epochs else head, job.checkpoint)
+            num_finished = len(record["history"]) + bool(job.under_way)
+            loop.restore(whole if num_finished > recipe.num_epochs else head, job.checkpoint)
         watched = None
         if len(record["history"]) < recipe.num_epochs:
             if recipe.solver == "sgd":
@@ -235,7 +243,8 @@ def check_same_backbone(record: dict, fingerprint: str) -> None:
     if fingerprint != record["backbone"]["sha256_loaded"]:
         raise UserError(
             f"the backbone here is not the one that the run began with ({record['weights']['kind']} weights, "
-            f"Keras on {record['versions']['keras backend']} {record['versions'].get('keras')})",
+            f"Keras on {record['versions']['keras backend']} {record['versions'].get('keras')}): "
+            f"its arrays' hash is {fingerprint[:12]}, and was {record['backbone']['sha256_loaded'][:12]}",
             "the same weights: every feature so far came from them",
             "give the same --weights and --keras-backend with --resume, in the same versions, or start a new run",
         )

@@ -33,14 +33,14 @@ class Batches:
             rows = slice(start, start + batch_size)
             yield network_input(self.images[rows], image_size), self.labels[rows]
 
-    def shuffled(self, recipe, *, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, augmented and at the recipe's size, as batches as in `in_order`.
+    def shuffled(self, recipe, *, seed: int, epoch: int, begin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images once, augmented and at the recipe's size, as batches as in `in_order`, the first `begin` left out.
 
         Order and augmentation depend on the seed and the epoch alone, so that a resumed run meets the batches of an
         uninterrupted one.
         """
         order, flips, shifts = self._drawn(recipe, seed, epoch)
-        for start in range(0, len(self), recipe.batch_size):
+        for start in range(begin * recipe.batch_size, len(self), recipe.batch_size):
             part = slice(start, start + recipe.batch_size)
             rows = order[part]
             yield self._augmented(rows, flips[part], shifts[:, part], recipe), self.labels[rows]

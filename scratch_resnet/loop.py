@@ -5,6 +5,7 @@ import ctypes
 import math
 import statistics
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from compare import machine
 from compare.command import UserError
+from compare.job import diverged
 from compare.progress import EpochBar
 from scratch_resnet.batches import Batches, network_input
 from scratch_resnet.model import ResNet
@@ -25,26 +27,35 @@ def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
+    figures: Tensor,
     *,
     recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,
-) -> tuple[float, float]:
+    begin: int = 0,
+) -> Iterator[int]:
     """Train on every image once.
 
-    Returns:
-        The mean loss in nats an image and the accuracy as a fraction, both over the epoch as it went: each image
-        counted before the step that it took part in, and the loss without label smoothing.
+    Args:
+        model, optimizer: are changed.
+        batches: the training images.
+        figures: float32, (2, num_steps), on the device: here each step writes its loss, in nats, summed over its
+            images, and how many of them were right; both before the step, and the loss without label smoothing.
+        recipe, seed, epoch: of the batches, and of the learning rate.
+        bar: is kept up to date.
+        begin: how many steps were done already.
+
+    Yields:
+        After every step, how many are done.
+
+    Raises:
+        UserError: the loss is not finite; noticed within half a second.
     """
     model.train()
     device = batches.labels.device
-    num_steps = math.ceil(len(batches) / recipe.batch_size)
-    num_seen = 0
-    # Summed on the device: reading a number in every step would make the device wait for Python.
-    loss_sum = torch.zeros((), device=device)
-    num_correct = torch.zeros((), device=device)
-    for step, (images, labels) in enumerate(batches.shuffled(recipe, seed=seed, epoch=epoch)):
+    num_steps = figures.shape[1]
+    for step, (images, labels) in enumerate(batches.shuffled(recipe, seed=seed, epoch=epoch, begin=begin), begin):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at((epoch - 1 + step / num_steps) / recipe.num_epochs)
         with autocast(recipe, device):
@@ -54,12 +65,29 @@ def train_epoch(
         loss.backward()
         optimizer.step()
 
-        num_seen += len(labels)
-        loss_sum += F.cross_entropy(logits.detach(), labels, reduction="sum")
-        num_correct += (logits.detach().argmax(dim=1) == labels).sum()
-        if bar.due():
-            bar.show(num_seen, loss_sum.item() / num_seen, num_correct.item() / num_seen)
-    return loss_sum.item() / num_seen, num_correct.item() / num_seen
+        # Kept on the device: reading a number in every step would make the device wait for Python.
+        figures[0, step] = F.cross_entropy(logits.detach(), labels, reduction="sum")
+        figures[1, step] = (logits.detach().argmax(dim=1) == labels).sum()
+        if bar.due() or step + 1 == num_steps:
+            num_seen = min(recipe.batch_size * (step + 1), len(batches))
+            loss, accuracy = means(figures, num_seen)
+            if not math.isfinite(loss):
+                at = int(torch.nonzero(~figures[0].isfinite())[0])
+                rate = recipe.learning_rate_at((epoch - 1 + at / num_steps) / recipe.num_epochs)
+                raise diverged(
+                    f"the loss of step {at + 1:,} of {num_steps:,} in epoch {epoch} is {figures[0, at]:g}, "
+                    f"at a learning rate of {rate:.3g}",
+                    f"start anew with a smaller --learning-rate than {recipe.learning_rate:g}",
+                )
+            bar.show(num_seen, loss, accuracy)
+        yield step + 1
+
+
+def means(figures: Tensor, num_images: int) -> tuple[float, float]:
+    """The mean loss in nats an image and the accuracy as a fraction, over an epoch as it went, of what `train_epoch`
+    wrote down for its first `num_images`."""
+    loss_sum, num_correct = figures.double().sum(dim=1).tolist()
+    return loss_sum / num_images, num_correct / num_images
 
 
 @torch.inference_mode()
@@ -204,6 +232,7 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, arrays: dict[str
         tensor = torch.from_numpy(array)
         if kind == "model":
             model_state[name] = tensor
+        if kind != "optimizer":
             continue
         index, _, name = name.partition("/")
         parameter = parameters[int(index)]

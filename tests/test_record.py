@@ -26,7 +26,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     assert run.test_probabilities.shape == (200, 10) and run.test_probabilities.dtype == np.float32
     assert (run.test_probabilities.argmax(axis=1) == run.test_labels).mean() == pytest.approx(0.9)
     assert [row["epoch"] for row in run.record["history"]] == [1, 2, 3]
-    assert not list(run.folder.glob(".partial*")) and not (run.folder / record.CHECKPOINT).exists()
+    assert not list(run.folder.glob(".partial*")) and not record.checkpoints(run.folder)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
         "none": np.zeros((0, 2), np.float32),
     }
     so_far = {"format": record.FORMAT, "branch": "scratch_resnet", "history": [{"epoch": 1}], "seed": 0}
-    so_far |= {"recipe": {"name": "é"}, "data": {}, "seconds": {}}
+    so_far |= {"recipe": {"name": "é"}, "data": {}, "seconds": {}, "versions": {}}
     record.write_checkpoint(tmp_path, arrays, so_far)
     got, got_record = record.read_checkpoint(tmp_path, "scratch_resnet")
     assert got_record == so_far
@@ -208,14 +208,42 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
         record.read_checkpoint(tmp_path, "pretrained")
     assert record.read_unfinished_run(tmp_path).record == so_far
 
-    path = tmp_path / record.CHECKPOINT
+    (path,) = record.checkpoints(tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="damaged"):
         record.read_checkpoint(tmp_path, "scratch_resnet")
     path.unlink()
     with pytest.raises(UserError, match="holds no checkpoint"):
         record.read_checkpoint(tmp_path, "scratch_resnet")
     assert record.read_unfinished_run(tmp_path).record == {}
+
+
+def test_two_checkpoints_are_kept_and_a_damaged_one_makes_no_room(tmp_path):
+    so_far = {"format": record.FORMAT, "branch": "pretrained", "history": [], "seed": 0, "recipe": {}, "data": {}}
+    so_far |= {"seconds": {}, "versions": {}}
+
+    def write(number):
+        record.write_checkpoint(tmp_path, {"number": np.array(number)}, so_far)
+
+    def read():
+        return int(record.read_checkpoint(tmp_path, "pretrained")[0]["number"])
+
+    for number in range(1, 12):  # 10 is after 9
+        write(number)
+        assert read() == number and len(list(tmp_path.iterdir())) == min(number, 2)
+    newest, before = record.checkpoints(tmp_path)
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    assert read() == 10 and record.read_unfinished_run(tmp_path).record == so_far
+    assert record.set_damaged_aside(tmp_path) == [newest.name] and record.set_damaged_aside(tmp_path) == []
+    write(12)
+    assert read() == 12 and record.checkpoints(tmp_path)[1] == before
+    for path in record.checkpoints(tmp_path):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=f"{before.name} in .*: damaged") as refused:
+        read()
+    assert "start the run anew" in str(refused.value)
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
@@ -244,6 +272,7 @@ def test_folders_that_cannot_take_a_run_are_refused_untouched(tmp_path):
     record.write_checkpoint(tmp_path / "cut", {}, {})
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / record.LOG).write_text("ended before its first checkpoint")
+    (tmp_path / "log" / ".partial-7-checkpoint-1-0123456789abcdef.safetensors").write_bytes(b"half of the first")
     record.check_out_folder(tmp_path / "log", 1000)
     for place, words in [
         (tmp_path / "file", "is a file"),
