@@ -102,7 +102,8 @@ class Comparison:
     def write(self, folder: str | Path, *, title: str = say("From scratch or pretrained")) -> Path:
         """Write the whole report; the path of its page."""
         report.check_report_folder(Path(folder))
-        return report.write_report(Path(folder), self.runs, title=title)
+        with record.claim(Path(folder)):
+            return report.write_report(Path(folder), self.runs, title=title)
 
     def __repr__(self) -> str:
         """The verdict."""

@@ -2,17 +2,19 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from compare.command import EXIT_FAILED, UserError
+from compare.command import EXIT_FAILED, EXIT_REFUSED, UserError
 
+PARTIAL = ".partial-"  # how temporary names begin; the number of the process follows
 MAX_JSON_BYTES, MAX_UNPACKED_BYTES = 50_000_000, 1_000_000_000
 # As JSON writes them: all but tabs and line ends. An even number of backslashes before is a text about backslashes.
 CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\(?:u00[01][0-9a-f]|[bf])|[\x7f-\x9f]")
@@ -26,28 +28,74 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written; the file is as it was before.
     """
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
+    with _replacing([path]) as (partial,):
         yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _replacing(paths: list[Path], obsolete: Iterable[Path] = ()) -> Iterator[list[Path]]:
+    partials = [path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}") for path in paths]
+    last = paths[-1]
+    try:
+        yield partials
+        for partial in partials:  # a disk may say only now that it is full
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+        for path, partial in zip(paths, partials, strict=True):
+            if path == last:
+                for left in obsolete:
+                    left.unlink(missing_ok=True)
+            os.replace(partial, path)
+        sync(last.parent)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise UserError(
-            f"{path.name} could not be written: {error.strerror or error}",
-            f"room in {path.parent}" if full else f"{path.parent} to be writable",
-            "free some space" if full else "permit writing there, or choose another --out",
-            exit_code=EXIT_FAILED,
-        ) from error
+        raise cannot_write(f"{last.name} could not be written", last.parent, error, exit_code=EXIT_FAILED) from error
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            with contextlib.suppress(OSError):  # where the disk was made read-only meanwhile
+                partial.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; raises as `replacing` does."""
-    with replacing(path) as partial:
-        partial.write_bytes(content)
+    write_together(path.parent, {path.name: content})
+
+
+def write_together(folder: Path, contents: dict[str, bytes], obsolete: Iterable[Path] = ()) -> None:
+    """Write files of a folder, by name, all or none: the first takes its name when all are on the disk. Before the last
+    does, `obsolete` ones are deleted. A kill in that moment leaves some old and some new, each whole. Raises as
+    `replacing` does."""
+    with _replacing([folder / name for name in contents], obsolete) as partials:
+        for partial, content in zip(partials, contents.values(), strict=True):
+            partial.write_bytes(content)
+
+
+def cannot_write(came: str, folder: Path, error: OSError, *, exit_code: int = EXIT_REFUSED) -> UserError:
+    """What to say where something in `folder` could not be written, by the reason that the system gives."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        expected, advice = f"room in {folder}", "free some space, or choose an --out on another disk"
+    elif error.errno == errno.EFBIG:
+        expected, advice = "no limit on the size of files, or a larger one", "raise it (see ulimit -f)"
+    else:
+        expected, advice = f"{folder} to be writable", "permit writing there, or choose another --out"
+    return UserError(f"{came}: {error.strerror or error}", expected, advice, exit_code=exit_code)
+
+
+def sync(folder: Path) -> None:
+    """Let new names in a folder reach the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def is_marked(path: Path, mark: str) -> bool:
+    """Whether a file begins, within its first 2,000 characters, with something that has `mark` in it."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return mark in file.read(2000)
 
 
 def read_within(path: Path, max_bytes: int) -> bytes:
@@ -99,6 +147,17 @@ def parse_json(content: bytes | str):
     if CONTROL.search(text):
         raise ValueError("it holds control characters")
     return value
+
+
+def own_sha256(content: dict) -> str:
+    """What a JSON object says of itself as `sha256`: the hash of all else in it. Earlier versions wrote none."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def is_changed(content) -> bool:
+    """Whether a JSON value is an object with another content than the hash that it says of itself is of."""
+    return isinstance(content, dict) and content.get("sha256", own_sha256(content)) != own_sha256(content)
 
 
 def check_zip(content: bytes) -> None:

@@ -21,6 +21,7 @@ import filelock
 import platformdirs
 import requests
 
+from compare import disk
 from compare.command import OFFLINE_VARIABLE, UserError
 from compare.progress import download_bar
 
@@ -124,7 +125,7 @@ def fetch(
                         if destination.exists():
                             _set_aside(destination)
                         os.replace(partial, destination)
-                        _sync(destination.parent)
+                        disk.sync(destination.parent)
                         return destination
                 failures.append(f"{without_password(url)}: {problem}")
     except OSError as error:
@@ -253,13 +254,3 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - max(path.stat().st_mtime for path in (partial, *partial.iterdir())) > STALE_SECONDS:
                 shutil.rmtree(partial)
-
-
-def _sync(folder: Path) -> None:
-    """Let a new name in a folder reach the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -330,7 +330,8 @@ class Job:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
-        with record.claim(self.folder), self.journal.kept_in(self.folder / record.LOG), self._stoppable():
+        claimed = record.claim(self.folder, new=self.checkpoint is None)
+        with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started
             resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])
             for name in record.set_damaged_aside(self.folder):

@@ -1,5 +1,6 @@
 """`reports/index.html`: all reports in a folder, newest first, made from their `report.json` alone."""
 
+import os
 import urllib.parse
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def write_listing(folder: Path) -> Path:
         UserError: the page cannot be written.
     """
     page = folder / PAGE
-    if page.exists() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+    if os.path.lexists(page) and not disk.is_marked(page, GENERATOR):
         return page
     entries, skipped = [], []
     for child in sorted(child for child in folder.iterdir() if child.is_dir()):
@@ -48,6 +49,8 @@ def entry(name: str, content: dict) -> dict:
         name: the report's folder.
         content: its `report.json`.
     """
+    if disk.is_changed(content):
+        raise ValueError("it holds other content than the report wrote")
     if content["format"] != numbers.FORMAT:
         raise ValueError(f"format {content['format']}, and this program reads {numbers.FORMAT}")
     runs = content["runs"]

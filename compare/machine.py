@@ -56,6 +56,17 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def processor_seconds(process: int) -> float | None:
+    """The processor time that a process, all its threads and those of its children that have ended took so far; None
+    where Linux does not tell."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    ticks = stat.rpartition(")")[2].split()[11:15]  # utime to cstime of proc_pid_stat(5); names may hold spaces
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
 class EnergyMeter:
     """The energy that the device of a training takes, whatever else runs on it: a GPU board by the counter of NVIDIA's
     driver, or the processor by Linux' powercap counters, its packages together, without memory, disks and fans.

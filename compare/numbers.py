@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare import metrics
+from compare import disk, metrics
 from compare.language import in_chinese
 from compare.words import folder_name, without_folders
 
@@ -63,7 +63,9 @@ def as_json(shown: "list[Shown]", pairs, *, title: str, sentences: list[str], su
         "suspects": [dataclasses.asdict(one) for one in suspects],
         "cautions": cautions,
     }
-    return (json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    content = _plain(content)
+    content["sha256"] = disk.own_sha256(content)
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def as_csv(shown: "list[Shown]") -> bytes:

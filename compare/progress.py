@@ -35,14 +35,12 @@ class Journal:
     @contextlib.contextmanager
     def kept_in(self, path: Path) -> Iterator[None]:
         """Append every line, and those said before, to the file at `path` as well."""
-        self._log = path.open("a", encoding="utf-8", buffering=1)
+        self._log = path
         try:
             for text in self._early_lines:
                 self.note(text)
             yield
         finally:
-            with contextlib.suppress(OSError):
-                self._log.close()
             self._log = None
 
     def line(self, text: str) -> None:
@@ -51,19 +49,20 @@ class Journal:
         self.note(text)
 
     def note(self, text: str) -> None:
-        """Write a line to the log alone."""
+        """Write a line to the log alone. Where the disk is full, a line is lost and not the training."""
         if self._log is None:
             self._early_lines.append(text)
         else:
-            with contextlib.suppress(OSError):  # where the disk is full, the terminal still says it
-                self._log.write(text + "\n")
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8", errors="replace") as log:
+                log.write(text + "\n")
 
     @contextlib.contextmanager
     def epoch(self, title: str, num_images: int) -> Iterator["EpochBar"]:
         """A live bar over the `num_images` of one epoch, where there is a terminal."""
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
         columns += (TimeRemainingColumn(elapsed_when_finished=True),)
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+        more = {"transient": True, "refresh_per_second": 1 / SECONDS_BETWEEN_UPDATES}
+        with Progress(*columns, console=self.console, disable=not self.console.is_terminal, **more) as progress:
             yield EpochBar(progress, progress.add_task(title, total=num_images, figures=""))
 
 

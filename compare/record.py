@@ -1,9 +1,10 @@
 """A run on disk: what a branch hands over, and the only thing that metrics, figures and report are made of.
 
-    record.json             everything about the run but its test metrics; written last: its presence means complete
+    record.json             everything about the run but its test metrics, the hashes of the other files and its own;
+                            written last: its presence means complete
     predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
                             both in the order of the test file; what else a run may hold there says `Run`
-    weights                 model.safetensors (PyTorch) or model.keras (Keras)
+    weights                 model.safetensors (PyTorch) or model.keras (Keras); no report needs them
     checkpoint-N-HASH.safetensors  while unfinished, the last two: the arrays to go on from, and the record so far as
                             metadata; HASH begins the SHA-256 of the whole file, N counts
     log.txt                 what the run said
@@ -19,8 +20,8 @@ import datetime
 import hashlib
 import io
 import json
-import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -41,6 +42,8 @@ HELD_OUT = ("validation_probabilities", "validation_labels")
 FORMAT = 1  # of record.json and checkpoint metadata; raised when a field changes its meaning
 RECORD, PREDICTIONS, LOG, LOCK = "record.json", "predictions.npz", "log.txt", ".in-use"
 CHECKPOINT = re.compile(r"checkpoint-(\d{1,9})-([0-9a-f]{16})\.safetensors")
+WEIGHTS = ("model.safetensors", "model.keras")
+COMPARISON = "comparison.json"  # of compare.run, in the folder above `runs`
 
 REQUIRED = {
     "format": int,
@@ -95,6 +98,8 @@ REQUIRED_IF_THERE = {
     "seen": {"channels": str, "lowest": list, "highest": list},
 }
 MAX_PREDICTIONS_BYTES, MAX_LOG_BYTES = 300_000_000, 100_000  # of the log, its end
+RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
+MAX_WEIGHTS_BYTES = 2_000_000_000
 MAX_CLASSES, MAX_EPOCHS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 100, 10_000, 200, 10_000
 
 
@@ -212,11 +217,13 @@ class Run:
 @dataclasses.dataclass(frozen=True)
 class UnfinishedRun:
     """A run that failed or was interrupted: the record so far, with the history rows of its finished epochs, and the
-    last lines of its log. The record is empty when the run ended before it could write anything."""
+    last lines of its log. The record is empty when the run ended before it could write anything. A run that was
+    complete, and of which a file was changed, has `damage`: what is said of that."""
 
     folder: Path
     record: dict
     log_lines: list[str]
+    damage: str = ""
 
 
 # ---- writing
@@ -230,6 +237,13 @@ def check_out_folder(folder: Path, num_bytes: int) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file", "a new or empty folder to write to", "choose another --out")
+    if (folder / COMPARISON).exists():
+        raise UserError(
+            f"{folder} holds a comparison already",
+            "a new or empty folder to write to",
+            f"go on with it ({shlex.join(['python', '-m', 'compare.run', '--resume', str(folder)])}), or choose "
+            "another --out",
+        )
     if (folder / RECORD).exists():
         raise UserError(
             f"{folder} holds a finished run already", "a new or empty folder to write to", "choose another --out"
@@ -241,9 +255,8 @@ def check_out_folder(folder: Path, num_bytes: int) -> None:
             f"go on with it (--resume {folder}), or choose another --out",
         )
     # a run that ended before its first checkpoint leaves these
-    left = (LOG, LOCK)
-    names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
-    if any(name not in left and not name.startswith(".partial-") for name in names):
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if any(name not in (LOG, LOCK) and not name.startswith(disk.PARTIAL) for name in names):
         raise UserError(f"{folder} holds other files", "a new or empty folder to write to", "choose another --out")
     existing = check_writable(folder)
     free = shutil.disk_usage(existing).free
@@ -261,27 +274,33 @@ def check_writable(folder: Path) -> Path:
     Raises:
         UserError: it cannot.
     """
-    existing = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), None)
-    if existing is None:
+    for existing in (folder, *folder.absolute().parents):
+        if existing.exists():
+            break
+        if existing.is_symlink():
+            raise UserError(
+                f"{existing} is a link that leads nowhere", "a folder to write to", "mend or remove the link"
+            )
+    else:
         raise UserError(f"{folder} is on no disk of this machine", "a folder to write to", "choose another --out")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise UserError(
-            f"{existing} cannot be written to ({error.strerror})",
-            "a folder with permission to write",
-            "permit writing there or choose another --out",
-        ) from error
+        raise disk.cannot_write(f"{existing} cannot be written to", existing, error) from error
     return existing
 
 
 @contextlib.contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Make `folder` and keep other processes from writing a run to it meanwhile.
+def claim(folder: Path, *, new: bool = False) -> Iterator[None]:
+    """Make `folder` and keep other processes from writing to it meanwhile; what killed ones left half written goes.
+
+    Args:
+        folder: of a run or a report.
+        new: whether a new run is begun there: another process may have ended one since that was checked.
 
     Raises:
-        UserError: another process holds it, or it cannot be made.
+        UserError: another process holds it, or has filled it, or it cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -290,22 +309,22 @@ def claim(folder: Path) -> Iterator[None]:
     except filelock.Timeout as error:
         raise UserError(
             f"{folder} is being written by another process",
-            "a folder for this run alone",
-            "wait for the other run, or choose another --out",
+            "a folder for this one alone",
+            "wait for the other, or choose another --out",
         ) from error
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be made or written to ({error.strerror})",
-            "a folder with permission to write",
-            "permit writing there or choose another --out",
-        ) from error
+        raise disk.cannot_write(f"{folder} cannot be made or written to", folder, error) from error
     try:
-        yield
-    finally:
-        lock.release()
-        for left in (folder / LOCK, *folder.glob(".partial-*")):
+        for left in folder.glob(f"{disk.PARTIAL}[0-9]*-*"):
             with contextlib.suppress(OSError):
                 left.unlink()
+        if new:
+            check_out_folder(folder, 0)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # while it is held: who has opened it by then sees that it is gone
+            (folder / LOCK).unlink()
+        lock.release()
 
 
 def start_record(
@@ -394,7 +413,7 @@ def set_damaged_aside(folder: Path) -> list[str]:
     """Rename the damaged checkpoints, so that no good one makes room for them; their names."""
     damaged = [path for path in checkpoints(folder) if not _is_whole(path)]
     for path in damaged:
-        os.replace(path, path.with_suffix(".damaged"))
+        path.replace(path.with_suffix(".damaged"))
     return [path.name for path in damaged]
 
 
@@ -451,10 +470,17 @@ def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_
     arrays = {"test_probabilities": test_probabilities.astype(np.float32), "test_labels": test_labels, **more}
     np.savez_compressed(buffer, **arrays)
     write_atomically(folder / PREDICTIONS, buffer.getvalue())
-    record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()}}
+    files = {name: _file_sha256(folder / name) for name in WEIGHTS if (folder / name).is_file()}
+    record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
+    record |= {"sha256": disk.own_sha256(record)}
     write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
     for path in checkpoints(folder):
         path.unlink()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---- reading
@@ -464,19 +490,23 @@ def read_run(folder: Path) -> Run:
     """Read a complete run and make sure that it is one.
 
     Raises:
-        UserError: it is not there, not complete, of another format, or its files do not belong together.
+        UserError: it is not there, not complete, of another format, or one of its files, which is named, was changed.
     """
     path = folder / RECORD
-    advice = "name the folder of a finished run"
     if not path.exists():
+        advice = "name the folder of a finished run"
         raise UserError(f"{folder} holds no {RECORD}", "the folder of a finished run", advice)
     try:
         record = disk.read_json(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", advice) from error
+        raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", RESTORE) from error
     problem = _problem_with_record(record)
     if problem is not None:
-        raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", advice)
+        raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", RESTORE)
+    for name in record["files"].keys() & set(WEIGHTS):
+        path = folder / name
+        if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or _file_sha256(path) != record["files"][name]):
+            raise UserError(f"{path} holds other bytes than the run wrote", "the run's weights, or none", RESTORE)
     path = folder / PREDICTIONS
     try:
         content = disk.read_within(path, MAX_PREDICTIONS_BYTES)
@@ -487,18 +517,12 @@ def read_run(folder: Path) -> Run:
             arrays = {name: file[name] for name in file.files}
         probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
-        raise UserError(f"{path} cannot be read ({error})", "the run's predictions", advice) from error
+        raise UserError(f"{path} cannot be read ({error})", "the run's predictions", RESTORE) from error
     problem = _problem_with_predictions(record, arrays)
     problem = problem or _problem_with_robustness(record, arrays) or _problem_with_seen(record, arrays)
     if problem is not None:
-        raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", advice)
+        raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", RESTORE)
     return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN + HELD_OUT))
-
-
-def record_sha256(record: dict) -> str:
-    """What a record says of itself as `sha256`: the hash of all else in it. Older records do not."""
-    rest = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
@@ -545,7 +569,7 @@ def _problem_with_record(record) -> str | None:
         return "is not a JSON object"
     if record.get("format") != FORMAT:
         return f"format {record.get('format')!r}"
-    if "sha256" in record and record["sha256"] != record_sha256(record):
+    if disk.is_changed(record):
         return "other content than the run wrote"
     for place, fields in {None: REQUIRED, **REQUIRED_BELOW}.items():
         values = record if place is None else record[place]

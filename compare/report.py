@@ -18,8 +18,9 @@ from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, run_comma
 if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scikit-learn
     from compare.record import Run, UnfinishedRun
 
-PAGE = "index.html"
+PAGE, NUMBERS = "index.html", "report.json"
 GENERATOR = '<meta name="generator" content="scratch-or-pretrained">'  # by which a report of ours is known
+NUMBERS_MARK = '"sentences": ['  # and the numbers of one
 EXAMPLES = """examples:
   python -m compare.report reports/today/runs/*                    into reports/today, where these runs lie
   python -m compare.report runs/scratch runs/imagenet --out page   any runs, anywhere
@@ -53,7 +54,7 @@ def write_report(
         reports there.
 
     Raises:
-        UserError: the runs cannot be compared, or the folder cannot be written.
+        UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
     from compare import disk, gallery, listing, numbers, page, pictures, record
 
@@ -70,11 +71,9 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be made ({error.strerror})", "a folder to write to", "choose another --out"
-        ) from error
+        raise disk.cannot_write(f"{folder} cannot be made", folder, error) from error
     files = {
-        "report.json": numbers.as_json(
+        NUMBERS: numbers.as_json(
             shown,
             compared,
             title=title,
@@ -86,16 +85,13 @@ def write_report(
     }
     for picture in itertools.chain.from_iterable(drawn.values()):
         files |= {f"{picture['name']}.png": picture["png"], f"{picture['name']}.svg": picture["svg"]}
-    for name, written in files.items():
-        disk.write_atomically(folder / name, written)
-    disk.write_atomically(folder / PAGE, html)
+    files[PAGE] = html
+    before = (folder / PAGE).read_text(encoding="utf-8", errors="replace") if (folder / PAGE).is_file() else ""
     curves = (f"{quantity}{over}" for quantity in ("accuracy", "loss") for over in ("", "-over-time"))
-    for pattern, ending in itertools.product(
-        (*curves, "confusion-*", "reliability", "selective", "robustness"), ("png", "svg")
-    ):
-        for stale in folder.glob(f"{pattern}.{ending}"):
-            if stale.name not in files:  # a picture of the report that was here before
-                stale.unlink()
+    patterns = itertools.product((*curves, "confusion-*", "reliability", "selective", "robustness"), ("png", "svg"))
+    pictures_there = itertools.chain.from_iterable(folder.glob(f"{name}.{ending}") for name, ending in patterns)
+    obsolete = [path for path in pictures_there if path.name not in files and f'href="{path.name}"' in before]
+    disk.write_together(folder, files, obsolete)  # the page last: until then it names what may be obsolete
     if folder.absolute().parent.name == "reports":
         try:
             listing.write_listing(folder.absolute().parent)
@@ -114,9 +110,10 @@ def read_runs(folders: list[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
 
     runs, unfinished, seen = [], [], set()
     for folder in folders:
-        if folder.resolve() in seen:
+        place = os.path.realpath(folder)  # Path's own minds links that go round
+        if place in seen:
             raise UserError(f"{folder} came twice", "every run once", "leave one of them out")
-        seen.add(folder.resolve())
+        seen.add(place)
         if (folder / record.RECORD).exists():
             runs.append(record.read_run(folder))
         elif (folder / record.LOG).exists() or record.checkpoints(folder):
@@ -146,14 +143,16 @@ def check_report_folder(folder: Path) -> None:
     Raises:
         UserError: it is a file, or a folder with other content.
     """
-    from compare import record
+    from compare import disk, record
 
     expected = "a new or empty folder, a report of ours to replace, or a folder with nothing but `runs`"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file", expected, "choose another --out")
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    ours = PAGE in names and GENERATOR in (folder / PAGE).read_text(encoding="utf-8", errors="replace")[:2000]
-    if not ours and not names <= {"runs", "comparison.json"}:
+    names = {name for name in names if not name.startswith(disk.PARTIAL)}  # of a process that was killed
+    # the page comes last: a report that was cut in its last moment has its numbers
+    ours = disk.is_marked(folder / PAGE, GENERATOR) or disk.is_marked(folder / NUMBERS, NUMBERS_MARK)
+    if not ours and not names <= {"runs", record.COMPARISON, record.LOCK}:
         raise UserError(f"{folder} holds other files", expected, "choose another --out")
     record.check_writable(folder)
 
@@ -197,6 +196,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Read the runs and write the report."""
     arguments = parse()
+    from compare import record
     from compare.language import say
 
     folder = arguments.out or default_folder(arguments.runs)
@@ -214,7 +214,8 @@ def main() -> int:
         broken = checks.failed(arguments.require, page.show(runs))
         broken += [f"{run.folder} is not finished, so nothing holds for it" for run in unfinished]
     which = {"data_dir": arguments.data_dir, "images": arguments.images}
-    print(write_report(folder, runs, unfinished, title=title, **which))
+    with record.claim(folder):
+        print(write_report(folder, runs, unfinished, title=title, **which))
     for line in broken:
         print(line, file=sys.stderr)
     return EXIT_FAILED if broken else EXIT_DONE

@@ -9,6 +9,8 @@ report from the runs that they leave:
 """
 
 import argparse
+import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -17,8 +19,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compare.command import (
     DEFAULT_RECIPE,
@@ -27,6 +31,7 @@ from compare.command import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
+    EXIT_TERMINATED,
     OVERRIDES,
     Parser,
     UserError,
@@ -39,11 +44,20 @@ from compare.command import (
     whole_number,
 )
 
+if TYPE_CHECKING:  # so that --help need not wait for NumPy
+    from compare.record import Run, UnfinishedRun
+
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}
 PLACE_WORDS = ("--data-dir", "--device", "--weights", "--keras-backend")  # what a resumed branch is told again
 SCRATCH_PLACES = ("--data-dir", "--device")
 NUM_REPORT_BYTES = 20_000_000
 NUM_RUN_BYTES = 100_000_000  # of a finished run with the larger weights
+POLL_SECONDS = 1.0  # between two looks at a branch
+# A branch hangs if all its threads together took less than this share of one processor for so long. Long epochs and
+# compilers take all of one, a training on a GPU some of it.
+HANG_SECONDS, HANG_SHARE = 600, 0.01
+HUNG = 124  # the exit code, as timeout(1) has it
+STOP_SECONDS = 60  # for a branch that was told to stop to end its step and save
 EXAMPLES = """examples:
   python -m compare.run --both --demo                     both branches and the report in a few minutes, offline
   python -m compare.run --both                            the article's two trainings on Fashion-MNIST
@@ -80,52 +94,83 @@ def main() -> int:
         if arguments.seeds is not None:
             asked["seeds"] = arguments.seeds
         record.check_out_folder(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked)))
-    plans = {
-        name: (module, words_left(folder / "runs" / name, words)) for name, (module, words) in runs_of(asked).items()
-    }
+    record.check_writable(folder)
+    runs = {name: (module, words, folder / "runs" / name) for name, (module, words) in runs_of(asked).items()}
+    left = [(module, words_left(run, words)) for module, words, run in runs.values()]
 
-    code = check([(module, words) for module, words in plans.values() if words is not None])
+    code = check([(module, words) for module, words in left if words is not None])
     if code != EXIT_DONE or arguments.check:
         return code
 
-    go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
-    with record.claim(folder):
-        disk.write_atomically(folder / "comparison.json", (json.dumps(asked, indent=1) + "\n").encode())
-        for name, (module, words) in plans.items():
-            code = EXIT_DONE if words is None else run_branch(module, words)
-            if code == EXIT_INTERRUPTED:
+    with record.claim(folder, new=arguments.resume is None):
+        written = asked | {"sha256": disk.own_sha256(asked)}
+        disk.write_atomically(folder / record.COMPARISON, (json.dumps(written, indent=1) + "\n").encode())
+        page, unfinished = None, ()
+        try:
+            code = train(runs)
+            finished, unfinished = read_runs(
+                sorted(runs, key=lambda name: list(asked["branches"]).index(runs[name][0])), folder / "runs"
+            )
+            if code == EXIT_DONE or finished:
+                data_dirs = [words["--data-dir"] for words in asked["branches"].values() if "--data-dir" in words]
+                page = report.write_report(
+                    folder,
+                    finished,
+                    unfinished,
+                    title=say("From scratch or pretrained: {name}", name=asked["name"]),
+                    data_dir=Path(data_dirs[0]) if data_dirs else None,
+                )
+        finally:  # also where the disk is full or the report is interrupted: what was trained stays
+            if page is None or not all(run.damage for run in unfinished):
+                go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
                 print(f"to go on: {go_on}", file=sys.stderr)
-                return code
-            if code != EXIT_DONE:
-                note_failure(folder / "runs" / name, name, code)
-        in_order = sorted(plans, key=lambda name: list(asked["branches"]).index(plans[name][0]))
-        finished, unfinished = [], []
-        for run in (folder / "runs" / name for name in in_order):
-            try:
-                finished.append(record.read_run(run))
-            except UserError as error:
-                if (run / record.RECORD).exists():
-                    print(error, file=sys.stderr)
-                unfinished.append(record.read_unfinished_run(run))
-        data_dirs = [Path(words["--data-dir"]) for words in asked["branches"].values() if "--data-dir" in words]
-        page = report.write_report(
-            folder,
-            finished,
-            unfinished,
-            title=say("From scratch or pretrained: {name}", name=asked["name"]),
-            data_dir=data_dirs[0] if data_dirs else None,
-        )
-    if unfinished:
-        print(f"to go on: {go_on}", file=sys.stderr)
-    print(page)
-    return EXIT_FAILED if unfinished else EXIT_DONE
+    if page is not None:
+        print(page)
+    return code or (EXIT_FAILED if unfinished else EXIT_DONE)
+
+
+def train(runs: dict[str, tuple[str, dict[str, str | None], Path]]) -> int:
+    """Bring each run to its end, one after the other; one that fails leaves the others.
+
+    Args:
+        runs: by name, the branch, the command line but for the folder, and the folder.
+
+    Returns:
+        `EXIT_INTERRUPTED` or `EXIT_TERMINATED` where a signal ended this early, else `EXIT_DONE`.
+    """
+    for name, (module, words, run) in runs.items():
+        words = words_left(run, words)  # as it is now: another process may have resumed the run
+        code = EXIT_DONE if words is None else run_branch(module, words, watched=True)
+        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            return code
+        if code != EXIT_DONE:
+            note_failure(run, name, code)
+    return EXIT_DONE
+
+
+def read_runs(names: list[str], folder: Path) -> "tuple[list[Run], list[UnfinishedRun]]":
+    """Read the runs of these names below `folder`: the complete ones and, apart from them, the others."""
+    from compare import record
+
+    finished, unfinished = [], []
+    for run in (folder / name for name in names):
+        try:
+            finished.append(record.read_run(run))
+        except UserError as error:
+            damage = str(error) if (run / record.RECORD).exists() else ""
+            if damage:
+                print(damage, file=sys.stderr)
+            unfinished.append(dataclasses.replace(record.read_unfinished_run(run), damage=damage))
+    return finished, unfinished
 
 
 def parse() -> argparse.Namespace:
     """Parse the command line and refuse what contradicts itself."""
     parser = Parser(
         prog="python -m compare.run",
-        description="Train from scratch, fine-tune a pretrained network, and report which was better.",
+        description="Train from scratch, fine-tune a pretrained network, and report which was better. A branch that "
+        "fails does not cost the other: nor does one that hangs, which is ended (on Linux) when it has taken less than "
+        f"{HANG_SHARE:.0%} of a processor for {HANG_SECONDS // 60} minutes.",
         epilog=EXAMPLES,
     )
     which = parser.add_argument_group("which branches (one of these)").add_mutually_exclusive_group(required=True)
@@ -261,10 +306,13 @@ def read_asked(folder: Path) -> dict:
     Raises:
         UserError: nothing that can be read.
     """
-    from compare import disk
+    from compare import disk, record
 
     try:
-        asked = disk.read_json(folder / "comparison.json")
+        asked = disk.read_json(folder / record.COMPARISON)
+        if disk.is_changed(asked):
+            raise ValueError("it holds other content than was asked for")
+        asked.pop("sha256", None)
         values = [value for words in asked["branches"].values() for value in words.values()]  # None beside a flag
         whole = all(value is None or isinstance(value, str) for value in values)
         whole = whole and all(type(one) is int for one in asked.get("seeds", []))
@@ -326,7 +374,7 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
                 continue
             estimate = Path(folder, "seconds")
             code = run_branch(module, words, "--check", environment={ESTIMATE: str(estimate)})
-            if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED):
+            if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_TERMINATED):
                 raise UserError(
                     f"the check of {module} ended with {ending(code)}",
                     "a check that ends by itself",
@@ -342,37 +390,92 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
 
 
 def run_branch(
-    module: str, words: dict[str, str | None], *flags: str, environment: dict[str, str] | None = None
+    module: str,
+    words: dict[str, str | None],
+    *flags: str,
+    environment: dict[str, str] | None = None,
+    watched: bool = False,
 ) -> int:
-    """Run one branch in a process of its own and wait for it; its exit code, negative for the signal that ended it.
-    Words that are flags have no value; `environment` is added to this process' own."""
+    """Run one branch in a process of its own and wait for it.
+
+    Args:
+        module: the branch.
+        words: its command line; flags have no value.
+        flags: further flags.
+        environment: is added to this process' own.
+        watched: whether it is ended when it hangs. A check may wait long for a download.
+
+    Returns:
+        Its exit code, negative for the signal that ended it; `HUNG`; `EXIT_INTERRUPTED` or `EXIT_TERMINATED` where this
+        process was told to stop, which the branch is given the time to do.
+    """
     given = [part for pair in words.items() for part in pair if part is not None]
     command = [sys.executable, "-m", f"{module}.train", *given, *flags]
-    process = subprocess.Popen(command, env=os.environ | (environment or {}))
+    stops = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda number, _: stops.append(number))
     try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        # The terminal interrupts the branch as well: it needs a moment to say how to go on.
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.terminate()
+        code = wait_for(subprocess.Popen(command, env=os.environ | (environment or {})), stops, watched=watched)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stops:
+        return 128 + stops[0]
+    # Ctrl-C may have reached the branch a moment earlier; a SIGTERM to it alone is somebody's who is short of memory
+    return {-signal.SIGINT: EXIT_INTERRUPTED, EXIT_TERMINATED: -signal.SIGTERM}.get(code, code)
+
+
+def wait_for(process: subprocess.Popen, stops: list[int], *, watched: bool) -> int:
+    """Wait for a branch's exit code; end it where it hangs or does not heed the signals that `stops` will list.
+
+    A terminal's Ctrl-C reaches the branch as well, and a second signal makes it leave at once: the first SIGINT is left
+    to it, any other signal is passed on, and so is the wish to stop every `STOP_SECONDS` that it goes on.
+    """
+    from compare import machine
+
+    num_heard = num_asked = 0
+    deadline = idle_seconds = busy_until_then = 0.0
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(POLL_SECONDS)
+        if len(stops) > num_heard or (num_asked and time.monotonic() > deadline):
+            num_heard, num_asked, deadline = len(stops), num_asked + 1, time.monotonic() + STOP_SECONDS
+            if num_asked > 2:
+                process.kill()
+            elif num_asked == 2 or stops[0] == signal.SIGTERM:
+                process.terminate()
+        busy = machine.processor_seconds(process.pid) if watched else None
+        if busy is None or busy - busy_until_then >= HANG_SHARE * HANG_SECONDS:
+            idle_seconds, busy_until_then = 0.0, busy or 0.0
+        else:
+            idle_seconds += POLL_SECONDS  # not by the clock: Ctrl-Z stops this process, too
+        if idle_seconds >= HANG_SECONDS:
+            process.kill()
             process.wait()
-        return EXIT_INTERRUPTED
-    return EXIT_INTERRUPTED if code == -signal.SIGINT else code
+            return HUNG
 
 
 def ending(code: int) -> str:
     """A process' exit code in words."""
-    return f"exit code {code}" if code > 0 else f"signal {-code} ({signal.Signals(-code).name})"
+    if code == HUNG:
+        return f"no progress, under {HANG_SHARE:.0%} of a processor for {HANG_SECONDS:g} s (so it was ended)"
+    if code > 0:
+        return f"exit code {code}"
+    hints = {signal.SIGKILL: ", as systems short of memory send it: try a smaller --batch-size"}
+    return f"signal {-code} ({signal.Signals(-code).name}{hints.get(-code, '')})"
 
 
-def note_failure(run: Path, module: str, code: int) -> None:
-    """Say how a branch ended, on the terminal and at the end of its log, from which the report quotes."""
-    text = f"{module} ended with {ending(code)} before its run was complete"
+def note_failure(run: Path, name: str, code: int) -> None:
+    """Say how a run ended, on the terminal and at the end of its log, from which the report quotes."""
+    from compare import record
+
+    text = f"{name} ended with {ending(code)} before its run was complete"
     print(text, file=sys.stderr)
-    if run.is_dir():
-        with (run / "log.txt").open("a", encoding="utf-8") as log:
+    with contextlib.suppress(OSError):  # a full disk may be what ended it
+        run.mkdir(parents=True, exist_ok=True)
+        with (run / record.LOG).open("a", encoding="utf-8") as log:
             log.write(text + "\n")
 
 

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from fake_runs import write_run
 
-from compare import record
+from compare import disk, record
 from compare.command import UserError
 
 
 def change(folder, **fields):
+    """Put other fields into the record, as a program would that hashes it anew."""
     path = folder / record.RECORD
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    changed = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps(changed | {"sha256": disk.own_sha256(changed)}))
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path):
