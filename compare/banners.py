@@ -38,7 +38,17 @@ def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[B
 
 
 def unfinished_banner(run: UnfinishedRun) -> Banner:
-    """A run is not complete: how far it came, and the end of its log."""
+    """A run is not complete: how far it came, and the end of its log; or no longer: what was changed."""
+    if run.damage:
+        return Banner(
+            say("Damaged"),
+            say(
+                "{run} was complete, but its files are no longer as it wrote them, so nothing on this page counts for "
+                "or against it.",
+                run=unfinished_label(run),
+            ),
+            tuple(without_folders(line) for line in run.damage.splitlines()),
+        )
     num_finished = len(run.record.get("history", []))
     num_epochs = num_epochs_planned(run.record)
     progress = {0: say("no epoch"), 1: say("1 epoch")}.get(num_finished, say("{number} epochs", number=num_finished))

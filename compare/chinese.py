@@ -117,6 +117,8 @@ TEXTS = {
     "The runs had different devices, so their times and memory do not compare.": "各次运行使用的设备不同，时间与内存不可比较。",
     # warnings
     "Not finished": "未完成",
+    "Damaged": "已损坏",
+    "{run} was complete, but its files are no longer as it wrote them, so nothing on this page counts for or against it.": "{run} 曾经完成，但其文件已不再是当初写入的内容，因此本页的任何内容都不能说明它的好坏。",
     "{run} failed, was interrupted or is still running, with {progress} finished. It has no test result, so nothing on this page counts for or against it.": "{run} 失败、被中断或仍在运行，已完成{progress}。它没有测试结果，因此本页的任何内容都不能说明它的好坏。",
     "no epoch": " 0 轮",
     "1 epoch": " 1 轮",

@@ -460,11 +460,11 @@ def wait_for(process: subprocess.Popen, stops: list[int], *, watched: bool) -> i
 def ending(code: int) -> str:
     """A process' exit code in words."""
     if code == HUNG:
-        return f"no progress, under {HANG_SHARE:.0%} of a processor for {HANG_SECONDS:g} s (so it was ended)"
+        return f"no progress, under {HANG_SHARE:.0%} of a processor for {HANG_SECONDS:g} s (so it was ended),"
     if code > 0:
         return f"exit code {code}"
-    hints = {signal.SIGKILL: ", as systems short of memory send it: try a smaller --batch-size"}
-    return f"signal {-code} ({signal.Signals(-code).name}{hints.get(-code, '')})"
+    hint = ", which a system short of memory sends," if code in (-signal.SIGKILL, -signal.SIGTERM) else ""
+    return f"signal {-code} ({signal.Signals(-code).name}){hint}"
 
 
 def note_failure(run: Path, name: str, code: int) -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from compare import run
 HERE = Path(__file__).parent
 
 FAKE_BRANCH = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from fake_runs import write_run, write_unfinished_run
 
@@ -38,10 +39,26 @@ folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
 seed = folder.name.partition("-seed-")[2] or "0"
 if os.environ.get("FAKE_ONLY_SEED", seed) != seed:
     does = "finish"
-if does in ("crash", "kill", "interrupt"):
+if does in ("crash", "kill", "interrupt", "hang", "stop slowly"):
     write_unfinished_run(folder, branch=branch, log="epoch 1/3: loss 0.7\\nthe disk went away\\n")
     if does == "crash":
         sys.exit(1)
+    if does == "hang":
+        time.sleep(1000)
+    if does == "stop slowly":
+        saving = []
+        def stop(number, _):
+            if saving:
+                os._exit(3)  # as the branches do at a second signal
+            saving.append(number)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        Path(os.environ["FAKE_LOG"] + ".ready").touch()
+        while not saving:
+            time.sleep(0.02)
+        time.sleep(2.5)  # longer than compare.run looks away
+        (folder / "saved").write_text(str(saving))
+        sys.exit(128 + saving[0])
     os.kill(os.getpid(), signal.SIGKILL if does == "kill" else signal.SIGINT)
 if resumed:
     for path in folder.iterdir():
@@ -107,9 +124,14 @@ def test_a_failed_check_trains_nothing(fakes, run_main, tmp_path, monkeypatch, d
     assert all("--check" in line for line in fakes())
 
 
-@pytest.mark.parametrize(("does", "how"), [("crash", "exit code 1"), ("kill", "signal 9 (SIGKILL)")])
+@pytest.mark.parametrize(
+    ("does", "how"),
+    [("crash", "exit code 1"), ("kill", "signal 9 (SIGKILL), which a system short of memory"), ("hang", "no progress")],
+)
 def test_one_branch_fails_and_the_others_work_counts(fakes, run_main, tmp_path, monkeypatch, does, how):
     out = tmp_path / "out"
+    if does == "hang":
+        monkeypatch.setattr(run, "HANG_SECONDS", 3)
     monkeypatch.setenv("FAKE_scratch_fake", does)
     code, printed, err = run_main(run, "--both", "--out", out)
     assert code == 1 and printed.splitlines()[-1] == str(out / "index.html")
@@ -134,7 +156,9 @@ def test_a_run_that_cannot_be_read_does_not_cost_the_other(fakes, run_main, tmp_
     (out / "runs" / "scratch_fake" / "predictions.npz").write_bytes(b"")
     code, printed, err = run_main(run, "--resume", out)
     assert code == 1 and printed.splitlines()[-1] == str(out / "index.html")
-    assert "predictions.npz cannot be read" in err and "Not finished" in (out / "index.html").read_text()
+    assert "predictions.npz cannot be read" in err and "to go on" not in err
+    page = (out / "index.html").read_text()
+    assert "Damaged" in page and "it holds other bytes than the run wrote" in page and "Not finished" not in page
 
 
 def test_a_resumed_comparison_may_be_told_new_places(fakes, run_main, tmp_path, monkeypatch):
@@ -210,32 +234,81 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, t
     assert re.search("<title[^>]*>From scratch or pretrained: mine<", (out / "index.html").read_text())
 
 
-def test_ctrl_c_reaches_the_branch_and_ends_with_130(fakes, tmp_path, monkeypatch):
-    """A terminal sends SIGINT to the whole group of processes."""
-    slow = """
-import os, sys, time
-if "--check" in sys.argv:
-    open(os.environ["COMPARE_ESTIMATE"], "w").write("1")
-else:
-    open(os.environ["FAKE_LOG"], "a").close()
-    for _ in range(1000):  # a signal that comes just before a long sleep would be seen after it
-        time.sleep(0.02)
-"""
+def start(words: str) -> subprocess.Popen:
+    """The main command in a process and a group of its own, as a terminal starts it, with the fake branches."""
     code = f"""
 import sys
 from compare import run
 from compare.command import run_command
 run.BRANCHES = {{"scratch": "scratch_fake", "pretrained": "pretrained_fake"}}
-sys.argv = ["run", "--scratch", "--out", {str(tmp_path / "out")!r}]
+sys.argv = ["run", *{words.split()!r}]
 run_command(run.main)
 """
-    (tmp_path / "path" / "scratch_fake" / "train.py").write_text(slow)
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "log").exists():
-        assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and "--resume" in err
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **pipes)
+
+
+@pytest.mark.parametrize("branch", ["scratch_fake", "pretrained_fake"])
+@pytest.mark.parametrize(
+    ("number", "send", "code"),
+    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143)],  # Ctrl-C reaches all, SIGTERM compare.run alone
+)
+def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
+    fakes, tmp_path, monkeypatch, branch, number, send, code
+):
+    out = tmp_path / "out"
+    monkeypatch.setenv(f"FAKE_{branch}", "stop slowly")
+    process = start(f"--both --out {out}")
+    while not (tmp_path / "log.ready").exists():
+        assert process.poll() is None, process.communicate()
+    send(process.pid, number)
+    printed, err = process.communicate(timeout=60)
+    assert process.returncode == code and (out / "runs" / branch / "saved").read_text() == f"[{number:d}]"
+    assert err.count(f"to go on: python -m compare.run --resume {out}") == 1 and "Traceback" not in err
+    if branch == "scratch_fake":  # the other has not begun, and there is nothing to report
+        assert not (out / "index.html").exists() and not (out / "runs" / "pretrained_fake").exists()
+    else:
+        assert printed.splitlines()[-1] == str(out / "index.html")
+        assert "Not finished" in (out / "index.html").read_text()
+
+
+def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_scratch_fake", "stop slowly")
+    process = start(f"--scratch --out {tmp_path / 'out'}")
+    while not (tmp_path / "log.ready").exists():
+        assert process.poll() is None, process.communicate()
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(1.2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "to go on" in err
+    assert not (tmp_path / "out" / "runs" / "scratch_fake" / "saved").exists()
+
+
+def test_a_branch_that_heeds_no_signal_is_ended(monkeypatch):
+    monkeypatch.setattr(run, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(run, "POLL_SECONDS", 0.1)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(1000)"
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert run.wait_for(process, [signal.SIGTERM], watched=False) == -signal.SIGKILL
+
+
+def test_only_a_branch_that_does_nothing_hangs(monkeypatch):
+    """One that computes is left alone, though slow and silent; one that was stopped, or waits for ever, is ended."""
+    monkeypatch.setattr(run, "HANG_SECONDS", 2)
+    monkeypatch.setattr(run, "POLL_SECONDS", 0.1)
+    slow = "import time; end = time.monotonic() + 5\nwhile time.monotonic() < end: sum(range(200_000)); time.sleep(0.02)"
+    assert run.wait_for(subprocess.Popen([sys.executable, "-c", slow]), [], watched=True) == 0
+    waiting = "import threading; threading.Lock().acquire(); lock = threading.Lock(); lock.acquire(); lock.acquire()"
+    assert run.wait_for(subprocess.Popen([sys.executable, "-c", waiting]), [], watched=True) == run.HUNG
+    download = "import time; time.sleep(4)"  # in a check, which may wait
+    assert run.wait_for(subprocess.Popen([sys.executable, "-c", download]), [], watched=False) == 0
+
+
+def test_the_time_of_a_hang_is_told(monkeypatch, run_main):
+    code, printed, _ = run_main(run, "--help")
+    assert code == 0 and "less than 1% of a processor for 10 minutes" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize(
