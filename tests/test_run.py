@@ -298,7 +298,9 @@ def test_only_a_branch_that_does_nothing_hangs(monkeypatch):
     """One that computes is left alone, though slow and silent; one that was stopped, or waits for ever, is ended."""
     monkeypatch.setattr(run, "HANG_SECONDS", 2)
     monkeypatch.setattr(run, "POLL_SECONDS", 0.1)
-    slow = "import time; end = time.monotonic() + 5\nwhile time.monotonic() < end: sum(range(200_000)); time.sleep(0.02)"
+    slow = (
+        "import time; end = time.monotonic() + 5\nwhile time.monotonic() < end: sum(range(200_000)); time.sleep(0.02)"
+    )
     assert run.wait_for(subprocess.Popen([sys.executable, "-c", slow]), [], watched=True) == 0
     waiting = "import threading; threading.Lock().acquire(); lock = threading.Lock(); lock.acquire(); lock.acquire()"
     assert run.wait_for(subprocess.Popen([sys.executable, "-c", waiting]), [], watched=True) == run.HUNG
