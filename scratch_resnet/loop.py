@@ -57,7 +57,7 @@ def train_epoch(
     num_steps = figures.shape[1]
     for step, (images, labels) in enumerate(batches.shuffled(recipe, seed=seed, epoch=epoch, begin=begin), begin):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at((epoch - 1 + step / num_steps) / recipe.num_epochs)
+            group["lr"] = learning_rate(recipe, epoch, step, num_steps)
         with autocast(recipe, device):
             logits = model(images)  # (batch, num_classes)
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
@@ -73,14 +73,18 @@ def train_epoch(
             loss, accuracy = means(figures, num_seen)
             if not math.isfinite(loss):
                 at = int(torch.nonzero(~figures[0].isfinite())[0])
-                rate = recipe.learning_rate_at((epoch - 1 + at / num_steps) / recipe.num_epochs)
                 raise diverged(
                     f"the loss of step {at + 1:,} of {num_steps:,} in epoch {epoch} is {figures[0, at]:g}, "
-                    f"at a learning rate of {rate:.3g}",
+                    f"at a learning rate of {learning_rate(recipe, epoch, at, num_steps):.3g}",
                     f"start anew with a smaller --learning-rate than {recipe.learning_rate:g}",
                 )
             bar.show(num_seen, loss, accuracy)
         yield step + 1
+
+
+def learning_rate(recipe, epoch: int, step: int, num_steps: int) -> float:
+    """The step size of a step, counted from 0, of an epoch of so many, counted from 1."""
+    return recipe.learning_rate_at((epoch - 1 + step / num_steps) / recipe.num_epochs)
 
 
 def means(figures: Tensor, num_images: int) -> tuple[float, float]:

@@ -127,12 +127,13 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         logits = None
         for epoch in job.epochs_left:
             start = time.perf_counter() - job.seconds_under_way
-            figures = torch.zeros(2, math.ceil(len(train_batches) / recipe.batch_size), device=device)
+            num_steps = math.ceil(len(train_batches) / recipe.batch_size)
+            figures = torch.zeros(2, num_steps, device=device)
             begin = int(job.under_way.get("steps", 0))
             if begin:  # resumed within it
                 figures.copy_(torch.from_numpy(job.under_way["figures"]))
             with job.finishing(), job.epoch_bar(epoch) as bar:
-                for num_steps in loop.train_epoch(
+                for num_done in loop.train_epoch(
                     *(model, optimizer, train_batches, figures),
                     recipe=recipe,
                     seed=job.seed,
@@ -143,7 +144,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
                     if job.must_keep():
                         job.keep(
                             loop.checkpoint_arrays(model, optimizer),
-                            {"steps": np.array(num_steps), "figures": figures.cpu().numpy()},
+                            {"steps": np.array(num_done), "figures": figures.cpu().numpy()},
                             seconds=time.perf_counter() - start,
                         )
             training_seconds = time.perf_counter() - start
@@ -151,7 +152,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             job.end_epoch(
                 train=loop.means(figures, len(train_batches)),
                 watched=loop.evaluate(logits, watched_batches.labels),
-                learning_rate=optimizer.param_groups[0]["lr"],
+                learning_rate=loop.learning_rate(recipe, epoch, num_steps - 1, num_steps),
                 training_seconds=training_seconds,
                 seconds=time.perf_counter() - start,
                 arrays=loop.checkpoint_arrays(model, optimizer),

@@ -1,0 +1,360 @@
+"""Trainings that are killed, stopped or run out of disk go on to the same end, bit for bit, as one left alone.
+
+The processes are real, and so are the signals and the full disk; see `trainings.py`.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from compare import record
+
+ROOT = Path(__file__).parents[2]
+SCRATCH = ("scratch_resnet", (), ("--demo", "--robustness"))
+ON_TORCH, ON_TENSORFLOW = ("--keras-backend", "torch", "--robustness"), ("--keras-backend", "tensorflow")
+# The branch, its backend, the command, and how many times it is killed at random.
+RANDOMLY = {
+    "from scratch": (*SCRATCH, 30),
+    "head by gradient descent, fine-tuned, torch": (
+        *("pretrained", ("torch",), ("--demo", "--unfreeze", "last-stage", *ON_TORCH)),
+        15,
+    ),
+    "head by the solver, torch": ("pretrained", ("torch",), ("--recipe", "tuned", *ON_TORCH), 15),
+    "head by gradient descent, tensorflow": ("pretrained", ("tensorflow",), ("--demo", *ON_TENSORFLOW), 4),
+    "head by the solver, fine-tuned, tensorflow": (
+        *("pretrained", ("tensorflow",), ("--recipe", "tuned", "--unfreeze", "last-stage", *ON_TENSORFLOW)),
+        4,
+    ),
+}
+
+
+class Trainings:
+    """Trainings of one branch, one after the other."""
+
+    def __init__(self, branch: str, backends: tuple[str, ...], words: tuple[str, ...], folder: Path):
+        self.words, self.folder, self.branch = words, folder, branch
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, Path(__file__).with_name("trainings.py"), branch, *backends]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=ROOT)
+        assert self.process.stdout.readline() == "ready\n"
+        start = time.perf_counter()
+        assert self.train(folder / "whole") == 0, self.said
+        self.seconds = time.perf_counter() - start
+        self.changes, self.whole = self.changes_so_far(), outcome(folder / "whole")
+
+    def begin(self, run: Path, *more: str, at: tuple[int, ...] = (), number: int = signal.SIGKILL) -> int:
+        """Begin a run in that folder, or go on with it; the process' id."""
+        self.said_in = self.folder / f"{run.name}.txt"
+        goes_on = ["--resume" if record.checkpoints(run) else "--out", str(run)]
+        words = [*goes_on, *more] if goes_on[0] == "--resume" else [*self.words, *goes_on, *more]
+        asked = {"words": words, "folder": str(run), "said": str(self.said_in), "at": at, "signal": number}
+        self.said_in.write_text("")
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def end(self) -> int:
+        """Wait for the process that was begun: its exit code, negative for a signal."""
+        return int(self.process.stdout.readline())
+
+    def train(self, run: Path, *more: str, **when) -> int:
+        """Both."""
+        self.begin(run, *more, **when)
+        return self.end()
+
+    def changes_so_far(self) -> list[str]:
+        """The changes to files in the run's folder, as `trainings.py` tells them."""
+        return Path(f"{self.said_in}.changes").read_text().splitlines()
+
+    @property
+    def said(self) -> str:
+        """What the last process said."""
+        return self.said_in.read_text()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def outcome(run: Path) -> dict:
+    """Everything that must be the same: the record but for times, places and the process' memory; the predictions; the
+    weights."""
+    said = json.loads((run / record.RECORD).read_text())
+    for name in ("seconds", "peak_memory_bytes", "started", "command", "files", "sha256", "energy_joules"):
+        said.pop(name, None)
+    said["history"] = [
+        {name: value for name, value in row.items() if "second" not in name and name != "energy_joules"}
+        for row in said["history"]
+    ]
+    arrays = {}
+    with np.load(run / record.PREDICTIONS) as file:
+        arrays |= {name: file[name] for name in file.files}
+    if (run / "model.safetensors").exists():
+        arrays |= safetensors.numpy.load_file(run / "model.safetensors")
+    else:
+        with zipfile.ZipFile(run / "model.keras") as archive:
+            weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+        weights.visititems(lambda name, one: arrays.update({name: one[()]}) if isinstance(one, h5py.Dataset) else None)
+    assert len(arrays) > 10
+    return said | {name: (one.dtype.str, one.shape, one.tobytes()) for name, one in arrays.items()}
+
+
+@contextlib.contextmanager
+def trainings_of(branch, backends, words, folder):
+    trainings = Trainings(branch, backends, words, folder)
+    try:
+        yield trainings
+    finally:
+        trainings.close()
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    with trainings_of(*SCRATCH, tmp_path_factory.mktemp("trainings")) as trainings:
+        yield trainings
+
+
+def is_same(trainings: Trainings, run: Path, faults) -> None:
+    """Bring a run to its end, and compare it with the one that was left alone."""
+    if not (run / record.RECORD).exists():
+        assert trainings.train(run) == 0, trainings.said
+    got = outcome(run)
+    assert [name for name in {*got, *trainings.whole} if got.get(name) != trainings.whole.get(name)] == []
+    assert not record.checkpoints(run) or (run / record.RECORD).exists()
+    assert not [path for path in run.iterdir() if path.name.startswith((".partial", "features"))]
+    faults.survived += 1
+
+
+def last(changes: list[str], words: str) -> int:
+    return max(number for number, change in enumerate(changes) if words in change)
+
+
+def test_killed_again_and_again_it_comes_to_the_same_end(scratch, faults, tmp_path):
+    """Just before the same change of a file in every life: in every epoch, and while a checkpoint is written."""
+    run, lives = tmp_path / "run", []
+    while not (run / record.RECORD).exists():
+        if trained := record.checkpoints(run):
+            epochs = len(record.read_checkpoint(run, "scratch_resnet")[1]["history"])
+            lives.append((epochs, int(record.CHECKPOINT.fullmatch(trained[0].name)[1])))
+        code = scratch.train(run, at=(26,))
+        faults.injected += code == -signal.SIGKILL
+        assert code in (0, -signal.SIGKILL) and len(lives) < 10, scratch.said
+    assert {epochs for epochs, _ in lives} >= {0, 1, 2} and len(set(lives)) == len(lives) >= 4
+    is_same(scratch, run, faults)
+
+
+@pytest.mark.parametrize("change", ["rename .partial-P-model.safetensors", "rename .partial-P-record.json"])
+def test_killed_between_weights_and_record(scratch, faults, tmp_path, change):
+    before, after = change.split("P")
+    at = last([re.sub(r"partial-\d+", "partial-P", line) for line in scratch.changes], f"{before}P{after}")
+    assert scratch.train(tmp_path / "run", at=(at + 1,)) == -signal.SIGKILL
+    faults.injected += 1
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    is_same(scratch, tmp_path / "run", faults)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_lets_the_step_end_and_says_how_to_go_on(scratch, faults, tmp_path, number, code, word):
+    run = tmp_path / "a run"
+    middle = [i for i, change in enumerate(scratch.changes) if "rename" in change and "checkpoint-12-" in change]
+    assert scratch.train(run, at=tuple(middle), number=number) == code, scratch.said
+    faults.injected += 1
+    arrays, so_far = record.read_checkpoint(run, "scratch_resnet")
+    assert len(so_far["history"]) == 1 and 0 < arrays["under way/steps"] < 6 and so_far["under_way"]["seconds"] > 0
+    goes_on = f"{word}; to go on: python -m scratch_resnet.train --resume '{run}'"
+    assert goes_on in scratch.said and goes_on in (run / record.LOG).read_text()
+    is_same(scratch, run, faults)
+
+
+def test_a_second_signal_leaves_at_once(scratch, faults, tmp_path):
+    run = tmp_path / "run"
+    (middle,) = [i for i, change in enumerate(scratch.changes) if "rename" in change and "checkpoint-12-" in change]
+    # the second one comes while the checkpoint is being written that the first one waits for
+    assert scratch.train(run, at=(middle - 2, middle), number=signal.SIGTERM) == -signal.SIGTERM
+    assert "a second time stops at once" in scratch.said and "to go on" not in scratch.said
+    faults.injected += 2
+    is_same(scratch, run, faults)
+    faults.survived += 1
+
+
+def test_a_signal_at_the_end_stops_the_prediction(scratch, faults, tmp_path):
+    """With every epoch kept; and one that comes when the record is being written comes too late."""
+    run = tmp_path / "run"
+    assert scratch.train(run, at=(last(scratch.changes, "model.safetensors w"),), number=signal.SIGTERM) == 143
+    assert "to go on" in scratch.said and len(record.read_checkpoint(run, "scratch_resnet")[1]["history"]) == 3
+    is_same(scratch, run, faults)
+    late = (last(scratch.changes, "record.json w"),)
+    assert scratch.train(tmp_path / "late", at=late, number=signal.SIGTERM) == 0
+    is_same(scratch, tmp_path / "late", faults)
+    faults.injected += 2
+
+
+@pytest.mark.parametrize("module", ["scratch_resnet", "pretrained"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_before_training_begins_a_signal_ends_the_process(faults, tmp_path, module, number):
+    command = [sys.executable, "-m", f"{module}.train", "--demo", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    time.sleep(0.7)
+    start = time.perf_counter()
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode in (128 + number, -number) and "Traceback" not in said, said
+    assert time.perf_counter() - start < 10 and not (tmp_path / "run").exists()
+    faults.injected += 1
+    faults.survived += 1
+
+
+def test_a_damaged_checkpoint_is_named_and_stepped_over(scratch, faults, tmp_path):
+    run = tmp_path / "run"
+    assert scratch.train(run, at=(60,)) == -signal.SIGKILL
+    for damage in (lambda content: content[:-1] + bytes([content[-1] ^ 1]), lambda content: content[:1000]):
+        newest, before = record.checkpoints(run)
+        newest.write_bytes(damage(newest.read_bytes()))
+        faults.injected += 1
+        assert scratch.train(run, at=(15,)) == -signal.SIGKILL
+        assert f"{newest.name} is damaged" in scratch.said and not newest.exists()
+    shutil.copytree(run, tmp_path / "both")
+    is_same(scratch, run, faults)
+    faults.survived += 1
+    for path in record.checkpoints(tmp_path / "both"):
+        path.write_bytes(b"")
+        faults.injected += 1
+    assert scratch.train(tmp_path / "both") == 2
+    faults.refusal(scratch.said)
+    assert all(path.name in scratch.said for path in record.checkpoints(tmp_path / "both"))
+    faults.refused += 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of a size that can be changed."""
+    place = tmp_path / "small disk"
+    place.mkdir()
+
+    def resize(num_bytes: int, *more: str):
+        command = ["mount", "-t", "tmpfs", "-o", ",".join([*more, f"size={num_bytes}"]), "none", str(place)]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    if not resize(1_000_000):
+        pytest.skip("no disk can be mounted here")
+    yield place, lambda num_bytes: resize(num_bytes, "remount")
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_leaves_the_checkpoints_and_the_run_goes_on(scratch, faults, tmp_path, small_disk):
+    place, resize = small_disk
+    assert scratch.train(tmp_path / "run", at=(40,)) == -signal.SIGKILL
+    num_bytes = sum(path.stat().st_size for path in record.checkpoints(tmp_path / "run"))
+    shutil.copytree(tmp_path / "run", resize(2 * num_bytes) and place / "run")
+    before = {path: path.read_bytes() for path in record.checkpoints(place / "run")}
+    assert resize(int(1.2 * num_bytes)) and len(before) == 2
+    assert scratch.train(place / "run") == 1
+    faults.injected += 1
+    faults.refusal(scratch.said[scratch.said.index("error: ") :])
+    assert (
+        "No space left" in scratch.said
+        and f"then go on: python -m scratch_resnet.train --resume '{place}" in scratch.said
+    )
+    assert {path: path.read_bytes() for path in record.checkpoints(place / "run")} == before
+    assert not list((place / "run").glob(".partial*"))
+    assert resize(4 * num_bytes)
+    assert scratch.train(place / "run") == 0 and outcome(place / "run") == scratch.whole
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_at_once(scratch, faults, tmp_path):
+    assert scratch.train(tmp_path / "run", "--learning-rate", "1e30") == 1
+    faults.injected += 1
+    faults.refusal(scratch.said[scratch.said.index("error: ") :])
+    assert re.search(r"the loss of step \d of 6 in epoch 1 is nan, at a learning rate of .*e\+\d+\n", scratch.said)
+    assert "start anew with a smaller --learning-rate than 1e+30" in scratch.said
+    assert not (tmp_path / "run" / record.RECORD).exists()
+
+
+def test_other_recipes_data_seeds_and_versions_are_refused_by_name(scratch, faults, tmp_path):
+    run = tmp_path / "run"
+    assert scratch.train(run, at=(30,)) == -signal.SIGKILL
+    for words, named in (
+        (("--recipe", "tuned"), "--recipe tuned.*recipe demo"),
+        (("--seed", "5"), "--seed 5.*seed 0"),
+        (("--epochs", "4"), "--epochs 4.*recipe demo"),
+        (("--robustness",), "--robustness.*robustness"),
+    ):
+        assert scratch.train(run, *words) == 2
+        assert re.search(f"--resume together with {named}", scratch.said, re.S), scratch.said
+        faults.refusal(scratch.said)
+        faults.injected += 1
+    arrays, so_far = record.read_checkpoint(run, "scratch_resnet")
+    torch_here = so_far["versions"]["torch"]
+    for place, value, named in (
+        (
+            ("versions", "torch"),
+            "1.9.1",
+            f"here is torch {re.escape(torch_here)}, and the run in .* begun with torch 1.9.1",
+        ),
+        (("versions", "numpy"), "1.26.0", "begun with numpy 1.26.0"),
+        (("data", "name"), "letters", "here has name digits, and the run in .* began with name letters"),
+        (("data", "fingerprint"), "0" * 64, "here has fingerprint [0-9a-f]+, .* began with fingerprint 0+"),
+    ):
+        forged = json.loads(json.dumps(so_far))
+        forged[place[0]][place[1]] = value
+        record.write_checkpoint(run, arrays, forged)
+        assert scratch.train(run) == 2
+        assert re.search(named, scratch.said), scratch.said
+        faults.refusal(scratch.said)
+        faults.injected += 1
+    so_far["versions"]["torch"] = re.sub(r"^(\d+\.\d+).*", r"\1.99", torch_here)  # another patch
+    record.write_checkpoint(run, arrays, so_far)
+    is_same(scratch, run, faults)
+    faults.injected += 1
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", RANDOMLY)
+def test_killed_at_random_points_it_comes_to_the_same_end(faults, tmp_path, name):
+    """At any time from the process' start to its end."""
+    *what, num_kills = RANDOMLY[name]
+    points = random.Random(f"1 {name}")
+    found = {"before the first checkpoint": 0, "in training": 0, "in predicting": 0, "complete": 0}
+    with trainings_of(*what, tmp_path) as trainings:
+        for number in range(num_kills):
+            run = tmp_path / f"run {number}"
+            process = trainings.begin(run)
+            time.sleep((number + points.random()) / num_kills * trainings.seconds)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            killed = trainings.end() == -signal.SIGKILL
+            faults.injected += killed
+            with contextlib.suppress(Exception):
+                so_far = record.read_checkpoint(run, what[0])[1]
+            if (run / record.RECORD).exists():
+                found["complete"] += 1
+            elif not record.checkpoints(run):
+                found["before the first checkpoint"] += 1
+            elif len(so_far["history"]) == len(trainings.whole["history"]):
+                found["in predicting"] += 1
+            else:
+                found["in training"] += 1
+            is_same(trainings, run, faults)
+            faults.survived -= not killed
+            shutil.rmtree(run)
+    print(f"\n{name}: killed {num_kills} times:", ", ".join(f"{count} {where}" for where, count in found.items()))
+    assert found["in training"] > num_kills / 4
