@@ -21,7 +21,7 @@ from sklearn.metrics import log_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 from compare import dataset
-from compare.command import KERAS_BACKENDS
+from compare.command import KERAS_BACKENDS, UserError
 from compare.progress import Journal
 from pretrained import augment, loop, model, solver
 from pretrained.recipe import ARTICLE, DEMO, TUNED
@@ -357,6 +357,46 @@ def test_checkpoint_goes_on_bit_for_bit(backbone, digits):
     assert figures == expected_figures
     assert all(np.array_equal(got[name], expected[name]) for name in expected)
     assert got["optimizer/0"] == 6  # steps: three batches in each of two epochs
+
+
+@pytest.mark.parametrize("unfreeze", ["none", "last-stage"])
+def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
+    """After the first of its three parts, in another network, from what was kept."""
+    monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 32)
+    images, labels = digits.train_images[:96], digits.train_labels[:96]
+
+    def new():
+        network = model.build_backbone(Weights("random"), seed=0)
+        extractor = model.build_feature_extractor(network, image_size=28, preprocessing="imagenet")
+        if unfreeze == "none":
+            return new_head(), extractor
+        model.unfreeze(network, unfreeze)
+        return model.build_whole(extractor, new_head(TUNED), learning_rate=1e-3), None
+
+    def steps(network, extractor, sums):
+        with Journal().epoch("", len(images)) as bar:
+            yield from loop.train_epoch(
+                *(network, images, labels, sums), feature_extractor=extractor, recipe=DEMO, seed=0, epoch=1, bar=bar
+            )
+
+    (whole, extractor), sums = new(), np.zeros(3)
+    for num_seen in steps(whole, extractor, sums):
+        if num_seen == 32:
+            kept = {name: array.copy() for name, array in loop.checkpoint_arrays(whole).items()}, sums.copy()
+    (other, extractor), (arrays, sums_kept) = new(), kept
+    loop.restore(other, arrays)
+    assert list(steps(other, extractor, sums_kept)) == [64, 96]
+    assert sums_kept.tolist() == sums.tolist()
+    expected = loop.checkpoint_arrays(whole)
+    assert all(np.array_equal(array, expected[name]) for name, array in loop.checkpoint_arrays(other).items())
+
+
+def test_a_loss_that_is_not_finite_stops_the_head_within_the_epoch(backbone, digits, monkeypatch):
+    monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 32)
+    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing="imagenet")
+    head = model.build_head(10, normalize_features=False, learning_rate=1e38)
+    with pytest.raises(UserError, match=r"the loss in steps \d to \d of epoch 1 is nan, at a learning rate of 1e\+38"):
+        train_one_epoch(extractor, head, digits.train_images[:96], digits.train_labels[:96], epoch=1)
 
 
 def test_saved_network_is_read_by_keras_alone(backbone, digits, tmp_path):
