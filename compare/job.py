@@ -181,7 +181,8 @@ class Job:
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `record.write_checkpoint` does."""
-        record.write_checkpoint(self.folder, arrays, self.record)
+        with self.finishing():
+            record.write_checkpoint(self.folder, arrays, self.record)
         self._kept = time.perf_counter()
 
     def must_keep(self) -> bool:
@@ -334,9 +335,9 @@ class Job:
         with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started
             resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])
-            for name in record.set_damaged_aside(self.folder):
-                self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
             try:
+                for name in record.set_damaged_aside(self.folder):
+                    self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
                 yield
             except KeyboardInterrupt as stop:
                 self.journal.line(

@@ -82,15 +82,8 @@ REQUIRED_BELOW = {
     "seconds": {"preparing": float, "training": float, "predicting": float},
     "device": {"kind": str, "name": str},
 }
-TO_GO_ON = (
-    "branch",
-    "recipe",
-    "seed",
-    "data",
-    "history",
-    "seconds",
-    "versions",
-)  # what an unfinished run has to say of itself
+# What an unfinished run has to say of itself.
+TO_GO_ON = ("branch", "recipe", "seed", "data", "history", "seconds", "versions")
 REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "train_accuracy")
 # What these hold if they are there: older runs are without them, robustness was not asked of every run.
 REQUIRED_IF_THERE = {

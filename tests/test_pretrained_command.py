@@ -154,6 +154,8 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     code, out, _ = run_main(train, "--demo", *words, "--out", cut)
     assert code == 130 and f"--resume {cut}" in out and not (cut / "record.json").exists()
     environment.setattr(loop, "evaluate", evaluate)
+    code, _, err = run_main(train, "--resume", cut, "--keras-backend", "jax")
+    assert code == 2 and f"--keras-backend jax, and the run in {cut} was begun on torch" in err
     assert run_main(train, "--resume", cut)[0] == 0  # on the backend and the weights that it began with
 
     assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
