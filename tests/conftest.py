@@ -11,11 +11,12 @@ import struct
 import sys
 import threading
 
+import fake_branches
 import matplotlib
 import numpy as np
 import pytest
 
-from compare import dataset, download
+from compare import dataset, download, run
 from compare.command import OFFLINE_VARIABLE
 from compare.download import MIRRORS_VARIABLE
 from pretrained import backend
@@ -56,6 +57,15 @@ def run_main(monkeypatch, capsys):
         return exit_.value.code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def fakes(monkeypatch, tmp_path):
+    """Put fake branches in the place of both; returns a function that lists the commands they were run with."""
+    for name, value in fake_branches.install(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(run, "BRANCHES", fake_branches.BRANCHES)
+    return lambda: (tmp_path / "log").read_text().splitlines()
 
 
 @pytest.fixture

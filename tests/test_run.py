@@ -10,74 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import fake_branches
 import pytest
 
 from compare import run
 
 HERE = Path(__file__).parent
-
-FAKE_BRANCH = """
-import os, signal, sys, time
-from pathlib import Path
-from fake_runs import write_run, write_unfinished_run
-
-branch, words = __spec__.name.partition(".")[0], sys.argv[1:]
-with open(os.environ["FAKE_LOG"], "a") as log:
-    print(branch, *words, file=log)
-does = os.environ.get("FAKE_" + branch, "finish")
-if "--check" in words:
-    if does == "refuse":
-        sys.exit(2)
-    if does == "die in the check":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if does == "interrupt the check":
-        os.kill(os.getpid(), signal.SIGINT)
-    Path(os.environ["COMPARE_ESTIMATE"]).write_text("100.5")
-    sys.exit(0)
-resumed = "--resume" in words
-folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
-seed = folder.name.partition("-seed-")[2] or "0"
-if os.environ.get("FAKE_ONLY_SEED", seed) != seed:
-    does = "finish"
-if does in ("crash", "kill", "interrupt", "hang", "stop slowly"):
-    write_unfinished_run(folder, branch=branch, log="epoch 1/3: loss 0.7\\nthe disk went away\\n")
-    if does == "crash":
-        sys.exit(1)
-    if does == "hang":
-        time.sleep(1000)
-    if does == "stop slowly":
-        saving = []
-        def stop(number, _):
-            if saving:
-                os._exit(3)  # as the branches do at a second signal
-            saving.append(number)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        Path(os.environ["FAKE_LOG"] + ".ready").touch()
-        while not saving:
-            time.sleep(0.02)
-        time.sleep(2.5)  # longer than compare.run looks away
-        (folder / "saved").write_text(str(saving))
-        sys.exit(128 + saving[0])
-    os.kill(os.getpid(), signal.SIGKILL if does == "kill" else signal.SIGINT)
-if resumed:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-write_run(folder, branch=branch, seed=int(seed))
-"""
-
-
-@pytest.fixture
-def fakes(monkeypatch, tmp_path):
-    """Put fake branches in the place of both; returns a function that lists the commands they were run with."""
-    for name in ("scratch_fake", "pretrained_fake"):
-        (tmp_path / "path" / name).mkdir(parents=True)
-        (tmp_path / "path" / name / "train.py").write_text(FAKE_BRANCH)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path / "path", HERE, HERE.parent))))
-    monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
-    monkeypatch.setattr(run, "BRANCHES", {"scratch": "scratch_fake", "pretrained": "pretrained_fake"})
-    return lambda: (tmp_path / "log").read_text().splitlines()
 
 
 def test_both_branches_and_the_report(fakes, run_main, tmp_path):
@@ -234,20 +172,6 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, t
     assert re.search("<title[^>]*>From scratch or pretrained: mine<", (out / "index.html").read_text())
 
 
-def start(words: str) -> subprocess.Popen:
-    """The main command in a process and a group of its own, as a terminal starts it, with the fake branches."""
-    code = f"""
-import sys
-from compare import run
-from compare.command import run_command
-run.BRANCHES = {{"scratch": "scratch_fake", "pretrained": "pretrained_fake"}}
-sys.argv = ["run", *{words.split()!r}]
-run_command(run.main)
-"""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **pipes)
-
-
 @pytest.mark.parametrize("branch", ["scratch_fake", "pretrained_fake"])
 @pytest.mark.parametrize(
     ("number", "send", "code"),
@@ -258,7 +182,7 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
 ):
     out = tmp_path / "out"
     monkeypatch.setenv(f"FAKE_{branch}", "stop slowly")
-    process = start(f"--both --out {out}")
+    process = fake_branches.start("--both", "--out", out)
     while not (tmp_path / "log.ready").exists():
         assert process.poll() is None, process.communicate()
     send(process.pid, number)
@@ -274,7 +198,7 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
 
 def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_scratch_fake", "stop slowly")
-    process = start(f"--scratch --out {tmp_path / 'out'}")
+    process = fake_branches.start("--scratch", "--out", tmp_path / "out")
     while not (tmp_path / "log.ready").exists():
         assert process.poll() is None, process.communicate()
     for _ in range(2):

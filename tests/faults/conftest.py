@@ -38,6 +38,17 @@ class Faults:
         assert not wrong, "wrong data was used"
         return None
 
+    def ends(self, done, code: int) -> None:
+        """Count a fault that a command met, a process that has ended with its standard error as text: it ends with
+        `code`, right or with a clear refusal."""
+        self.injected += 1
+        assert done.returncode == code, done.stderr
+        if code:
+            self.refusal(done.stderr)
+        else:
+            assert "Traceback" not in done.stderr, done.stderr
+            self.survived += 1
+
     def refusal(self, text: str) -> None:
         """Count a refusal, which has its three parts and is no stack of calls."""
         parts = [text.find(words) for words in ("error: ", "\n  expected: ", "\n  what to do: ")]
