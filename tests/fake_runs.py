@@ -56,6 +56,7 @@ def write_run(
     changes: dict | None = None,
     robustness: float | None = None,
     seen: bool = False,
+    weights_file: bytes | None = None,
 ) -> Path:
     """Write a complete run that was never trained, and return its folder.
 
@@ -79,8 +80,11 @@ def write_run(
         robustness: predict corrupted copies, of which at the highest strength this fraction of those that are right
             otherwise is right; None predicts none.
         seen: keep five test and training images, 8×8, as a network could have got them.
+        weights_file: the content of its model.safetensors, if it has one.
     """
     folder.mkdir(parents=True)
+    if weights_file is not None:
+        (folder / "model.safetensors").write_bytes(weights_file)
     run = _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides or {}, weights, seed)
     random = np.random.default_rng([seed, len(branch)])
     run["history"] = _history(random, accuracy, num_epochs, watched)

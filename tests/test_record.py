@@ -65,6 +65,24 @@ def test_predictions_of_another_run_are_refused(tmp_path):
         record.read_run(second)
 
 
+def test_a_record_has_the_hashes_of_all_files_and_its_own(tmp_path):
+    folder = write_run(tmp_path / "run", weights_file=b"weights")
+    content = json.loads((folder / record.RECORD).read_text())
+    for name in (record.PREDICTIONS, "model.safetensors"):
+        assert content["files"][name] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    own = content.pop("sha256")
+    assert own == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (folder / "model.safetensors").write_bytes(b"waights")
+    with pytest.raises(UserError, match="model.safetensors holds other bytes than the run wrote"):
+        record.read_run(folder)
+    (folder / "model.safetensors").unlink()  # it is large, and no report needs it
+    assert record.read_run(folder)
+    path = folder / record.RECORD
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match="record.json: other content than the run wrote"):
+        record.read_run(folder)
+
+
 @pytest.mark.parametrize(
     ("probabilities", "words"),
     [

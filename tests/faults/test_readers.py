@@ -17,6 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import safetensors.numpy
 from fake_runs import write_run, write_unfinished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -141,8 +142,10 @@ def test_data_that_unpacks_without_end(small, data_folder, faults):
 
 @pytest.fixture(scope="module")
 def good_run(tmp_path_factory):
-    """A run of few images whose record says its own hash."""
-    return write_run(tmp_path_factory.mktemp("runs") / "run", num_test=50, robustness=0.5, seen=True)
+    """A run of few images, with weights."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    content = safetensors.numpy.save({"weight": np.arange(100, dtype=np.float32)})
+    return write_run(folder, num_test=50, robustness=0.5, seen=True, weights_file=content)
 
 
 @pytest.fixture
@@ -150,7 +153,7 @@ def run_folder(good_run, tmp_path):
     return Path(shutil.copytree(good_run, tmp_path / "run"))
 
 
-@pytest.mark.parametrize("name", [record.RECORD, record.PREDICTIONS])
+@pytest.mark.parametrize("name", [record.RECORD, record.PREDICTIONS, "model.safetensors"])
 def test_runs_damaged_anywhere(run_folder, faults, name):
     whole = record.read_run(run_folder)
 
@@ -164,7 +167,40 @@ def test_runs_damaged_anywhere(run_folder, faults, name):
 
     for damaged in damages((run_folder / name).read_bytes()):
         (run_folder / name).write_bytes(damaged)
-        faults.meets(lambda: record.read_run(run_folder), right=is_right)
+        error = faults.meets(lambda: record.read_run(run_folder), right=is_right)
+        assert error is None or name in str(error)
+        assert error is not None or name == record.RECORD
+
+
+def test_what_was_asked_for_damaged_anywhere(tmp_path, faults):
+    """No comparison goes on with another seed, or more or fewer branches, than it was begun with."""
+    asked = {
+        "name": "n",
+        "branches": {"scratch_resnet": {"--recipe": "demo"}, "pretrained": {"--epochs": "12"}},
+        "seeds": [1, 23],
+    }
+    rest = json.dumps(asked, sort_keys=True).encode()
+    content = json.dumps(asked | {"sha256": hashlib.sha256(rest).hexdigest()}, indent=1).encode()
+    path = tmp_path / record.COMPARISON
+    path.write_bytes(content)
+    assert run.read_asked(tmp_path) == asked
+    for damaged in damages(content):
+        path.write_bytes(damaged)
+        faults.meets(lambda: run.read_asked(tmp_path), right=lambda got: got == asked)
+
+
+def test_numbers_of_reports_damaged_anywhere(run_folder, tmp_path, faults):
+    """The list of reports has them as they were, or names the file."""
+    folder = tmp_path / "reports" / "one"
+    report.write_report(folder, [record.read_run(run_folder)], [], title="one", images="none")
+    listed, content = (folder.parent / "index.html").read_bytes(), (folder / "report.json").read_bytes()
+    for damaged in damages(content):
+        (folder / "report.json").write_bytes(damaged)
+        faults.injected += 1
+        got = listing.write_listing(folder.parent).read_bytes()
+        faults.survived += got == listed
+        faults.refused += got != listed
+        assert got == listed or (b"report.json cannot be read" in got and b"0.9000" not in got)
 
 
 def test_unfinished_runs_damaged_anywhere(tmp_path, faults):
@@ -179,6 +215,10 @@ def test_unfinished_runs_damaged_anywhere(tmp_path, faults):
             right=lambda got: all(np.array_equal(got[name], array) for name, array in arrays.items()),
         )
         record.read_unfinished_run(folder)  # never fails
+    for damaged in damages((folder / record.LOG).read_bytes()):
+        (folder / record.LOG).write_bytes(damaged)
+        faults.injected, faults.survived = faults.injected + 1, faults.survived + 1
+        assert all(isinstance(line, str) for line in record.read_unfinished_run(folder).log_lines)
     (folder / record.LOG).write_bytes(b"\xff\x00" * 10_000_000)
     assert record.read_unfinished_run(folder).log_lines
 
