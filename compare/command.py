@@ -196,6 +196,11 @@ def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> No
         print("terminated" if terminated else "interrupted", file=sys.stderr)
         code = EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # a place that nothing nearer has looked at
+            came = f"{str(error.filename)[:500]}: {error.strerror}"
+            advice = "permit reading and writing it, or name another place"
+            print(UserError(came, "a file or folder that can be reached", advice), file=sys.stderr)
+            sys.exit(EXIT_REFUSED)
         path, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
         came = f"{type(error).__name__}: {str(error)[:500]} (in {Path(path).name}, line {line})"
         advice = "look whether a path, a driver or a package is at fault; if not, report it with this message"

@@ -213,6 +213,32 @@ run_command(main)
     assert "file could not be written: Read-only file system" in done.stderr
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_folders_of_somebody_else(fakes, runs, tmp_path, faults):
+    """Commands without any right of an administrator, on a folder that another user keeps closed."""
+    first, *_ = runs
+    closed = tmp_path / "closed"
+    shutil.copytree(first, closed / "run")
+    closed.chmod(0o700 if os.geteuid() == 0 else 0)
+    if os.geteuid() == 0:
+        os.chown(closed, 12345, 12345)
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    with_report = [sys.executable, "-m", "compare.report"]
+    for command in (
+        [*with_report, closed / "run", "--out", tmp_path / "new"],
+        [*with_report, first, "--out", closed],
+        [*with_report, first, "--out", closed / "new"],
+        fake_branches.command("--both", "--out", closed / "new"),
+        fake_branches.command("--both", "--out", tmp_path / ("x" * 300)),
+    ):
+        done = subprocess.run([*without, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+        faults.ends(done, 2)
+        assert "Permission denied" in done.stderr or "File name too long" in done.stderr
+        assert "not foreseen" not in done.stderr
+    closed.chmod(0o700)
+    assert not (tmp_path / "log").exists() and not (tmp_path / "new").exists()
+
+
 # ---- links
 
 
