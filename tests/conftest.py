@@ -15,6 +15,8 @@ import fake_branches
 import matplotlib
 import numpy as np
 import pytest
+from fake_runs import write_run
+from pages import write
 
 from compare import dataset, download, run
 from compare.command import OFFLINE_VARIABLE
@@ -115,3 +117,16 @@ def small(monkeypatch):
     monkeypatch.setattr(dataset, "FASHION_MNIST_FILES", table)
     monkeypatch.setattr(dataset, "_usual_folders", lambda: [download.cache_folder() / "fashion-mnist"])
     return files
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory):
+    """A report of two runs: its folder and its page."""
+    folder = tmp_path_factory.mktemp("two")
+    scratch = write_run(
+        folder / "runs" / "scratch_resnet", accuracy=0.9, known_mistakes=("The <test> set is watched.",)
+    )
+    pretrained = write_run(
+        folder / "runs" / "pretrained", branch="pretrained", accuracy=0.8, overrides={"num_epochs": 1}, weights="random"
+    )
+    return folder, write(folder, scratch, pretrained)

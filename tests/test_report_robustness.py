@@ -10,8 +10,8 @@ import re
 import numpy as np
 import pytest
 from fake_runs import write_run
+from pages import write
 from PIL import Image
-from test_report import write
 
 from compare import audit, corruptions, dataset, figures, gallery, metrics, page, pictures, record, verdict, words
 

@@ -1,0 +1,59 @@
+"""Runs compared from Python, and in the notebook."""
+
+import ast
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from fake_runs import write_run
+
+from compare import figures
+from compare.command import UserError
+
+
+def test_from_python(two, tmp_path):
+    from compare import compare_runs, load_run
+
+    folder, page = two
+    runs = [load_run(folder / "runs" / name) for name in ("scratch_resnet", "pretrained")]
+    comparison = compare_runs(*runs)
+    assert all(sentence in page.text.replace("\xa0", " ") for sentence in (*comparison.sentences, *comparison.cautions))
+    assert repr(comparison).startswith("ResNet-18 from scratch is ahead")
+    shown = comparison._repr_html_()
+    assert "<svg" in shown and "0.9000" in shown and "<script" not in shown
+    assert [row["test_accuracy"] for row in comparison.rows] == [0.9, 0.8]
+    assert comparison.accuracy_curves().axes[0].get_ylabel() == "Accuracy"
+    assert comparison.loss_curves("time").axes[0].get_xlabel() == "Training time (seconds)"
+    assert "Frozen ResNet50" in comparison.confusion(1).axes[0].get_title()
+    assert len(comparison.reliability().axes[0].lines) == 3  # the diagonal and two runs
+    assert len(comparison.selective().axes[0].lines) == 2
+    assert "less Frozen ResNet50" in comparison.confusion_difference().axes[0].get_title()
+    with pytest.raises(UserError, match="--robustness"):
+        comparison.robustness()
+    assert comparison.write(tmp_path / "report").read_bytes()
+    with pytest.raises(UserError, match="differ in their images"):
+        compare_runs(runs[0], load_run(write_run(tmp_path / "other", num_test=100)))
+
+
+def test_the_notebook_was_executed_and_says_what_the_code_says(monkeypatch):
+    folder = Path(__file__).parent.parent / "reports" / "reference"
+    monkeypatch.chdir(folder)
+    said, names = 0, {}
+    for cell in json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]:
+        source = "".join(line for line in cell["source"] if not line.startswith("%"))
+        if cell["cell_type"] != "code" or (".table()" in source and not importlib.util.find_spec("pandas")):
+            continue
+        *statements, last = ast.parse(source).body
+        exec(compile(ast.Module(statements, []), "notebook", "exec"), names)
+        if not isinstance(last, ast.Expr):
+            exec(compile(ast.Module([last], []), "notebook", "exec"), names)
+            continue
+        value = eval(compile(ast.Expression(last.value), "notebook", "eval"), names)
+        (output,) = cell["outputs"]
+        if isinstance(value, figures.Figure):
+            assert output["data"]["image/png"]
+        elif not hasattr(value, "to_csv"):  # how wide pandas prints is its own business
+            assert "".join(output["data"]["text/plain"]) == repr(value)
+            said += 1
+    assert said == 3

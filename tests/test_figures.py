@@ -1,0 +1,176 @@
+"""The pictures: what is drawn of the numbers."""
+
+import dataclasses
+import io
+import re
+
+import numpy as np
+import pytest
+from fake_runs import write_run
+from PIL import Image
+
+from compare import dataset, figures, gallery, pictures, record
+from compare.page import show
+
+
+def test_every_tile_is_its_image():
+    images = dataset.load("digits").test_images[:250]
+    sprite = np.asarray(Image.open(io.BytesIO(gallery.sprite(images))).convert("L"), float)
+    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]), np.array([]), 0)
+    for index in (0, 99, 100, 249):
+        column, line = shown.place(1000 + index)
+        tile = sprite[28 * line : 28 * (line + 1), 28 * column : 28 * (column + 1)]
+        assert np.abs(tile - images[index]).mean() < 10
+
+
+def test_numbers_in_a_drawing_stay_whole_and_coordinates_are_short():
+    history = [{"epoch": n, "seconds": 1 / 3, "learning_rate": 0.1, "train_loss": 1 / n} for n in (1, 2, 3)]
+    with figures.drawing():
+        figure = figures.loss_curves([figures.Curves("a 0.12345", 0, [history], None)], over="time")
+        drawing = figures.svg(figure).decode()
+    assert ">a 0.12345, train</text>" in drawing
+    assert not re.search(r'[" ]\d+\.\d{3}', re.sub(r">[^<]*<", "><", drawing))
+
+
+def test_curves_show_the_history_on_whole_epochs():
+    history = [
+        {"epoch": n, "seconds": 40.0, "learning_rate": 0.1 / n} | {"train_accuracy": 0.8 + 0.01 * n, "test_accuracy": y}
+        for n, y in ((1, 0.71), (2, 0.73), (3, 0.72))
+    ]
+    curves = [figures.Curves("one", 0, [history], "test"), figures.Curves("other", 1, [history[:1]], "test")]
+    with figures.drawing():
+        figure = figures.accuracy_curves(curves, over="epochs", printed=(0.8, 0.82))
+    axes, rates = figure.axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines) == ["one, train", "one, test", "_best", "other, train", "other, test", figures.PRINTED]
+    np.testing.assert_allclose(lines["one, test"].get_xydata(), [[1, 0.71], [2, 0.73], [3, 0.72]])
+    np.testing.assert_allclose(lines["_best"].get_xydata(), [[2, 0.73]])
+    np.testing.assert_allclose(lines[figures.PRINTED].get_xydata(), [[1, 0.8], [2, 0.82]])
+    np.testing.assert_allclose(rates.lines[0].get_xydata(), [[1, 0.1], [2, 0.05], [3, 0.1 / 3]])
+    del lines[figures.PRINTED]
+    assert all(line.get_marker() not in ("", "None") for line in lines.values())  # a single epoch is seen as well
+    ticks = [tick for tick in axes.get_xticks() if 1 <= tick <= 3]
+    assert all(tick == int(tick) for tick in ticks)
+    low, high = axes.get_ylim()
+    assert low < 0.71 and high > 0.83
+
+
+def test_a_difference_has_the_colour_of_who_has_more():
+    style = figures.DRAWN
+    matrix = np.array([[25, -4], [0, -1]])
+    with figures.drawing():
+        figure = figures.confusion_difference(matrix, ["a", "b"], title="t", looks=(0, 1))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["+25", "-4", "0", "-1"]
+    (image,) = figure.axes[0].images
+    colours = image.cmap(image.norm(matrix))
+    assert colours[0, 0, :3] == pytest.approx(figures.matplotlib.colors.to_rgb(style.runs[0]), abs=0.01)
+    assert colours[1, 0, :3] == pytest.approx(figures.matplotlib.colors.to_rgb(style.background), abs=0.02)
+    # the root of 4 is two fifths of that of 25: the way from the background to the other run's colour
+    background, other = (np.array(figures.matplotlib.colors.to_rgb(c)) for c in (style.background, style.runs[1]))
+    assert colours[0, 1, :3] == pytest.approx(background + 0.4 * (other - background), abs=0.02)
+
+
+def test_curves_over_time_and_their_phases():
+    rows = [
+        {"epoch": n, "seconds": 200.0, "learning_rate": None, "train_loss": 1 / n, "test_loss": 2 / n}
+        for n in (1, 2, 3)
+    ]
+    rows[2]["phase"] = "fine-tuning"
+    with figures.drawing():
+        figure = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="time")
+        over_epochs = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="epochs")
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "Training time (minutes)"
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    np.testing.assert_allclose(lines["one, test"], [[200 / 60, 2], [400 / 60, 1], [10, 2 / 3]])
+    np.testing.assert_allclose(lines["_best"], [[10, 2 / 3]])
+    assert any(line.get_xdata()[0] == pytest.approx(500 / 60) for line in axes.lines)  # between the phases
+    assert len(over_epochs.axes) == 1  # no learning rate, so no axes for it
+
+
+def seeds_of(*curves):
+    """What is drawn of a run of that many seeds, given each seed's test losses."""
+    rows = [
+        [
+            {"epoch": n, "seconds": 10.0 * seed, "learning_rate": 0.1, "train_loss": 2.0, "test_loss": loss}
+            for n, loss in enumerate(losses, start=1)
+        ]
+        for seed, losses in enumerate(curves, start=1)
+    ]
+    return figures.Curves("one", 1, rows, "test")
+
+
+@pytest.mark.parametrize(("over", "x"), [("epochs", [1, 2]), ("time", [20, 40])])
+def test_seeds_are_one_curve_of_their_mean_in_a_band_of_their_range(over, x):
+    figure = figures.loss_curves([seeds_of([1.0, 0.2], [2.0, 0.6], [9.0, 0.7])], over=over)
+    axes = figure.axes[0]
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert list(lines) == ["one, train", "one, test", "_best"]
+    np.testing.assert_allclose(lines["one, test"], np.transpose([x, [4.0, 0.5]]))
+    _, band = axes.collections  # of train and of test
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.round(6).tolist()}
+    assert corners == {(x[0], 1.0), (x[0], 9.0), (x[1], 0.2), (x[1], 0.7)}
+    assert axes.get_ylim()[1] > 9
+    assert not figures.loss_curves([seeds_of([1.0, 0.2])], over=over).axes[0].collections
+
+
+def test_of_many_curves_the_legend_names_each_once():
+    named = []
+    for number in (4, 5):
+        curves = [dataclasses.replace(seeds_of([1.0, 0.5]), label=f"run {index}") for index in range(number)]
+        (legend,) = figures.loss_curves(curves, over="epochs").legends
+        named.append([text.get_text() for text in legend.get_texts()])
+    assert [len(labels) for labels in named] == [8, 5] and set(named[1]) == {f"run {n}, test" for n in range(5)}
+
+
+def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
+    runs = [
+        write_run(tmp_path / f"{branch}-{recipe}-{seed}", branch=branch, recipe=recipe, seed=seed)
+        for branch in ("scratch_resnet", "pretrained")
+        for recipe in ("article", "tuned")
+        for seed in (0, 1, 2)
+    ]
+    shown = show([record.read_run(run) for run in runs])
+    assert [one.look for one in shown] == [0, 0, 0, 2, 2, 2, 1, 1, 1, 3, 3, 3]
+    curves = pictures.curves_of(shown)
+    assert [len(run.histories) for run in curves] == [3, 3, 3, 3]
+    assert curves[1].label == "ResNet-18 from scratch · tuned, 3 seeds, mean and range"
+    again = write_run(tmp_path / "again", seed=1)  # a seed once more: by itself, so that the band is of seeds alone
+    curves = pictures.curves_of(show([record.read_run(run) for run in (*runs[:3], again)]))
+    assert [len(run.histories) for run in curves] == [3, 1] and curves[1].look != curves[0].look
+
+
+def test_a_single_epoch_lies_well_inside_the_axes():
+    row = {
+        "epoch": 1,
+        "seconds": 9.0,
+        "learning_rate": None,
+        "train_accuracy": 0.9,
+        "train_loss": 0.3,
+        "test_accuracy": 0.8,
+        "test_loss": 0.5,
+    }
+    curves = [figures.Curves("one", 0, [[row]], "test")]
+    for draw, highest in ((figures.accuracy_curves, 0.9), (figures.loss_curves, 0.5)):
+        low, high = draw(curves, over="epochs").axes[0].get_ylim()
+        assert highest + 0.05 * (high - low) < high
+
+
+def test_matrix_cells_are_written_and_readable():
+    matrix = np.array([[1000, 0, 3], [30, 500, 7], [0, 0, 0]])
+    with figures.drawing():
+        figure = figures.confusion(matrix, ["a", "$b$", "c"], title="t", largest=1000)
+        drawn = figures.png(figure)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["1000\n99.7", "0", "3\n0.3", "30\n5.6", "500\n93.1", "7\n1.3", "0", "0", "0"]
+
+    def luminance(colour):
+        rgb = np.array(figures.matplotlib.colors.to_rgb(colour))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    image = figure.axes[0].images[0]
+    for text, value in zip(figure.axes[0].texts, matrix.ravel(), strict=True):
+        pair = sorted([luminance(text.get_color()), luminance(image.cmap(image.norm(value)))])
+        assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, value  # WCAG 2, level AA
+    assert Image.open(io.BytesIO(drawn)).format == "PNG"

@@ -1,0 +1,258 @@
+"""What the page says: verdict, cautions, costs, seeds and audit, from runs that were never trained."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.stats
+from fake_runs import write_run
+from pages import write
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from compare import audit, banners, dataset, figures, gallery, metrics, page, record, verdict
+from compare.page import show
+
+
+def test_a_changed_backbone_is_called_out(tmp_path):
+    for after, abouts in (("a", []), ("b", ["Backbone changed"])):
+        changes = {"backbone": {"sha256_before": "a", "sha256_after": after}}
+        run = record.read_run(write_run(tmp_path / after, branch="pretrained", changes=changes))
+        found = banners.of([("it", run.record), ("another", run.record | {"branch": "x", "backbone": {}})], [])
+        assert [banner.about for banner in found] == abouts
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "says"),
+    [
+        ((0.9, 0.5), ["ahead of Frozen ResNet50 (ImageNet) by 40.00 percentage points", "more than chance explains"]),
+        ((0.9, 0.89), ["by 1.00 percentage points", "a gap that may well be chance"]),
+        ((0.9, 0.9), ["are level on the 200 test images", "that the other takes for a wrong class"]),
+        ((1.0, 1.0), ["are level on the 200 test images", "right and wrong on the same images"]),
+    ],
+)
+def test_the_verdict_in_words(tmp_path, accuracies, says):
+    runs = [
+        record.read_run(write_run(tmp_path / branch, branch=branch, accuracy=accuracy))
+        for branch, accuracy in zip(("scratch_resnet", "pretrained"), accuracies, strict=True)
+    ]
+    sentences = verdict.sentences(page.show(runs))
+    for words, sentence in zip(says, sentences, strict=False):
+        assert words in sentence
+    assert sentences[-1].startswith("Beside ")
+
+
+def test_times_of_different_devices_do_not_compare(tmp_path):
+    said = []
+    for name, kind in (("same", "cpu"), ("other", "cuda")):
+        device = {"kind": kind, "name": "a made-up processor, 2 threads"}
+        folders = write_run(tmp_path / name / "a"), write_run(tmp_path / name / "b", changes={"device": device})
+        shown = page.show([record.read_run(folder) for folder in folders])
+        said.append((verdict.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
+    assert said == [(False, True), (True, False)]
+
+
+def test_other_seeds_are_asked_for_until_there_are_three(tmp_path):
+    runs = [record.read_run(write_run(tmp_path / str(seed), seed=seed)) for seed in (0, 1, 2)]
+    assert verdict.one_seed(page.show(runs)) is None
+    assert "Some settings" in verdict.one_seed(page.show(runs[:2]))
+    assert "Each run is one seed" in verdict.one_seed(page.show(runs[:1]))
+    assert verdict.one_seed([]) is None
+
+
+def test_seeds_are_taken_together(tmp_path):
+    folders = [
+        write_run(tmp_path / f"{branch}-{seed}", branch=branch, seed=seed, accuracy=accuracy)
+        for branch, accuracies in (("scratch_resnet", (0.9, 0.91, 0.92)), ("pretrained", (0.8, 0.83)))
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    text = write(tmp_path / "out", *folders).text
+    # Welch's t by hand: means 0.91 and 0.815, variances of the means 1e-4 / 3 and 4.5e-4 / 2
+    shown = page.show([record.read_run(folder) for folder in folders])
+    variances = 1e-4 / 3, 4.5e-4 / 2
+    t = (0.91 - 0.815) / sum(variances) ** 0.5
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 1)
+    p_value = 2 * scipy.stats.t.sf(t, freedom)
+    assert "over 3 and 2 seeds: 0.9100 against 0.8150: no more than the seeds may explain" in text
+    assert verdict.p_in_words(p_value) in verdict.seeds(shown, *verdict.headline(shown))
+    rows = {group.label: (group.mean, group.deviation) for group in verdict.by_settings(shown)}
+    assert rows == {
+        "ResNet-18 from scratch · article": (pytest.approx(0.91), pytest.approx(0.01)),
+        "Frozen ResNet50 (ImageNet) · article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
+    }
+    assert "ResNet-18 from scratch · article, seed 2" in text and "±" not in text
+    # a list of runs names seeds together where all of them are in it; the verdict's two come before the other matrices
+    assert (
+        "No temperature is fitted for ResNet-18 from scratch · article, Frozen ResNet50 (ImageNet) · article:" in text
+    )
+    assert verdict.named([shown[0], *shown[3:]], shown) == [shown[0].label, "Frozen ResNet50 (ImageNet) · article"]
+    matrices = page.matrices(shown)
+    assert [matrix["index"] for matrix in matrices] == [2, 4, None, 0, 1, 3]
+    assert matrices[2]["title"] == f"{shown[2].label} less {shown[4].label}"
+
+
+def test_recipes_with_mistakes_are_named(tmp_path):
+    runs = [
+        record.read_run(write_run(tmp_path / recipe, recipe=recipe, known_mistakes=mistakes))
+        for recipe, mistakes in (("article", ("It is wrong.",)), ("tuned", ()))
+    ]
+    shown = page.show(runs)
+    said = verdict.known_mistakes(shown)
+    assert "ResNet-18 from scratch · article." in said and "from scratch · tuned" not in said
+    assert verdict.known_mistakes(shown[1:]) is None
+
+
+def test_the_verdict_is_about_the_best_run_of_each_branch(tmp_path):
+    shown = page.show(
+        [
+            record.read_run(write_run(tmp_path / str(number), branch=branch, accuracy=accuracy, seed=number))
+            for number, (branch, accuracy) in enumerate(
+                [("pretrained", 0.7), ("scratch_resnet", 0.8), ("scratch_resnet", 0.9), ("pretrained", 0.6)]
+            )
+        ]
+    )
+    assert verdict.headline(shown) == (shown[2], shown[0])
+    assert verdict.headline(shown[1:3]) == (shown[2], shown[1])
+
+
+def test_energy_is_shown_where_a_device_tells_it(tmp_path):
+    told, other, silent = (
+        write_run(tmp_path / str(joules), branch=branch, changes={"energy_joules": joules})
+        for branch, joules in (("scratch_resnet", 12_345.6), ("pretrained", 3086.4), ("pretrained", None))
+    )
+    page = write(tmp_path / "both", told, other)
+    assert page.row("Energy of the device").split()[-4:] == ["12.3", "kJ", "3.1", "kJ"]
+    assert "4 times the energy (12.3 kJ against 3.1 kJ)" in page.text
+    rows = list(csv.DictReader((tmp_path / "both" / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["energy_joules"] for row in rows] == ["12345.6", "3086.4"]
+    page = write(tmp_path / "one", told, silent)
+    assert page.row("Energy of the device").split()[-3:] == ["12.3", "kJ", "&#8211;"] and "the energy" not in page.text
+    assert "nergy" not in write(tmp_path / "none", silent).text
+
+
+def test_the_cost_in_words(tmp_path):
+    branches = ("pretrained", "scratch_resnet")
+    shown = page.show([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches])
+    assert verdict.cost(*shown) == (
+        "Beside ResNet-18 from scratch it took about the same training time (2 min 3 s against 2 min 3 s), 1/545 of "
+        "the trained parameters (20,490 against 11,172,810) and 1/3.91 of the operations an image "
+        "(170 M against 665 M)."
+    )
+
+
+def test_the_audits_answers(tmp_path):
+    """Each question with a run that passes, one that fails, and one that it does not apply to."""
+
+    def one(name, **settings):
+        return page.show([record.read_run(write_run(tmp_path / name, **settings))])[0]
+
+    def rows(*losses):
+        return {
+            "history": [
+                {"epoch": n, "seconds": 1.0, "images_per_second": 1.0, "learning_rate": 0.1, "train_accuracy": 0.5}
+                | {"train_loss": loss, "test_loss": 1 / loss, "test_accuracy": 0.5}
+                for n, loss in enumerate(losses, start=1)
+            ]
+        }
+
+    recipe = one("recipe", branch="pretrained").record["recipe"]
+    unit, right = (recipe | {"preprocessing": name} for name in ("unit", "imagenet"))
+    scratch, single = one("scratch"), one("single", changes=rows(1.0))
+    cases = {
+        audit.test_set_unwatched: (one("held out", watched="validation"), scratch, None),
+        audit.frozen_unchanged: (
+            one("kept", branch="pretrained"),
+            one("moved", changes={"backbone": {"sha256_before": "a", "sha256_after": "b"}}),
+            scratch,
+        ),
+        audit.expected_input: (
+            one("right", branch="pretrained", changes={"recipe": right}),
+            one("unit", branch="pretrained", changes={"recipe": unit}),
+            one("random", branch="pretrained", weights="random", changes={"recipe": unit}),
+        ),
+        audit.trained_out: (one("flat", changes=rows(1.0, 0.99)), one("falling", changes=rows(1.0, 0.9)), single),
+        # the made-up test loss is one over the training loss
+        audit.not_overfitted: (
+            one("sinking", changes=rows(0.9, 1.0)),
+            one("rising", changes=rows(1.0, 0.9)),
+            single,
+        ),
+        audit.beats_majority: (scratch, one("poor", accuracy=0.1), None),
+    }
+    for ask, runs in cases.items():
+        for expected, run in zip((True, False, None), runs, strict=True):
+            assert run is None or ask(run, [run]).passed is expected, (ask.__name__, expected)
+    stranger = one("stranger", num_test=100)
+    assert audit.same_test_set(stranger, [scratch, stranger]).passed is False
+    assert [
+        audit.same_test_set(one, shown).passed for one, shown in ((scratch, [scratch]), (scratch, [single] * 2))
+    ] == [
+        None,
+        True,
+    ]
+    assert len(audit.of([scratch], None)) == len(cases) + 3
+
+
+def test_test_images_that_were_trained_on_are_found(tmp_path, monkeypatch):
+    digits = dataset.load("digits")
+    copied = digits.test_images.copy()
+    copied[[3, 5]] = digits.train_images[:2]
+    leaking = dataclasses.replace(digits, test_images=copied)
+    monkeypatch.setattr(gallery.dataset, "load", lambda *_, **__: leaking)
+    gallery._local.cache_clear()
+    run = record.read_run(write_run(tmp_path / "run", data="digits", num_test=None))
+    images = gallery.of([run])
+    gallery._local.cache_clear()
+    assert images.also_in_training.tolist() == [3, 5]
+    (one,) = page.show([run])
+    right = run.test_probabilities.argmax(axis=1) == run.test_labels
+    found = audit.apart_from_training(one, images)
+    without = (right.sum() - right[[3, 5]].sum()) / (len(right) - 2)
+    assert found == audit.Answer(False, f"2 are also training images; without them the accuracy is {without:.4f}")
+    assert audit.apart_from_training(one, None).passed is None
+
+
+def test_a_linear_model_of_the_pixels_is_to_be_beaten(tmp_path):
+    digits = dataset.load("digits")
+    pixels = [images.reshape(len(images), -1) / 255 for images in (digits.train_images, digits.test_images)]
+    theirs = make_pipeline(StandardScaler(with_std=False), LogisticRegression(C=0.1, max_iter=2000))
+    expected = theirs.fit(pixels[0], digits.train_labels).score(pixels[1], digits.test_labels)
+    runs = [
+        record.read_run(write_run(tmp_path / str(accuracy), data="digits", num_test=None, accuracy=accuracy))
+        for accuracy in (0.99, 0.5)
+    ]
+    images = gallery.of(runs)
+    assert images.num_baseline_images == len(digits.train_labels)  # all of them, as they are few
+    assert images.baseline_right.mean() == pytest.approx(expected, abs=0.01)
+    better, worse = (audit.beats_logistic_regression(one, images) for one in show(runs))
+    assert (better.passed, worse.passed) == (True, False)
+    assert f"0.9900, against {images.baseline_right.mean():.4f} by logistic regression on 1,297 training" in better.why
+    same = dataclasses.replace(images, baseline_right=runs[0].test_probabilities.argmax(axis=1) == runs[0].test_labels)
+    assert audit.beats_logistic_regression(show(runs)[0], same).passed is False
+    assert audit.beats_logistic_regression(show(runs)[0], None).passed is None
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"), [(0.0004, "fewer than 1 of 1,000"), (0.0214, "about 21 of 1,000"), (0.109, "about 11 of 100")]
+)
+def test_a_p_value_as_a_frequency(p_value, words):
+    assert words in verdict.chance_in_words(p_value)
+
+
+def test_calibration_of_seeds_by_hand(tmp_path):
+    """Two seeds, both within the bin from 12/15 to 13/15: 10 and 30 images of which 5 and 27 are right."""
+    found = []
+    for num_images, num_right, confidence in ((10, 5, 0.82), (30, 27, 0.86)):
+        probabilities = np.tile(np.array([confidence, 1 - confidence], np.float32), (num_images, 1))
+        labels = (np.arange(num_images) >= num_right).astype(np.uint8)
+        found.append(metrics.calibration(record.Run(tmp_path, {}, probabilities, labels)))
+    axes, below = figures.reliability([("two seeds", 0, found)]).axes
+    (line,) = (line for line in axes.lines if line.get_label() == "two seeds")
+    np.testing.assert_allclose(line.get_xydata(), [[(10 * 0.82 + 30 * 0.86) / 40, 32 / 40]], rtol=1e-6)
+    assert below.lines[0].get_ydata().tolist() == [20]  # images of a seed
+    (axes,) = figures.selective([("two seeds", 0, found)]).axes
+    assert axes.lines[0].get_ydata()[-1] == pytest.approx((0.5 + 0.9) / 2)
+    low, high = (of(axes.collections[0].get_paths()[0].vertices[:, 1]) for of in (np.nanmin, np.nanmax))
+    assert low <= 0.5 and high == pytest.approx(1.0)
