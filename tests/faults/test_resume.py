@@ -27,19 +27,19 @@ from scratch_resnet import train
 
 ROOT = Path(__file__).parents[2]
 SCRATCH = ("scratch_resnet", (), ("--demo", "--robustness"))
-ON_TORCH, ON_TENSORFLOW = ("--keras-backend", "torch", "--robustness"), ("--keras-backend", "tensorflow")
+ON_TORCH, ON_TENSORFLOW = ("--keras-backend", "torch"), ("--keras-backend", "tensorflow", "--robustness")
 # The branch, its backend, the command, and how many times it is killed at random.
 RANDOMLY = {
     "from scratch": (*SCRATCH, 30),
     "head by gradient descent, fine-tuned, torch": (
         *("pretrained", ("torch",), ("--demo", "--unfreeze", "last-stage", *ON_TORCH)),
-        15,
+        10,
     ),
-    "head by the solver, torch": ("pretrained", ("torch",), ("--recipe", "tuned", *ON_TORCH), 15),
-    "head by gradient descent, tensorflow": ("pretrained", ("tensorflow",), ("--demo", *ON_TENSORFLOW), 4),
+    "head by the solver, torch": ("pretrained", ("torch",), ("--recipe", "tuned", *ON_TORCH), 10),
+    "head by gradient descent, tensorflow": ("pretrained", ("tensorflow",), ("--demo", *ON_TENSORFLOW), 5),
     "head by the solver, fine-tuned, tensorflow": (
         *("pretrained", ("tensorflow",), ("--recipe", "tuned", "--unfreeze", "last-stage", *ON_TENSORFLOW)),
-        4,
+        5,
     ),
 }
 

@@ -47,7 +47,7 @@ def few(branch: str) -> None:
     else:
         loop.IMAGES_AT_ONCE = 32
         importlib.import_module("pretrained.solver").IMAGES_IN_FILE = 32
-        changes |= {"weights": "random", "image_size": 28}
+        changes |= {"weights": "random", "image_size": 28, "precision": "float32"}
         tuned = {"penalties": (1e-1, 1e-3), "num_unfrozen_epochs": 2}
         recipes.RECIPES["tuned"] = dataclasses.replace(recipes.TUNED, **changes, **tuned)
     recipes.RECIPES["demo"] = dataclasses.replace(recipes.DEMO, **changes, num_epochs=3)
