@@ -26,21 +26,28 @@ from compare import record
 from scratch_resnet import train
 
 ROOT = Path(__file__).parents[2]
-SCRATCH = ("scratch_resnet", (), ("--demo", "--robustness"))
+SCRATCH = "scratch_resnet", (), ("--demo", "--robustness")
 ON_TORCH, ON_TENSORFLOW = ("--keras-backend", "torch"), ("--keras-backend", "tensorflow", "--robustness")
-# The branch, its backend, the command, and how many times it is killed at random.
+HEAD, SOLVER = ("--demo",), ("--recipe", "tuned")
+FINE_TUNED = ("--unfreeze", "last-stage")
+# The branch, its backend and its command; and how many times it is killed at random.
 RANDOMLY = {
     "from scratch": (*SCRATCH, 30),
-    "head by gradient descent, fine-tuned, torch": (
-        *("pretrained", ("torch",), ("--demo", "--unfreeze", "last-stage", *ON_TORCH)),
-        10,
-    ),
-    "head by the solver, torch": ("pretrained", ("torch",), ("--recipe", "tuned", *ON_TORCH), 10),
-    "head by gradient descent, tensorflow": ("pretrained", ("tensorflow",), ("--demo", *ON_TENSORFLOW), 5),
-    "head by the solver, fine-tuned, tensorflow": (
-        *("pretrained", ("tensorflow",), ("--recipe", "tuned", "--unfreeze", "last-stage", *ON_TENSORFLOW)),
-        5,
-    ),
+    "gradient descent, fine-tuned, torch": ("pretrained", ("torch",), (*HEAD, *FINE_TUNED, *ON_TORCH), 10),
+    "solver, torch": ("pretrained", ("torch",), (*SOLVER, *ON_TORCH), 10),
+    "gradient descent, tensorflow": ("pretrained", ("tensorflow",), (*HEAD, *ON_TENSORFLOW), 5),
+    "solver, fine-tuned, tensorflow": ("pretrained", ("tensorflow",), (*SOLVER, *FINE_TUNED, *ON_TENSORFLOW), 5),
+}
+# Changes of files before which it is killed, one in every life: in the first, a middle and the last epoch; before a
+# checkpoint is written, when it is written and has not its name yet; between weights and record.
+ENDS = (r"open .*predictions.npz w", r"rename .*record.json")
+BY_DESCENT = (r"checkpoint-3-.* w$", r"rename .*checkpoint-6-", r"checkpoint-12-.* r\+$")
+BY_SOLVER = (r"checkpoint-2-.* w$", r"rename .*features-2-32", r"rename .*checkpoint-3-")
+CHOSEN = {
+    "gradient descent, fine-tuned, torch": (*BY_DESCENT, r"rename .*checkpoint-15-", *ENDS),
+    "solver, torch": (*BY_SOLVER, *ENDS),
+    "gradient descent, tensorflow": (*BY_DESCENT, *ENDS),
+    "solver, fine-tuned, tensorflow": (*BY_SOLVER, r"checkpoint-5-.* r\+$", *ENDS),
 }
 
 
@@ -57,9 +64,9 @@ class Trainings:
         start = time.perf_counter()
         assert self.train(folder / "whole") == 0, self.said
         self.seconds = time.perf_counter() - start
-        self.changes, self.whole = self.changes_so_far(), outcome(folder / "whole")
+        self.whole = outcome(folder / "whole")
 
-    def begin(self, run: Path, *more: str, at: tuple[int, ...] = (), number: int = signal.SIGKILL) -> int:
+    def begin(self, run: Path, *more: str, at: tuple[int | str, ...] = (), number: int = signal.SIGKILL) -> int:
         """Begin a run in that folder, or go on with it; the process' id."""
         self.said_in = self.folder / f"{run.name}.txt"
         goes_on = ["--resume" if record.checkpoints(run) else "--out", str(run)]
@@ -78,10 +85,6 @@ class Trainings:
         """Both."""
         self.begin(run, *more, **when)
         return self.end()
-
-    def changes_so_far(self) -> list[str]:
-        """The changes to files in the run's folder, as `trainings.py` tells them."""
-        return Path(f"{self.said_in}.changes").read_text().splitlines()
 
     @property
     def said(self) -> str:
@@ -143,10 +146,6 @@ def is_same(trainings: Trainings, run: Path, faults) -> None:
     faults.survived += 1
 
 
-def last(changes: list[str], words: str) -> int:
-    return max(number for number, change in enumerate(changes) if words in change)
-
-
 def test_killed_again_and_again_it_comes_to_the_same_end(scratch, faults, tmp_path):
     """Just before the same change of a file in every life: in every epoch, and while a checkpoint is written."""
     run, lives = tmp_path / "run", []
@@ -161,11 +160,9 @@ def test_killed_again_and_again_it_comes_to_the_same_end(scratch, faults, tmp_pa
     is_same(scratch, run, faults)
 
 
-@pytest.mark.parametrize("change", ["rename .partial-P-model.safetensors", "rename .partial-P-record.json"])
+@pytest.mark.parametrize("change", ENDS)
 def test_killed_between_weights_and_record(scratch, faults, tmp_path, change):
-    before, after = change.split("P")
-    at = last([re.sub(r"partial-\d+", "partial-P", line) for line in scratch.changes], f"{before}P{after}")
-    assert scratch.train(tmp_path / "run", at=(at + 1,)) == -signal.SIGKILL
+    assert scratch.train(tmp_path / "run", at=(change,)) == -signal.SIGKILL
     faults.injected += 1
     assert (tmp_path / "run" / "model.safetensors").exists()
     is_same(scratch, tmp_path / "run", faults)
@@ -176,8 +173,7 @@ def test_killed_between_weights_and_record(scratch, faults, tmp_path, change):
 )
 def test_a_signal_lets_the_step_end_and_says_how_to_go_on(scratch, faults, tmp_path, number, code, word):
     run = tmp_path / "a run"
-    middle = [i for i, change in enumerate(scratch.changes) if "rename" in change and "checkpoint-12-" in change]
-    assert scratch.train(run, at=tuple(middle), number=number) == code, scratch.said
+    assert scratch.train(run, at=("rename .*checkpoint-12-",), number=number) == code, scratch.said
     faults.injected += 1
     arrays, so_far = record.read_checkpoint(run, "scratch_resnet")
     assert len(so_far["history"]) == 1 and 0 < arrays["under way/steps"] < 6 and so_far["under_way"]["seconds"] > 0
@@ -188,9 +184,9 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(scratch, faults, tmp_p
 
 def test_a_second_signal_leaves_at_once(scratch, faults, tmp_path):
     run = tmp_path / "run"
-    (middle,) = [i for i, change in enumerate(scratch.changes) if "rename" in change and "checkpoint-12-" in change]
     # the second one comes while the checkpoint is being written that the first one waits for
-    assert scratch.train(run, at=(middle - 2, middle), number=signal.SIGTERM) == -signal.SIGTERM
+    at = (r"checkpoint-12-.* w$", "rename .*checkpoint-12-")
+    assert scratch.train(run, at=at, number=signal.SIGTERM) == -signal.SIGTERM
     assert "a second time stops at once" in scratch.said and "to go on" not in scratch.said
     faults.injected += 2
     is_same(scratch, run, faults)
@@ -200,11 +196,10 @@ def test_a_second_signal_leaves_at_once(scratch, faults, tmp_path):
 def test_a_signal_at_the_end_stops_the_prediction(scratch, faults, tmp_path):
     """With every epoch kept; and one that comes when the record is being written comes too late."""
     run = tmp_path / "run"
-    assert scratch.train(run, at=(last(scratch.changes, "model.safetensors w"),), number=signal.SIGTERM) == 143
+    assert scratch.train(run, at=("model.safetensors w",), number=signal.SIGTERM) == 143
     assert "to go on" in scratch.said and len(record.read_checkpoint(run, "scratch_resnet")[1]["history"]) == 3
     is_same(scratch, run, faults)
-    late = (last(scratch.changes, "record.json w"),)
-    assert scratch.train(tmp_path / "late", at=late, number=signal.SIGTERM) == 0
+    assert scratch.train(tmp_path / "late", at=("record.json w",), number=signal.SIGTERM) == 0
     is_same(scratch, tmp_path / "late", faults)
     faults.injected += 2
 
@@ -322,6 +317,19 @@ def test_other_recipes_data_seeds_and_versions_are_refused_by_name(scratch, faul
     record.write_checkpoint(run, arrays, so_far)
     is_same(scratch, run, faults)
     faults.injected += 1
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_pretrained_branch_killed_in_every_epoch_comes_to_the_same_end(faults, tmp_path, name):
+    """One run with as many lives as there are changes to be killed at, on either backend."""
+    run = tmp_path / "run"
+    with trainings_of(*RANDOMLY[name][:3], tmp_path) as trainings:
+        for number, change in enumerate(CHOSEN[name]):
+            assert trainings.train(run, at=(change,)) == -signal.SIGKILL, (change, trainings.said)
+            faults.injected += 1
+            faults.survived += number > 0
+        is_same(trainings, run, faults)
 
 
 @pytest.mark.thorough

@@ -5,9 +5,9 @@ framework imported already.
     python tests/faults/trainings.py pretrained tensorflow
 
 Every line of standard input asks for one, as JSON: `words`, its command line; `folder`, the run's; `said`, a file for
-what it says; `signal`, which the process sends itself just before those changes to files of the folder, counted from
-0, that `at` lists. A line of standard output tells its process, and the next one how it ended. `said.changes` tells the
-changes.
+what it says; `signal`, which the process sends itself just before those changes to files of the folder that `at` lists:
+by their numbers, counted from 0, or by a pattern. A line of standard output tells its process, and the next one how it
+ended. `said.changes` tells the changes.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def few(branch: str) -> None:
         loop.IMAGES_AT_ONCE = 32
         importlib.import_module("pretrained.solver").IMAGES_IN_FILE = 32
         changes |= {"weights": "random", "image_size": 28, "precision": "float32"}
-        tuned = {"penalties": (1e-1, 1e-3), "num_unfrozen_epochs": 2}
+        tuned = {"penalties": (1e-1, 1e-3), "num_unfrozen_epochs": 1}
         recipes.RECIPES["tuned"] = dataclasses.replace(recipes.TUNED, **changes, **tuned)
     recipes.RECIPES["demo"] = dataclasses.replace(recipes.DEMO, **changes, num_epochs=3)
 
@@ -67,10 +68,11 @@ def train(branch: str, asked: dict) -> None:
             return
         if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
             return
+        change = f"{event} {' '.join(Path(str(path)).name for path in arguments[:2])}"
         num_changes += 1
-        if num_changes - 1 in asked["at"]:
+        if any(at == num_changes - 1 if isinstance(at, int) else re.search(at, change) for at in asked["at"]):
             os.kill(os.getpid(), asked["signal"])
-        os.write(changes, f"{event} {' '.join(Path(str(path)).name for path in arguments[:2])}\n".encode())
+        os.write(changes, f"{change}\n".encode())
 
     sys.addaudithook(watch)
     sys.argv = [f"{branch}.train", *asked["words"]]
