@@ -76,7 +76,12 @@ def train(branch: str, asked: dict) -> None:
 
     sys.addaudithook(watch)
     sys.argv = [f"{branch}.train", *asked["words"]]
-    run_command(sys.modules[f"{branch}.train"].main, unforeseen=EXIT_REFUSED)
+    try:
+        run_command(sys.modules[f"{branch}.train"].main, unforeseen=EXIT_REFUSED)
+    except SystemExit as ending:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ending.code)  # the interpreter takes longer to come to its end than the training
 
 
 def main():
