@@ -217,7 +217,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             extractor = model.build_feature_extractor(
                 model.in_float32(backbone), image_size=recipe.image_size, preprocessing=recipe.preprocessing
             )
-        # Its count of steps is saved with it, means nothing at a constant rate, and is not in fine-tuning's checkpoints.
+        # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
         head.optimizer.iterations.assign(0)
         with disk.replacing(job.folder / "model.keras") as partial:
             model.join(extractor, head).save(partial)

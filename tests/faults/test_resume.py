@@ -32,7 +32,7 @@ HEAD, SOLVER = ("--demo",), ("--recipe", "tuned")
 FINE_TUNED = ("--unfreeze", "last-stage")
 # The branch, its backend and its command; and how many times it is killed at random.
 RANDOMLY = {
-    "from scratch": (*SCRATCH, 30),
+    "from scratch": (*SCRATCH, 36),  # some come when it has ended
     "gradient descent, fine-tuned, torch": ("pretrained", ("torch",), (*HEAD, *FINE_TUNED, *ON_TORCH), 10),
     "solver, torch": ("pretrained", ("torch",), (*SOLVER, *ON_TORCH), 10),
     "gradient descent, tensorflow": ("pretrained", ("tensorflow",), (*HEAD, *ON_TENSORFLOW), 5),
