@@ -19,6 +19,7 @@ from compare.progress import EpochBar, Journal, duration, epoch_line
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
+SECONDS_BETWEEN_SIGNALS = 3.0  # less, and a second SIGTERM is the first one once more
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch has come to
 NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
@@ -227,10 +228,19 @@ class Job:
     def _stoppable(self) -> Iterator[None]:
         """SIGINT and SIGTERM stop the training as `finishing` says; the second one ends the process."""
         signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+        heard = 0.0
+
+        def again(number, _):
+            # who ends all processes of a group reaches this one twice: compare.run passes SIGTERM on
+            if time.monotonic() - heard > SECONDS_BETWEEN_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
 
         def stop(number, _):
+            nonlocal heard
+            heard = time.monotonic()
             for one in signals:
-                signal.signal(one, signal.SIG_DFL)
+                signal.signal(one, again if one == number == signal.SIGTERM else signal.SIG_DFL)
             kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
             if not self._waits:
                 raise kind

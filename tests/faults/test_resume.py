@@ -186,8 +186,19 @@ def test_a_second_signal_leaves_at_once(scratch, faults, tmp_path):
     run = tmp_path / "run"
     # the second one comes while the checkpoint is being written that the first one waits for
     at = (r"checkpoint-12-.* w$", "rename .*checkpoint-12-")
-    assert scratch.train(run, at=at, number=signal.SIGTERM) == -signal.SIGTERM
+    assert scratch.train(run, at=at, number=signal.SIGINT) == -signal.SIGINT
     assert "a second time stops at once" in scratch.said and "to go on" not in scratch.said
+    faults.injected += 2
+    is_same(scratch, run, faults)
+    faults.survived += 1
+
+
+def test_the_same_sigterm_twice_is_one(scratch, faults, tmp_path):
+    """As where a whole group of processes is ended, and compare.run passes on what the branch has heard already."""
+    run = tmp_path / "run"
+    at = (r"checkpoint-12-.* w$", "rename .*checkpoint-12-")
+    assert scratch.train(run, at=at, number=signal.SIGTERM) == 143, scratch.said
+    assert "terminated; to go on" in scratch.said
     faults.injected += 2
     is_same(scratch, run, faults)
     faults.survived += 1
@@ -221,12 +232,13 @@ def test_before_training_begins_a_signal_ends_the_process(faults, tmp_path, modu
 
 def test_a_damaged_checkpoint_is_named_and_stepped_over(scratch, faults, tmp_path):
     run = tmp_path / "run"
-    assert scratch.train(run, at=(60,)) == -signal.SIGKILL
-    for damage in (lambda content: content[:-1] + bytes([content[-1] ^ 1]), lambda content: content[:1000]):
+    assert scratch.train(run, at=("checkpoint-12-.* w$",)) == -signal.SIGKILL
+    damages = {14: lambda content: content[:-1] + bytes([content[-1] ^ 1]), 16: lambda content: content[:1000]}
+    for number, damage in damages.items():
         newest, before = record.checkpoints(run)
         newest.write_bytes(damage(newest.read_bytes()))
         faults.injected += 1
-        assert scratch.train(run, at=(15,)) == -signal.SIGKILL
+        assert scratch.train(run, at=(f"checkpoint-{number}-.* w$",)) == -signal.SIGKILL
         assert f"{newest.name} is damaged" in scratch.said and not newest.exists()
     shutil.copytree(run, tmp_path / "both")
     is_same(scratch, run, faults)
@@ -258,7 +270,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_leaves_the_checkpoints_and_the_run_goes_on(scratch, faults, tmp_path, small_disk):
     place, resize = small_disk
-    assert scratch.train(tmp_path / "run", at=(40,)) == -signal.SIGKILL
+    assert scratch.train(tmp_path / "run", at=("checkpoint-9-.* w$",)) == -signal.SIGKILL
     num_bytes = sum(path.stat().st_size for path in record.checkpoints(tmp_path / "run"))
     shutil.copytree(tmp_path / "run", resize(2 * num_bytes) and place / "run")
     before = {path: path.read_bytes() for path in record.checkpoints(place / "run")}
