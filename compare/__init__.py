@@ -8,6 +8,8 @@
     disk      writing files whole or not at all
     corruptions  copies of images that are harder to recognise, for --robustness
     record    a run on disk: written by the branches, read by everything below
+    checkpoint  a run that is not complete: what it goes on from
+    out_folder  where a run or a report is to be written, checked and claimed
     job       what surrounds the training in both branches
 
     metrics   what is computed from runs: arrays in, plain numbers out

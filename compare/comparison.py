@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from compare import figures, numbers, page, pictures, record, report, verdict
+from compare import figures, numbers, out_folder, page, pictures, record, report, verdict
 from compare.command import UserError
 from compare.language import say
 from compare.record import Run
@@ -102,7 +102,7 @@ class Comparison:
     def write(self, folder: str | Path, *, title: str = say("From scratch or pretrained")) -> Path:
         """Write the whole report; the path of its page."""
         report.check_report_folder(Path(folder))
-        with record.claim(Path(folder)):
+        with out_folder.claim(Path(folder)):
             return report.write_report(Path(folder), self.runs, title=title)
 
     def __repr__(self) -> str:

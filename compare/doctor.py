@@ -316,7 +316,7 @@ def machine_findings() -> list[Finding]:
     """The processor, memory and disks."""
     import shutil
 
-    from compare import download, machine, record
+    from compare import download, machine, out_folder
 
     words = ", bfloat16" if machine.processor_computes_in_bfloat16() else ""
     findings = [Finding("processor", machine.processor_name() + words)]
@@ -330,7 +330,7 @@ def machine_findings() -> list[Finding]:
         findings.append(Finding("/dev/shm", f"{shared.free / 1e6:,.0f} MB free; nothing here needs it"))
     for topic, folder in (("output", lambda: Path("reports")), ("cache", download.cache_folder)):
         try:
-            place = record.check_writable(folder())
+            place = out_folder.check_writable(folder())
         except UserError as error:
             advice = "say --out FOLDER" if topic == "output" else "set XDG_CACHE_HOME to a folder that can be written"
             findings.append(Finding(topic, str(error).splitlines()[0], advice, blocks=topic == "output"))

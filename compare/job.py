@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import corruptions, dataset, machine, record
+from compare import checkpoint, corruptions, dataset, machine, out_folder, record
 from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, ESTIMATE, EXIT_FAILED, Terminated, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
 
@@ -181,9 +181,9 @@ class Job:
             self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)))
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
-        """Keep the record so far and the arrays that training goes on from, as `record.write_checkpoint` does."""
+        """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
         with self.finishing():
-            record.write_checkpoint(self.folder, arrays, self.record)
+            checkpoint.write(self.folder, arrays, self.record)
         self._kept = time.perf_counter()
 
     def must_keep(self) -> bool:
@@ -334,6 +334,7 @@ class Job:
             more |= {"validation_probabilities": held_out, "validation_labels": labels}
         self._waits = True  # from here on it is complete sooner than it is stopped
         record.finish_run(self.folder, self.record, probabilities["test"], self.data.test_labels, **more)
+        checkpoint.remove(self.folder)
         self.journal.line(f"{self.record['branch']}: complete, in {self.folder}")
 
     @contextlib.contextmanager
@@ -341,12 +342,12 @@ class Job:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
-        claimed = record.claim(self.folder, new=self.checkpoint is None)
+        claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
         with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started
             resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])
             try:
-                for name in record.set_damaged_aside(self.folder):
+                for name in checkpoint.set_damaged_aside(self.folder):
                     self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
                 yield
             except KeyboardInterrupt as stop:
@@ -440,7 +441,7 @@ def prepare(
                 "leave the others out, or start a new run",
             )
         folder = arguments.resume
-        checkpoint, so_far = record.read_checkpoint(folder, branch)
+        arrays, so_far = checkpoint.read(folder, branch)
         check_same_versions(folder, so_far["versions"])
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
         try:
@@ -457,9 +458,9 @@ def prepare(
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = arguments.out or Path("reports", f"{branch}-{recipe.name}-{now}", "runs", branch)
-        record.check_out_folder(folder, num_bytes(recipe))
-        checkpoint = so_far = None
-    under_way = {name.removeprefix(UNDER_WAY): array for name, array in (checkpoint or {}).items() if UNDER_WAY in name}
+        out_folder.check(folder, num_bytes(recipe))
+        arrays = so_far = None
+    under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
 
     data = dataset.load(recipe.data, arguments.data_dir)
     split = dataset.split(data.train_labels, recipe.validation_fraction)
@@ -487,12 +488,12 @@ def prepare(
             "the same images, labels and split",
             "name the folder of the same data with --data-dir",
         )
-    return Job(folder, recipe, so_far or new, checkpoint, under_way, data, *split, Journal(), started)
+    return Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
 
 
 def begun_with(folder: Path) -> str:
     """What the unfinished run in `folder` keeps, in words."""
-    begun = record.read_unfinished_run(folder).record
+    begun = checkpoint.read_unfinished_run(folder).record
     if not begun:
         return "an unfinished run keeps its recipe, its changes and its folder"
     kept = [f"{name} {value}" for name, value in begun.get("overrides", {}).items()]

@@ -15,9 +15,10 @@ import jinja2
 import numpy as np
 
 from compare import audit, banners, figures, gallery, language, metrics, pictures, verdict
+from compare.checkpoint import UnfinishedRun
 from compare.language import joined, known, say
 from compare.metrics import Calibration, Paired, Result, Robustness, Scaled
-from compare.record import Run, UnfinishedRun
+from compare.record import Run
 from compare.words import (
     KINDS,
     NOTHING,

@@ -5,8 +5,7 @@
     predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
                             both in the order of the test file; what else a run may hold there says `Run`
     weights                 model.safetensors (PyTorch) or model.keras (Keras); no report needs them
-    checkpoint-N-HASH.safetensors  while unfinished, the last two: the arrays to go on from, and the record so far as
-                            metadata; HASH begins the SHA-256 of the whole file, N counts
+    checkpoint-…            while unfinished: see `checkpoint`
     log.txt                 what the run said
 
 The record's fields are those that `start_record` and `finish_run` write; `REQUIRED` names what a reader insists on.
@@ -14,23 +13,14 @@ Losses are in nats an image, accuracies are fractions, times are seconds, sizes 
 epoch and of them all, is null where the device does not report it.
 """
 
-import contextlib
 import dataclasses
 import datetime
 import hashlib
 import io
 import json
-import re
-import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from compare import disk, machine
 from compare.command import UserError
@@ -40,10 +30,8 @@ from compare.disk import write_atomically
 ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
 HELD_OUT = ("validation_probabilities", "validation_labels")
 FORMAT = 1  # of record.json and checkpoint metadata; raised when a field changes its meaning
-RECORD, PREDICTIONS, LOG, LOCK = "record.json", "predictions.npz", "log.txt", ".in-use"
-CHECKPOINT = re.compile(r"checkpoint-(\d{1,9})-([0-9a-f]{16})\.safetensors")
+RECORD, PREDICTIONS, LOG = "record.json", "predictions.npz", "log.txt"
 WEIGHTS = ("model.safetensors", "model.keras")
-COMPARISON = "comparison.json"  # of compare.run, in the folder above `runs`
 
 REQUIRED = {
     "format": int,
@@ -82,15 +70,13 @@ REQUIRED_BELOW = {
     "seconds": {"preparing": float, "training": float, "predicting": float},
     "device": {"kind": str, "name": str},
 }
-# What an unfinished run has to say of itself.
-TO_GO_ON = ("branch", "recipe", "seed", "data", "history", "seconds", "versions")
 REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "train_accuracy")
 # What these hold if they are there: older runs are without them, robustness was not asked of every run.
 REQUIRED_IF_THERE = {
     "robustness": {"strengths": dict, "num_images": int, "fingerprint": str},
     "seen": {"channels": str, "lowest": list, "highest": list},
 }
-MAX_PREDICTIONS_BYTES, MAX_LOG_BYTES = 300_000_000, 100_000  # of the log, its end
+MAX_PREDICTIONS_BYTES = 300_000_000
 RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
 MAX_WEIGHTS_BYTES = 2_000_000_000
 MAX_CLASSES, MAX_EPOCHS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 100, 10_000, 200, 10_000
@@ -207,117 +193,7 @@ class Run:
     validation_labels: np.ndarray | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class UnfinishedRun:
-    """A run that failed or was interrupted: the record so far, with the history rows of its finished epochs, and the
-    last lines of its log. The record is empty when the run ended before it could write anything. A run that was
-    complete, and of which a file was changed, has `damage`: what is said of that."""
-
-    folder: Path
-    record: dict
-    log_lines: list[str]
-    damage: str = ""
-
-
 # ---- writing
-
-
-def check_out_folder(folder: Path, num_bytes: int) -> None:
-    """Refuse a folder that a new run of `num_bytes` could not be written to. Leaves nothing behind.
-
-    Raises:
-        UserError: it is a file, holds something, is in use, cannot be written or has too little room.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file", "a new or empty folder to write to", "choose another --out")
-    if (folder / COMPARISON).exists():
-        raise UserError(
-            f"{folder} holds a comparison already",
-            "a new or empty folder to write to",
-            f"go on with it ({shlex.join(['python', '-m', 'compare.run', '--resume', str(folder)])}), or choose "
-            "another --out",
-        )
-    if (folder / RECORD).exists():
-        raise UserError(
-            f"{folder} holds a finished run already", "a new or empty folder to write to", "choose another --out"
-        )
-    if checkpoints(folder):
-        raise UserError(
-            f"{folder} holds an unfinished run",
-            "a new or empty folder to write to",
-            f"go on with it (--resume {folder}), or choose another --out",
-        )
-    # a run that ended before its first checkpoint leaves these
-    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    if any(name not in (LOG, LOCK) and not name.startswith(disk.PARTIAL) for name in names):
-        raise UserError(f"{folder} holds other files", "a new or empty folder to write to", "choose another --out")
-    existing = check_writable(folder)
-    free = shutil.disk_usage(existing).free
-    if free < num_bytes:
-        raise UserError(
-            f"{existing} has {free / 1e6:,.0f} MB free",
-            f"at least {num_bytes / 1e6:,.0f} MB for this run",
-            "free some space or choose an --out on another disk",
-        )
-
-
-def check_writable(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there, after trying that it can be written to.
-
-    Raises:
-        UserError: it cannot.
-    """
-    for existing in (folder, *folder.absolute().parents):
-        if existing.exists():
-            break
-        if existing.is_symlink():
-            raise UserError(
-                f"{existing} is a link that leads nowhere", "a folder to write to", "mend or remove the link"
-            )
-    else:
-        raise UserError(f"{folder} is on no disk of this machine", "a folder to write to", "choose another --out")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise disk.cannot_write(f"{existing} cannot be written to", existing, error) from error
-    return existing
-
-
-@contextlib.contextmanager
-def claim(folder: Path, *, new: bool = False) -> Iterator[None]:
-    """Make `folder` and keep other processes from writing to it meanwhile; what killed ones left half written goes.
-
-    Args:
-        folder: of a run or a report.
-        new: whether a new run is begun there: another process may have ended one since that was checked.
-
-    Raises:
-        UserError: another process holds it, or has filled it, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise UserError(
-            f"{folder} is being written by another process",
-            "a folder for this one alone",
-            "wait for the other, or choose another --out",
-        ) from error
-    except OSError as error:
-        raise disk.cannot_write(f"{folder} cannot be made or written to", folder, error) from error
-    try:
-        for left in folder.glob(f"{disk.PARTIAL}[0-9]*-*"):
-            with contextlib.suppress(OSError):
-                left.unlink()
-        if new:
-            check_out_folder(folder, 0)
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # while it is held: who has opened it by then sees that it is gone
-            (folder / LOCK).unlink()
-        lock.release()
 
 
 def start_record(
@@ -369,96 +245,8 @@ def num_epochs_planned(record: dict) -> int | None:
     return recipe["num_epochs"] + recipe["num_unfrozen_epochs"]
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, whole or damaged, the newest first; none where no unfinished run is."""
-    numbers = {
-        path: int(match[1]) for path in folder.glob("checkpoint-*") if (match := CHECKPOINT.fullmatch(path.name))
-    }
-    return sorted(numbers, key=numbers.get, reverse=True)
-
-
-def write_checkpoint(folder: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
-    """Keep what is needed to go on from here, beside the checkpoint before this one; those before that go.
-
-    Raises:
-        UserError: it cannot be written; the two before are as they were.
-    """
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # as safetensors takes them
-    content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record)})
-    earlier = checkpoints(folder)
-    number = 1 + max((int(CHECKPOINT.fullmatch(path.name)[1]) for path in earlier), default=0)
-    # The hash is in the name, which the file takes when it is whole: no moment has one without the other.
-    write_atomically(folder / f"checkpoint-{number}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
-    for path in earlier[1:]:
-        path.unlink()
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether it holds the bytes that were written."""
-    try:
-        with checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16] == CHECKPOINT.fullmatch(checkpoint.name)[2]
-    except OSError:
-        return False
-
-
-def set_damaged_aside(folder: Path) -> list[str]:
-    """Rename the damaged checkpoints, so that no good one makes room for them; their names."""
-    damaged = [path for path in checkpoints(folder) if not _is_whole(path)]
-    for path in damaged:
-        path.replace(path.with_suffix(".damaged"))
-    return [path.name for path in damaged]
-
-
-def read_checkpoint(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], dict]:
-    """The arrays and the record so far of the unfinished run in `folder`, from the newest checkpoint that is whole.
-
-    Raises:
-        UserError: there is none, all are damaged, or it is of another branch or of another format.
-    """
-    if (folder / RECORD).exists():
-        raise UserError(f"{folder} holds a finished run", "an unfinished run to go on with", "there is nothing to do")
-    found = checkpoints(folder)
-    if not found:
-        raise UserError(
-            f"{folder} holds no checkpoint", "the folder of an unfinished run", "name that folder, or start anew"
-        )
-    anew = f"start the run anew; once {folder} is removed, it may take the same place"
-    path = next(filter(_is_whole, found), None)
-    if path is None:
-        raise UserError(
-            f"{' and '.join(path.name for path in found)} in {folder}: damaged, their content is not what was written",
-            "one checkpoint at least that is as it was written",
-            anew,
-        )
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            record = disk.parse_json((file.metadata() or {})["record"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except Exception as error:  # safetensors raises kinds of NumPy's and its own on bytes that are not its
-        raise UserError(
-            f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", anew
-        ) from error
-    lacks = [name for name in TO_GO_ON if not isinstance(record, dict) or name not in record]
-    problem = f"lacks {', '.join(lacks)}" if lacks else _problem_with_kinds(record)
-    if problem is not None:
-        raise UserError(
-            f"{path} is damaged (its record: {problem})",
-            "a checkpoint that a run of this project wrote",
-            anew,
-        )
-    if (record.get("format"), record.get("branch")) != (FORMAT, branch):
-        raise UserError(
-            f"{path} is of branch {record.get('branch')!r}, format {record.get('format')!r}",
-            f"branch {branch!r}, format {FORMAT}",
-            "resume it with the branch and the version that began it",
-        )
-    return arrays, record
-
-
 def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray, **more) -> None:
-    """Write the predictions, and `more` of what `Run` names, and then the record, which makes the run complete; drop
-    the checkpoints."""
+    """Write the predictions, and `more` of what `Run` names, and then the record, which makes the run complete."""
     buffer = io.BytesIO()
     arrays = {"test_probabilities": test_probabilities.astype(np.float32), "test_labels": test_labels, **more}
     np.savez_compressed(buffer, **arrays)
@@ -467,8 +255,6 @@ def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_
     record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
     record |= {"sha256": disk.own_sha256(record)}
     write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
-    for path in checkpoints(folder):
-        path.unlink()
 
 
 def _file_sha256(path: Path) -> str:
@@ -516,20 +302,6 @@ def read_run(folder: Path) -> Run:
     if problem is not None:
         raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", RESTORE)
     return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN + HELD_OUT))
-
-
-def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
-    """What a run that is not complete left behind. Never fails: a reader of the report should see what there is."""
-    record, lines = {}, []
-    with contextlib.suppress(Exception):
-        with safetensors.safe_open(next(filter(_is_whole, checkpoints(folder))), framework="numpy") as file:
-            found = disk.parse_json((file.metadata() or {})["record"])
-            record = found if isinstance(found, dict) and _problem_with_kinds(found) is None else {}
-    with contextlib.suppress(OSError):
-        with (folder / LOG).open("rb") as file:
-            file.seek(max(0, (folder / LOG).stat().st_size - MAX_LOG_BYTES))
-            lines = file.read(MAX_LOG_BYTES).decode("utf-8", errors="replace").splitlines()[-num_log_lines:]
-    return UnfinishedRun(folder, record, lines)
 
 
 def check_comparable(runs: list[Run]) -> None:
@@ -584,10 +356,10 @@ def _problem_with_record(record) -> str | None:
         missing = [name for name in REQUIRED_IN_ROW if not isinstance(row, dict) or name not in row]
         if missing:
             return f"a history row lacks {', '.join(missing)}"
-    return _problem_with_kinds(record)
+    return problem_with_kinds(record)
 
 
-def _problem_with_kinds(record: dict) -> str | None:
+def problem_with_kinds(record: dict) -> str | None:
     """What of a record, complete or not, is not what its readers take it for."""
     for place, is_right in KINDS.items():
         above, _, name = place.rpartition(".")

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare import checks
+from compare import checkpoint, checks, out_folder
 from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, run_command
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scikit-learn
-    from compare.record import Run, UnfinishedRun
+    from compare.checkpoint import UnfinishedRun
+    from compare.record import Run
 
 PAGE, NUMBERS = "index.html", "report.json"
 GENERATOR = '<meta name="generator" content="scratch-or-pretrained">'  # by which a report of ours is known
@@ -116,8 +117,8 @@ def read_runs(folders: list[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
         seen.add(place)
         if (folder / record.RECORD).exists():
             runs.append(record.read_run(folder))
-        elif (folder / record.LOG).exists() or record.checkpoints(folder):
-            unfinished.append(record.read_unfinished_run(folder))
+        elif (folder / record.LOG).exists() or checkpoint.found(folder):
+            unfinished.append(checkpoint.read_unfinished_run(folder))
         else:
             raise UserError(
                 f"{folder} is not a run" if folder.exists() else f"{folder} does not exist",
@@ -143,7 +144,7 @@ def check_report_folder(folder: Path) -> None:
     Raises:
         UserError: it is a file, or a folder with other content.
     """
-    from compare import disk, record
+    from compare import disk
 
     expected = "a new or empty folder, a report of ours to replace, or a folder with nothing but `runs`"
     if folder.exists() and not folder.is_dir():
@@ -152,9 +153,9 @@ def check_report_folder(folder: Path) -> None:
     names = {name for name in names if not name.startswith(disk.PARTIAL)}  # of a process that was killed
     # the page comes last: a report that was cut in its last moment has its numbers
     ours = disk.is_marked(folder / PAGE, GENERATOR) or disk.is_marked(folder / NUMBERS, NUMBERS_MARK)
-    if not ours and not names <= {"runs", record.COMPARISON, record.LOCK}:
+    if not ours and not names <= {"runs", out_folder.COMPARISON, out_folder.LOCK}:
         raise UserError(f"{folder} holds other files", expected, "choose another --out")
-    record.check_writable(folder)
+    out_folder.check_writable(folder)
 
 
 def parse() -> argparse.Namespace:
@@ -196,7 +197,6 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Read the runs and write the report."""
     arguments = parse()
-    from compare import record
     from compare.language import say
 
     folder = arguments.out or default_folder(arguments.runs)
@@ -214,7 +214,7 @@ def main() -> int:
         broken = checks.failed(arguments.require, page.show(runs))
         broken += [f"{run.folder} is not finished, so nothing holds for it" for run in unfinished]
     which = {"data_dir": arguments.data_dir, "images": arguments.images}
-    with record.claim(folder):
+    with out_folder.claim(folder):
         print(write_report(folder, runs, unfinished, title=title, **which))
     for line in broken:
         print(line, file=sys.stderr)

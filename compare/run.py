@@ -45,7 +45,8 @@ from compare.command import (
 )
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy
-    from compare.record import Run, UnfinishedRun
+    from compare.checkpoint import UnfinishedRun
+    from compare.record import Run
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}
 PLACE_WORDS = ("--data-dir", "--device", "--weights", "--keras-backend")  # what a resumed branch is told again
@@ -74,7 +75,7 @@ EXAMPLES = """examples:
 def main() -> int:
     """Parse, check, train, report."""
     arguments = parse()
-    from compare import disk, record, report  # after parsing: --help need not wait for NumPy
+    from compare import disk, out_folder, report  # after parsing: --help need not wait for NumPy
     from compare.language import say
 
     if arguments.resume is not None:
@@ -93,8 +94,8 @@ def main() -> int:
         asked = {"name": name, "branches": {BRANCHES[word]: words_for(word, arguments) for word in chosen(arguments)}}
         if arguments.seeds is not None:
             asked["seeds"] = arguments.seeds
-        record.check_out_folder(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked)))
-    record.check_writable(folder)
+        out_folder.check(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked)))
+    out_folder.check_writable(folder)
     runs = {name: (module, words, folder / "runs" / name) for name, (module, words) in runs_of(asked).items()}
     left = [(module, words_left(run, words)) for module, words, run in runs.values()]
 
@@ -102,9 +103,9 @@ def main() -> int:
     if code != EXIT_DONE or arguments.check:
         return code
 
-    with record.claim(folder, new=arguments.resume is None):
+    with out_folder.claim(folder, new=arguments.resume is None):
         written = asked | {"sha256": disk.own_sha256(asked)}
-        disk.write_atomically(folder / record.COMPARISON, (json.dumps(written, indent=1) + "\n").encode())
+        disk.write_atomically(folder / out_folder.COMPARISON, (json.dumps(written, indent=1) + "\n").encode())
         page, unfinished = None, ()
         try:
             code = train(runs)
@@ -150,7 +151,7 @@ def train(runs: dict[str, tuple[str, dict[str, str | None], Path]]) -> int:
 
 def read_runs(names: list[str], folder: Path) -> "tuple[list[Run], list[UnfinishedRun]]":
     """Read the runs of these names below `folder`: the complete ones and, apart from them, the others."""
-    from compare import record
+    from compare import checkpoint, record
 
     finished, unfinished = [], []
     for run in (folder / name for name in names):
@@ -160,7 +161,7 @@ def read_runs(names: list[str], folder: Path) -> "tuple[list[Run], list[Unfinish
             damage = str(error) if (run / record.RECORD).exists() else ""
             if damage:
                 print(damage, file=sys.stderr)
-            unfinished.append(dataclasses.replace(record.read_unfinished_run(run), damage=damage))
+            unfinished.append(dataclasses.replace(checkpoint.read_unfinished_run(run), damage=damage))
     return finished, unfinished
 
 
@@ -306,10 +307,10 @@ def read_asked(folder: Path) -> dict:
     Raises:
         UserError: nothing that can be read.
     """
-    from compare import disk, record
+    from compare import disk, out_folder
 
     try:
-        asked = disk.read_json(folder / record.COMPARISON)
+        asked = disk.read_json(folder / out_folder.COMPARISON)
         if disk.is_changed(asked):
             raise ValueError("it holds other content than was asked for")
         asked = {name: asked[name] for name in ("name", "branches", "seeds") if name in asked}
@@ -342,11 +343,11 @@ def runs_of(asked: dict) -> dict[str, tuple[str, dict[str, str | None]]]:
 
 def words_left(run: Path, words: dict[str, str | None]) -> dict[str, str | None] | None:
     """The words that bring one run to its end from where it is; None where it is complete."""
-    from compare import record
+    from compare import checkpoint, record
 
     if (run / record.RECORD).exists():
         return None
-    if record.checkpoints(run):
+    if checkpoint.found(run):
         return {option: words[option] for option in PLACE_WORDS if option in words} | {"--resume": str(run)}
     return words | {"--out": str(run)}
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from compare import progress
+from compare.checkpoint import UnfinishedRun
 from compare.language import Text, joined, known, say
-from compare.record import UnfinishedRun
 
 DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": say("scikit-learn's digits")}
 BRANCH_WORDS = {"scratch_resnet": say("ResNet-18 from scratch"), "pretrained": say("Frozen ResNet50")}

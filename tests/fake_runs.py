@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import corruptions, dataset, record
+from compare import checkpoint, corruptions, dataset, record
 from compare.dataset import CLASS_NAMES, Dataset
 
 MODELS = {
@@ -111,18 +111,18 @@ def write_unfinished_run(
     num_epochs: int = 3,
     num_finished: int = 1,
     log: str = "epoch 1/3: loss 0.7\nout of memory\n",
-    checkpoint: bool = True,
+    kept: bool = True,
 ) -> Path:
     """Write what a run of `num_epochs` leaves that ended after `num_finished` epochs, and return its folder.
 
-    Without `checkpoint` it left its log alone.
+    Without `kept` it left its log alone.
     """
     folder.mkdir(parents=True)
     run = _record(branch, num_epochs, "test", "fashion-mnist", 200, "article", (), {}, None, 0)
     run["history"] = _history(np.random.default_rng(0), 0.9, num_epochs, "test")[:num_finished]
     run.get("backbone", {}).pop("sha256_after", None)
-    if checkpoint:
-        record.write_checkpoint(folder, {"weight": np.zeros(3, np.float32)}, run)
+    if kept:
+        checkpoint.write(folder, {"weight": np.zeros(3, np.float32)}, run)
     (folder / record.LOG).write_text(log, encoding="utf-8")
     return folder
 

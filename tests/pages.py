@@ -5,7 +5,7 @@ import hashlib
 import html.parser
 import re
 
-from compare import record, report
+from compare import checkpoint, record, report
 
 
 class Page(html.parser.HTMLParser):
@@ -42,5 +42,5 @@ def permitted(script):
 
 def write(folder, *runs, title="a title"):
     complete = [record.read_run(run) for run in runs if (run / record.RECORD).exists()]
-    unfinished = [record.read_unfinished_run(run) for run in runs if not (run / record.RECORD).exists()]
+    unfinished = [checkpoint.read_unfinished_run(run) for run in runs if not (run / record.RECORD).exists()]
     return Page(report.write_report(folder, complete, unfinished, title=title))

@@ -11,7 +11,7 @@ from fake_runs import write_run, write_unfinished_run
 
 import pretrained.recipe
 import scratch_resnet.recipe
-from compare import dataset, record, report
+from compare import checkpoint, dataset, record, report
 from compare.chinese import KNOWN, TEXTS
 from compare.language import Text, attribute, joined, known, on_page, say
 
@@ -133,7 +133,9 @@ def test_no_english_is_alone(tmp_path, kind):
             write_run(tmp_path / branch, branch=branch, watched="validation", weights="random")
             for branch in branches.get(kind, branches["two"])
         ]
-    unfinished = [record.read_unfinished_run(write_unfinished_run(tmp_path / "left"))] if kind == "unfinished" else []
+    unfinished = []
+    if kind == "unfinished":
+        unfinished = [checkpoint.read_unfinished_run(write_unfinished_run(tmp_path / "left"))]
     runs = [record.read_run(folder) for folder in folders]
     title = say("From scratch or pretrained: {name}", name="1")
     page = report.write_report(tmp_path / "reports" / "1", runs, unfinished, title=title)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_runs import write_run
 
-from compare import disk, record
+from compare import checkpoint, disk, out_folder, record
 from compare.command import UserError
 
 
@@ -28,7 +28,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     assert run.test_probabilities.shape == (200, 10) and run.test_probabilities.dtype == np.float32
     assert (run.test_probabilities.argmax(axis=1) == run.test_labels).mean() == pytest.approx(0.9)
     assert [row["epoch"] for row in run.record["history"]] == [1, 2, 3]
-    assert not list(run.folder.glob(".partial*")) and not record.checkpoints(run.folder)
+    assert not list(run.folder.glob(".partial*")) and not checkpoint.found(run.folder)
 
 
 @pytest.mark.parametrize(
@@ -219,23 +219,23 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     }
     so_far = {"format": record.FORMAT, "branch": "scratch_resnet", "history": [{"epoch": 1}], "seed": 0}
     so_far |= {"recipe": {"name": "é"}, "data": {}, "seconds": {}, "versions": {}}
-    record.write_checkpoint(tmp_path, arrays, so_far)
-    got, got_record = record.read_checkpoint(tmp_path, "scratch_resnet")
+    checkpoint.write(tmp_path, arrays, so_far)
+    got, got_record = checkpoint.read(tmp_path, "scratch_resnet")
     assert got_record == so_far
     for name, array in arrays.items():
         assert np.array_equal(got[name], array) and got[name].shape == array.shape and got[name].dtype == array.dtype
     with pytest.raises(UserError, match="of branch 'scratch_resnet'"):
-        record.read_checkpoint(tmp_path, "pretrained")
-    assert record.read_unfinished_run(tmp_path).record == so_far
+        checkpoint.read(tmp_path, "pretrained")
+    assert checkpoint.read_unfinished_run(tmp_path).record == so_far
 
-    (path,) = record.checkpoints(tmp_path)
+    (path,) = checkpoint.found(tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match="damaged"):
-        record.read_checkpoint(tmp_path, "scratch_resnet")
+        checkpoint.read(tmp_path, "scratch_resnet")
     path.unlink()
     with pytest.raises(UserError, match="holds no checkpoint"):
-        record.read_checkpoint(tmp_path, "scratch_resnet")
-    assert record.read_unfinished_run(tmp_path).record == {}
+        checkpoint.read(tmp_path, "scratch_resnet")
+    assert checkpoint.read_unfinished_run(tmp_path).record == {}
 
 
 def test_two_checkpoints_are_kept_and_a_damaged_one_makes_no_room(tmp_path):
@@ -243,23 +243,23 @@ def test_two_checkpoints_are_kept_and_a_damaged_one_makes_no_room(tmp_path):
     so_far |= {"seconds": {}, "versions": {}}
 
     def write(number):
-        record.write_checkpoint(tmp_path, {"number": np.array(number)}, so_far)
+        checkpoint.write(tmp_path, {"number": np.array(number)}, so_far)
 
     def read():
-        return int(record.read_checkpoint(tmp_path, "pretrained")[0]["number"])
+        return int(checkpoint.read(tmp_path, "pretrained")[0]["number"])
 
     for number in range(1, 12):  # 10 is after 9
         write(number)
         assert read() == number and len(list(tmp_path.iterdir())) == min(number, 2)
-    newest, before = record.checkpoints(tmp_path)
+    newest, before = checkpoint.found(tmp_path)
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(content)
-    assert read() == 10 and record.read_unfinished_run(tmp_path).record == so_far
-    assert record.set_damaged_aside(tmp_path) == [newest.name] and record.set_damaged_aside(tmp_path) == []
+    assert read() == 10 and checkpoint.read_unfinished_run(tmp_path).record == so_far
+    assert checkpoint.set_damaged_aside(tmp_path) == [newest.name] and checkpoint.set_damaged_aside(tmp_path) == []
     write(12)
-    assert read() == 12 and record.checkpoints(tmp_path)[1] == before
-    for path in record.checkpoints(tmp_path):
+    assert read() == 12 and checkpoint.found(tmp_path)[1] == before
+    for path in checkpoint.found(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(UserError, match=f"{before.name} in .*: damaged") as refused:
         read()
@@ -283,17 +283,17 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
 
 def test_folders_that_cannot_take_a_run_are_refused_untouched(tmp_path):
     new = tmp_path / "new" / "run"
-    record.check_out_folder(new, 1000)
+    out_folder.check(new, 1000)
     assert not new.parent.exists()
     (tmp_path / "file").write_text("")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("")
     (tmp_path / "cut").mkdir()
-    record.write_checkpoint(tmp_path / "cut", {}, {})
+    checkpoint.write(tmp_path / "cut", {}, {})
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / record.LOG).write_text("ended before its first checkpoint")
     (tmp_path / "log" / ".partial-7-checkpoint-1-0123456789abcdef.safetensors").write_bytes(b"half of the first")
-    record.check_out_folder(tmp_path / "log", 1000)
+    out_folder.check(tmp_path / "log", 1000)
     for place, words in [
         (tmp_path / "file", "is a file"),
         (tmp_path / "file" / "below", "is a file|cannot be written"),
@@ -303,18 +303,18 @@ def test_folders_that_cannot_take_a_run_are_refused_untouched(tmp_path):
     ]:
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(UserError, match=words):
-            record.check_out_folder(place, 1000)
+            out_folder.check(place, 1000)
         assert sorted(tmp_path.rglob("*")) == before
     with pytest.raises(UserError, match=r"at least 1,000,000,000 MB"):
-        record.check_out_folder(new, 10**15)
+        out_folder.check(new, 10**15)
 
 
 def test_a_folder_is_claimed_by_one(tmp_path):
-    with record.claim(tmp_path / "run"):
-        with pytest.raises(UserError, match="written by another process"), record.claim(tmp_path / "run"):
+    with out_folder.claim(tmp_path / "run"):
+        with pytest.raises(UserError, match="written by another process"), out_folder.claim(tmp_path / "run"):
             pass
         with pytest.raises(filelock.Timeout):
-            filelock.FileLock(tmp_path / "run" / record.LOCK).acquire(blocking=False)
-    with pytest.raises(KeyError), record.claim(tmp_path / "run"):
+            filelock.FileLock(tmp_path / "run" / out_folder.LOCK).acquire(blocking=False)
+    with pytest.raises(KeyError), out_folder.claim(tmp_path / "run"):
         raise KeyError
     assert list((tmp_path / "run").iterdir()) == []

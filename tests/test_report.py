@@ -13,7 +13,7 @@ from fake_runs import write_run, write_unfinished_run
 from pages import Page, permitted, write
 from PIL import Image
 
-from compare import banners, figures, gallery, page, record, report
+from compare import banners, checkpoint, figures, gallery, page, record, report
 from compare.command import UserError
 from compare.language import say
 from compare.page import not_scaled, show
@@ -221,10 +221,10 @@ def test_unfinished_runs_are_shown_as_that(tmp_path):
     page = write(tmp_path / "out", done, failed)
     assert "Not finished." in page.text and "1 epoch of 3 finished" in page.text
     assert "the disk <went> away" in page.text and "/home/me" not in page.text
-    only = write(tmp_path / "only", write_unfinished_run(tmp_path / "runs" / "other", checkpoint=False))
+    only = write(tmp_path / "only", write_unfinished_run(tmp_path / "runs" / "other", kept=False))
     assert "other failed, was interrupted or is still running, with no epoch finished" in only.text
     assert "No run has finished" in only.text and not only.all("svg")
-    strange = record.UnfinishedRun(tmp_path / "strange", {"overrides": {"batch_size": 1}}, [])
+    strange = checkpoint.UnfinishedRun(tmp_path / "strange", {"overrides": {"batch_size": 1}}, [])
     assert [banner.about for banner in banners.of([], [strange])] == ["Not finished", "Changed settings"]
 
 

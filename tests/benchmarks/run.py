@@ -26,7 +26,7 @@ from pathlib import Path
 import ablation
 from matplotlib.figure import Figure
 
-from compare import disk, machine, metrics, record
+from compare import checkpoint, disk, machine, metrics, record
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -147,7 +147,7 @@ def a_run(folder: Path, words: list[str]) -> dict:
     """Train to `folder` with those words after `python`, unless a run is there; what its record and predictions say."""
     if not (folder / record.RECORD).exists():
         words = [*words, "--out", str(folder)]
-        if record.checkpoints(folder):
+        if checkpoint.found(folder):
             branch = "pretrained" if "pretrained.train" in words else "scratch_resnet"
             words = ["-m", f"{branch}.train", "--resume", str(folder)]
         subprocess.run([sys.executable, *words], env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, check=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compare import record
+from compare import checkpoint, record
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = """
@@ -42,7 +42,7 @@ def test_a_branch_is_killed_or_hangs(tmp_path, faults, number, told):
     words = ["--both", "--demo", "--epochs", "scratch=3,pretrained=1", "--weights", "random", "--out", out]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*WORDS, *map(str, words)], cwd=ROOT, **pipes) as process:
-        while not (scratch / record.CHECKPOINT).exists():
+        while not checkpoint.found(scratch):
             assert process.poll() is None, process.communicate()
             time.sleep(0.1)
         os.kill(child_of(process), number)

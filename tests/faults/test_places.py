@@ -13,7 +13,7 @@ import fake_branches
 import pytest
 from fake_runs import write_run
 
-from compare import disk, record, report, run
+from compare import checkpoint, disk, out_folder, record, report, run
 from compare.command import UserError
 from compare.language import say
 
@@ -256,7 +256,7 @@ def test_links_that_lead_nowhere_or_round_are_refused_and_stay(fakes, runs, run_
                 faults.refusal(err)
                 assert code == 2 and "is a link that leads nowhere" in err
             with pytest.raises(UserError, match="is a link that leads nowhere"):
-                record.check_out_folder(place, 0)
+                out_folder.check(place, 0)
         code, _, err = run_main(report, link, first, "--out", tmp_path / "report")
         faults.injected += 1
         faults.refusal(err)
@@ -373,19 +373,19 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path, faults):
     code = f"""
 import os, signal
 from pathlib import Path
-from compare import disk, record
-with record.claim(Path({str(folder)!r})), disk.replacing(Path({str(folder)!r}, record.CHECKPOINT)) as partial:
+from compare import disk, out_folder
+with out_folder.claim(Path({str(folder)!r})), disk.replacing(Path({str(folder)!r}, "model.safetensors")) as partial:
     partial.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
     faults.injected += 1
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
     left = {path.name for path in folder.iterdir()}
-    assert len(left) == 2 and record.LOCK in left
-    record.check_out_folder(folder, 0)
+    assert len(left) == 2 and out_folder.LOCK in left
+    out_folder.check(folder, 0)
     (folder / ".partial-mine").write_text("a note")
-    with record.claim(folder, new=True):
-        assert {path.name for path in folder.iterdir()} == {record.LOCK, ".partial-mine"}
+    with out_folder.claim(folder, new=True):
+        assert {path.name for path in folder.iterdir()} == {out_folder.LOCK, ".partial-mine"}
     assert [path.name for path in folder.iterdir()] == [".partial-mine"]
     faults.survived += 1
 
@@ -444,7 +444,7 @@ def test_a_branch_over_the_quota_keeps_its_last_checkpoint(tmp_path, faults):
     done = subprocess.run([*trace, *words], capture_output=True, text=True, cwd=ROOT)
     faults.ends(done, 1)
     assert "Disk quota exceeded" in done.stderr
-    _, so_far = record.read_checkpoint(tmp_path / "run", "scratch_resnet")
+    _, so_far = checkpoint.read(tmp_path / "run", "scratch_resnet")
     assert so_far["history"]
     words[-2:] = ["--resume", tmp_path / "run"]
     del words[3:6]
@@ -458,7 +458,7 @@ def test_a_branch_over_the_quota_keeps_its_last_checkpoint(tmp_path, faults):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from compare import disk, record, report
+from compare import disk, out_folder, record, report
 moment, folder, *runs = sys.argv[1:]
 name, number = moment.split()
 left = [int(number)]
@@ -470,7 +470,7 @@ def counted(*words, **more):
     return real(*words, **more)
 setattr(os, name, counted)
 runs = [record.read_run(Path(run)) for run in runs]
-with record.claim(Path(folder)):
+with out_folder.claim(Path(folder)):
     report.write_report(Path(folder), runs, title="after", images="none")
 """
 
@@ -530,7 +530,7 @@ def test_a_report_killed_at_a_moment_of_its_writing(runs, tmp_path, faults, mome
     if moment.startswith("fsync") or moment == "replace 1":
         assert got == old
     assert all(content in (old.get(name), new.get(name)) for name, content in got.items())
-    with record.claim(folder):
+    with out_folder.claim(folder):
         report.write_report(folder, both, title="after", images="none")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == new
     faults.survived += 1

@@ -22,7 +22,7 @@ from fake_runs import write_run, write_unfinished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compare import dataset, disk, listing, metrics, numbers, page, record, report, run, verdict
+from compare import checkpoint, dataset, disk, listing, metrics, numbers, out_folder, page, record, report, run, verdict
 from compare.command import UserError
 from pretrained import weights
 
@@ -181,7 +181,7 @@ def test_what_was_asked_for_damaged_anywhere(tmp_path, faults):
     }
     rest = json.dumps(asked, sort_keys=True).encode()
     content = json.dumps(asked | {"sha256": hashlib.sha256(rest).hexdigest()}, indent=1).encode()
-    path = tmp_path / record.COMPARISON
+    path = tmp_path / out_folder.COMPARISON
     path.write_bytes(content)
     assert run.read_asked(tmp_path) == asked
     for damaged in damages(content):
@@ -206,21 +206,21 @@ def test_numbers_of_reports_damaged_anywhere(run_folder, tmp_path, faults):
 def test_unfinished_runs_damaged_anywhere(tmp_path, faults):
     """Cut, overwritten with zeros, or with a flipped bit."""
     folder = write_unfinished_run(tmp_path / "run")
-    (path,) = record.checkpoints(folder)
-    arrays, _ = record.read_checkpoint(folder, "pretrained")
+    (path,) = checkpoint.found(folder)
+    arrays, _ = checkpoint.read(folder, "pretrained")
     for damaged in damages(path.read_bytes()):
         path.write_bytes(damaged)
         faults.meets(
-            lambda: record.read_checkpoint(folder, "pretrained")[0],
+            lambda: checkpoint.read(folder, "pretrained")[0],
             right=lambda got: all(np.array_equal(got[name], array) for name, array in arrays.items()),
         )
-        record.read_unfinished_run(folder)  # never fails
+        checkpoint.read_unfinished_run(folder)  # never fails
     for damaged in damages((folder / record.LOG).read_bytes()):
         (folder / record.LOG).write_bytes(damaged)
         faults.injected, faults.survived = faults.injected + 1, faults.survived + 1
-        assert all(isinstance(line, str) for line in record.read_unfinished_run(folder).log_lines)
+        assert all(isinstance(line, str) for line in checkpoint.read_unfinished_run(folder).log_lines)
     (folder / record.LOG).write_bytes(b"\xff\x00" * 10_000_000)
-    assert record.read_unfinished_run(folder).log_lines
+    assert checkpoint.read_unfinished_run(folder).log_lines
 
 
 @pytest.mark.parametrize("num_examples", MANY)
@@ -325,17 +325,15 @@ def test_what_the_reader_takes_can_be_drawn(run_folder, tmp_path, faults):
 @pytest.mark.parametrize("num_examples", MANY)
 def test_records_of_unfinished_runs_forged_at_random(tmp_path, faults, num_examples):
     folder = write_unfinished_run(tmp_path / "run")
-    good = record.read_unfinished_run(folder).record
+    good = checkpoint.read_unfinished_run(folder).record
     assert good
 
     @often(num_examples)
     @given(forged(good))
     def check(content):
-        record.write_checkpoint(folder, {"weight": np.zeros(3)}, content)
-        page.content([], [record.read_unfinished_run(folder)], {}, None)
-        faults.meets(
-            lambda: record.read_checkpoint(folder, "pretrained"), right=lambda got: type(got[1]["recipe"]) is dict
-        )
+        checkpoint.write(folder, {"weight": np.zeros(3)}, content)
+        page.content([], [checkpoint.read_unfinished_run(folder)], {}, None)
+        faults.meets(lambda: checkpoint.read(folder, "pretrained"), right=lambda got: type(got[1]["recipe"]) is dict)
 
     check()
 
@@ -677,7 +675,7 @@ def test_names_from_records_are_text_on_the_page(tmp_path, faults, name):
         second = write_run(folder / "runs" / "second", branch="pretrained", num_test=50)
         failed = write_unfinished_run(folder / "runs" / "failed", branch=next(words), log=f"{next(words)}\n")
         runs = [record.read_run(first), record.read_run(second)]
-        made = report.write_report(folder / "report", runs, [record.read_unfinished_run(failed)], title=next(words))
+        made = report.write_report(folder / "report", runs, [checkpoint.read_unfinished_run(failed)], title=next(words))
         listing.write_listing(folder)
         return elements_of(made), elements_of(folder / "index.html")
 

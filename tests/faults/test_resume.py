@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from compare import record
+from compare import checkpoint, record
 from scratch_resnet import train
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ class Trainings:
     def begin(self, run: Path, *more: str, at: tuple[int | str, ...] = (), number: int = signal.SIGKILL) -> int:
         """Begin a run in that folder, or go on with it; the process' id."""
         self.said_in = self.folder / f"{run.name}.txt"
-        goes_on = ["--resume" if record.checkpoints(run) else "--out", str(run)]
+        goes_on = ["--resume" if checkpoint.found(run) else "--out", str(run)]
         words = [*goes_on, *more] if goes_on[0] == "--resume" else [*self.words, *goes_on, *more]
         asked = {"words": words, "folder": str(run), "said": str(self.said_in), "at": at, "signal": number}
         self.said_in.write_text("")
@@ -141,7 +141,7 @@ def is_same(trainings: Trainings, run: Path, faults) -> None:
         assert trainings.train(run) == 0, trainings.said
     got = outcome(run)
     assert [name for name in {*got, *trainings.whole} if got.get(name) != trainings.whole.get(name)] == []
-    assert not record.checkpoints(run) or (run / record.RECORD).exists()
+    assert not checkpoint.found(run) or (run / record.RECORD).exists()
     assert not [path for path in run.iterdir() if path.name.startswith((".partial", "features"))]
     faults.survived += 1
 
@@ -150,9 +150,9 @@ def test_killed_again_and_again_it_comes_to_the_same_end(scratch, faults, tmp_pa
     """Just before the same change of a file in every life: in every epoch, and while a checkpoint is written."""
     run, lives = tmp_path / "run", []
     while not (run / record.RECORD).exists():
-        if trained := record.checkpoints(run):
-            epochs = len(record.read_checkpoint(run, "scratch_resnet")[1]["history"])
-            lives.append((epochs, int(record.CHECKPOINT.fullmatch(trained[0].name)[1])))
+        if trained := checkpoint.found(run):
+            epochs = len(checkpoint.read(run, "scratch_resnet")[1]["history"])
+            lives.append((epochs, int(checkpoint.NAME.fullmatch(trained[0].name)[1])))
         code = scratch.train(run, at=(26,))
         faults.injected += code == -signal.SIGKILL
         assert code in (0, -signal.SIGKILL) and len(lives) < 10, scratch.said
@@ -175,7 +175,7 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(scratch, faults, tmp_p
     run = tmp_path / "a run"
     assert scratch.train(run, at=("rename .*checkpoint-12-",), number=number) == code, scratch.said
     faults.injected += 1
-    arrays, so_far = record.read_checkpoint(run, "scratch_resnet")
+    arrays, so_far = checkpoint.read(run, "scratch_resnet")
     assert len(so_far["history"]) == 1 and 0 < arrays["under way/steps"] < 6 and so_far["under_way"]["seconds"] > 0
     goes_on = f"{word}; to go on: python -m scratch_resnet.train --resume '{run}'"
     assert goes_on in scratch.said and goes_on in (run / record.LOG).read_text()
@@ -208,7 +208,7 @@ def test_a_signal_at_the_end_stops_the_prediction(scratch, faults, tmp_path):
     """With every epoch kept; and one that comes when the record is being written comes too late."""
     run = tmp_path / "run"
     assert scratch.train(run, at=("model.safetensors w",), number=signal.SIGTERM) == 143
-    assert "to go on" in scratch.said and len(record.read_checkpoint(run, "scratch_resnet")[1]["history"]) == 3
+    assert "to go on" in scratch.said and len(checkpoint.read(run, "scratch_resnet")[1]["history"]) == 3
     is_same(scratch, run, faults)
     assert scratch.train(tmp_path / "late", at=("record.json w",), number=signal.SIGTERM) == 0
     is_same(scratch, tmp_path / "late", faults)
@@ -235,7 +235,7 @@ def test_a_damaged_checkpoint_is_named_and_stepped_over(scratch, faults, tmp_pat
     assert scratch.train(run, at=("checkpoint-12-.* w$",)) == -signal.SIGKILL
     damages = {14: lambda content: content[:-1] + bytes([content[-1] ^ 1]), 16: lambda content: content[:1000]}
     for number, damage in damages.items():
-        newest, before = record.checkpoints(run)
+        newest, before = checkpoint.found(run)
         newest.write_bytes(damage(newest.read_bytes()))
         faults.injected += 1
         assert scratch.train(run, at=(f"checkpoint-{number}-.* w$",)) == -signal.SIGKILL
@@ -243,12 +243,12 @@ def test_a_damaged_checkpoint_is_named_and_stepped_over(scratch, faults, tmp_pat
     shutil.copytree(run, tmp_path / "both")
     is_same(scratch, run, faults)
     faults.survived += 1
-    for path in record.checkpoints(tmp_path / "both"):
+    for path in checkpoint.found(tmp_path / "both"):
         path.write_bytes(b"")
         faults.injected += 1
     assert scratch.train(tmp_path / "both") == 2
     faults.refusal(scratch.said)
-    assert all(path.name in scratch.said for path in record.checkpoints(tmp_path / "both"))
+    assert all(path.name in scratch.said for path in checkpoint.found(tmp_path / "both"))
     faults.refused += 1
 
 
@@ -271,9 +271,9 @@ def small_disk(tmp_path):
 def test_a_full_disk_leaves_the_checkpoints_and_the_run_goes_on(scratch, faults, tmp_path, small_disk):
     place, resize = small_disk
     assert scratch.train(tmp_path / "run", at=("checkpoint-9-.* w$",)) == -signal.SIGKILL
-    num_bytes = sum(path.stat().st_size for path in record.checkpoints(tmp_path / "run"))
+    num_bytes = sum(path.stat().st_size for path in checkpoint.found(tmp_path / "run"))
     shutil.copytree(tmp_path / "run", resize(2 * num_bytes) and place / "run")
-    before = {path: path.read_bytes() for path in record.checkpoints(place / "run")}
+    before = {path: path.read_bytes() for path in checkpoint.found(place / "run")}
     assert resize(int(1.2 * num_bytes)) and len(before) == 2
     assert scratch.train(place / "run") == 1
     faults.injected += 1
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_the_checkpoints_and_the_run_goes_on(scratch, faults,
         "No space left" in scratch.said
         and f"then go on: python -m scratch_resnet.train --resume '{place}" in scratch.said
     )
-    assert {path: path.read_bytes() for path in record.checkpoints(place / "run")} == before
+    assert {path: path.read_bytes() for path in checkpoint.found(place / "run")} == before
     assert not list((place / "run").glob(".partial*"))
     assert resize(4 * num_bytes)
     assert scratch.train(place / "run") == 0 and outcome(place / "run") == scratch.whole
@@ -316,17 +316,17 @@ def test_other_recipes_data_seeds_and_versions_are_refused_by_name(scratch, faul
         refused(words, f"--resume together with {named}")
     # here are all the digits
     refused((), "here has num_train 907, .*fingerprint [0-9a-f]+.* began with num_train 84, .*fingerprint [0-9a-f]+")
-    arrays, so_far = record.read_checkpoint(run, "scratch_resnet")
+    arrays, so_far = checkpoint.read(run, "scratch_resnet")
     here = so_far["versions"]["torch"]
     for name, version, named in (
         ("torch", "1.9.1", f"here is torch {re.escape(here)}, and the run in .* begun with torch 1.9.1"),
         ("numpy", "1.26.0", "begun with numpy 1.26.0"),
     ):
         other = so_far | {"versions": so_far["versions"] | {name: version}}
-        record.write_checkpoint(run, arrays, other)
+        checkpoint.write(run, arrays, other)
         refused((), named)
     so_far["versions"]["torch"] = re.sub(r"^(\d+\.\d+).*", r"\1.99", here)  # another patch
-    record.write_checkpoint(run, arrays, so_far)
+    checkpoint.write(run, arrays, so_far)
     is_same(scratch, run, faults)
     faults.injected += 1
 
@@ -365,10 +365,10 @@ def test_killed_at_random_points_it_comes_to_the_same_end(faults, tmp_path, name
             killed = code != 0
             faults.injected += killed
             with contextlib.suppress(Exception):
-                so_far = record.read_checkpoint(run, what[0])[1]
+                so_far = checkpoint.read(run, what[0])[1]
             if (run / record.RECORD).exists():
                 found["complete"] += 1
-            elif not record.checkpoints(run):
+            elif not checkpoint.found(run):
                 found["before the first checkpoint"] += 1
             elif len(so_far["history"]) == len(trainings.whole["history"]):
                 found["in predicting"] += 1
