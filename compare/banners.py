@@ -12,11 +12,12 @@ RANDOM = ("weights", "random")  # what the command line changed, when it asked f
 
 @dataclasses.dataclass(frozen=True)
 class Banner:
-    """A warning at the top of the page: what it is about, a sentence or two, and lines of a log to unfold."""
+    """A warning at the top of the page: what it is about, a sentence or two, and lines below, with what they are."""
 
     about: str
     text: str
-    log_lines: tuple[str, ...] = ()
+    lines_are: str = ""
+    lines: tuple[str, ...] = ()
 
 
 def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[Banner]:
@@ -48,6 +49,7 @@ def unfinished_banner(run: UnfinishedRun) -> Banner:
                 "or against it.",
                 run=unfinished_label(run),
             ),
+            say("What was found"),
             tuple(without_folders(line) for line in run.damage.splitlines()),
         )
     num_finished = len(run.record.get("history", []))
@@ -63,6 +65,7 @@ def unfinished_banner(run: UnfinishedRun) -> Banner:
             run=unfinished_label(run),
             progress=progress,
         ),
+        say("The last lines of its log"),
         tuple(without_folders(line) for line in run.log_lines),
     )
 

@@ -125,6 +125,7 @@ TEXTS = {
     "{number} epochs": " {number} 轮",
     "{progress} of {number}": "{progress}（共 {number} 轮）",
     "The last lines of its log": "日志的最后几行",
+    "What was found": "发现的问题",
     "Demo data": "演示数据",
     "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything works; they do not tell whether to train from scratch.": "这些运行使用的是 scikit-learn 的 1,797 张手写数字小图，而不是 Fashion-MNIST。这些数字只说明一切运转正常，不能说明是否应当从头训练。",
     "No pretraining": "没有预训练",
