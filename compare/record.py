@@ -80,6 +80,7 @@ MAX_PREDICTIONS_BYTES = 300_000_000
 RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
 MAX_WEIGHTS_BYTES = 2_000_000_000
 MAX_CLASSES, MAX_EPOCHS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 100, 10_000, 200, 10_000
+MAX_NUMBER = 1e100  # larger ones cannot be drawn
 
 
 def _is_count(value) -> bool:
@@ -87,11 +88,19 @@ def _is_count(value) -> bool:
 
 
 def _is_number(value) -> bool:
-    return type(value) in (int, float)
+    return type(value) in (int, float) and abs(value) <= MAX_NUMBER
 
 
 def _is_amount(value) -> bool:
     return _is_number(value) and value >= 0
+
+
+def _is_positive(value) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _are_amounts(value) -> bool:
+    return isinstance(value, dict) and all(map(_is_amount, value.values()))
 
 
 def _is_fraction(value) -> bool:
@@ -124,7 +133,7 @@ def _or_none(test):
 
 # What a field must be wherever it is: somebody else may have written the record, and the page is made of it.
 KINDS = {
-    **dict.fromkeys(("recipe", "overrides", "data", "model", "weights", "seconds"), lambda value: type(value) is dict),
+    **dict.fromkeys(("recipe", "overrides", "data", "model", "weights"), lambda value: type(value) is dict),
     **dict.fromkeys(("peak_memory_bytes", "device", "backbone", "under_way"), lambda value: type(value) is dict),
     **dict.fromkeys(("branch", "recipe.name", "data.name", "model.name", "weights.kind"), _is_name),
     **dict.fromkeys(("device.kind", "device.name"), _is_name),
@@ -132,11 +141,13 @@ KINDS = {
     **dict.fromkeys(("commit", "weights.sha256"), _or_none(_is_text)),
     **dict.fromkeys(("backbone.sha256_before", "backbone.sha256_after", "backbone.sha256_loaded"), _is_text),
     **dict.fromkeys(("seed", "recipe.num_epochs", "recipe.num_unfrozen_epochs", "data.num_train"), _is_count),
-    **dict.fromkeys(("data.num_validation", "data.num_test", "model.num_parameters"), _is_count),
-    **dict.fromkeys(("model.num_trainable_parameters", "model.flops_per_image"), _is_count),
+    **dict.fromkeys(("data.num_validation", "data.num_test"), _is_count),
+    **dict.fromkeys(("model.num_parameters", "model.num_trainable_parameters"), _is_positive),
+    "model.flops_per_image": _is_positive,
     **dict.fromkeys(("peak_memory_bytes.main", "peak_memory_bytes.device"), _or_none(_is_count)),
-    **dict.fromkeys(("seconds.preparing", "seconds.training", "seconds.predicting", "under_way.seconds"), _is_amount),
-    "under_way.energy_joules": _or_none(_is_amount),
+    "seconds": _are_amounts,
+    "under_way.seconds": _is_amount,
+    **dict.fromkeys(("energy_joules", "under_way.energy_joules"), _or_none(_is_amount)),
     **dict.fromkeys(("robustness", "robustness.strengths", "seen"), lambda value: type(value) is dict),
     **dict.fromkeys(("robustness.fingerprint", "seen.channels"), _is_text),
     "robustness.num_images": _is_count,
@@ -148,8 +159,8 @@ KINDS = {
 }
 KINDS_IN_ROW = {
     "epoch": _is_count,
-    **dict.fromkeys(("seconds", "images_per_second"), lambda value: _is_number(value) and value > 0),
-    **dict.fromkeys(("learning_rate", "penalty"), _or_none(_is_amount)),
+    **dict.fromkeys(("seconds", "images_per_second"), _is_positive),
+    **dict.fromkeys(("learning_rate", "penalty", "energy_joules"), _or_none(_is_amount)),
     **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), _is_number),
     **dict.fromkeys(("train_accuracy", "validation_accuracy", "test_accuracy"), _is_fraction),
     "phase": _is_name,
@@ -356,7 +367,10 @@ def _problem_with_record(record) -> str | None:
         missing = [name for name in REQUIRED_IN_ROW if not isinstance(row, dict) or name not in row]
         if missing:
             return f"a history row lacks {', '.join(missing)}"
-    return problem_with_kinds(record)
+    problem = problem_with_kinds(record)
+    if problem is None and not record["seconds"]["training"]:
+        problem = "seconds.training is 0"
+    return problem
 
 
 def problem_with_kinds(record: dict) -> str | None:
