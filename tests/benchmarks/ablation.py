@@ -22,6 +22,11 @@ VARIANTS = {
     "no label smoothing": {"label_smoothing": 0.0},
     "batches of 64": {"batch_size": 64},
     "28×28": {"image_size": 28},
+    "no mirroring at all, all epochs": {
+        "horizontal_flip": False,
+        "mirrored_predictions": False,
+        "num_epochs": TUNED.num_epochs,
+    },
     "no label smoothing, all epochs": {"label_smoothing": 0.0, "num_epochs": TUNED.num_epochs},
     # what was tried and left out
     "shifts of one pixel": {"shift_pixels": 1},
