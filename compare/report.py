@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare import checkpoint, checks, out_folder
+from compare import checks
 from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, run_command
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scikit-learn
@@ -107,7 +107,7 @@ def read_runs(folders: list[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
     Raises:
         UserError: one of the folders is not a run, is damaged, or was given twice.
     """
-    from compare import record
+    from compare import checkpoint, record
 
     runs, unfinished, seen = [], [], set()
     for folder in folders:
@@ -144,7 +144,7 @@ def check_report_folder(folder: Path) -> None:
     Raises:
         UserError: it is a file, or a folder with other content.
     """
-    from compare import disk
+    from compare import disk, out_folder
 
     expected = "a new or empty folder, a report of ours to replace, or a folder with nothing but `runs`"
     if folder.exists() and not folder.is_dir():
@@ -197,6 +197,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Read the runs and write the report."""
     arguments = parse()
+    from compare import out_folder
     from compare.language import say
 
     folder = arguments.out or default_folder(arguments.runs)
