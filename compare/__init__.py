@@ -10,6 +10,7 @@
     record    a run on disk: written by the branches, read by everything below
     checkpoint  a run that is not complete: what it goes on from
     out_folder  where a run or a report is to be written, checked and claimed
+    preparation  what is checked before the first minute of training: the command line becomes a job
     job       what surrounds the training in both branches
 
     metrics   what is computed from runs: arrays in, plain numbers out

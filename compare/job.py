@@ -1,8 +1,7 @@
-"""What surrounds the training, alike in both branches: the checks before, the run's folder, and failures."""
+"""What surrounds the training, alike in both branches: the run's folder, its checkpoints, signals and failures."""
 
 import contextlib
 import dataclasses
-import datetime
 import os
 import shlex
 import signal
@@ -14,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from compare import checkpoint, corruptions, dataset, machine, out_folder, record
-from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, ESTIMATE, EXIT_FAILED, Terminated, UserError
+from compare.command import ESTIMATE, EXIT_FAILED, Terminated, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
 SECONDS_BETWEEN_SIGNALS = 3.0  # less, and a second SIGTERM is the first one once more
-SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch has come to
 NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
 
@@ -335,7 +333,9 @@ class Job:
         self._waits = True  # from here on it is complete sooner than it is stopped
         record.finish_run(self.folder, self.record, probabilities["test"], self.data.test_labels, **more)
         checkpoint.remove(self.folder)
-        self.journal.line(f"{self.record['branch']}: complete, in {self.folder}")
+        said = f"{self.record['branch']}: complete"
+        self.journal.console.print(f"{said}, in {self.folder}")
+        self.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern
 
     @contextlib.contextmanager
     def running(self, gpu: int | None) -> Iterator[None]:
@@ -405,120 +405,3 @@ def memory_hint(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
             f"make {smaller} smaller",
             exit_code=exit_code,
         ) from error
-
-
-def prepare(
-    branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str], num_bytes: Callable
-) -> Job:
-    """Check everything that needs no framework and bring it together.
-
-    Args:
-        branch: the branch's package.
-        arguments: what `command.add_branch_options` parsed.
-        recipes: the branch's recipes by name.
-        overrides: the recipe's fields that the command line can change, and their options.
-        words: further words of the branch's command line that a repetition needs.
-        num_bytes: tells the room on disk that the run of a recipe needs.
-
-    Raises:
-        UserError: a check failed; nothing was written.
-    """
-    started = time.perf_counter()
-    changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
-    # a record keeps the name of a file, not where it lay
-    changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
-    if arguments.resume is not None:
-        # weights may have moved; the rest is settled
-        given = {option: changes[name] for name, option in overrides.items() if name in changes and name != "weights"}
-        for name in ("recipe", "seed", "out"):
-            if (value := getattr(arguments, name)) is not None:
-                given[f"--{name}"] = value
-        if given or arguments.robustness:
-            said = [f"{option} {value}" for option, value in given.items()] + ["--robustness"] * arguments.robustness
-            raise UserError(
-                f"--resume together with {', '.join(said)}",
-                f"--resume alone: {begun_with(arguments.resume)}",
-                "leave the others out, or start a new run",
-            )
-        folder = arguments.resume
-        arrays, so_far = checkpoint.read(folder, branch)
-        check_same_versions(folder, so_far["versions"])
-        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
-        try:
-            recipe = type(recipes[DEFAULT_RECIPE])(**kept)
-        except TypeError as error:
-            raise UserError(
-                f"the run in {folder} was begun with a recipe of other fields ({error})",
-                "a run of this version",
-                "resume it with the version that began it, or start anew",
-            ) from error
-        seed = so_far["seed"]
-    else:
-        recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
-        seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = arguments.out or Path("reports", f"{branch}-{recipe.name}-{now}", "runs", branch)
-        out_folder.check(folder, num_bytes(recipe))
-        arrays = so_far = None
-    under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
-
-    data = dataset.load(recipe.data, arguments.data_dir)
-    split = dataset.split(data.train_labels, recipe.validation_fraction)
-    if not changes.get("batch_size", 1) <= len(split[0]):
-        raise UserError(
-            f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"
-        )
-    command = ["--recipe", recipe.name, "--seed", str(seed)]
-    for name, value in changes.items():
-        command += [overrides[name], str(value)]
-    for word, value in words.items():
-        command += [word, value]
-    command += ["--robustness"] if arguments.robustness else []
-    new = record.start_record(
-        branch=branch, command=command, recipe=recipe, overrides=changes, seed=seed, dataset=data, split=split
-    )
-    if arguments.robustness:
-        num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
-        new["robustness"] = {"strengths": corruptions.STRENGTHS, "num_images": num_images}
-    if so_far is not None and so_far["data"] != new["data"]:
-        names = [name for name, value in new["data"].items() if so_far["data"].get(name) != value]
-        begun, here = ([f"{name} {str(of.get(name))[:60]}" for name in names] for of in (so_far["data"], new["data"]))
-        raise UserError(
-            f"the data found here has {', '.join(here)}, and the run in {folder} began with {', '.join(begun)}",
-            "the same images, labels and split",
-            "name the folder of the same data with --data-dir",
-        )
-    return Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
-
-
-def begun_with(folder: Path) -> str:
-    """What the unfinished run in `folder` keeps, in words."""
-    begun = checkpoint.read_unfinished_run(folder).record
-    if not begun:
-        return "an unfinished run keeps its recipe, its changes and its folder"
-    kept = [f"{name} {value}" for name, value in begun.get("overrides", {}).items()]
-    kept += ["robustness"] if "robustness" in begun else []
-    said = ", ".join([f"seed {begun.get('seed')}", *kept])
-    return f"the run in {folder} keeps what it was begun with, recipe {begun.get('recipe', {}).get('name')}, {said}"
-
-
-def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
-    """Refuse to go on with other versions, but for patches: their numbers may differ.
-
-    Raises:
-        UserError: names the packages, and both versions of each.
-    """
-    here = machine.versions(*SAME_VERSIONS)
-    others = [name for name in SAME_VERSIONS if name in begun and _minor(begun[name]) != _minor(here.get(name, "none"))]
-    if others:
-        now, then = ([f"{name} {versions.get(name, 'none')}" for name in others] for versions in (here, begun))
-        wanted = " ".join(f"{name}=={_minor(begun[name])}.*" for name in others)
-        raise UserError(
-            f"here is {', '.join(now)}, and the run in {folder} was begun with {', '.join(then)}",
-            "the same versions to the end, up to the second number",
-            f"install them (pip install {wanted}), or start anew",
-        )
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])

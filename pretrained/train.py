@@ -58,14 +58,14 @@ def main() -> int:
     """Parse, check, train."""
     arguments = parse()
 
-    from compare import job
+    from compare.preparation import prepare
     from pretrained import backend, weights
 
     check_of_use(arguments)
     words = {"--keras-backend": arguments.keras_backend, "--device": arguments.device}
     words = {word: value for word, value in words.items() if value != "auto"}
     overrides = OVERRIDES | {"weights": "--weights", "unfreeze": "--unfreeze"}
-    prepared = job.prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=num_bytes)
+    prepared = prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=num_bytes)
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record

@@ -50,10 +50,10 @@ def main() -> int:
     if arguments.describe:
         return describe()
 
-    from compare import job
+    from compare.preparation import prepare
 
     words = {"--device": arguments.device} if arguments.device != "auto" else {}
-    prepared = job.prepare(
+    prepared = prepare(
         "scratch_resnet", arguments, RECIPES, overrides=OVERRIDES, words=words, num_bytes=lambda recipe: NUM_BYTES
     )
     return train(prepared, device_name=arguments.device, check_only=arguments.check)

@@ -21,9 +21,9 @@ ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "torchvision", "keras", "tensorflow", "jax"}
 DRAWING = {"matplotlib", "jinja2"}
 CLOCKS = {"time", "datetime", "random", "uuid", "secrets"}
-TRAINING = {"subprocess", "requests", "socket", "compare.download", "compare.job", "compare.run"}
+TRAINING = {"subprocess", "requests", "socket", "compare.download", "compare.job", "compare.preparation", "compare.run"}
 # What the branches may use of `compare`.
-SHARED = {"command", "progress", "download", "dataset", "machine", "disk", "record", "job"}
+SHARED = {"command", "progress", "download", "dataset", "machine", "disk", "record", "job", "preparation"}
 
 # A room, and what nothing in it may import, not even inside a function.
 WALLS = [
