@@ -19,11 +19,13 @@
     chinese   the catalogue of translations
     words     how the report calls things
     banners   the warnings at its top
+    shown     a run as it shows it: its name, its look, and all its results
     verdict   what it says first, in sentences, and what could change that
     audit     whether the comparison can be trusted, question by question
     gallery   the test images on the page
     pictures  what is drawn of which runs, and what it shows in words
-    page      what the report says: all of this, tables and pictures, as plain data for its template
+    tables    its tables of text
+    page      what the report says: all of this as plain data for its template
     numbers   the same for programs: report.json and metrics.csv
     listing   reports/index.html
     checks    thresholds that a script may set: `--require`

@@ -2,17 +2,14 @@
 applicable, and why."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compare import banners, metrics, verdict
+from compare.gallery import Gallery
 from compare.language import known, say
+from compare.shown import Shown
 from compare.words import range_in_words
-
-if TYPE_CHECKING:
-    from compare.gallery import Gallery
-    from compare.page import Shown
 
 STILL_FALLING = 0.02  # a last epoch that lowers the training loss by this share or more could be followed by another
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # as `keras.applications.resnet50.preprocess_input` subtracts it
@@ -27,7 +24,7 @@ class Answer:
     why: str
 
 
-def of(shown: "list[Shown]", images: "Gallery | None") -> "list[tuple[str, list[Answer]]]":
+def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answer]]]:
     """Each question, and an answer for every run.
 
     Args:
@@ -52,7 +49,7 @@ def of(shown: "list[Shown]", images: "Gallery | None") -> "list[tuple[str, list[
     return answered
 
 
-def same_test_set(one: "Shown", shown: "list[Shown]") -> Answer:
+def same_test_set(one: Shown, shown: list[Shown]) -> Answer:
     """The fingerprints of images and labels are those of the first run."""
     names = ("fingerprint", "test_labels_fingerprint")
     if len(shown) == 1:
@@ -61,7 +58,7 @@ def same_test_set(one: "Shown", shown: "list[Shown]") -> Answer:
     return Answer(same, f"SHA-256 {one.record['data']['fingerprint'][:8]}…")
 
 
-def test_set_unwatched(one: "Shown", shown: "list[Shown]") -> Answer:
+def test_set_unwatched(one: Shown, shown: list[Shown]) -> Answer:
     """A validation split was watched, not the test set."""
     if one.watched is None:
         return Answer(True, say("nothing was watched"))
@@ -70,7 +67,7 @@ def test_set_unwatched(one: "Shown", shown: "list[Shown]") -> Answer:
     return Answer(False, say("the test set was watched after every epoch"))
 
 
-def frozen_unchanged(one: "Shown", shown: "list[Shown]") -> Answer:
+def frozen_unchanged(one: Shown, shown: list[Shown]) -> Answer:
     """The frozen arrays, batch normalisation's statistics included, have the same hash before and after."""
     unchanged = banners.frozen(one.record)
     if unchanged is None:
@@ -78,7 +75,7 @@ def frozen_unchanged(one: "Shown", shown: "list[Shown]") -> Answer:
     return Answer(unchanged, say("SHA-256 before and after are the same") if unchanged else say("SHA-256 differs"))
 
 
-def expected_input(one: "Shown", shown: "list[Shown]") -> Answer:
+def expected_input(one: Shown, shown: list[Shown]) -> Answer:
     """Pretrained weights were fed what ImageNet's were trained on: by what entered the network where the run kept it,
     else by its recipe's word."""
     preprocessing = one.record["recipe"].get("preprocessing")
@@ -108,7 +105,7 @@ def fits_imagenet(seen: dict) -> bool:
     return bool(within.all() and (highest - lowest).min() > 25)
 
 
-def trained_out(one: "Shown", shown: "list[Shown]") -> Answer:
+def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     """The training loss had stopped falling."""
     losses = [row["train_loss"] for row in one.record["history"]]
     if len(losses) < 2:
@@ -127,7 +124,7 @@ def trained_out(one: "Shown", shown: "list[Shown]") -> Answer:
     return Answer(True, say("the last epoch changed the training loss by {percent:+.1f} %", percent=-100 * fall))
 
 
-def not_overfitted(one: "Shown", shown: "list[Shown]") -> Answer:
+def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
     """The watched loss ended at its lowest, or near."""
     if one.watched is None:
         return Answer(None, say("nothing was watched"))
@@ -158,7 +155,7 @@ def not_overfitted(one: "Shown", shown: "list[Shown]") -> Answer:
     )
 
 
-def beats_majority(one: "Shown", shown: "list[Shown]") -> Answer:
+def beats_majority(one: Shown, shown: list[Shown]) -> Answer:
     """Even the low end of the accuracy's interval is above the share of the largest class."""
     share = one.result.support.max() / one.result.num_images
     low = one.result.accuracy_low
@@ -168,7 +165,7 @@ def beats_majority(one: "Shown", shown: "list[Shown]") -> Answer:
     )
 
 
-def beats_logistic_regression(one: "Shown", images: "Gallery | None") -> Answer:
+def beats_logistic_regression(one: Shown, images: Gallery | None) -> Answer:
     """More right than a linear model of the grey levels, and more than chance explains (McNemar)."""
     if images is None:
         return Answer(None, say("the images are not at hand"))
@@ -186,7 +183,7 @@ def beats_logistic_regression(one: "Shown", images: "Gallery | None") -> Answer:
     )
 
 
-def apart_from_training(one: "Shown", images: "Gallery | None") -> Answer:
+def apart_from_training(one: Shown, images: Gallery | None) -> Answer:
     """No test image has the pixels of a training image."""
     if images is None:
         return Answer(None, say("the images are not at hand"))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from compare.command import UserError
 
-if TYPE_CHECKING:
-    from compare.page import Shown
+if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scikit-learn
+    from compare.shown import Shown
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 DIFFERENCE = "difference"  # of the accuracies of the first two runs, in percentage points

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from compare import figures, numbers, out_folder, page, pictures, record, report, verdict
+from compare import figures, numbers, out_folder, pictures, record, report, tables, verdict
 from compare.command import UserError
 from compare.language import say
 from compare.record import Run
+from compare.shown import show
 
 
 def load_run(folder: str | Path) -> Run:
@@ -42,7 +43,7 @@ class Comparison:
 
     def __init__(self, runs: list[Run]):
         self.runs = runs
-        self._shown = page.show(runs)
+        self._shown = show(runs)
         self.sentences = verdict.sentences(self._shown)
         self.cautions = verdict.cautions(self._shown)
         self.rows = [numbers.of_run(one) for one in self._shown]
@@ -115,7 +116,7 @@ class Comparison:
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
             + "</tr>"
-            for name, cells in page.summary_rows(self._shown)
+            for name, cells in tables.summary_rows(self._shown)
         )
         names = "".join(f"<th>{html.escape(one.label)}</th>" for one in self._shown)
         said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences)

@@ -9,21 +9,18 @@ import dataclasses
 import io
 import json
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compare import disk, metrics
 from compare.language import in_chinese
+from compare.shown import Shown
 from compare.words import folder_name, without_folders
-
-if TYPE_CHECKING:
-    from compare.page import Shown
 
 FORMAT = 1  # of report.json; a field that changes its meaning raises it
 
 
-def as_json(shown: "list[Shown]", pairs, *, title: str, sentences: list[str], suspects, cautions: list[str]) -> bytes:
+def as_json(shown: list[Shown], pairs, *, title: str, sentences: list[str], suspects, cautions: list[str]) -> bytes:
     """`report.json`.
 
     Args:
@@ -68,7 +65,7 @@ def as_json(shown: "list[Shown]", pairs, *, title: str, sentences: list[str], su
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def as_csv(shown: "list[Shown]") -> bytes:
+def as_csv(shown: list[Shown]) -> bytes:
     """`metrics.csv`."""
     rows = [_plain(of_run(one)) for one in shown]
     text = io.StringIO()
@@ -78,7 +75,7 @@ def as_csv(shown: "list[Shown]") -> bytes:
     return text.getvalue().encode()
 
 
-def of_run(one: "Shown") -> dict:
+def of_run(one: Shown) -> dict:
     """A run in one row of single values."""
     record, result = one.record, one.result
     return {

@@ -1,10 +1,9 @@
 """What the report's page says: sentences, tables and pictures, made from runs as plain data for the template.
 
-Warnings are in `banners`, names and numbers in `words`.
+Warnings are in `banners`, tables of text in `tables`, names and numbers in `words`.
 """
 
 import base64
-import dataclasses
 import hashlib
 import os
 import re
@@ -14,29 +13,18 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from compare import audit, banners, figures, gallery, language, metrics, pictures, verdict
+from compare import audit, banners, figures, gallery, language, metrics, pictures, tables, verdict
 from compare.checkpoint import UnfinishedRun
 from compare.language import joined, known, say
-from compare.metrics import Calibration, Paired, Result, Robustness, Scaled
-from compare.record import Run
+from compare.metrics import Paired
+from compare.shown import Shown
 from compare.words import (
     KINDS,
-    NOTHING,
-    WEIGHT_WORDS,
     amount_in_words,
-    branch_in_words,
     data_in_words,
-    duration,
     folder_name,
     fraction,
-    gigabytes,
-    in_words,
-    kilojoules,
-    or_nothing,
     range_in_words,
-    run_name,
-    with_prefix,
-    without_folders,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,79 +39,6 @@ GALLERY_TEXTS = {
     "shown": say("{{shown}} of {{found}} shown"),
     "kept": say("{{shown}} of {{found}} shown; {{found}} of the cell's {{total}} are on this page"),
 }
-MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
-ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """A run as the page shows it: what it is called, a short name for files and ids, its look, and its results."""
-
-    label: str
-    slug: str
-    look: int
-    marker: str
-    run: Run
-    result: Result
-    calibration: Calibration
-    robustness: Robustness | None
-    scaled: Scaled | None
-
-    @property
-    def record(self) -> dict:
-        """The run's record."""
-        return self.run.record
-
-    @property
-    def watched(self) -> str | None:
-        """The split that was watched after every epoch: test or validation; None if none was."""
-        rows = self.record["history"]
-        for split in ("test", "validation"):
-            if rows and all({f"{split}_loss", f"{split}_accuracy"} <= row.keys() for row in rows):
-                return split
-        return None
-
-    @property
-    def more_columns(self) -> list[str]:
-        """What some of the history's rows hold that most runs' do not."""
-        return [name for name in ("penalty", "phase") if any(name in row for row in self.record["history"])]
-
-
-def show(runs: list[Run]) -> list[Shown]:
-    """Give every run a name of its own, its network's where that is enough, and a look, and compute its results."""
-    branches = [run.record["branch"] for run in runs]
-    words = [branch_in_words(run.record) for run in runs]
-    recipes = [run.record["recipe"]["name"] for run in runs]
-    labels, slugs = [], []
-    for run, branch, label, recipe in zip(runs, branches, words, recipes, strict=True):
-        slug = branch
-        if words.count(label) > 1 or branches.count(branch) > 1:
-            # its recipe tells it from the others, or its seed as well, or else its folder's name does
-            alike = [
-                other.record["seed"]
-                for other, word, of in zip(runs, words, recipes, strict=True)
-                if (word, of) == (label, recipe)
-            ]
-            name = run_name(run.folder)
-            if len(alike) == len(set(alike)):
-                name = recipe
-                if len(alike) > 1:
-                    name = say("{recipe}, seed {number}", recipe=recipe, number=run.record["seed"])
-            slug = f"{slug}-{name}"
-            if words.count(label) > 1:
-                label = say("{network} · {name}", network=label, name=name)
-        labels.append(_unique(label, labels))
-        slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
-    seeds = verdict.alike([run.record for run in runs])  # these share a look
-    by_group = figures.looks([branches[group[0]] for group in seeds])
-    looks = [look for index in range(len(runs)) for group, look in zip(seeds, by_group, strict=True) if index in group]
-    return [
-        Shown(
-            *(label, slug, look, MARKERS[look], run),
-            *(metrics.evaluate(run), metrics.calibration(run), metrics.robustness(run), metrics.scaled(run)),
-        )
-        for label, slug, look, run in zip(labels, slugs, looks, runs, strict=True)
-    ]
 
 
 def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, images: gallery.Gallery | None) -> dict:
@@ -145,15 +60,15 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "over_seeds": [group for group in settings_of_runs if len(group.runs) > 1],
         "recipes": [(group.label, group.runs[0]) for group in settings_of_runs],
         "runs": shown,
-        "summary": summary_rows(shown),
+        "summary": tables.summary_rows(shown),
         "pairs": pairs(shown),
         "pictures": drawn,
         "any_seeds": any(len(group.runs) > 1 for group in settings_of_runs),
         "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
         "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
-        "best_f1": best_f1(shown),
-        "scaled": scaled_rows(shown),
-        "not_scaled": not_scaled(shown),
+        "best_f1": tables.best_f1(shown),
+        "scaled": tables.scaled_rows(shown),
+        "not_scaled": tables.not_scaled(shown),
         "audit": audit.of(shown, images),
         "robustness": robustness(shown, images),
         "seen": [seen(one) for one in shown if one.run.seen_test is not None],
@@ -165,12 +80,9 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "gallery_data": gallery_data(shown, images) if images else None,
         "scripts": [script(name) for name in (("language", "gallery") if images else ("language",))],
         "difference": difference(shown),
-        "settings": settings(shown),
+        "settings": tables.settings(shown),
         "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
     }
-
-
-# ---- the summary
 
 
 def subtitle(shown: list[Shown]) -> str:
@@ -183,47 +95,6 @@ def subtitle(shown: list[Shown]) -> str:
         parts.append(say("{number:,} of them held out for validation", number=data["num_validation"]))
     parts.append(say("{number:,} test images", number=data["num_test"]))
     return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
-
-
-def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
-    """The summary table: a row's name, and a cell for every run."""
-    if not shown:
-        return []
-    to_article = say("Training time to {accuracy} on the test set", accuracy=ARTICLE_ACCURACY)
-    rows = {
-        say("Test accuracy"): lambda one: f"{one.result.accuracy:.4f}",
-        say("95 % interval"): lambda one: say(
-            "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
-        ),
-        say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
-        say("Training time"): lambda one: duration(one.record["seconds"]["training"]),
-        to_article: time_to_article_accuracy,
-        say("Training images a second"): lambda one: or_nothing(
-            metrics.images_per_second(one.record["history"]), ",.0f"
-        ),
-        say("Parameters"): lambda one: f"{one.record['model']['num_parameters']:,}",
-        say("Trainable parameters"): lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
-        say("FLOPs an image"): lambda one: with_prefix(one.record["model"]["flops_per_image"]),
-        say("Peak main memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("main")),
-        say("Peak device memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("device")),
-        say("Energy of the device in training"): lambda one: kilojoules(one.record.get("energy_joules")),
-        say("Recipe"): lambda one: one.record["recipe"]["name"],
-        say("Epochs"): lambda one: str(len(one.record["history"])),
-        say("Data"): lambda one: data_in_words(one.record["data"]),
-        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
-        say("Device"): lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
-    }
-    if shown[0].record["data"]["name"] != "fashion-mnist":
-        del rows[to_article]
-    if all(one.record.get("energy_joules") is None for one in shown):
-        del rows["Energy of the device in training"]
-    return [(name, [cell(one) for one in shown]) for name, cell in rows.items()]
-
-
-def time_to_article_accuracy(one: Shown) -> str:
-    """How long a run trained until it was seen to be as accurate as the article's program."""
-    seconds = metrics.seconds_to_accuracy(one.run, ARTICLE_ACCURACY)
-    return say("not reached") if seconds is None else duration(seconds)
 
 
 def pairs(shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str]]:
@@ -417,126 +288,11 @@ def _both(texts) -> dict[str, list[str]]:
     return {"en": texts, "zh": [language.in_chinese(text) for text in texts]}
 
 
-def best_f1(shown: list[Shown]) -> list[list[Shown]]:
-    """For every class the runs to mark: those with its highest F1, unless all are equal."""
-    marked = []
-    for values in zip(*(one.result.f1 for one in shown), strict=True):
-        highest = max((value for value in values if not np.isnan(value)), default=None)
-        best = [one for one, value in zip(shown, values, strict=True) if value == highest]
-        marked.append(best if len(best) < len(shown) else [])
-    return marked
-
-
-def scaled_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
-    """What a temperature fitted on the validation split makes of the confidence: a row's name, and a cell for every
-    run. None where no run has one."""
-    if all(one.scaled is None for one in shown):
-        return []
-    rows = {
-        say("Temperature fitted on the validation split"): lambda scaled: f"{scaled.temperature:.2f}",
-        say("Expected calibration error with it"): lambda scaled: f"{scaled.error:.4f}",
-        say("Log loss with it (nats an image)"): lambda scaled: f"{scaled.log_loss:.4f}",
-        say("Brier score with it (0 to 2)"): lambda scaled: f"{scaled.brier:.4f}",
-    }
-    return [
-        (name, [NOTHING if one.scaled is None else cell(one.scaled) for one in shown]) for name, cell in rows.items()
-    ]
-
-
-def not_scaled(shown: list[Shown]) -> list[str]:
-    """Why some runs have no temperature, a sentence for each reason."""
-    without = [one for one in shown if one.scaled is None]
-    never = [one for one in without if not one.record["data"]["num_validation"]]
-    early = [one for one in without if one.record["data"]["num_validation"]]
-    said = []
-    if never:
-        said.append(
-            say(
-                "No temperature is fitted for {runs}: no validation split was held out, and the test set is there to "
-                "measure by, not to fit by.",
-                runs=joined(verdict.named(never, shown)),
-            )
-        )
-    if early:
-        said.append(
-            say(
-                "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the "
-                "validation split.",
-                runs=joined(verdict.named(early, shown)),
-            )
-        )
-    return said
-
-
-# ---- settings
-
-
-def settings(shown: list[Shown]) -> list[dict]:
-    """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
-    groups = {
-        say("Recipe, as it ran"): lambda record: {k: v for k, v in record["recipe"].items() if k != "known_mistakes"},
-        say("Run"): lambda record: (
-            {
-                say("changed on the command line"): joined(
-                    say("{name} {value}", name=name, value=in_words(value))
-                    for name, value in record["overrides"].items()
-                ),
-                say("seed"): record["seed"],
-                say("command"): without_folders(record["command"]),
-                say("started"): record["started"],
-                say("commit"): record["commit"],
-                say("network"): known(record["model"]["name"]),
-                say("device"): f"{record['device']['kind']}: {record['device']['name']}",
-                say("precision"): record.get("precision"),
-                say("weights' SHA-256"): record["weights"].get("sha256"),
-                say("what is frozen is unchanged"): {
-                    None: NOTHING,
-                    True: say("yes: checked, the same before and after"),
-                    False: say("NO"),
-                }[banners.frozen(record)],
-                say("seconds preparing"): f"{record['seconds']['preparing']:.1f}",
-                say("seconds training"): f"{record['seconds']['training']:.1f}",
-                say("seconds predicting"): f"{record['seconds']['predicting']:.1f}",
-            }
-            | (
-                {say("seconds predicting corrupted copies"): f"{record['seconds']['robustness']:.1f}"}
-                if "robustness" in record["seconds"]
-                else {}
-            )
-        ),
-        say("Versions"): lambda record: record["versions"],
-        say("Data"): lambda record: {
-            say("name"): record["data"]["name"],
-            say("training images"): f"{record['data']['num_train']:,}",
-            say("validation images"): f"{record['data']['num_validation']:,}",
-            say("test images"): f"{record['data']['num_test']:,}",
-            say("fingerprint of images and labels"): record["data"]["fingerprint"],
-            say("fingerprint of the split"): record["data"]["split_fingerprint"],
-            say("fingerprint of the test labels"): record["data"]["test_labels_fingerprint"],
-        },
-    }
-    tables = []
-    for caption, of in groups.items():
-        columns = [of(one.record) for one in shown]
-        names = dict.fromkeys(name for column in columns for name in column)
-        rows = [(name, [in_words(column.get(name)) for column in columns]) for name in names]
-        tables.append({"caption": caption, "rows": rows})
-    return tables
-
-
 def rebuild_command(folders: list[Path]) -> str:
     """The command that makes this page from the same runs. It names them by what the reader of the page can see."""
     in_runs = all(Path(os.path.abspath(folder)).parent.name == "runs" for folder in folders)
     names = [("runs/" if in_runs else "") + folder_name(folder) for folder in folders]
     return shlex.join(["python", "-m", "compare.report", *names])
-
-
-def _unique(name: str, taken: list[str]) -> str:
-    number, candidate = 1, name
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}-{number}"
-    return candidate
 
 
 def render(template: str, **content) -> bytes:

@@ -3,7 +3,6 @@ looks is in `figures`."""
 
 import html
 import re
-from typing import TYPE_CHECKING
 
 import markupsafe
 import matplotlib.text
@@ -13,16 +12,14 @@ from compare import figures, record, verdict
 from compare.figures import Curves
 from compare.language import Text, joined, known, say
 from compare.metrics import Calibration, Robustness
+from compare.shown import Shown
 from compare.words import duration, fraction, kind_in_words
-
-if TYPE_CHECKING:
-    from compare.page import Shown
 
 # what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
 ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
 
 
-def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
+def draw(shown: list[Shown]) -> dict[str, list[dict]]:
     """All pictures as plain data: `curves`, `calibration` and `robustness`, which are on the page, and `matrices`, of
     which it has tables instead. None without a run."""
     if not shown:
@@ -63,27 +60,27 @@ def draw(shown: "list[Shown]") -> dict[str, list[dict]]:
         }
 
 
-def comparable_robustness(shown: "list[Shown]") -> "list[Shown]":
+def comparable_robustness(shown: list[Shown]) -> list[Shown]:
     """The runs that predicted the same corrupted images as the first that predicted any."""
     asked = [one for one in shown if one.robustness is not None]
     return [one for one in asked if record.same_corruptions(asked[0].run, one.run)]
 
 
-def robustness_panels(robust: "list[Shown]") -> Figure:
+def robustness_panels(robust: list[Shown]) -> Figure:
     """The accuracies on corrupted images of runs that predicted the same of them."""
     strengths = robust[0].record["robustness"]["strengths"]
     titles = [kind_in_words(kind, amounts) for kind, amounts in strengths.items()]
     return figures.robustness(of_seeds(robust, "robustness"), titles)
 
 
-def confusion(shown: "list[Shown]", index: int) -> Figure:
+def confusion(shown: list[Shown], index: int) -> Figure:
     """The confusion matrix of the run at `index`, in colours that mean the same for all runs."""
     one, largest = shown[index], max(int(other.result.counts.max()) for other in shown)
     class_names = one.record["data"]["class_names"]
     return figures.confusion(one.result.counts, class_names, title=one.label, largest=largest)
 
 
-def confusion_difference(shown: "list[Shown]") -> Figure:
+def confusion_difference(shown: list[Shown]) -> Figure:
     """The difference of the confusion matrices of the two runs that the verdict is about."""
     first, second = verdict.headline(shown)
     return figures.confusion_difference(
@@ -94,7 +91,7 @@ def confusion_difference(shown: "list[Shown]") -> Figure:
     )
 
 
-def _draw_matrices(shown: "list[Shown]") -> list[dict]:
+def _draw_matrices(shown: list[Shown]) -> list[dict]:
     """The confusion matrices' files: their names and bytes."""
     drawn = {f"confusion-{one.slug}": confusion(shown, index) for index, one in enumerate(shown)}
     if len(shown) > 1:
@@ -128,7 +125,7 @@ def _on_page(svg: str, name: str, chinese: dict[str, str]) -> tuple[str, markups
     return view, markupsafe.Markup(re.sub(r"\s+", " ", drawing))
 
 
-def curves_of(shown: "list[Shown]") -> list[Curves]:
+def curves_of(shown: list[Shown]) -> list[Curves]:
     """What the curves are drawn from: runs that differ in their seeds alone are one of them."""
     found = []
     for group in verdict.by_settings(shown):
@@ -141,7 +138,7 @@ def curves_of(shown: "list[Shown]") -> list[Curves]:
     return found
 
 
-def of_seeds(shown: "list[Shown]", name: str) -> list[tuple[str, int, list[Calibration | Robustness]]]:
+def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibration | Robustness]]]:
     """What calibration or robustness, called `name`, is drawn from: a label, a look and that of each seed, where runs
     that differ in their seeds alone are together."""
     found = []
@@ -153,7 +150,7 @@ def of_seeds(shown: "list[Shown]", name: str) -> list[tuple[str, int, list[Calib
     return found
 
 
-def curves_alt(shown: "list[Shown]", quantity: str, over: str) -> str:
+def curves_alt(shown: list[Shown], quantity: str, over: str) -> str:
     """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
     parts = []
     for run in curves_of(shown):
@@ -180,7 +177,7 @@ def curves_title(quantity: str, over: str) -> str:
     return say("Accuracy over epochs") if quantity == "accuracy" else say("Loss over epochs")
 
 
-def reliability_alt(shown: "list[Shown]") -> str:
+def reliability_alt(shown: list[Shown]) -> str:
     """What the reliability diagram shows, for those who cannot see it."""
     parts = [
         say("{run}: expected calibration error {value:.4f}", run=one.label, value=one.calibration.error)
@@ -189,7 +186,7 @@ def reliability_alt(shown: "list[Shown]") -> str:
     return say("Accuracy against confidence; {parts}.", parts=joined(parts, "; "))
 
 
-def selective_alt(shown: "list[Shown]") -> str:
+def selective_alt(shown: list[Shown]) -> str:
     """What the curves of selective prediction show, for those who cannot see them."""
     parts = []
     for one in shown:
@@ -208,7 +205,7 @@ def selective_alt(shown: "list[Shown]") -> str:
     )
 
 
-def robustness_alt(shown: "list[Shown]") -> str:
+def robustness_alt(shown: list[Shown]) -> str:
     """What the curves of robustness show, for those who cannot see them."""
     parts = [
         say(

@@ -58,9 +58,10 @@ def write_report(
         UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
     from compare import disk, gallery, listing, numbers, page, pictures, record
+    from compare.shown import show
 
     record.check_comparable(runs)
-    shown = page.show(runs)
+    shown = show(runs)
     drawn = pictures.draw(shown)
     shown_images = None
     if runs and images != "none":
@@ -210,9 +211,9 @@ def main() -> int:
         dataset.load(runs[0].record["data"]["name"], arguments.data_dir, download=False)
     broken = []
     if arguments.require:
-        from compare import page
+        from compare.shown import show
 
-        broken = checks.failed(arguments.require, page.show(runs))
+        broken = checks.failed(arguments.require, show(runs))
         broken += [f"{run.folder} is not finished, so nothing holds for it" for run in unfinished]
     which = {"data_dir": arguments.data_dir, "images": arguments.images}
     with out_folder.claim(folder):

@@ -5,20 +5,17 @@ Every sentence is computed from the runs; one that does not apply is not there.
 
 import dataclasses
 import statistics
-from typing import TYPE_CHECKING
 
 import scipy.stats
 
-from compare import banners, metrics, record
+from compare import metrics, record
 from compare.language import joined, known, say
 from compare.metrics import MORE_THAN_CHANCE, Paired
+from compare.shown import Shown, alike
 from compare.words import branch_in_words, data_in_words, duration, kilojoules, with_prefix
 
-if TYPE_CHECKING:
-    from compare.page import Shown
 
-
-def headline(shown: "list[Shown]") -> "tuple[Shown, Shown]":
+def headline(shown: list[Shown]) -> tuple[Shown, Shown]:
     """The two runs that the verdict is about, the better one first: the best run of each branch that is here, or the
     two best where all runs are of one branch."""
     ranked = sorted(shown, key=lambda one: -one.result.accuracy)
@@ -27,7 +24,7 @@ def headline(shown: "list[Shown]") -> "tuple[Shown, Shown]":
     return best, (rivals or ranked[1:])[0]
 
 
-def sentences(shown: "list[Shown]") -> list[str]:
+def sentences(shown: list[Shown]) -> list[str]:
     """The verdict, the most important first."""
     if not shown:
         return [say("No run has finished, so there is no result.")]
@@ -55,7 +52,7 @@ def sentences(shown: "list[Shown]") -> list[str]:
     return [sentence for sentence in said if sentence is not None]
 
 
-def lead(first: "Shown", second: "Shown", paired: Paired) -> str:
+def lead(first: Shown, second: Shown, paired: Paired) -> str:
     """Which run is ahead, and by how much."""
     values = {
         "first": first.label,
@@ -79,7 +76,7 @@ def lead(first: "Shown", second: "Shown", paired: Paired) -> str:
     )
 
 
-def chance(first: "Shown", second: "Shown", paired: Paired) -> str:
+def chance(first: Shown, second: Shown, paired: Paired) -> str:
     """How easily that comes by chance."""
     if paired.num_only_first + paired.num_only_second == 0:
         return say("They are right and wrong on the same images.")
@@ -107,30 +104,12 @@ class Seeds:
     and standard deviation (of a sample; None below three runs)."""
 
     label: str
-    runs: "list[Shown]"
+    runs: list[Shown]
     mean: float
     deviation: float | None
 
 
-def alike(records: list[dict]) -> list[list[int]]:
-    """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
-    another list."""
-    groups = {}
-    for index, one in enumerate(records):
-        weights = one["weights"]
-        settings = (
-            *(one["branch"], repr(one["recipe"]), len(one["history"])),
-            *(weights["kind"], weights.get("sha256"), one["data"]["split_fingerprint"]),
-            banners.frozen(one),  # a frozen part that did not stay as it was is another setting
-        )
-        repeats = 0
-        while any(records[other]["seed"] == one["seed"] for other in groups.get((settings, repeats), [])):
-            repeats += 1
-        groups.setdefault((settings, repeats), []).append(index)
-    return list(groups.values())
-
-
-def by_settings(shown: "list[Shown]") -> list[Seeds]:
+def by_settings(shown: list[Shown]) -> list[Seeds]:
     """The runs grouped by everything that was set but the seed."""
     return [
         Seeds(
@@ -149,7 +128,7 @@ def by_settings(shown: "list[Shown]") -> list[Seeds]:
     ]
 
 
-def named(some: "list[Shown]", shown: "list[Shown]") -> list[str]:
+def named(some: list[Shown], shown: list[Shown]) -> list[str]:
     """What the page calls some of its runs: seeds of the same settings together, where all of them are among these."""
     names = []
     for group in by_settings(shown):
@@ -158,7 +137,7 @@ def named(some: "list[Shown]", shown: "list[Shown]") -> list[str]:
     return names
 
 
-def seeds(shown: "list[Shown]", first: "Shown", second: "Shown") -> str | None:
+def seeds(shown: list[Shown], first: Shown, second: Shown) -> str | None:
     """What other seeds say about two runs; None where neither has any, or they are seeds of the same settings."""
     groups = by_settings(shown)
     mine, other = (next((group for group in groups if one in group.runs), None) for one in (first, second))
@@ -182,7 +161,7 @@ def seeds(shown: "list[Shown]", first: "Shown", second: "Shown") -> str | None:
     )
 
 
-def classes(first: "Shown", second: "Shown") -> str | None:
+def classes(first: Shown, second: Shown) -> str | None:
     """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
     names = first.record["data"]["class_names"]
     apart = metrics.classes_apart(first.run, second.run)
@@ -205,7 +184,7 @@ def classes(first: "Shown", second: "Shown") -> str | None:
     return say("{parts}.", parts=joined(parts, "; "))
 
 
-def robust(first: "Shown", second: "Shown") -> str | None:
+def robust(first: Shown, second: Shown) -> str | None:
     """Which of two runs does better on corrupted images; None where they did not predict the same ones, or where the
     95 % interval of the difference has both signs."""
     if not record.same_corruptions(first.run, second.run):
@@ -236,7 +215,7 @@ def robust(first: "Shown", second: "Shown") -> str | None:
     )
 
 
-def cost(first: "Shown", second: "Shown") -> str:
+def cost(first: Shown, second: Shown) -> str:
     """What the better run costs beside the other: training time and energy, where the device is the same and tells it,
     parameters trained, and operations an image."""
     parts = []
@@ -286,7 +265,7 @@ def times(mine: float, other: float) -> str:
     return say("{number} times the", number=larger) if ratio > 1 else say("1/{number} of the", number=larger)
 
 
-def averaging(first: "Shown", second: "Shown") -> str:
+def averaging(first: Shown, second: Shown) -> str:
     """What the mean of both runs' probabilities would score, beside the better run."""
     together = metrics.averaged(first.run, second.run)
     paired = metrics.paired(together, first.run)
@@ -328,13 +307,13 @@ def p_in_words(p_value: float) -> str:
 # ---- what could change the answer
 
 
-def cautions(shown: "list[Shown]") -> list[str]:
+def cautions(shown: list[Shown]) -> list[str]:
     """What could change the answer, beside what the warnings at the top of the page say."""
     found = [caution(shown) for caution in (one_seed, chosen_by_test_set, known_mistakes, different_devices)]
     return [caution for caution in found if caution is not None]
 
 
-def one_seed(shown: "list[Shown]") -> str | None:
+def one_seed(shown: list[Shown]) -> str | None:
     """Little is known of other seeds."""
     numbers = {len(group.runs) for group in by_settings(shown)}
     if not numbers or min(numbers) > 2:
@@ -347,7 +326,7 @@ def one_seed(shown: "list[Shown]") -> str | None:
     )
 
 
-def chosen_by_test_set(shown: "list[Shown]") -> str | None:
+def chosen_by_test_set(shown: list[Shown]) -> str | None:
     """A branch with several runs has the better chance to have a lucky one."""
     branches = [one.record["branch"] for one in shown]
     if len(branches) < 3 or len(set(branches)) == len(branches):
@@ -358,7 +337,7 @@ def chosen_by_test_set(shown: "list[Shown]") -> str | None:
     )
 
 
-def known_mistakes(shown: "list[Shown]") -> str | None:
+def known_mistakes(shown: list[Shown]) -> str | None:
     """A recipe that is wrong on purpose."""
     mistaken = [one for one in shown if one.record["recipe"]["known_mistakes"]]
     if not mistaken:
@@ -369,7 +348,7 @@ def known_mistakes(shown: "list[Shown]") -> str | None:
     )
 
 
-def different_devices(shown: "list[Shown]") -> str | None:
+def different_devices(shown: list[Shown]) -> str | None:
     """Times that do not compare."""
     if all(one.record["device"] == shown[0].record["device"] for one in shown):
         return None

@@ -10,7 +10,7 @@ from fake_runs import write_run
 from PIL import Image
 
 from compare import dataset, figures, gallery, pictures, record
-from compare.page import show
+from compare.shown import show
 
 
 def test_every_tile_is_its_image():

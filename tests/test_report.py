@@ -13,10 +13,11 @@ from fake_runs import write_run, write_unfinished_run
 from pages import Page, permitted, write
 from PIL import Image
 
-from compare import banners, checkpoint, figures, gallery, page, record, report
+from compare import banners, checkpoint, figures, gallery, record, report
 from compare.command import UserError
 from compare.language import say
-from compare.page import not_scaled, show
+from compare.shown import show
+from compare.tables import not_scaled
 
 
 def test_it_needs_nothing_but_itself(two):
@@ -184,7 +185,7 @@ def test_no_tick_is_written_in_tex(two):
     folder, _ = two
     with figures.drawing():
         shown = [
-            (one.label, one.look, [one.calibration]) for one in page.show([record.read_run(folder / "runs/pretrained")])
+            (one.label, one.look, [one.calibration]) for one in show([record.read_run(folder / "runs/pretrained")])
         ]
         figure = figures.reliability(shown)
         figure.draw_without_rendering()

@@ -13,7 +13,8 @@ from fake_runs import write_run
 from pages import write
 from PIL import Image
 
-from compare import audit, corruptions, dataset, figures, gallery, metrics, page, pictures, record, verdict, words
+from compare import audit, corruptions, dataset, figures, gallery, metrics, pictures, record, verdict, words
+from compare.shown import show
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(runs):
-    return page.show([record.read_run(run) for run in runs])
+    return show([record.read_run(run) for run in runs])
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_the_audit_measures_what_the_weights_got(tmp_path, lowest, highest, pass
         "seen": {"channels": "BGR", "lowest": lowest, "highest": highest},
     }
     run = record.read_run(write_run(tmp_path / "run", branch="pretrained", seen=True, changes=changes))
-    answer = audit.expected_input(*[*page.show([run]), []])
+    answer = audit.expected_input(*[*show([run]), []])
     assert answer.passed is passed and says in answer.why and "expected BGR in 0…255" in answer.why
 
 
@@ -216,5 +217,5 @@ def test_kinds_that_this_version_does_not_know_have_no_strip(runs, tmp_path):
         run, record=run.record | {"robustness": run.record["robustness"] | {"strengths": strange}}
     )
     assert gallery.corrupted(dataset.load("digits").test_images, [run]) == (None, None)
-    drawn = pictures.draw(page.show([run]))["robustness"]
+    drawn = pictures.draw(show([run]))["robustness"]
     assert len(drawn) == 1 and b">fog: 0.5 to 2<" in drawn[0]["svg"]

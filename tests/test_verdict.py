@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from compare import audit, banners, dataset, figures, gallery, metrics, page, record, verdict
-from compare.page import show
+from compare.shown import show
 
 
 def test_a_changed_backbone_is_called_out(tmp_path):
@@ -38,7 +38,7 @@ def test_the_verdict_in_words(tmp_path, accuracies, says):
         record.read_run(write_run(tmp_path / branch, branch=branch, accuracy=accuracy))
         for branch, accuracy in zip(("scratch_resnet", "pretrained"), accuracies, strict=True)
     ]
-    sentences = verdict.sentences(page.show(runs))
+    sentences = verdict.sentences(show(runs))
     for words, sentence in zip(says, sentences, strict=False):
         assert words in sentence
     assert sentences[-1].startswith("Beside ")
@@ -49,16 +49,16 @@ def test_times_of_different_devices_do_not_compare(tmp_path):
     for name, kind in (("same", "cpu"), ("other", "cuda")):
         device = {"kind": kind, "name": "a made-up processor, 2 threads"}
         folders = write_run(tmp_path / name / "a"), write_run(tmp_path / name / "b", changes={"device": device})
-        shown = page.show([record.read_run(folder) for folder in folders])
+        shown = show([record.read_run(folder) for folder in folders])
         said.append((verdict.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
     assert said == [(False, True), (True, False)]
 
 
 def test_other_seeds_are_asked_for_until_there_are_three(tmp_path):
     runs = [record.read_run(write_run(tmp_path / str(seed), seed=seed)) for seed in (0, 1, 2)]
-    assert verdict.one_seed(page.show(runs)) is None
-    assert "Some settings" in verdict.one_seed(page.show(runs[:2]))
-    assert "Each run is one seed" in verdict.one_seed(page.show(runs[:1]))
+    assert verdict.one_seed(show(runs)) is None
+    assert "Some settings" in verdict.one_seed(show(runs[:2]))
+    assert "Each run is one seed" in verdict.one_seed(show(runs[:1]))
     assert verdict.one_seed([]) is None
 
 
@@ -70,7 +70,7 @@ def test_seeds_are_taken_together(tmp_path):
     ]
     text = write(tmp_path / "out", *folders).text
     # Welch's t by hand: means 0.91 and 0.815, variances of the means 1e-4 / 3 and 4.5e-4 / 2
-    shown = page.show([record.read_run(folder) for folder in folders])
+    shown = show([record.read_run(folder) for folder in folders])
     variances = 1e-4 / 3, 4.5e-4 / 2
     t = (0.91 - 0.815) / sum(variances) ** 0.5
     freedom = sum(variances) ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 1)
@@ -98,14 +98,14 @@ def test_recipes_with_mistakes_are_named(tmp_path):
         record.read_run(write_run(tmp_path / recipe, recipe=recipe, known_mistakes=mistakes))
         for recipe, mistakes in (("article", ("It is wrong.",)), ("tuned", ()))
     ]
-    shown = page.show(runs)
+    shown = show(runs)
     said = verdict.known_mistakes(shown)
     assert "ResNet-18 from scratch · article." in said and "from scratch · tuned" not in said
     assert verdict.known_mistakes(shown[1:]) is None
 
 
 def test_the_verdict_is_about_the_best_run_of_each_branch(tmp_path):
-    shown = page.show(
+    shown = show(
         [
             record.read_run(write_run(tmp_path / str(number), branch=branch, accuracy=accuracy, seed=number))
             for number, (branch, accuracy) in enumerate(
@@ -134,7 +134,7 @@ def test_energy_is_shown_where_a_device_tells_it(tmp_path):
 
 def test_the_cost_in_words(tmp_path):
     branches = ("pretrained", "scratch_resnet")
-    shown = page.show([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches])
+    shown = show([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches])
     assert verdict.cost(*shown) == (
         "Beside ResNet-18 from scratch it took about the same training time (2 min 3 s against 2 min 3 s), 1/545 of "
         "the trained parameters (20,490 against 11,172,810) and 1/3.91 of the operations an image "
@@ -146,7 +146,7 @@ def test_the_audits_answers(tmp_path):
     """Each question with a run that passes, one that fails, and one that it does not apply to."""
 
     def one(name, **settings):
-        return page.show([record.read_run(write_run(tmp_path / name, **settings))])[0]
+        return show([record.read_run(write_run(tmp_path / name, **settings))])[0]
 
     def rows(*losses):
         return {
@@ -206,7 +206,7 @@ def test_test_images_that_were_trained_on_are_found(tmp_path, monkeypatch):
     images = gallery.of([run])
     gallery._local.cache_clear()
     assert images.also_in_training.tolist() == [3, 5]
-    (one,) = page.show([run])
+    (one,) = show([run])
     right = run.test_probabilities.argmax(axis=1) == run.test_labels
     found = audit.apart_from_training(one, images)
     without = (right.sum() - right[[3, 5]].sum()) / (len(right) - 2)

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from compare import checkpoint, dataset, disk, listing, metrics, numbers, out_folder, page, record, report, run, verdict
 from compare.command import UserError
+from compare.shown import show
 from pretrained import weights
 
 ROOT = Path(__file__).parent.parent.parent
@@ -282,7 +283,7 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
                 record.check_comparable(runs)
             except UserError:
                 continue
-            shown = page.show(runs)
+            shown = show(runs)
             sentences = verdict.sentences(shown)
             content = page.content(shown, [], {}, None)
             numbers.as_csv(shown)
