@@ -11,7 +11,8 @@ from compare.language import known, say
 from compare.shown import Shown
 from compare.words import range_in_words
 
-STILL_FALLING = 0.02  # a last epoch that lowers the training loss by this share or more could be followed by another
+# a last epoch that lowers the training loss by this share, or by that one of all its fall, could be followed by another
+STILL_FALLING, STILL_GAINING = 0.02, 0.05
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # as `keras.applications.resnet50.preprocess_input` subtracts it
 OVERFITTED = 1.05  # the watched loss at the end, over its lowest, from which on it is called so
 
@@ -107,11 +108,13 @@ def fits_imagenet(seen: dict) -> bool:
 
 def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     """The training loss had stopped falling."""
-    losses = [row["train_loss"] for row in one.record["history"]]
+    rates = [row["learning_rate"] for row in one.record["history"] if row["learning_rate"] is not None]
+    losses = [row["train_loss"] for row in one.record["history"] if row["learning_rate"] is not None]
+    if not losses:
+        return Answer(None, say("solved to the optimum, without steps"))
     if len(losses) < 2:
         return Answer(None, say("a single epoch"))
-    rates = [row["learning_rate"] for row in one.record["history"] if row["learning_rate"] is not None]
-    if rates and rates[-1] < 0.01 * max(rates):
+    if rates[-1] < 0.01 * max(rates):
         return Answer(True, say("the learning rate ran down to nothing, as planned"))
     fall = 1 - losses[-1] / losses[-2] if losses[-2] else 0.0
     if fall >= STILL_FALLING:
@@ -119,6 +122,18 @@ def trained_out(one: Shown, shown: list[Shown]) -> Answer:
             False,
             say(
                 "the last epoch still lowered the training loss by {percent:.0f} %: more might help", percent=100 * fall
+            ),
+        )
+    whole = losses[0] - losses[-1]
+    share = (losses[-2] - losses[-1]) / whole if whole > 0 and len(losses) > 2 else 0.0
+    if share >= STILL_GAINING:
+        return Answer(
+            False,
+            say(
+                "the training loss has fallen by {whole:.4f} from the first epoch to the last, which still brought "
+                "{percent:.0f} % of it: more might help",
+                whole=whole,
+                percent=100 * share,
             ),
         )
     return Answer(True, say("the last epoch changed the training loss by {percent:+.1f} %", percent=-100 * fall))

@@ -69,9 +69,12 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "best_f1": tables.best_f1(shown),
         "scaled": tables.scaled_rows(shown),
         "not_scaled": tables.not_scaled(shown),
+        "smoothed": tables.smoothed(shown, shown),
+        "recipe_words": tables.recipe_words(shown),
         "audit": audit.of(shown, images),
         "robustness": robustness(shown, images),
         "seen": [seen(one) for one in shown if one.run.seen_test is not None],
+        "not_seen": joined(verdict.named([one for one in shown if one.run.seen_test is None], shown)),
         "matrices": matrices(shown),
         "orders": orders(shown),
         "images": images,
@@ -117,6 +120,7 @@ def difference(shown: list[Shown]) -> dict | None:
         "confident": metrics.CONFIDENT,
         "num_confident_mistakes": [metrics.num_confident_mistakes(one.run) for one in (first, second)],
         "suspects": metrics.suspects(first.run, second.run),
+        "smoothed": tables.smoothed([first, second], shown),
     }
 
 
@@ -124,27 +128,35 @@ def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | Non
     """What the page says of corrupted images; None where no run predicted any.
 
     `compared` are the runs that predicted the same ones; `others` names those that predicted other ones, `without`
-    those that predicted none; `kinds` has for each kind its name and each strength's amount, both in words.
+    those that predicted none; `kinds` has for each kind its name and each strength's amount, both in words; `other_way`
+    names the kinds and strengths in which the second of `pair`, behind on average, is ahead.
     """
     compared = pictures.comparable_robustness(shown)
     if not compared:
         return None
     asked = [one for one in shown if one.robustness is not None]
     strengths = compared[0].record["robustness"]["strengths"]
-    pair = None
+    kinds = [
+        (KINDS.get(kind, kind), [amount_in_words(kind, amount) for amount in amounts])
+        for kind, amounts in strengths.items()
+    ]
+    pair, other_way = None, []
     if len(compared) > 1:
         # the headline's two, the more robust first
         first, second = sorted(verdict.headline(compared), key=lambda one: -one.robustness.mean)
         pair = (first, second, *metrics.robustness_ahead(first.run, second.run))
+        ahead = second.robustness.low > first.robustness.high  # (num_kinds, num_strengths)
+        for (kind, amounts), line in zip(kinds, ahead, strict=True):
+            if line.any():
+                where = joined(amount for amount, apart in zip(amounts, line, strict=True) if apart)
+                other_way.append(say("{name} {value}", name=kind, value=where))
     return {
         "compared": compared,
         "others": joined(verdict.named([one for one in asked if one not in compared], shown)),
         "without": joined(verdict.named([one for one in shown if one not in asked], shown)),
-        "kinds": [
-            (KINDS.get(kind, kind), [amount_in_words(kind, amount) for amount in amounts])
-            for kind, amounts in strengths.items()
-        ],
+        "kinds": kinds,
         "pair": pair,
+        "other_way": joined(other_way, "; "),
         "sprite": webp(images.corrupted) if images and images.corrupted else None,
         "row": images.corrupted_row if images else None,
     }

@@ -22,6 +22,7 @@ VARIANTS = {
     "no label smoothing": {"label_smoothing": 0.0},
     "batches of 64": {"batch_size": 64},
     "28×28": {"image_size": 28},
+    "as it is, all epochs": {"num_epochs": TUNED.num_epochs},
     "no mirroring at all, all epochs": {
         "horizontal_flip": False,
         "mirrored_predictions": False,
