@@ -4,7 +4,9 @@ Standard library only, so that `--help` and a wrong word are answered before any
 """
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -177,6 +179,22 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     how = parser.add_argument_group("how")
     add_how_options(how)
     how.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished run where it was left")
+
+
+def end_at_once() -> None:
+    """Let SIGINT and SIGTERM end this process on the spot, where they are not ignored: until a training begins nothing
+    is under way that a kill could spoil. An exception that they raised could be lost: Python drops what is raised in
+    the callbacks that it runs while it imports, and importing a framework takes seconds."""
+
+    def end(number, _):
+        with contextlib.suppress(Exception):  # as where the signal came in the midst of a print
+            sys.stdout.flush()
+        os.write(2, b"terminated\n" if number == signal.SIGTERM else b"interrupted\n")
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> None:

@@ -52,7 +52,7 @@ class Job:
     meter: machine.EnergyMeter | None = None
     _kept: float = 0.0  # when the last checkpoint was written
     _waits: bool = False  # whether a signal to stop waits for the step in progress
-    _stop: type[KeyboardInterrupt] | None = None  # the one that waits
+    _stop: type[KeyboardInterrupt] | None = None  # what a signal has asked for
 
     @property
     def seed(self) -> int:
@@ -240,9 +240,9 @@ class Job:
             for one in signals:
                 signal.signal(one, again if one == number == signal.SIGTERM else signal.SIG_DFL)
             kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            self._stop = kind  # heeded later where the exception is lost, as in a callback of a library
             if not self._waits:
                 raise kind
-            self._stop = kind
             os.write(2, b"\nstopping after this step; a second time stops at once, without a checkpoint\n")
 
         before = {one: signal.signal(one, stop) for one in signals}

@@ -17,6 +17,7 @@ from compare.command import (
     UserError,
     add_backbone_options,
     add_branch_options,
+    end_at_once,
     run_command,
 )
 from pretrained.recipe import RECIPES
@@ -253,4 +254,5 @@ def check_same_backbone(record: dict, fingerprint: str) -> None:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main, unforeseen=EXIT_REFUSED)  # what happens in training is foreseen in `Job.running`

@@ -16,6 +16,7 @@ from compare.command import (
     Parser,
     UserError,
     add_branch_options,
+    end_at_once,
     run_command,
 )
 from scratch_resnet.recipe import RECIPES
@@ -197,4 +198,5 @@ def describe() -> int:
 
 
 if __name__ == "__main__":
+    end_at_once()
     run_command(main, unforeseen=EXIT_REFUSED)  # what happens in training is foreseen in `Job.running`

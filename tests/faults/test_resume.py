@@ -23,6 +23,8 @@ import pytest
 import safetensors.numpy
 
 from compare import checkpoint, record
+from compare.job import Job
+from compare.progress import Journal
 from scratch_resnet import train
 
 ROOT = Path(__file__).parents[2]
@@ -215,19 +217,48 @@ def test_a_signal_at_the_end_stops_the_prediction(scratch, faults, tmp_path):
     faults.injected += 2
 
 
+@pytest.mark.parametrize("moments", [[0.7], pytest.param(np.linspace(0.2, 6, 20), marks=pytest.mark.thorough)], ids=len)
 @pytest.mark.parametrize("module", ["scratch_resnet", "pretrained"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_before_training_begins_a_signal_ends_the_process(faults, tmp_path, module, number):
-    command = [sys.executable, "-m", f"{module}.train", "--demo", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
-    time.sleep(0.7)
-    start = time.perf_counter()
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode in (128 + number, -number) and "Traceback" not in said, said
-    assert time.perf_counter() - start < 10 and not (tmp_path / "run").exists()
+def test_before_training_begins_a_signal_ends_the_process(faults, tmp_path, module, number, moments):
+    """While it imports, examines and measures; a late moment finds a training, or a complete run."""
+    for moment in moments:
+        run = tmp_path / f"{moment}"
+        command = [sys.executable, "-m", f"{module}.train", "--demo", "--out", str(run)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+        time.sleep(moment)
+        begun = run.exists()
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+        late = (run / record.RECORD).exists()
+        assert (late or process.returncode in (128 + number, -number)) and "Traceback" not in said, said
+        assert begun or not run.exists() or "to go on" in said
+        faults.injected += 1
+        faults.survived += 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_heard_where_its_exception_would_be_lost(faults, number):
+    """Python drops what is raised in a destructor, as in the callbacks of its imports."""
+    lines = ("import os, sys", "from compare.command import end_at_once", "end_at_once()", "class Lost:")
+    lines += (f"    def __del__(self): os.kill(os.getpid(), {int(number)}); list(map(str, range(9)))",)
+    lines += ("print('before')", "Lost()", "print('after')")
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (128 + number, "before\n")
+    assert done.stderr == ("interrupted\n" if number == signal.SIGINT else "terminated\n")
     faults.injected += 1
     faults.survived += 1
+
+
+def test_a_stop_whose_exception_was_lost_is_heeded_after_the_step(tmp_path):
+    job = Job(tmp_path, None, {}, None, {}, None, None, None, Journal(), 0.0)
+    with pytest.raises(KeyboardInterrupt), job._stoppable():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert job.must_keep()
+        with job.finishing():
+            pass
+        pytest.fail("it went on")
 
 
 def test_a_damaged_checkpoint_is_named_and_stepped_over(scratch, faults, tmp_path):
