@@ -175,7 +175,7 @@ TEXTS = {
     "Epoch": "轮次",
     "Training time (minutes)": "训练时间（分钟）",
     "Training time (seconds)": "训练时间（秒）",
-    "Dashed: the training images, each predicted during the epoch, just before the step that learned from it; where a solver takes no steps, at its solution. Solid: the split that was watched after every epoch. A ring is around the best epoch; the network that is tested is the last one’s. The accuracy axis need not begin at 0.": "虚线：训练图像，每张都在该轮中、恰在用它学习的那一步之前预测；求解器没有逐步训练时，取其解。实线：每轮之后评估的划分。圆圈标出最好的一轮；用于测试的是最后一轮的网络。准确率轴不一定从 0 开始。",
+    "Dashed: the training images, each predicted during the epoch, just before the step that learned from it; where a solver takes no steps, at its solution. Solid: the split that was watched after every epoch. A ring is around the best epoch; the network that is tested is the last one’s. The accuracy axis need not begin at 0, and where runs lie far apart it is stretched towards 1, as the loss axis is towards 0.": "虚线：训练图像，每张都在该轮中、恰在用它学习的那一步之前预测；求解器没有逐步训练时，取其解。实线：每轮之后评估的划分。圆圈标出最好的一轮；用于测试的是最后一轮的网络。准确率轴不一定从 0 开始；各次运行相差很大时，准确率轴在靠近 1 处拉长，损失轴在靠近 0 处拉长。",
     "A band reaches from the lowest to the highest of several seeds, and the line in it is their mean.": "色带从几个种子中的最低值到最高值，其中的线是它们的均值。",
     "A vertical line stands where fine-tuning begins.": "竖线标出微调开始之处。",
     "The numbers of the curves": "曲线的数值",

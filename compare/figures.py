@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -30,6 +30,9 @@ PRINTED = say("what the article's program printed, test")
 MOST_NAMED_TWICE = (
     4  # curves whose legend names train and the watched split apart; of more it would be half the picture
 )
+# accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
+FAR_APART, LARGE_RATIO = 0.35, 10
+ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # A look is an index into MARKERS and Style.runs. A branch has the same in every report, also where it stands alone.
 BRANCH_LOOKS = {"scratch_resnet": 0, "pretrained": 1}
@@ -112,7 +115,8 @@ def looks(branches: list[str]) -> list[int]:
 
 
 def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ...] = ()) -> Figure:
-    """The accuracies of all runs. The axis begins below the lowest, in steps of 0.05.
+    """The accuracies of all runs. The axis begins below the lowest, in steps of 0.05. Where they are far apart, it is
+    stretched towards 1: equal steps are equal ratios of errors, nearly, so that the best are not one line at its top.
 
     Args:
         curves: the runs.
@@ -125,15 +129,28 @@ def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ..
         axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
     values = [*_values(curves, "accuracy"), *printed]
     if values:
+        if max(values) - min(values) > FAR_APART:
+            beyond = 1.03  # where the axis would end: nearer to 1, and that alone would take the most room
+            axes.set_yscale("function", functions=(lambda a: -np.log(beyond - a), lambda y: beyond - np.exp(-y)))
+            axes.yaxis.set_major_locator(FixedLocator(ACCURACY_TICKS))
         axes.set_ylim(max(0, np.floor(min(values) * 20 - 0.2) / 20), min(1.005, max(values) + 0.02))
     return _finish(figure, axes)
 
 
 def loss_curves(curves: list[Curves], *, over: str) -> Figure:
-    """The losses of all runs over epochs or time, in nats an image, from 0."""
+    """The losses of all runs over epochs or time, in nats an image, from 0; where the highest is far above the lowest,
+    on a logarithmic axis."""
     figure, axes = _curves(curves, "loss", say("Loss (nats an image)"), over)
     values = [value for value in _values(curves, "loss") if np.isfinite(value)]
-    axes.set_ylim(0, 1.06 * max(values, default=0) or 1)  # room for the marker of the highest
+    lowest, highest = min(values, default=0), max(values, default=0)
+    if lowest > 0 and highest > LARGE_RATIO * lowest:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.set_ylim(0.8 * lowest, 1.25 * highest)
+    else:
+        axes.set_ylim(0, 1.06 * highest or 1)  # room for the marker of the highest
     return _finish(figure, axes)
 
 
