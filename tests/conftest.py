@@ -5,6 +5,7 @@ TensorFlow and PyTorch must not share a process; what needs TensorFlow or JAX is
 
 import hashlib
 import http.server
+import os
 import signal
 import socket
 import struct
@@ -23,7 +24,10 @@ from compare.command import OFFLINE_VARIABLE
 from compare.download import MIRRORS_VARIABLE
 from pretrained import backend
 
-backend.choose("torch", "cpu")  # before anything imports Keras
+# Before anything imports a framework: the arrays are small, and threads that wait for each other cost more than they
+# bring, the more so where several tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+backend.choose("torch", "cpu")
 # What is started in the background ignores Ctrl-C, and so would the processes that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

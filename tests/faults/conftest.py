@@ -83,6 +83,17 @@ def faults():
     return COUNTS
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # one of several processes of pytest-xdist, which add up
+        session.config.workeroutput["faults"] = dataclasses.asdict(COUNTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    for name, number in getattr(node, "workeroutput", {}).get("faults", {}).items():
+        setattr(COUNTS, name, getattr(COUNTS, name) + number)
+
+
 def pytest_terminal_summary(terminalreporter):
     if COUNTS.injected:
         terminalreporter.write_line(
