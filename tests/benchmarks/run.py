@@ -160,6 +160,7 @@ def a_run(folder: Path, words: list[str]) -> dict:
     return {
         "test_accuracy": metrics.evaluate(run).accuracy,
         "validation_accuracy": last.get("validation_accuracy"),
+        "validation_loss": last.get("validation_loss"),
         "training_seconds": seconds["training"],
         "seconds_in_all": sum(seconds.values()),
         "seconds_to_target": metrics.seconds_to_accuracy(run, TARGET),
@@ -235,21 +236,26 @@ def run_rows(results: dict) -> list[list[str]]:
 
 def ablation_rows(results: dict) -> list[list[str]]:
     """A row for each variant: validation accuracy, its mean and standard deviation over seeds; what it loses or gains
-    against the recipe as it is, with the same seeds, and that difference's standard deviation. No times: accuracies do
-    not mind other work beside them."""
+    against the recipe as it is, with the same seeds, and that difference's standard deviation; the same for the
+    validation loss, of the seeds for which both are kept. No times: these numbers do not mind other work beside
+    them."""
     names = [(variant, seed, f"tuned, {variant}, seed {seed}") for variant, seed in ABLATIONS]
     names += [(WHOLE, seed, f"scratch, tuned, seed {seed}") for seed in SEEDS]
-    by_variant = {variant: {} for variant in ablation.VARIANTS}  # the percentage right of each seed
+    by_variant = {variant: {} for variant in ablation.VARIANTS}  # of each seed the percentage right
+    losses = {variant: {} for variant in ablation.VARIANTS}  # and the loss
     for variant, seed, name in names:
         if name in results:
             by_variant[variant][seed] = 100 * results[name]["validation_accuracy"]
+            losses[variant][seed] = results[name].get("validation_loss")
     rows = []
     for variant, by_seed in by_variant.items():
         if not by_seed:
             continue
         accuracies = list(by_seed.values())
-        base = by_variant[WHOLE if variant.endswith(ALL_EPOCHS) else "as it is"]
-        differences = [accuracy - base[seed] for seed, accuracy in by_seed.items()]
+        beside = WHOLE if variant.endswith(ALL_EPOCHS) else "as it is"
+        differences = [accuracy - by_variant[beside][seed] for seed, accuracy in by_seed.items()]
+        pairs = [(loss, losses[beside][seed]) for seed, loss in losses[variant].items()]
+        loss_differences = [loss - other for loss, other in pairs if loss is not None and other is not None]
         rows.append(
             [
                 variant,
@@ -258,6 +264,9 @@ def ablation_rows(results: dict) -> list[list[str]]:
                 f"{statistics.mean(differences):+.2f}",
                 f"{statistics.stdev(differences):.2f}" if len(differences) > 1 else "–",
                 str(len(by_seed)),
+                f"{statistics.mean(loss_differences):+.4f}" if loss_differences else "–",
+                f"{statistics.stdev(loss_differences):.4f}" if len(loss_differences) > 1 else "–",
+                str(len(loss_differences) or "–"),
             ]
         )
     return rows
@@ -331,7 +340,10 @@ TABLES = (
     (
         f"The tuned recipe from scratch with one thing changed, {ablation.NUM_EPOCHS} epochs unless it says all",
         ablation_rows,
-        ["what", "validation accuracy", "SD over seeds", "points gained", "SD of that", "seeds"],
+        [
+            *("what", "validation accuracy", "SD over seeds", "points gained", "SD of that", "seeds"),
+            *("loss gained", "SD of that", "seeds"),
+        ],
     ),
 )
 
