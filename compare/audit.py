@@ -108,13 +108,14 @@ def fits_imagenet(seen: dict) -> bool:
 
 def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     """The training loss had stopped falling."""
-    rates = [row["learning_rate"] for row in one.record["history"] if row["learning_rate"] is not None]
-    losses = [row["train_loss"] for row in one.record["history"] if row["learning_rate"] is not None]
-    if not losses:
+    steps = [row for row in one.record["history"] if "penalty" not in row]  # with one, a solver's
+    if one.record["history"] and not steps:
         return Answer(None, say("solved to the optimum, without steps"))
+    losses = [row["train_loss"] for row in steps]
     if len(losses) < 2:
         return Answer(None, say("a single epoch"))
-    if rates[-1] < 0.01 * max(rates):
+    rates = [row["learning_rate"] for row in steps if row["learning_rate"] is not None]
+    if rates and rates[-1] < 0.01 * max(rates):
         return Answer(True, say("the learning rate ran down to nothing, as planned"))
     fall = 1 - losses[-1] / losses[-2] if losses[-2] else 0.0
     if fall >= STILL_FALLING:

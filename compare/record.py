@@ -152,6 +152,7 @@ KINDS = {
     **dict.fromkeys(("robustness.fingerprint", "seen.channels"), _is_text),
     "robustness.num_images": _is_count,
     "recipe.known_mistakes": _are_texts,
+    "recipe.label_smoothing": _or_none(_is_fraction),
     "data.class_names": _are_names,
     "versions": _are_named_texts,
     "files": _are_named_texts,

@@ -184,8 +184,10 @@ def test_the_audits_answers(tmp_path):
     # what ten equal steps came to was on its way; what half as much each time comes to has arrived; without steps
     assert audit.trained_out(one("even", changes=rows(*np.linspace(2.30, 2.29, 10))), []).passed is False
     assert audit.trained_out(one("halving", changes=rows(*(1 + 0.02 * 0.5**n for n in range(8)))), []).passed is True
-    solved = [row | {"learning_rate": None} for row in rows(1.0, 0.5)["history"]]
+    solved = [row | {"learning_rate": None, "penalty": 0.1} for row in rows(1.0, 0.5)["history"]]
     assert audit.trained_out(one("solved", changes={"history": solved}), []).passed is None
+    unknown = [row | {"learning_rate": None} for row in rows(1.0, 0.5)["history"]]  # by what steps it fell is not said
+    assert audit.trained_out(one("unknown", changes={"history": unknown}), []).passed is False
     for ask, runs in cases.items():
         for expected, run in zip((True, False, None), runs, strict=True):
             assert run is None or ask(run, [run]).passed is expected, (ask.__name__, expected)
