@@ -7,6 +7,7 @@
     machine   what a run ran on
     disk      writing files whole or not at all
     corruptions  copies of images that are harder to recognise, for --robustness
+    schema    what a run must hold to be believed
     record    a run on disk: written by the branches, read by everything below
     checkpoint  a run that is not complete: what it goes on from
     out_folder  where a run or a report is to be written, checked and claimed

@@ -17,7 +17,8 @@ import safetensors.numpy
 
 from compare import disk
 from compare.command import UserError
-from compare.record import FORMAT, LOG, RECORD, problem_with_kinds
+from compare.record import LOG, RECORD
+from compare.schema import FORMAT, problem_with_kinds
 
 NAME = re.compile(r"checkpoint-(\d{1,9})-([0-9a-f]{16})\.safetensors")
 # What an unfinished run has to say of itself.

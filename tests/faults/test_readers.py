@@ -22,7 +22,21 @@ from fake_runs import write_run, write_unfinished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compare import checkpoint, dataset, disk, listing, metrics, numbers, out_folder, page, record, report, run, verdict
+from compare import (
+    checkpoint,
+    dataset,
+    disk,
+    listing,
+    metrics,
+    numbers,
+    out_folder,
+    page,
+    record,
+    report,
+    run,
+    schema,
+    verdict,
+)
 from compare.command import UserError
 from compare.shown import show
 from pretrained import weights
@@ -309,7 +323,7 @@ def test_what_the_reader_takes_can_be_drawn(run_folder, tmp_path, faults):
     numbers = st.sampled_from([0, 1, 2**62, 0.0, 1e-308, 1e308, -1e308, 0.5])
 
     @often(40)
-    @given(st.dictionaries(st.sampled_from(sorted(record.KINDS_IN_ROW)), numbers, max_size=2))
+    @given(st.dictionaries(st.sampled_from(sorted(schema.KINDS_IN_ROW)), numbers, max_size=2))
     def check(changes):
         content = good | {"history": [*good["history"][:-1], good["history"][-1] | changes]}
         (run_folder / record.RECORD).write_text(json.dumps(content))
