@@ -15,6 +15,7 @@
     job       what surrounds the training in both branches
 
     metrics   what is computed from runs: arrays in, plain numbers out
+    calibration  the same of a run's confidence
     figures   what is drawn from them, with matplotlib
     language  English and Chinese: every text of the report is said by `say`
     chinese   the catalogue of translations

@@ -22,8 +22,9 @@ from matplotlib.ticker import FixedLocator, LogFormatter, LogLocator, MaxNLocato
 from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from compare.calibration import NUM_BINS, Calibration
 from compare.language import known, say
-from compare.metrics import NUM_BINS, Calibration, Robustness
+from compare.metrics import Robustness
 
 PNG_DPI = 200
 PRINTED = say("what the article's program printed, test")

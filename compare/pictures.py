@@ -9,9 +9,10 @@ import matplotlib.text
 from matplotlib.figure import Figure
 
 from compare import figures, record, verdict
+from compare.calibration import Calibration
 from compare.figures import Curves
 from compare.language import Text, joined, known, say
-from compare.metrics import Calibration, Robustness
+from compare.metrics import Robustness
 from compare.shown import Shown
 from compare.words import duration, fraction, kind_in_words
 

@@ -4,8 +4,9 @@ import dataclasses
 import re
 
 from compare import banners, figures, metrics
+from compare.calibration import Calibration, Scaled, calibration, scaled
 from compare.language import say
-from compare.metrics import Calibration, Result, Robustness, Scaled
+from compare.metrics import Result, Robustness
 from compare.record import Run
 from compare.words import branch_in_words, run_name
 
@@ -77,7 +78,7 @@ def show(runs: list[Run]) -> list[Shown]:
     return [
         Shown(
             *(label, slug, look, MARKERS[look], run),
-            *(metrics.evaluate(run), metrics.calibration(run), metrics.robustness(run), metrics.scaled(run)),
+            *(metrics.evaluate(run), calibration(run), metrics.robustness(run), scaled(run)),
         )
         for label, slug, look, run in zip(labels, slugs, looks, runs, strict=True)
     ]

@@ -29,12 +29,14 @@ SHARED = {"command", "progress", "download", "dataset", "machine", "disk", "reco
 WALLS = [
     ("compare/*.py", FRAMEWORKS | {"scratch_resnet", "pretrained"}),
     ("compare/metrics.py", DRAWING | CLOCKS | {"os", "pathlib"}),
+    ("compare/calibration.py", DRAWING | CLOCKS | {"os", "pathlib"}),
     ("compare/figures.py", CLOCKS | {"jinja2", "os", "pathlib"}),
     *(
         (f"compare/{room}.py", CLOCKS | TRAINING)
         for room in (
             *(
                 "metrics",
+                "calibration",
                 "figures",
                 "language",
                 "chinese",

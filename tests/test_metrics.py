@@ -12,6 +12,7 @@ import sklearn.calibration
 import sklearn.metrics
 
 from compare import metrics
+from compare.calibration import NUM_BINS, calibration, scaled
 from compare.record import Run
 
 # Eight images of three classes by hand: one 0 taken for 1, one 1 for 0, and class 2 never predicted.
@@ -175,7 +176,7 @@ def test_calibration_by_hand():
     """Eight images: four of confidence 0.55, three of them right; four of 0.95, two of them right."""
     probabilities = np.repeat([[0.55, 0.45], [0.95, 0.05]], 4, axis=0).astype(np.float32)
     labels = np.array([0, 0, 0, 1, 0, 0, 1, 1], np.uint8)
-    found = metrics.calibration(Run(Path("made-up"), {}, probabilities, labels))
+    found = calibration(Run(Path("made-up"), {}, probabilities, labels))
     assert found.error == pytest.approx((4 * 0.20 + 4 * 0.45) / 8)
     # right: (1-p)^2 twice, wrong: p^2 twice
     squares = 3 * 2 * 0.45**2 + 2 * 0.55**2 + 2 * 2 * 0.05**2 + 2 * 2 * 0.95**2
@@ -188,9 +189,9 @@ def test_reliability_is_scikit_learns():
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.full(10, 0.3), 2000).astype(np.float32)
     labels = random.integers(0, 10, 2000).astype(np.uint8)
-    found = metrics.calibration(Run(Path("made-up"), {}, probabilities, labels))
+    found = calibration(Run(Path("made-up"), {}, probabilities, labels))
     right = probabilities.argmax(axis=1) == labels
-    true, predicted = sklearn.calibration.calibration_curve(right, probabilities.max(axis=1), n_bins=metrics.NUM_BINS)
+    true, predicted = sklearn.calibration.calibration_curve(right, probabilities.max(axis=1), n_bins=NUM_BINS)
     some = found.num_images > 0
     np.testing.assert_allclose(found.accuracy[some], true, atol=1e-6)
     np.testing.assert_allclose(found.confidence[some], predicted, atol=1e-6)
@@ -207,14 +208,14 @@ def test_the_interval_of_the_calibration_error_covers_the_truth():
         confidence = random.uniform(0.6, 1, 1000)
         probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
         labels = (random.random(1000) > confidence - 0.1).astype(np.uint8)
-        found = metrics.calibration(Run(Path("made-up"), {}, probabilities, labels))
+        found = calibration(Run(Path("made-up"), {}, probabilities, labels))
         covered += found.error_low <= 0.1 <= found.error_high
     assert covered >= 34  # fewer would come up in 1 of 300 cases if 95 % were covered
 
 
 @pytest.mark.parametrize(("labels", "error", "brier"), [([0, 0], 0.0, 0.0), ([1, 1], 1.0, 2.0)])
 def test_calibration_of_the_certain(labels, error, brier):
-    found = metrics.calibration(run([0, 0], labels, num_classes=2, confidence=1.0))
+    found = calibration(run([0, 0], labels, num_classes=2, confidence=1.0))
     assert (found.error, found.brier, found.error_low, found.error_high) == (error, brier, error, error)
 
 
@@ -228,7 +229,7 @@ def held_out(validation, labels, test, test_labels) -> Run:
 def test_temperature_by_hand():
     """Always 0.9 sure and right on three of four: the best confidence is 3/4. The odds of 9 are to become 3, their
     root: temperature 2. In the test set two of three are right."""
-    found = metrics.scaled(held_out([[0.9, 0.1]] * 4, [0, 0, 0, 1], [[0.9, 0.1]] * 3, [0, 0, 1]))
+    found = scaled(held_out([[0.9, 0.1]] * 4, [0, 0, 0, 1], [[0.9, 0.1]] * 3, [0, 0, 1]))
     assert found.temperature == pytest.approx(2, abs=1e-3)
     assert found.error == pytest.approx(0.75 - 2 / 3, abs=1e-4)
     assert found.log_loss == pytest.approx(-(2 * math.log(3 / 4) + math.log(1 / 4)) / 3, abs=1e-3)
@@ -244,13 +245,13 @@ def test_temperature_undoes_the_one_that_was_there():
     labels = (truth.cumsum(axis=1) > random.random((20_000, 1))).argmax(axis=1)
     overconfident = scipy.special.softmax(scores / 0.4, axis=1).astype(np.float32)
     run = held_out(overconfident[:10_000], labels[:10_000], overconfident[10_000:], labels[10_000:])
-    found = metrics.scaled(run)
+    found = scaled(run)
     assert found.temperature == pytest.approx(1 / 0.4, rel=0.03)
     logarithms = np.log(run.validation_probabilities.astype(np.float64))
-    scaled = scipy.special.softmax(logarithms / found.temperature, axis=1)
+    by_formula = scipy.special.softmax(logarithms / found.temperature, axis=1)
     of_truth = logarithms[np.arange(10_000), run.validation_labels]
-    assert (scaled * logarithms).sum(axis=1).mean() == pytest.approx(of_truth.mean(), rel=1e-3)
-    before = metrics.calibration(run)
+    assert (by_formula * logarithms).sum(axis=1).mean() == pytest.approx(of_truth.mean(), rel=1e-3)
+    before = calibration(run)
     assert found.error < 0.02 < before.error and found.brier < before.brier
     assert found.log_loss < metrics.evaluate(run).log_loss
     assert found.log_loss == pytest.approx(sklearn.metrics.log_loss(labels[10_000:], truth[10_000:]), rel=0.01)
@@ -258,12 +259,12 @@ def test_temperature_undoes_the_one_that_was_there():
 
 @pytest.mark.parametrize(("labels", "temperature"), [([0, 0], 1 / 10), ([1, 1], 10)])
 def test_temperature_of_a_split_that_knows_no_best_stays_in_its_range(labels, temperature):
-    found = metrics.scaled(held_out([[0.9, 0.1]] * 2, labels, [[1, 0], [1, 0]], [0, 1]))
+    found = scaled(held_out([[0.9, 0.1]] * 2, labels, [[1, 0], [1, 0]], [0, 1]))
     assert found.temperature == pytest.approx(temperature, rel=1e-3) and math.isfinite(found.log_loss)
 
 
 def test_no_temperature_without_a_validation_split():
-    assert metrics.scaled(run(PREDICTED)) is None
+    assert scaled(run(PREDICTED)) is None
 
 
 def test_speed_is_that_of_all_epochs_together():

@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from compare import audit, banners, dataset, figures, gallery, metrics, page, record, verdict
+from compare import audit, banners, dataset, figures, gallery, page, record, verdict
+from compare.calibration import calibration
 from compare.shown import show
 
 
@@ -254,7 +255,7 @@ def test_calibration_of_seeds_by_hand(tmp_path):
     for num_images, num_right, confidence in ((10, 5, 0.82), (30, 27, 0.86)):
         probabilities = np.tile(np.array([confidence, 1 - confidence], np.float32), (num_images, 1))
         labels = (np.arange(num_images) >= num_right).astype(np.uint8)
-        found.append(metrics.calibration(record.Run(tmp_path, {}, probabilities, labels)))
+        found.append(calibration(record.Run(tmp_path, {}, probabilities, labels)))
     axes, below = figures.reliability([("two seeds", 0, found)]).axes
     (line,) = (line for line in axes.lines if line.get_label() == "two seeds")
     np.testing.assert_allclose(line.get_xydata(), [[(10 * 0.82 + 30 * 0.86) / 40, 32 / 40]], rtol=1e-6)
