@@ -221,7 +221,8 @@ def test_a_signal_at_the_end_stops_the_prediction(scratch, faults, tmp_path):
 @pytest.mark.parametrize("module", ["scratch_resnet", "pretrained"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_before_training_begins_a_signal_ends_the_process(faults, tmp_path, module, number, moments):
-    """While it imports, examines and measures; a late moment finds a training, or a complete run."""
+    """While it imports, examines and measures. A late moment finds a training, or one that completes its run; where
+    none had begun, none begins."""
     for moment in moments:
         run = tmp_path / f"{moment}"
         command = [sys.executable, "-m", f"{module}.train", "--demo", "--out", str(run)]
@@ -230,9 +231,9 @@ def test_before_training_begins_a_signal_ends_the_process(faults, tmp_path, modu
         begun = run.exists()
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)
-        late = (run / record.RECORD).exists()
+        late = begun and (run / record.RECORD).exists()
         assert (late or process.returncode in (128 + number, -number)) and "Traceback" not in said, said
-        assert begun or not run.exists() or "to go on" in said
+        assert begun or not run.exists() or "to go on" in said, said
         faults.injected += 1
         faults.survived += 1
 
@@ -251,7 +252,8 @@ def test_a_signal_is_heard_where_its_exception_would_be_lost(faults, number):
 
 
 def test_a_stop_whose_exception_was_lost_is_heeded_after_the_step(tmp_path):
-    job = Job(tmp_path, None, {}, None, {}, None, None, None, Journal(), 0.0)
+    job = Job(tmp_path, None, {}, None, {}, None, None, None, Journal(), 0.0, _kept=time.perf_counter())
+    assert not job.must_keep()
     with pytest.raises(KeyboardInterrupt), job._stoppable():
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
