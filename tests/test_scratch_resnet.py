@@ -267,7 +267,10 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
     monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
     monkeypatch.setattr(corruptions, "STRENGTHS", {"shift": (1, 3)})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run_main(train, "--demo", "--robustness", "--out", whole)[0] == 0
+    code, out, _ = run_main(train, "--demo", "--robustness", "--out", whole)
+    assert code == 0 and f"complete, in {whole}" in out
+    log = (whole / "log.txt").read_text()  # goes where the run goes, and does not tell where it was
+    assert log.endswith("scratch_resnet: complete\n") and str(tmp_path) not in log
 
     evaluate, calls = loop.evaluate, []
 
