@@ -1,7 +1,9 @@
 """Should I train from scratch or fine-tune a pretrained network? The part that answers, free of any framework.
 
     command   option types, errors and exit codes that every command shares
+    environment  what of the environment changes results, and how many threads compute
     progress  the lines and bars of a run, on the terminal and in its log
+    estimate  how long a training will take
     download  one file from the first mirror that serves it right
     dataset   the images and labels that both branches see
     machine   what a run ran on

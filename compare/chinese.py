@@ -53,6 +53,9 @@ TEXTS = {
     "Parameters": "参数量",
     "Trainable parameters": "可训练参数量",
     "FLOPs an image": "每张图像的浮点运算量",
+    "Processor time in training": "训练占用的处理器时间",
+    "Threads": "线程数",
+    "Variables of the environment": "环境变量",
     "Peak main memory": "内存峰值",
     "Peak device memory": "显存峰值",
     "Energy of the device in training": "训练时设备消耗的能量",
@@ -124,6 +127,7 @@ TEXTS = {
     "The verdict is about the best run of each branch, chosen by the test set itself, which favours the branch with more runs.": "结论针对每个分支中最好的一次运行，而它是由测试集本身选出的，这对运行次数较多的分支有利。",
     "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.": "有意保留的错误：{runs}。详见下文；--recipe tuned 没有这些错误。",
     "The runs had different devices, so their times and memory do not compare.": "各次运行使用的设备不同，时间与内存不可比较。",
+    "Paused, or beside other work: {runs} had the processors for {share:.0%} of the training time, so times say little about them.": "曾被暂停或与其他程序同时运行：{runs} 在训练时间内只占用了处理器 {share:.0%} 的时间，因此其用时参考意义不大。",
     # warnings
     "Not finished": "未完成",
     "Damaged": "已损坏",

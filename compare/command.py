@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from compare import environment
+
 EXIT_DONE = 0
 EXIT_FAILED = 1  # training began and did not end in a complete run
 EXIT_REFUSED = 2  # wrong use or a failed check: nothing was trained
@@ -205,6 +207,7 @@ def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> No
         unforeseen: the exit code of an error that is nobody's `UserError`.
     """
     try:
+        environment.settle()
         code = main()
     except UserError as error:
         print(error, file=sys.stderr)

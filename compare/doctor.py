@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from compare import environment
 from compare.command import (
     EXIT_DONE,
     EXIT_REFUSED,
@@ -35,7 +36,8 @@ EXAMPLES = """examples:
 """
 SECONDS = 16  # for all that is asked at once
 PROBE_SECONDS = 6  # of it for a mirror
-NO_ANSWER = f"failed: no answer in {SECONDS} s"
+NO_ANSWER = f"no answer in {SECONDS} s, so this is not known"  # a busy machine, or a broken installation
+ASK_AGAIN = "ask again when the machine is less busy"
 # Each keeps a processor busy for some seconds; on two of them, those that are needed come first.
 PROBES_AT_ONCE = threading.Semaphore(max(2, (os.cpu_count() or 2) // 2))
 LEFT_ALONE = "not used, and left alone: replace it, or do nothing"
@@ -88,6 +90,10 @@ def main() -> int:
     if blocking:
         print(f"python -m compare.run --both cannot run here: {', '.join(blocking)}")
         return EXIT_REFUSED
+    unknown = [finding.topic.partition(",")[0] for finding in findings if finding.found == NO_ANSWER]
+    if unknown:
+        print(f"whether python -m compare.run --both can run here is not known: {', '.join(unknown)} did not answer")
+        return EXIT_DONE
     print("python -m compare.run --both can run here")
     return EXIT_DONE
 
@@ -110,7 +116,7 @@ def examine() -> list[Finding]:
     backends = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
     answers = Answers(backends | {"data": data_folders, "weights": weights_paths}, time.monotonic() + SECONDS)
     versions = packages()  # meanwhile
-    weights = answers.get("weights", {"paths": {}, "mirrors": [], "name": "", "problem": "no answer"})
+    weights = answers.get("weights", {"paths": {}, "mirrors": [], "name": "", "problem": NO_ANSWER})
     mirrors = {}
     for kind, bases, name in (
         ("data", dataset.FASHION_MNIST_MIRRORS, f"{next(iter(dataset.FASHION_MNIST_FILES))}.gz"),
@@ -127,7 +133,7 @@ def examine() -> list[Finding]:
         reached = {url: waiting.get(url, f"no answer in {PROBE_SECONDS} s") for url in urls}
     return [
         *versions,
-        *data_findings(answers.get("data", {}), reachable(mirrors["data"], reached)),
+        *data_findings(answers.get("data", NO_ANSWER), reachable(mirrors["data"], reached)),
         *weights_findings(weights, reachable(mirrors["weights"], reached)),
         *mirror_findings(mirrors, reached),
         *backend_findings({name: answers.get(name, NO_ANSWER) for name in backends}),
@@ -244,10 +250,12 @@ def reachable(urls: list[str], reached: dict[str, str | None]) -> bool:
     return any(reached.get(url, "") is None for url in urls)
 
 
-def data_findings(folders: dict[str, str | None], can_fetch: bool) -> list[Finding]:
+def data_findings(folders: dict[str, str | None] | str, can_fetch: bool) -> list[Finding]:
     """Fashion-MNIST."""
     from compare import dataset
 
+    if folders == NO_ANSWER:
+        return [Finding("data", NO_ANSWER, ASK_AGAIN)]
     good = [folder for folder, problem in folders.items() if problem is None]
     if good:
         finding = Finding("data", f"Fashion-MNIST in {good[0]}")
@@ -262,8 +270,7 @@ def data_findings(folders: dict[str, str | None], can_fetch: bool) -> list[Findi
 def weights_findings(weights: dict, can_fetch: bool) -> list[Finding]:
     """ImageNet's weights of the ResNet50."""
     if "problem" in weights:
-        advice = "see what python -m pretrained.weights says"
-        return [Finding("weights", f"could not be looked for: {weights['problem']}", advice, blocks=True)]
+        return [Finding("weights", weights["problem"], ASK_AGAIN)]
     good = [path for path, problem in weights["paths"].items() if problem is None]
     if good:
         finding = Finding("weights", f"ImageNet's in {good[0]}")
@@ -294,8 +301,10 @@ def backend_findings(answers: dict[str, str | None]) -> list[Finding]:
     """PyTorch has to work, for the one branch; and so has the first backend that is installed, because Keras takes it
     for the other if nothing else is said."""
     findings = []
-    works = [name for name, answer in answers.items() if answer is not None and not answer.startswith("failed")]
-    needed = {PYTORCH, next(name for name in answers if answers[name] is not None or name == PYTORCH)}
+    failed = {name for name, answer in answers.items() if answer == NO_ANSWER or (answer or "").startswith("failed")}
+    works = [name for name, answer in answers.items() if answer is not None and name not in failed]
+    first = next(name for name in answers if answers[name] is not None or name == PYTORCH)
+    needed = {PYTORCH, named if (named := os.environ.get("KERAS_BACKEND")) in answers else first}
     for name, answer in answers.items():
         topic = f"{name}, and Keras on it"
         if name in works:
@@ -305,10 +314,12 @@ def backend_findings(answers: dict[str, str | None]) -> list[Finding]:
         else:
             advice = f"pip install --force-reinstall {name}, or mend its driver"
             if answer == NO_ANSWER:
-                advice = f"ask again when the machine is less busy; if it stays so, {advice}"
+                advice = f"{ASK_AGAIN}; if it stays so, {advice}"
             if works and name != PYTORCH:
                 advice += f"; or say --keras-backend {works[0]}"
-            findings.append(Finding(topic, answer or "is not installed", advice, blocks=name in needed))
+            findings.append(
+                Finding(topic, answer or "is not installed", advice, blocks=name in needed and answer != NO_ANSWER)
+            )
     return findings
 
 
@@ -366,6 +377,7 @@ def environment_findings() -> list[Finding]:
     from compare import download
 
     names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "KERAS_HOME")
+    names += ("KERAS_BACKEND", environment.THREADS, *environment.recorded())
     names += (download.MIRRORS_VARIABLE, OFFLINE_VARIABLE)
     values = {name: os.environ.get(name) or os.environ.get(name.lower()) for name in names}
     said = [f"{name}={download.without_password(value)}" for name, value in values.items() if value]

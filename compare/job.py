@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import checkpoint, corruptions, dataset, machine, out_folder, record
+from compare import checkpoint, corruptions, dataset, estimate, machine, out_folder, record
 from compare.command import ESTIMATE, EXIT_FAILED, Terminated, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
 
@@ -50,6 +50,9 @@ class Job:
     journal: Journal
     started: float
     meter: machine.EnergyMeter | None = None
+    _estimated: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the epochs to come, and what follows
+    _taken: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # by the epochs so far, and estimated
+    _processor: float = 0.0  # the seconds that this process had computed when that was last asked
     _kept: float = 0.0  # when the last checkpoint was written
     _waits: bool = False  # whether a signal to stop waits for the step in progress
     _stop: type[KeyboardInterrupt] | None = None  # what a signal has asked for
@@ -104,7 +107,7 @@ class Job:
         """What the epoch to go on within has taken already."""
         return self.record.get("under_way", {}).get("seconds", 0.0)
 
-    def check_same(self, name: str, value) -> None:
+    def check_same(self, name: str, value, *, advice: str = "resume it on the device that it was begun on") -> None:
         """Refuse to go on with another value of a field of the record than the run began with.
 
         Raises:
@@ -114,20 +117,29 @@ class Job:
             raise UserError(
                 f"the run in {self.folder} was begun with {name} {self.record[name]}, and here it would be {value}",
                 f"the same {name} to the end",
-                "resume it on the device that it was begun on, or start anew",
+                f"{advice}, or start anew",
             )
 
-    def announce(self, seconds: float, *, how: str, where: str) -> None:
-        """Say what is about to be done, how and where, and how long it takes by what was measured."""
+    def announce(self, epochs: list[np.ndarray], predicting: np.ndarray, *, how: str, where: str) -> None:
+        """Say what is about to be done, how and where, and how long it takes by what was measured.
+
+        Args:
+            epochs: the seconds of every epoch to come, as pairs (`estimate`).
+            predicting: those of what comes after them.
+            how, where: in words.
+        """
         recipe, num_epochs = self.recipe, record.num_epochs_planned(self.record)
+        self._estimated = [*epochs, predicting]
+        seconds = sum(self._estimated)
         self.journal.line(
             f"{self.record['branch']}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
             f"on {len(self.train_rows):,} images of {self.data.name} at {recipe.image_size}×{recipe.image_size}, "
             f"{how}, seed {self.seed}"
         )
-        self.journal.line(f"  on {where}: about {duration(seconds)} by a few measured steps")
+        threads = f"with {self.record['num_threads']} threads"
+        self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:  # compare.run adds up what its runs take
-            Path(os.environ[ESTIMATE]).write_text(str(seconds))
+            Path(os.environ[ESTIMATE]).write_text("{} {}".format(*seconds))
 
     def end_epoch(
         self,
@@ -165,7 +177,7 @@ class Job:
             "train_accuracy": train[1],
             f"{self.watched}_loss": watched[0],
             f"{self.watched}_accuracy": watched[1],
-            "energy_joules": self._joules(),
+            **self._used(),
             **more,
         }
         for split, (loss, _) in (("train", train), (self.watched, watched)):
@@ -176,7 +188,7 @@ class Job:
             self.record.pop("under_way", None)
             self.under_way = {}
             self.write_checkpoint(arrays)
-            self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)))
+            self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)) + self._left(row))
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
@@ -200,15 +212,30 @@ class Job:
             UserError: the checkpoint cannot be written.
             KeyboardInterrupt: a signal asked to stop.
         """
-        self.record["under_way"] = {"seconds": seconds, "energy_joules": self._joules()}
+        self.record["under_way"] = {"seconds": seconds, **self._used()}
         self.write_checkpoint(arrays | {UNDER_WAY + name: array for name, array in under_way.items()})
         if self._stop is not None:
             raise self._stop
 
-    def _joules(self) -> float | None:
-        """What the epoch under way has taken."""
-        before, now = self.record.get("under_way", {}).get("energy_joules", 0.0), self.meter.taken()
-        return None if before is None or now is None else before + now
+    def _used(self) -> dict[str, float | None]:
+        """What the epoch under way has taken of energy, where that is known, and of the processors' time: beside its
+        seconds the latter tells of a training that was paused, or had to share them."""
+        before, now = self.record.get("under_way", {}), time.process_time()
+        joules_before, joules = before.get("energy_joules", 0.0), self.meter.taken()
+        seconds, self._processor = now - self._processor, now
+        return {
+            "energy_joules": None if joules_before is None or joules is None else joules_before + joules,
+            "processor_seconds": before.get("processor_seconds", 0.0) + seconds,
+        }
+
+    def _left(self, row: dict) -> str:
+        """How long the rest takes, in words: as was estimated, as much longer as the epochs so far took."""
+        if len(self._estimated) < 2:  # there is none, or none was estimated
+            return ""
+        self._taken += row["seconds"], estimate.likely(self._estimated.pop(0))
+        actual, expected = self._taken
+        left = estimate.likely(sum(self._estimated)) * actual / expected
+        return f", about {duration(left)} left" if self.epochs_left else ""
 
     @contextlib.contextmanager
     def finishing(self) -> Iterator[None]:
@@ -325,6 +352,7 @@ class Job:
         self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
         joules = [row.get("energy_joules") for row in self.record["history"]]
         self.record["energy_joules"] = None if None in joules else sum(joules)
+        self.record["processor_seconds"] = sum(row.get("processor_seconds", 0.0) for row in self.record["history"])
         self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
         if self.watched == "validation":
             _, labels = self.watched_images_and_labels
@@ -342,6 +370,7 @@ class Job:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
+        self._processor = time.process_time()
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
         with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -144,6 +145,15 @@ def _gpu_counters(gpu: int) -> list[tuple[Callable[[], float], float]]:
         return [(read, 0.0)] if not problem and read() > 0 else []
     except (OSError, AttributeError):  # no such library, an old one, or an old GPU
         return []
+
+
+def source_sha256() -> str:
+    """The SHA-256 of this project's own Python files: what a training goes by."""
+    digest, packages = hashlib.sha256(), Path(__file__).parent.parent
+    for package in ("compare", "pretrained", "scratch_resnet"):
+        for path in sorted((packages / package).glob("**/*.py")):
+            digest.update(path.relative_to(packages).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def commit() -> str | None:

@@ -109,6 +109,8 @@ def of_run(one: Shown) -> dict:
         "peak_main_memory_bytes": record["peak_memory_bytes"].get("main"),
         "peak_device_memory_bytes": record["peak_memory_bytes"].get("device"),
         "energy_joules": record.get("energy_joules"),
+        "processor_seconds": record.get("processor_seconds"),
+        "num_threads": record.get("num_threads"),
         "device": f"{record['device']['kind']}: {record['device']['name']}",
         "commit": record["commit"],
         "started": record["started"],

@@ -2,11 +2,12 @@
 
 import dataclasses
 import datetime
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from compare import checkpoint, corruptions, dataset, machine, out_folder, record
+from compare import checkpoint, corruptions, dataset, environment, machine, out_folder, record
 from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, UserError
 from compare.job import UNDER_WAY, Job
 from compare.progress import Journal
@@ -30,7 +31,7 @@ def prepare(
     Raises:
         UserError: a check failed; nothing was written.
     """
-    started = time.perf_counter()
+    started, load = time.perf_counter(), environment.Load()
     changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
     # a record keeps the name of a file, not where it lay
     changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
@@ -50,6 +51,7 @@ def prepare(
         folder = arguments.resume
         arrays, so_far = checkpoint.read(folder, branch)
         check_same_versions(folder, so_far["versions"])
+        check_same_program(folder, so_far)
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
         try:
             recipe = type(recipes[DEFAULT_RECIPE])(**kept)
@@ -95,7 +97,17 @@ def prepare(
             "the same images, labels and split",
             "name the folder of the same data with --data-dir",
         )
-    return Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
+    if so_far is not None and environment.THREADS not in os.environ:
+        os.environ[environment.THREADS] = str(so_far.get("num_threads", load.num_threads()))  # as it was begun
+    new |= {"num_threads": load.num_threads(), "environment": environment.recorded()}
+    environment.compute_with(new["num_threads"])
+    job = Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
+    for name, advice in (
+        ("num_threads", f"unset {environment.THREADS}, or set it to that"),
+        ("environment", "set these variables as they were"),
+    ):
+        job.check_same(name, new[name], advice=advice)
+    return job
 
 
 def begun_with(folder: Path) -> str:
@@ -124,6 +136,21 @@ def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
             f"here is {', '.join(now)}, and the run in {folder} was begun with {', '.join(then)}",
             "the same versions to the end, up to the second number",
             f"install them (pip install {wanted}), or start anew",
+        )
+
+
+def check_same_program(folder: Path, begun: dict) -> None:
+    """Refuse to go on by other rules than those by which the run began.
+
+    Raises:
+        UserError: the source of this project is another by now.
+    """
+    if begun.get("source", here := machine.source_sha256()) != here:
+        then = f"commit {begun['commit'][:12]}" if begun.get("commit") else "another version"
+        raise UserError(
+            f"the program has changed since the run in {folder} was begun, with {then}",
+            "the same program to the end",
+            "go back to that version (git checkout COMMIT), resume the run and return; or start anew",
         )
 
 

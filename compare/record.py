@@ -119,6 +119,7 @@ def start_record(
         "history": [],
         "seconds": {"preparing": 0.0, "training": 0.0, "predicting": 0.0},
         "commit": machine.commit(),
+        "source": machine.source_sha256(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
     }
 

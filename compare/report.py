@@ -29,6 +29,23 @@ EXAMPLES = """examples:
 """
 
 
+def check_plotting() -> None:
+    """Load what draws, so that it is not after all trainings that something keeps it from that.
+
+    Raises:
+        UserError: it cannot be loaded; a damaged settings file does that.
+    """
+    try:
+        from compare import pictures  # noqa: F401
+    except Exception as error:
+        raise UserError(
+            f"what draws the report cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
+            "a matplotlib that loads, and a matplotlibrc, if there is one, that it can read",
+            "mend or rename the file matplotlibrc (in this folder, in MATPLOTLIBRC's or in matplotlib's own below your "
+            "home), or install matplotlib again (pip install --force-reinstall matplotlib)",
+        ) from error
+
+
 def write_report(
     folder: Path,
     runs: "list[Run]",
@@ -201,6 +218,7 @@ def main() -> int:
     from compare import out_folder
     from compare.language import say
 
+    check_plotting()
     folder = arguments.out or default_folder(arguments.runs)
     check_report_folder(folder)
     runs, unfinished = read_runs(arguments.runs)

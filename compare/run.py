@@ -96,6 +96,7 @@ def main() -> int:
             asked["seeds"] = arguments.seeds
         out_folder.check(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked)))
     out_folder.check_writable(folder)
+    report.check_plotting()
     runs = {name: (module, words, folder / "runs" / name) for name, (module, words) in runs_of(asked).items()}
     left = [(module, words_left(run, words)) for module, words, run in runs.values()]
 
@@ -365,7 +366,9 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
     Raises:
         UserError: a check did not come to its end.
     """
-    from compare.progress import duration
+    import numpy as np
+
+    from compare import estimate
 
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -373,8 +376,8 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
             alike = module, words.get("--resume")
             if alike in seconds:
                 continue
-            estimate = Path(folder, "seconds")
-            code = run_branch(module, words, "--check", environment={ESTIMATE: str(estimate)})
+            told = Path(folder, "seconds")
+            code = run_branch(module, words, "--check", environment={ESTIMATE: str(told)})
             if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_TERMINATED):
                 raise UserError(
                     f"the check of {module} ended with {ending(code)}",
@@ -383,10 +386,10 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
                 )
             if code != EXIT_DONE:
                 return code
-            seconds[alike] = float(estimate.read_text())
+            seconds[alike] = np.array(told.read_text().split(), float)
     if len(runs) > 1:
         together = sum(seconds[module, words.get("--resume")] for module, words in runs)
-        print(f"{len(runs)} runs, one after the other: about {duration(together)}", flush=True)
+        print(f"{len(runs)} runs, one after the other: {estimate.words(together)}", flush=True)
     return EXIT_DONE
 
 

@@ -41,6 +41,9 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         ),
         say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
         say("Training time"): lambda one: duration(one.record["seconds"]["training"]),
+        say("Processor time in training"): lambda one: (
+            NOTHING if "processor_seconds" not in one.record else duration(one.record["processor_seconds"])
+        ),
         to_article: time_to_article_accuracy,
         say("Training images a second"): lambda one: or_nothing(
             metrics.images_per_second(one.record["history"]), ",.0f"
@@ -58,11 +61,16 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Data"): lambda one: data_in_words(one.record["data"]),
         say("Weights"): lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
         say("Device"): lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
+        say("Threads"): lambda one: str(one.record.get("num_threads", NOTHING)),
+        say("Variables of the environment"): lambda one: (
+            ", ".join(f"{name}={value}" for name, value in one.record.get("environment", {}).items()) or NOTHING
+        ),
     }
     if shown[0].record["data"]["name"] != "fashion-mnist":
         del rows[to_article]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
-    for name in (say("Peak device memory"), say("Energy of the device in training")):
+    may_be_empty = (say("Peak device memory"), say("Energy of the device in training"), say("Threads"))
+    for name in (*may_be_empty, say("Processor time in training"), say("Variables of the environment")):
         if set(measured[name]) == {NOTHING}:
             del measured[name]
     return list(measured.items())

@@ -14,6 +14,8 @@ from compare.metrics import MORE_THAN_CHANCE, Paired
 from compare.shown import Shown, alike
 from compare.words import branch_in_words, data_in_words, duration, kilojoules, with_prefix
 
+MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
+
 
 def headline(shown: list[Shown]) -> tuple[Shown, Shown]:
     """The two runs that the verdict is about, the better one first: the best run of each branch that is here, or the
@@ -309,7 +311,10 @@ def p_in_words(p_value: float) -> str:
 
 def cautions(shown: list[Shown]) -> list[str]:
     """What could change the answer, beside what the warnings at the top of the page say."""
-    found = [caution(shown) for caution in (one_seed, chosen_by_test_set, known_mistakes, different_devices)]
+    found = [
+        caution(shown)
+        for caution in (one_seed, chosen_by_test_set, known_mistakes, different_devices, processors_shared)
+    ]
     return [caution for caution in found if caution is not None]
 
 
@@ -353,3 +358,21 @@ def different_devices(shown: list[Shown]) -> str | None:
     if all(one.record["device"] == shown[0].record["device"] for one in shown):
         return None
     return say("The runs had different devices, so their times and memory do not compare.")
+
+
+def processors_shared(shown: list[Shown]) -> str | None:
+    """Times of trainings that were paused, or that shared the processors with other work."""
+    shares = []
+    for one in shown:
+        seconds, num_threads = one.record.get("processor_seconds"), one.record.get("num_threads")
+        if one.record["device"]["kind"] == "cpu" and seconds is not None and num_threads:
+            shares.append((seconds / one.record["seconds"]["training"] / num_threads, one))
+    waited = [(share, one) for share, one in shares if share < MOST_OF_THE_TIME]
+    if not waited:
+        return None
+    return say(
+        "Paused, or beside other work: {runs} had the processors for {share:.0%} of the training time, so times say "
+        "little about them.",
+        runs=joined(named([one for _, one in waited], shown)),
+        share=min(share for share, _ in waited),
+    )

@@ -27,15 +27,26 @@ def choose(backend: str, device: str) -> str:
     """Settle backend and device in the environment, for the import of Keras that follows.
 
     Args:
-        backend: one of `KERAS_BACKENDS`, or auto: TensorFlow, unless PyTorch alone sees the GPU.
+        backend: one of `KERAS_BACKENDS`, or auto: the one that the variable KERAS_BACKEND names, else TensorFlow,
+            unless PyTorch alone sees the GPU.
         device: auto, cpu, cuda or cuda:N.
 
     Returns:
         The backend's name.
 
     Raises:
-        UserError: the backend is not installed.
+        UserError: the backend is not installed, or is none of these.
     """
+    named = os.environ.get("KERAS_BACKEND", "auto") or "auto"
+    if backend == "auto" and named not in ("auto", *KERAS_BACKENDS):
+        raise UserError(
+            f"KERAS_BACKEND={named} in the environment",
+            f"one of {', '.join(KERAS_BACKENDS)}",
+            "unset it, set one of these, or say which with --keras-backend",
+        )
+    backend = named if backend == "auto" else backend
+    # Somebody's keras.json may say other numbers than the recipes mean, or be no JSON at all: Keras shall find none.
+    os.environ["KERAS_HOME"] = os.devnull
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -64,22 +75,23 @@ def choose(backend: str, device: str) -> str:
         )
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its notes on every start, not its errors in Python
-    sys.meta_path.insert(0, _Absent({"tensorflow": "torch"}.get(backend, "tensorflow")))
+    # Keras would import matplotlib, which no training needs, and with it somebody's settings of it.
+    sys.meta_path.insert(0, _Absent("torch" if backend == "tensorflow" else "tensorflow", "matplotlib"))
     return backend
 
 
 class _Absent:
-    """Makes one package look as if it were not installed: Keras imports TensorFlow wherever it finds it, for its random
+    """Makes packages look as if they were not installed: Keras imports TensorFlow wherever it finds it, for its random
     seed alone, and then two frameworks would share the process."""
 
-    def __init__(self, package: str):
-        self.package = package
+    def __init__(self, *packages: str):
+        self.packages = packages
 
     def find_spec(self, name: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(name, self) if name == self.package else None
+        return importlib.machinery.ModuleSpec(name, self) if name in self.packages else None
 
     def create_module(self, spec) -> None:
-        raise ModuleNotFoundError(f"{spec.name} is kept out of this process: Keras runs on another backend here")
+        raise ModuleNotFoundError(f"{spec.name} is kept out of this process, which needs it for nothing")
 
     def exec_module(self, module) -> None:
         """Never reached; Python asks that a loader have it."""

@@ -5,13 +5,13 @@ the head in the article's small ones: the same result as training the whole netw
 fine-tuned after that goes through `fit` as one network.
 """
 
-import statistics
 import time
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 
+from compare.estimate import measured
 from compare.job import Job, diverged
 from compare.progress import EpochBar
 from pretrained import augment, solver
@@ -286,56 +286,55 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
 # ---- before and between them
 
 
-def estimate(job: Job, feature_extractor: keras.Model, head: keras.Model, whole: keras.Model | None) -> float:
-    """The seconds that the rest of the run takes, by some measured steps. All is as before afterwards.
+def estimate_epochs(
+    job: Job, feature_extractor: keras.Model, head: keras.Model, whole: keras.Model | None
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """How long the rest of the run takes, by some measured steps. All is as before afterwards.
 
     Args:
         job: what is left to do.
         feature_extractor, head: what is trained first.
         whole: what is fine-tuned after that, if anything.
+
+    Returns:
+        The seconds of every epoch to come, and those of the predictions after them, as pairs (`compare.estimate`).
     """
     recipe, (images, labels) = job.recipe, job.train_images_and_labels
-    num_watched = len(job.watched_images_and_labels[1])
+    num_watched, num_finished = len(job.watched_images_and_labels[1]), len(job.record["history"])
     num_test = job.num_more_test_images + job.num_corrupted_images
-    num_head_epochs = max(0, recipe.num_epochs - len(job.record["history"]))
     networks = [network for network in (head, whole) if network is not None]
     before = [checkpoint_arrays(network) for network in networks]
 
-    _, few = next(augmented(images[:PREDICTION_BATCH_SIZE], recipe=recipe, seed=0, epoch=1))
-    extract(feature_extractor, few)  # the first time compiles
-    start = time.perf_counter()
-    rows, images_now = next(augmented(images, recipe=recipe, seed=0, epoch=1))
-    augmenting_seconds = (time.perf_counter() - start) / len(rows)
-    times = []
-    for _ in range(3):  # they differ by a third
-        start = time.perf_counter()
-        features = extract(feature_extractor, images_now)
-        times.append(time.perf_counter() - start)
-    extracting_seconds = statistics.median(times) / len(rows)
-    seconds = num_watched * extracting_seconds if num_head_epochs else 0.0
-    seconds += num_head_epochs * len(images) * (augmenting_seconds + extracting_seconds)
+    rows, some = next(augmented(images, recipe=recipe, seed=0, epoch=1))
+    augmenting = measured(
+        lambda: next(augmented(images, recipe=recipe, seed=0, epoch=1)), num_images=len(rows), seconds=0.2
+    )
+    extracting = measured(lambda: extract(feature_extractor, some), num_images=len(rows))
+    features = extract(feature_extractor, some)
+    epochs = []
     if recipe.solver == "sgd":
         learn = {"batch_size": recipe.batch_size, "verbose": 0}
-        head.fit(features[: 2 * recipe.batch_size], labels[rows][: 2 * recipe.batch_size], **learn)  # compiles
-        start = time.perf_counter()
-        head.fit(features, labels[rows], **learn)
-        seconds += num_head_epochs * len(images) * (time.perf_counter() - start) / len(rows)
+        learning = measured(lambda: head.fit(features, labels[rows], **learn), num_images=len(rows))
+        epochs += [len(images) * (augmenting + extracting + learning)] * (recipe.num_epochs - num_finished)
     else:
-        passes = range(recipe.num_epochs - num_head_epochs + 1, recipe.num_epochs + 1)
-        evaluations = sum(solver.evaluations_expected(number, len(recipe.penalties)) for number in passes)
-        seconds += evaluations * len(images) * solver.measure(features, head.output_shape[1])
-        seconds += NUM_SCALE_IMAGES * extracting_seconds
+        evaluating = solver.measure(features, head.output_shape[1])
+        for number in range(num_finished + 1, recipe.num_epochs + 1):
+            num_evaluations = solver.evaluations_expected(number, len(recipe.penalties))
+            epochs.append(len(images) * (augmenting + extracting + num_evaluations * evaluating))
+    if epochs:
+        num_scaled = NUM_SCALE_IMAGES if recipe.solver == "lbfgs" else 0
+        epochs[0] = epochs[0] + (num_watched + num_scaled) * extracting
     if whole is not None:
-        some = slice(0, 8 * recipe.batch_size)
-        for _ in range(2):  # the first time compiles
-            start = time.perf_counter()
-            whole.fit(images_now[some], labels[rows][some], batch_size=recipe.batch_size, verbose=0)
-        step_seconds = (time.perf_counter() - start) / len(labels[rows][some])
-        num_epochs = len(job.epochs_left) - num_head_epochs
-        seconds += num_epochs * (len(images) * (augmenting_seconds + step_seconds) + num_watched * extracting_seconds)
+        few = slice(0, 8 * recipe.batch_size)
+        tuning = measured(
+            lambda: whole.fit(some[few], labels[rows][few], batch_size=recipe.batch_size, verbose=0),
+            num_images=len(labels[rows][few]),
+        )
+        epoch = len(images) * (augmenting + tuning) + num_watched * extracting
+        epochs += [epoch] * (len(job.epochs_left) - len(epochs))
     for network, arrays in zip(networks, before, strict=True):
         restore(network, arrays)
-    return seconds + num_test * extracting_seconds
+    return epochs, num_test * extracting
 
 
 def checkpoint_arrays(network: keras.Model) -> dict[str, np.ndarray]:

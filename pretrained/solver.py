@@ -9,7 +9,6 @@ much alike that L-BFGS needs hundreds of passes over them: in coordinates in whi
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from compare.disk import write_atomically
+from compare.estimate import measured
 
 IMAGES_IN_FILE = 2048  # whose features are computed, and kept, together
 ROWS_AT_ONCE = 1024  # turned into float32 at a time: 8 MB, which caches hold until the second product
@@ -198,12 +198,14 @@ def evaluations_expected(num_passes: int, num_penalties: int) -> int:
     return num_penalties * FIRST_EVALUATIONS if num_passes == 1 else num_passes * LATER_EVALUATIONS
 
 
-def measure(features: np.ndarray, num_classes: int) -> float:
-    """The seconds that one evaluation of the objective takes for one image."""
+def measure(features: np.ndarray, num_classes: int) -> np.ndarray:
+    """The seconds that one evaluation of the objective takes for one image, as a pair (`compare.estimate`)."""
     halves = features.astype(np.float16)
     weights = np.zeros((features.shape[1], num_classes), np.float32)
-    start = time.perf_counter()
-    for begin in range(0, len(features), ROWS_AT_ONCE):
-        part = halves[begin : begin + ROWS_AT_ONCE].astype(np.float32)
-        part.T @ np.exp(log_softmax(part @ weights, axis=1))
-    return (time.perf_counter() - start) / len(features)
+
+    def evaluate():
+        for begin in range(0, len(features), ROWS_AT_ONCE):
+            part = halves[begin : begin + ROWS_AT_ONCE].astype(np.float32)
+            part.T @ np.exp(log_softmax(part @ weights, axis=1))
+
+    return measured(evaluate, num_images=len(features), seconds=0.3)

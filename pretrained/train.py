@@ -120,9 +120,6 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
 
         from pretrained import loop, model, solver
 
-    # Somebody's keras.json may say otherwise; the recipes mean these.
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_floatx("float32")
     recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
@@ -145,10 +142,10 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         model.unfreeze(backbone, recipe.unfreeze)  # of no consequence before `whole` is trained
         whole = model.build_whole(extractor, head, learning_rate=recipe.unfrozen_learning_rate)
     with memory_hint(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
-        seconds = loop.estimate(job, extractor, head, whole)
+        epochs, predicting = loop.estimate_epochs(job, extractor, head, whole)
     words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
     where = f"{name} in {precision} with Keras on {backend_name}, {words[found.kind]}"
-    job.announce(seconds, how=plan(recipe), where=where)
+    job.announce(epochs, predicting, how=plan(recipe), where=where)
     if check_only:
         return EXIT_DONE
 

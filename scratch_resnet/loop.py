@@ -2,9 +2,8 @@
 
 import contextlib
 import ctypes
+import itertools
 import math
-import statistics
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compare import machine
+from compare import estimate, machine
 from compare.command import UserError
 from compare.job import diverged
 from compare.progress import EpochBar
 from scratch_resnet.batches import Batches, network_input
 from scratch_resnet.model import ResNet
 
-SECONDS_TO_MEASURE, STEPS_TO_MEASURE = 6.0, 40  # at most, for the estimate of how long the training takes
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # mallopt's numbers for them, in glibc's malloc.h
 
 
@@ -180,43 +178,42 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[float, float]:
+def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """Measure some steps of a network that is thrown away.
 
     Returns:
-        The seconds that training on one image takes, and those that predicting one takes.
+        The seconds that training on one image takes, and those that predicting one takes, as pairs (`estimate`).
     """
     model = new_model(num_classes, seed=0, device=device)
     optimizer = new_optimizer(model, recipe)
-    model.train()
-    steps = []
-    begin = start = _clock(device)
-    for images, labels in batches.shuffled(recipe, seed=0, epoch=1):
+    few = itertools.chain.from_iterable(batches.shuffled(recipe, seed=0, epoch=epoch) for epoch in itertools.count(1))
+    many = network_input(batches.images[: 4 * recipe.batch_size], recipe.image_size)
+
+    def train():
+        images, labels = next(few)
         with autocast(recipe, device):
             logits = model(images)
         optimizer.zero_grad()
         F.cross_entropy(logits, labels).backward()
         optimizer.step()
-        now = _clock(device)
-        steps.append((now - start) / len(labels))
-        start = now
-        if len(steps) == STEPS_TO_MEASURE or (len(steps) > 2 and now - begin > SECONDS_TO_MEASURE):
-            break
+        wait_for(device)
+
+    def predict():
+        with torch.inference_mode(), autocast(recipe, device):
+            model(many)
+        wait_for(device)
+
+    batch_size = min(recipe.batch_size, len(batches))
+    training = estimate.measured(train, num_images=batch_size, seconds=3.0, warm_up=2)
     model.eval()
-    images = network_input(batches.images[: 4 * recipe.batch_size], recipe.image_size)
-    with torch.inference_mode(), autocast(recipe, device):
-        for _ in range(2):  # the first time warms up, as the first steps did
-            start = _clock(device)
-            model(images)
-            predicting = (1 + recipe.mirrored_predictions) * (_clock(device) - start)
-    return statistics.median(steps[2:] or steps), predicting / len(images)
+    predicting = estimate.measured(predict, num_images=len(many), seconds=0.5)
+    return training, (1 + recipe.mirrored_predictions) * predicting
 
 
-def _clock(device: torch.device) -> float:
-    """The time in seconds, when the device has done what it was given."""
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:

@@ -95,10 +95,10 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         step_seconds, predict_seconds = loop.measure(train_batches, num_classes, recipe=recipe, device=device)
     epoch_seconds = len(train_batches) * step_seconds + len(watched_batches) * predict_seconds
     num_predicted = job.num_more_test_images + job.num_corrupted_images
-    seconds = len(job.epochs_left) * epoch_seconds + num_predicted * predict_seconds
     job.check_same("precision", loop.precision(recipe, device))
     job.announce(
-        seconds,
+        [epoch_seconds] * len(job.epochs_left),
+        num_predicted * predict_seconds,
         how=f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
         where=f"{device} ({name}) in {loop.precision(recipe, device)}",
     )

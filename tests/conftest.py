@@ -39,6 +39,7 @@ def alone(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # its list of fonts takes seconds to make
     for name in ("HOME", "USERPROFILE", "KERAS_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)  # this process' own, which the ones started need not share
     for name in (OFFLINE_VARIABLE, MIRRORS_VARIABLE, *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")):
         monkeypatch.setenv(name, "")
     connect = socket.socket.connect

@@ -65,7 +65,7 @@ def test_offline_opens_no_socket(healthy, run_main, monkeypatch):
         (("failed with signal 11", WORKS, WORKS), ["tensorflow"]),
         ((WORKS, "failed with exit code 1", None), ["torch"]),
         ((WORKS, None, None), ["torch"]),
-        ((None, doctor.NO_ANSWER, None), ["torch"]),
+        ((None, doctor.NO_ANSWER, None), []),
         ((WORKS, WORKS, "failed with exit code 1"), []),
     ],
 )
@@ -73,6 +73,19 @@ def test_pytorch_and_the_first_backend_have_to_work(answers, blocking):
     findings = doctor.backend_findings(dict(zip(doctor.KERAS_BACKENDS, answers, strict=True)))
     assert [finding.topic.partition(",")[0] for finding in findings if finding.blocks] == blocking
     assert all(finding.advice for finding in findings if finding.blocks or finding.found.startswith("failed"))
+
+
+def test_what_did_not_answer_is_not_known(healthy, run_main, monkeypatch):
+    """A busy machine is no broken one."""
+    monkeypatch.setattr(doctor, "probe", lambda name: doctor.NO_ANSWER)
+    monkeypatch.setattr(doctor, "SECONDS", 0.2)
+    for slow in ("data_folders", "weights_paths"):
+        monkeypatch.setattr(doctor, slow, lambda: time.sleep(2))
+    code, out, _ = run_main(doctor)
+    last = out.splitlines()[-1]
+    assert code == 0 and "GAP" not in out and "cannot run here" not in out
+    assert last.startswith("whether python -m compare.run --both can run here is not known: ")
+    assert all(topic in last for topic in ("data", "weights", "tensorflow", "torch"))
 
 
 def test_a_backend_is_asked_in_a_process_of_its_own(monkeypatch):

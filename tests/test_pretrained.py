@@ -285,13 +285,15 @@ def test_estimating_changes_nothing(digits, recipe, unfreeze):
         watched_images_and_labels=(digits.train_images[300:400], digits.train_labels[300:400]),
         num_more_test_images=500,
         num_corrupted_images=0,
-        epochs_left=range(1, 4),
+        epochs_left=range(recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)),
     )
     trained = [one for one in (head, whole) if one is not None]
     before = [loop.checkpoint_arrays(one) for one in trained]
-    assert 0 < loop.estimate(job, extractor, head, whole) < 600
+    epochs, predicting = loop.estimate_epochs(job, extractor, head, whole)
+    assert len(epochs) == recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)
+    assert (0 < sum(epochs) + predicting).all() and (sum(epochs) + predicting < 600).all()
     job.num_corrupted_images = 10**7  # of which each takes a tenth of a millisecond at least
-    assert loop.estimate(job, extractor, head, whole) > 600
+    assert (loop.estimate_epochs(job, extractor, head, whole)[1] > 600).all()
     for one, arrays in zip(trained, before, strict=True):
         after = loop.checkpoint_arrays(one)
         assert after.keys() == arrays.keys() and all(np.array_equal(after[name], arrays[name]) for name in arrays)

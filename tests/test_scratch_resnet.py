@@ -264,7 +264,7 @@ def test_checkpoint_goes_on_bit_for_bit():
 def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkeypatch):
     """The command, interrupted after the first of two epochs, ends with the bytes of one that was not."""
     monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.8))
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(corruptions, "STRENGTHS", {"shift": (1, 3)})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     code, out, _ = run_main(train, "--demo", "--robustness", "--out", whole)
@@ -322,11 +322,11 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
 
 
 def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     # five epochs on 1,167 images and 130 watched, then 500 test images, and 30 copies of each
     for words, seconds in (((), 7), (("--robustness",), 22)):
         code, out, _ = run_main(train, "--demo", "--check", *words, "--out", tmp_path / "run")
-        assert code == 0 and f"about {seconds} s by" in out
+        assert code == 0 and f"about {seconds} s, by" in out
 
 
 def test_robustness_is_settled_when_a_run_begins(run_main, tmp_path):
@@ -385,7 +385,7 @@ def test_a_real_want_of_memory_is_recognised_and_nothing_else():
 
 
 def test_a_run_is_not_resumed_in_another_precision(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(loop, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 130
     monkeypatch.setattr(loop, "precision", lambda *_: "bfloat16")
@@ -409,7 +409,7 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (0.001, 0.001))
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(loop, "train_epoch", lambda *_, **__: [])
     monkeypatch.setattr(loop, "evaluate", lambda *_: (float("nan"), 0.1))
     code, _, err = run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")

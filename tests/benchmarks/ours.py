@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import dataset, machine
+from compare import dataset, environment, machine
 from compare.progress import Journal
 
 
@@ -33,6 +33,7 @@ def main():
     parser.add_argument("recipe", nargs="?", default="article")
     parser.add_argument("--images", type=int, default=1280)
     arguments = parser.parse_args()
+    environment.compute_with(environment.Load().num_threads())  # as the commands do, beside whatever else runs
     measured = {"scratch_resnet": scratch_resnet, "pretrained": pretrained}.get(arguments.what)
     if measured is not None:
         result = measured(arguments.recipe, arguments.images)
