@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -384,13 +385,48 @@ def test_a_real_want_of_memory_is_recognised_and_nothing_else():
         torch.ones(2) + torch.ones(3)
 
 
-def test_a_run_is_not_resumed_in_another_precision(run_main, tmp_path, monkeypatch):
+def test_a_run_is_resumed_only_as_it_was_begun(run_main, tmp_path, monkeypatch):
+    """What gives other bits, or other rules, is refused by name; and where nothing is said, it is as it was begun."""
     monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
-    monkeypatch.setattr(loop, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 130
-    monkeypatch.setattr(loop, "precision", lambda *_: "bfloat16")
-    code, _, err = run_main(train, "--resume", tmp_path / "run")
-    assert code == 2 and "begun with precision float32, and here it would be bfloat16" in err
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(loop, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 130
+
+    def refusal(change):
+        with monkeypatch.context() as changed:
+            change(changed)
+            code, _, err = run_main(train, "--resume", tmp_path / "run")
+            assert code == 2 and "what to do: " in err
+            return err
+
+    said = refusal(lambda changed: changed.setattr(loop, "precision", lambda *_: "bfloat16"))
+    assert "begun with precision float32, and here it would be bfloat16" in said
+    said = refusal(lambda changed: changed.setenv("OMP_NUM_THREADS", "2"))
+    assert "begun with num_threads 1, and here it would be 2" in said and "unset OMP_NUM_THREADS" in said
+    said = refusal(lambda changed: changed.setenv("ATEN_CPU_CAPABILITY", "default"))
+    assert "begun with environment {" in said and "'ATEN_CPU_CAPABILITY': 'default'" in said
+    said = refusal(lambda changed: changed.setattr(machine, "source_sha256", lambda: "0" * 64))
+    assert "the program has changed since the run in" in said and "git checkout" in said
+
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert run_main(train, "--resume", tmp_path / "run")[0] == 0
+    assert read_run(tmp_path / "run").record["num_threads"] == 1
+
+
+def test_a_paused_training_shows_what_it_computed_beside_the_time_that_passed(run_main, tmp_path, monkeypatch):
+    evaluate = loop.evaluate
+
+    def paused(*words):
+        time.sleep(2)
+        return evaluate(*words)
+
+    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    monkeypatch.setattr(loop, "evaluate", paused)
+    assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
+    run = read_run(tmp_path / "run")
+    (row,) = run.record["history"]
+    assert 0 < row["processor_seconds"] < row["seconds"] - 1.9
+    assert run.record["processor_seconds"] == row["processor_seconds"]
 
 
 def test_in_half_precision_logits_are_not_rounded():

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from compare import audit, banners, dataset, figures, gallery, page, record, verdict
+from compare import audit, banners, dataset, figures, gallery, page, record, tables, verdict
 from compare.calibration import calibration
 from compare.shown import show
 
@@ -53,6 +53,20 @@ def test_times_of_different_devices_do_not_compare(tmp_path):
         shown = show([record.read_run(folder) for folder in folders])
         said.append((verdict.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
     assert said == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize(
+    ("computed", "num_threads", "said"), [(240.0, 2, None), (120.0, 2, "49%"), (40.0, 1, "33%"), (None, None, None)]
+)
+def test_times_of_a_training_that_shared_the_processors_say_little(tmp_path, computed, num_threads, said):
+    """123 seconds of training: on two threads 246 could have been computed."""
+    changes = {} if computed is None else {"processor_seconds": computed, "num_threads": num_threads}
+    shown = show([record.read_run(write_run(tmp_path / "run", changes=changes))])
+    caution = verdict.processors_shared(shown)
+    assert caution is None if said is None else f"had the processors for {said} of the training time" in caution
+    rows = dict(tables.summary_rows(shown))
+    assert rows.get("Threads") == (None if num_threads is None else [str(num_threads)])
+    assert ("Processor time in training" in rows) == (computed is not None)
 
 
 def test_other_seeds_are_asked_for_until_there_are_three(tmp_path):
