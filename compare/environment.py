@@ -26,7 +26,7 @@ MAY_CHANGE_NUMBERS = re.compile(
 CHANGES_NONE = re.compile("HOME|DIR|PATH|CACHE|LOG|VERBOSE|THREADS|ALLOC|KERAS_BACKEND|KERAS_TORCH_DEVICE|PLATFORMS")
 MAX_VALUE = 200  # characters of a variable's value that are kept
 
-SECONDS_TO_LOOK = 1.0  # at least, at what else runs
+SECONDS_TO_LOOK, SECONDS_TO_LOOK_AGAIN = 1.0, 5.0  # at what else runs: at least, and where that is much
 THREADS = "OMP_NUM_THREADS"  # what PyTorch and most others heed; here it is the user's word on all of them
 # The same for those that do not: OpenBLAS and MKL, TensorFlow, and JAX.
 OTHER_THREADS = (
@@ -70,11 +70,18 @@ class Load:
         with warnings.catch_warnings(action="ignore"):  # where the system does not tell cores from threads
             num_cores = joblib.cpu_count(only_physical_cores=True)
         time.sleep(max(0.0, self._before[0] + SECONDS_TO_LOOK - time.monotonic()))
+        num_free = min(num_cores, self._num_free())
+        if num_free < num_cores:  # for a training of hours, what somebody started a moment ago may be over
+            self._before = self._now()
+            time.sleep(SECONDS_TO_LOOK_AGAIN)
+            num_free = max(num_free, min(num_cores, self._num_free()))
+        return max(1, num_free)
+
+    def _num_free(self) -> int:
+        """The processors that others have left free since the last look, to the nearest whole one."""
         seconds, own, idle, counted = (now - before for now, before in zip(self._now(), self._before, strict=True))
-        if not counted:  # a container may hide the counters
-            return num_cores
-        num_free = len(_processors()) * idle / counted + own / seconds
-        return max(1, min(num_cores, round(num_free)))
+        num_processors = len(_processors())
+        return round(num_processors * idle / counted + own / seconds) if counted else num_processors  # some hide them
 
     def _now(self) -> tuple[float, float, float, float]:
         """In seconds: the time, what this process and its children have computed, what the processors were idle, and

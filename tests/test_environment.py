@@ -22,12 +22,12 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def processors(monkeypatch):
     """Four processors, all this process' own, whose counters and whose clock go on by what the test says."""
-    now = types.SimpleNamespace(seconds=0.0, idle=0.0, others=0.0, own=0.0)
+    now = types.SimpleNamespace(seconds=0.0, idle=0.0, others=0.0, own=0.0, asleep=lambda: None)
     monkeypatch.delenv(environment.THREADS)
     monkeypatch.setattr(environment, "_processors", lambda: [0, 1, 2, 3])
     monkeypatch.setattr("joblib.cpu_count", lambda only_physical_cores: 4)
     monkeypatch.setattr("time.monotonic", lambda: now.seconds)
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: now.asleep())
     monkeypatch.setattr("os.times", lambda: os.times_result((now.own, 0.0, 0.0, 0.0, now.seconds)))
 
     counters = collections.namedtuple("scputimes", ["user", "idle", "iowait"])
@@ -45,7 +45,25 @@ def test_threads_leave_out_what_others_keep_busy(processors, others, own, num_th
     load = Load()
     processors.seconds, processors.others, processors.own = 10.0, others, own
     processors.idle = 40.0 - others - own
+
+    def asleep():  # the others go on as before
+        processors.seconds, processors.idle = 15.0, processors.idle + 5 * (4 - others / 10)
+        processors.others += 5 * others / 10
+
+    processors.asleep = lambda: setattr(processors, "asleep", asleep)  # the first time there is nothing to wait for
     assert load.num_threads() == num_threads
+
+
+def test_what_is_over_a_moment_later_takes_no_thread(processors):
+    load = Load()
+    processors.seconds, processors.others, processors.own = 10.0, 30.0, 10.0
+
+    def asleep():  # the second time: now nothing else runs
+        processors.seconds, processors.idle = processors.seconds + 5, processors.idle + 20
+        processors.asleep = asleep if processors.seconds < 20 else lambda: None
+
+    processors.asleep = lambda: setattr(processors, "asleep", asleep)
+    assert load.num_threads() == 4
 
 
 def test_where_nothing_is_counted_every_core_computes(processors):
