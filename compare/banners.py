@@ -4,7 +4,7 @@ import dataclasses
 
 from compare.checkpoint import UnfinishedRun
 from compare.language import joined, say
-from compare.record import num_epochs_planned
+from compare.schema import num_epochs_planned
 from compare.words import in_words, unfinished_label, without_folders
 
 RANDOM = ("weights", "random")  # what the command line changed, when it asked for a random backbone

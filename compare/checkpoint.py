@@ -107,6 +107,12 @@ def read(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], dict]:
         raise UserError(
             f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", anew
         ) from error
+    if isinstance(record, dict) and (record.get("format"), record.get("branch")) != (FORMAT, branch):
+        raise UserError(
+            f"{path} is of branch {record.get('branch')!r}, format {record.get('format')!r}",
+            f"branch {branch!r}, format {FORMAT}",
+            "resume it with the branch and the version that began it",
+        )
     lacks = [name for name in TO_GO_ON if not isinstance(record, dict) or name not in record]
     problem = f"lacks {', '.join(lacks)}" if lacks else problem_with_kinds(record)
     if problem is not None:
@@ -114,12 +120,6 @@ def read(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], dict]:
             f"{path} is damaged (its record: {problem})",
             "a checkpoint that a run of this project wrote",
             anew,
-        )
-    if (record.get("format"), record.get("branch")) != (FORMAT, branch):
-        raise UserError(
-            f"{path} is of branch {record.get('branch')!r}, format {record.get('format')!r}",
-            f"branch {branch!r}, format {FORMAT}",
-            "resume it with the branch and the version that began it",
         )
     return arrays, record
 

@@ -38,8 +38,8 @@ def parse(words: str) -> Check:
         raise argparse.ArgumentTypeError(f"{words!r} is not like 'accuracy>=0.92' or 'difference>=0'") from None
 
 
-def failed(checks: list[Check], shown: "list[Shown]") -> list[str]:
-    """What does not hold, a line each. A number of a run must hold for every run.
+def judged(checks: list[Check], shown: "list[Shown]") -> list[tuple[bool, str]]:
+    """Whether each check holds, and that in words: once for every run, if it is of a run's number.
 
     Raises:
         UserError: a check is of a number that is not there.
@@ -62,9 +62,7 @@ def failed(checks: list[Check], shown: "list[Shown]") -> list[str]:
                 f"accuracy, {DIFFERENCE} (of two runs or more), or a column of numbers in metrics.csv",
                 "name one of these",
             )
-        lines += [
-            f"{check.words} does not hold: {label} has {value:.6g}"
-            for label, value in found
-            if not holds(value, check.threshold)
-        ]
+        for label, value in found:
+            does = holds(value, check.threshold)
+            lines.append((does, f"{check.words} {'holds' if does else 'does not hold'}: {label} has {value:.6g}"))
     return lines

@@ -6,6 +6,7 @@ Standard library only, so that `--help` and a wrong word are answered before any
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import traceback
@@ -37,6 +38,10 @@ OFFLINE_VARIABLE = "SCRATCH_OR_PRETRAINED_OFFLINE"  # what --offline sets, so th
 
 ESTIMATE = "COMPARE_ESTIMATE"  # names a file, in the environment, for how many seconds the training takes
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
+MAX_EPOCHS, MAX_NUMBER = 10_000, 1e100  # of a record that its readers take; larger numbers cannot be drawn
+# Control characters but tabs and line feeds, and bytes that are no text: no JSON of ours is read with them, and a
+# command that was told is another one when it is pasted.
+UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class UserError(Exception):
@@ -68,27 +73,68 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message, "the words that --help lists", "look them up with --help, which has examples")
 
 
-def whole_number(option: str, minimum: int, advice: str) -> Callable[[str], int]:
-    """The argparse type of a whole number from `minimum` to 2³² - 1, which every random generator takes as a seed."""
+def printable(text: str) -> str:
+    """The text with what is `UNWRITABLE` in it written out."""
+    return UNWRITABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def writable(text: str) -> str:
+    """The text itself, a name or a path, if a record, a page and a command line can hold it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if UNWRITABLE.search(text):
+        raise UserError(
+            f"{printable(text)} holds control characters, or bytes that are no text",
+            "a name that a record, a page and a pasted command line can hold",
+            "rename it, or reach it by a link of another name (ln -s)",
+        )
+    return text
+
+
+def place_or_word(text: str) -> str:
+    """The argparse type of a path, or of a word where a path may stand, which is left as it is: `~` is a home, wherever
+    the shell has left it (`--out=~/x`), and what will itself begin like an option or a home is written out."""
+    place = os.path.expanduser(text)
+    if place.startswith("~"):
+        raise UserError(
+            f"{printable(text)}: no home is known that this begins with",
+            "a path, or ~ or ~USER with that user's home",
+            "write it out, or put ./ before what is really called so",
+        )
+    return writable(os.path.abspath(place) if str(Path(place)).startswith(("-", "~")) else place)
+
+
+def place(text: str) -> Path:
+    """The argparse type of every path; see `place_or_word`."""
+    place = Path(place_or_word(text))
+    writable(os.path.abspath(place))  # where it stands is kept, too
+    return place
+
+
+def whole_number(option: str, minimum: int, advice: str, *, maximum: int = 2**32 - 1) -> Callable[[str], int]:
+    """The argparse type of a whole number from `minimum` to `maximum`, by default the largest that every random
+    generator takes as a seed."""
 
     def parse(text: str) -> int:
-        if not (text.isdecimal() and len(text) < 20 and minimum <= int(text) < 2**32):
-            raise UserError(f"{option} {text}", f"a whole number of at least {minimum}, and below 2³²", advice)
+        if not (text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
+            raise UserError(f"{option} {text}", f"a whole number from {minimum} to {maximum:,}", advice)
         return int(text)
 
     return parse
 
 
 def positive_number(option: str, advice: str) -> Callable[[str], float]:
-    """The argparse type of a finite number above 0."""
+    """The argparse type of a number above 0 that a record can hold."""
 
     def parse(text: str) -> float:
         try:
             number = float(text)
         except ValueError:
             number = float("nan")
-        if not 0 < number < float("inf"):
-            raise UserError(f"{option} {text}", "a number above 0", advice)
+        if not 0 < number <= MAX_NUMBER:
+            raise UserError(f"{option} {text}", f"a number above 0, and at most {MAX_NUMBER:g}", advice)
         return number
 
     return parse
@@ -117,7 +163,7 @@ class Offline(argparse.Action):
 
 def add_place_options(group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
-    group.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the Fashion-MNIST files (found)")
+    group.add_argument("--data-dir", type=place, metavar="DIR", help="folder with the Fashion-MNIST files (found)")
     group.add_argument(
         "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)"
     )
@@ -129,7 +175,7 @@ def add_recipe_options(group, recipes: list[str]) -> None:
     choice = group.add_mutually_exclusive_group()
     known = {"choices": recipes} if recipes else {}
     words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'} (article)"
-    choice.add_argument("--recipe", metavar="NAME", help=words, **known)
+    choice.add_argument("--recipe", type=writable, metavar="NAME", help=words, **known)
     choice.add_argument("--demo", dest="recipe", action="store_const", const="demo", help="the same as --recipe demo")
     seed = whole_number("--seed", 0, "leave it out for seed 0")
     group.add_argument("--seed", type=seed, metavar="N", help="seed of every random draw (0)")
@@ -138,7 +184,8 @@ def add_recipe_options(group, recipes: list[str]) -> None:
 def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> None:
     """Add the options that change single fields of the recipe (`OVERRIDES`); `of` wraps their types."""
     group = parser.add_argument_group("changes to the recipe, kept in the record")
-    epochs = whole_number("--epochs", 1, "say 1 for a single pass over the training images")
+    advice = "say 1 for a single pass over the training images"
+    epochs = whole_number("--epochs", 1, advice, maximum=MAX_EPOCHS)
     batch_size = whole_number("--batch-size", 1, "leave it out for the recipe's own")
     image_size = whole_number("--image-size", 28, "say 28: anything smaller throws the data's own pixels away")
     learning_rate = positive_number("--learning-rate", "leave it out for the recipe's own")
@@ -151,7 +198,8 @@ def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> No
 def add_backbone_options(parser: Parser) -> None:
     """Add the options of the pretrained network."""
     group = parser.add_argument_group("pretrained network")
-    group.add_argument("--weights", metavar="W", help="imagenet, random or a Keras weights file (the recipe's)")
+    words = "imagenet, random or a Keras weights file (the recipe's)"
+    group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
     group.add_argument(
         "--unfreeze",
         choices=UNFREEZE,
@@ -175,12 +223,12 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     """Add the options that both branches have, with the same words for the same things."""
     add_recipe_options(parser.add_argument_group("what to train"), recipes)
     where = parser.add_argument_group("where")
-    where.add_argument("--out", type=Path, metavar="DIR", help="the run's own new folder (one below reports)")
+    where.add_argument("--out", type=place, metavar="DIR", help="the run's own new folder (one below reports)")
     add_place_options(where)
     add_override_options(parser)
     how = parser.add_argument_group("how")
     add_how_options(how)
-    how.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished run where it was left")
+    how.add_argument("--resume", type=place, metavar="DIR", help="go on with an unfinished run where it was left")
 
 
 def end_at_once() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from compare.command import EXIT_FAILED, EXIT_REFUSED, UserError
 
 PARTIAL = ".partial-"  # how temporary names begin; the number of the process follows
-MAX_JSON_BYTES, MAX_UNPACKED_BYTES = 50_000_000, 1_000_000_000
+MAX_JSON_BYTES, MAX_JSON_DEPTH, MAX_UNPACKED_BYTES = 50_000_000, 100, 1_000_000_000
 # As JSON writes them: all but tabs and line ends. An even number of backslashes before is a text about backslashes.
 CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\(?:u00[01][0-9a-f]|[bf])|[\x7f-\x9f]")
 
@@ -141,12 +141,20 @@ def parse_json(content: bytes | str):
     try:
         value = json.loads(content, parse_float=finite, parse_int=whole, parse_constant=finite)
         text = json.dumps(value, ensure_ascii=False)
+        if depth(value) > MAX_JSON_DEPTH:
+            raise RecursionError
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     text.encode()  # half a character has no bytes
     if CONTROL.search(text):
         raise ValueError("it holds control characters")
     return value
+
+
+def depth(value) -> int:
+    """How many arrays and objects of a JSON value lie in each other at most; 0 for a single value."""
+    parts = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth, parts), default=0) if isinstance(value, (dict, list)) else 0
 
 
 def own_sha256(content: dict) -> str:

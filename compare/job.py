@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import checkpoint, corruptions, dataset, estimate, machine, out_folder, record
-from compare.command import ESTIMATE, EXIT_FAILED, Terminated, UserError
+from compare import checkpoint, corruptions, dataset, estimate, machine, out_folder, record, schema
+from compare.command import ESTIMATE, EXIT_FAILED, MAX_NUMBER, Terminated, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
+from compare.schema import num_epochs_planned
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
@@ -94,13 +95,13 @@ class Job:
 
     def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
         """The bar of one epoch, counted from 1, over the training images."""
-        title = f"epoch {epoch}/{record.num_epochs_planned(self.record)}"
+        title = f"epoch {epoch}/{num_epochs_planned(self.record)}"
         return self.journal.epoch(title, len(self.train_rows))
 
     @property
     def epochs_left(self) -> range:
         """The epochs to come, counted from 1."""
-        return range(len(self.record["history"]) + 1, record.num_epochs_planned(self.record) + 1)
+        return range(len(self.record["history"]) + 1, num_epochs_planned(self.record) + 1)
 
     @property
     def seconds_under_way(self) -> float:
@@ -128,7 +129,7 @@ class Job:
             predicting: those of what comes after them.
             how, where: in words.
         """
-        recipe, num_epochs = self.recipe, record.num_epochs_planned(self.record)
+        recipe, num_epochs = self.recipe, num_epochs_planned(self.record)
         self._estimated = [*epochs, predicting]
         seconds = sum(self._estimated)
         self.journal.line(
@@ -165,7 +166,7 @@ class Job:
             more: of this branch alone, to stand in the row.
 
         Raises:
-            UserError: the loss is not finite, or the checkpoint cannot be written.
+            UserError: the loss is not finite, or too large for a record, or the checkpoint cannot be written.
         """
         history = self.record["history"]
         row = {
@@ -181,14 +182,14 @@ class Job:
             **more,
         }
         for split, (loss, _) in (("train", train), (self.watched, watched)):
-            if not np.isfinite(loss):
+            if not abs(loss) <= MAX_NUMBER:
                 raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss}", advice)
         with self.finishing():
             history.append(row)
             self.record.pop("under_way", None)
             self.under_way = {}
             self.write_checkpoint(arrays)
-            self.journal.line(epoch_line(row, record.num_epochs_planned(self.record)) + self._left(row))
+            self.journal.line(epoch_line(row, num_epochs_planned(self.record)) + self._left(row))
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
@@ -222,9 +223,10 @@ class Job:
         seconds the latter tells of a training that was paused, or had to share them."""
         before, now = self.record.get("under_way", {}), time.process_time()
         joules_before, joules = before.get("energy_joules", 0.0), self.meter.taken()
+        joules = None if joules_before is None or joules is None else joules_before + joules
         seconds, self._processor = now - self._processor, now
         return {
-            "energy_joules": None if joules_before is None or joules is None else joules_before + joules,
+            "energy_joules": None if joules is None or joules < 0 else joules,  # a counter may begin anew
             "processor_seconds": before.get("processor_seconds", 0.0) + seconds,
         }
 
@@ -358,6 +360,7 @@ class Job:
             _, labels = self.watched_images_and_labels
             held_out = probabilities["validation"].astype(np.float32)
             more |= {"validation_probabilities": held_out, "validation_labels": labels}
+        record.check_readable(self.record | {"files": {}}, schema.problem_with_record, exit_code=EXIT_FAILED)
         self._waits = True  # from here on it is complete sooner than it is stopped
         record.finish_run(self.folder, self.record, probabilities["test"], self.data.test_labels, **more)
         checkpoint.remove(self.folder)
@@ -369,6 +372,7 @@ class Job:
     def running(self, gpu: int | None) -> Iterator[None]:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
+        record.check_readable(self.record, schema.problem_with_kinds)
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
         self._processor = time.process_time()
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from compare import disk, figures, numbers
 from compare.language import Text, joined, say
 from compare.page import render, script
-from compare.words import data_in_words, duration, without_folders
+from compare.words import data_in_words, duration, folder_name, without_folders
 
 PAGE = "index.html"
 NUMBERS = "report.json"
@@ -29,12 +29,14 @@ def write_listing(folder: Path) -> Path:
     entries, skipped = [], []
     for child in sorted(child for child in folder.iterdir() if child.is_dir()):
         try:
-            entries.append(entry(child.name, disk.read_json(child / NUMBERS)))
+            entries.append(entry(child, disk.read_json(child / NUMBERS)))
         except FileNotFoundError:
-            skipped.append((child.name, say("no {name} in it", name=NUMBERS)))
+            skipped.append((folder_name(child), say("no {name} in it", name=NUMBERS)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             problem = without_folders(f"{type(error).__name__}: {error}")
-            skipped.append((child.name, say("{name} cannot be read ({problem})", name=NUMBERS, problem=problem)))
+            skipped.append(
+                (folder_name(child), say("{name} cannot be read ({problem})", name=NUMBERS, problem=problem))
+            )
     entries.sort(key=lambda one: one["when"], reverse=True)
     content = {"styles": figures.STYLES, "generator": GENERATOR, "scripts": [script("language")]}
     html = render("listing.html.j2", entries=entries, skipped=skipped, **content)
@@ -42,11 +44,11 @@ def write_listing(folder: Path) -> Path:
     return page
 
 
-def entry(name: str, content: dict) -> dict:
+def entry(folder: Path, content: dict) -> dict:
     """What the list says about one report.
 
     Args:
-        name: the report's folder.
+        folder: the report's.
         content: its `report.json`.
     """
     if disk.is_changed(content):
@@ -55,8 +57,8 @@ def entry(name: str, content: dict) -> dict:
         raise ValueError(f"format {content['format']}, and this program reads {numbers.FORMAT}")
     runs = content["runs"]
     return {
-        "name": name,
-        "link": urllib.parse.quote(name),
+        "name": folder_name(folder),
+        "link": urllib.parse.quote(folder.name, errors="surrogateescape"),
         "when": max((str(run["started"]) for run in runs), default=""),
         "sentence": _text(content["sentences"][0], content["sentences_in_chinese"][0]),
         "has_pictures": bool(runs),

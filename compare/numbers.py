@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from compare import disk, metrics
+from compare.command import printable
 from compare.language import in_chinese
 from compare.shown import Shown
 from compare.words import folder_name, without_folders
@@ -67,7 +68,7 @@ def as_json(shown: list[Shown], pairs, *, title: str, sentences: list[str], susp
 
 def as_csv(shown: list[Shown]) -> bytes:
     """`metrics.csv`."""
-    rows = [_plain(of_run(one)) for one in shown]
+    rows = [{name: _no_formula(value) for name, value in _plain(of_run(one)).items()} for one in shown]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["run"], lineterminator="\n")
     writer.writeheader()
@@ -118,7 +119,7 @@ def of_run(one: Shown) -> dict:
 
 
 def _plain(value):
-    """The value with arrays as lists and what is not a number as None."""
+    """The value with arrays as lists, what is not a number as None, and texts as `printable`."""
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, dict):
@@ -127,4 +128,10 @@ def _plain(value):
         return [_plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return printable(value) if isinstance(value, str) else value
+
+
+def _no_formula(value):
+    """A cell that a spreadsheet will not compute, whoever wrote the record: a text that begins like a formula gets an
+    apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection). Numbers stay what they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value

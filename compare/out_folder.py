@@ -40,7 +40,7 @@ def check(folder: Path, num_bytes: int) -> None:
         raise UserError(
             f"{folder} holds an unfinished run",
             "a new or empty folder to write to",
-            f"go on with it (--resume {folder}), or choose another --out",
+            f"go on with it (--resume {shlex.quote(str(folder))}), or choose another --out",
         )
     # a run that ended before its first checkpoint leaves these
     names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()

@@ -11,6 +11,7 @@ from compare import checkpoint, corruptions, dataset, environment, machine, out_
 from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, UserError
 from compare.job import UNDER_WAY, Job
 from compare.progress import Journal
+from compare.schema import problem_with_kinds
 
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 
@@ -101,6 +102,7 @@ def prepare(
         os.environ[environment.THREADS] = str(so_far.get("num_threads", load.num_threads()))  # as it was begun
     new |= {"num_threads": load.num_threads(), "environment": environment.recorded()}
     environment.compute_with(new["num_threads"])
+    record.check_readable(so_far or new, problem_with_kinds)
     job = Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
     for name, advice in (
         ("num_threads", f"unset {environment.THREADS}, or set it to that"),

@@ -18,12 +18,14 @@ import datetime
 import hashlib
 import io
 import json
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from compare import disk, machine
-from compare.command import UserError
+from compare.command import EXIT_REFUSED, UserError
 from compare.dataset import Dataset, fingerprint
 from compare.disk import write_atomically
 from compare.schema import (
@@ -32,6 +34,7 @@ from compare.schema import (
     REQUIRED_IF_THERE,
     ROBUSTNESS,
     SEEN,
+    is_newer,
     problem_with_predictions,
     problem_with_record,
 )
@@ -100,7 +103,7 @@ def start_record(
     return {
         "format": FORMAT,
         "branch": branch,
-        "command": " ".join(["python", "-m", f"{branch}.train", *command]),
+        "command": shlex.join(["python", "-m", f"{branch}.train", *command]),
         "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),  # tuples become lists, as they will when read
         "overrides": overrides,
         "seed": seed,
@@ -124,12 +127,28 @@ def start_record(
     }
 
 
-def num_epochs_planned(record: dict) -> int | None:
-    """How many rows the history of a complete run has: the recipe's epochs, and those of a fine-tuning after them."""
-    recipe = record.get("recipe", {})
-    if recipe.get("unfreeze", "none") == "none":
-        return recipe.get("num_epochs")
-    return recipe["num_epochs"] + recipe["num_unfrozen_epochs"]
+def check_readable(content: dict, problem_with: Callable, *, exit_code: int = EXIT_REFUSED) -> None:
+    """Refuse to write as JSON what its own readers would refuse.
+
+    Args:
+        content: a record, complete or not, or what comparison.json holds.
+        problem_with: says what the readers would not take, beyond what `disk.parse_json` asks; None where all is well.
+        exit_code: of the refusal.
+
+    Raises:
+        UserError: they would not take it.
+    """
+    try:
+        problem = problem_with(disk.parse_json(json.dumps(content)))
+    except ValueError as error:
+        problem = str(error)
+    if problem is not None:
+        raise UserError(
+            f"what is to be written could not be read again: {problem}",
+            "names, texts and numbers as the readers of records take them",
+            "change what the command line says of it; where it is what this machine calls itself, report it",
+            exit_code=exit_code,
+        )
 
 
 def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray, **more) -> None:
@@ -168,7 +187,8 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", RESTORE) from error
     problem = problem_with_record(record)
     if problem is not None:
-        raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", RESTORE)
+        advice = "read it with a newer version of this project" if is_newer(record) else RESTORE
+        raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", advice)
     for name in record["files"].keys() & set(WEIGHTS):
         path = folder / name
         if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or _file_sha256(path) != record["files"][name]):
@@ -191,12 +211,19 @@ def read_run(folder: Path) -> Run:
 
 
 def check_comparable(runs: list[Run]) -> None:
-    """Refuse runs that did not see the same data. What of it they trained on may differ: a recipe that holds out a
-    validation split stands beside one that does not, and the report says so.
+    """Refuse runs that did not see the same data, and the same run twice. What of the data they trained on may differ:
+    a recipe that holds out a validation split stands beside one that does not, and the report says so.
 
     Raises:
-        UserError: names the runs and what they do not share.
+        UserError: names the runs and what they do not share, or a run and its copy.
     """
+    seen = {}
+    for run in runs:
+        same = seen.setdefault(disk.own_sha256(run.record), run)
+        if same is not run:
+            raise UserError(
+                f"{run.folder} is the run in {same.folder} once more", "every run once", "leave one of them out"
+            )
     for run in runs[1:]:
         for field, words in MUST_MATCH.items():
             if run.record["data"][field] != runs[0].record["data"][field]:

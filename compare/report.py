@@ -8,12 +8,13 @@ are on this machine, the test images of their data: the same of both give the sa
 import argparse
 import itertools
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compare import checks
-from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, run_command
+from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, place, run_command
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scikit-learn
     from compare.checkpoint import UnfinishedRun
@@ -25,7 +26,7 @@ NUMBERS_MARK = '"sentences": ['  # and the numbers of one
 EXAMPLES = """examples:
   python -m compare.report reports/today/runs/*                    into reports/today, where these runs lie
   python -m compare.report runs/scratch runs/imagenet --out page   any runs, anywhere
-  python -m compare.report runs/* --require 'accuracy>=0.92'         for scripts: exit with 1 unless it holds
+  python -m compare.report runs/* --require 'accuracy>=0.92'       for scripts: no report, exit with 1 unless it holds
 """
 
 
@@ -176,6 +177,29 @@ def check_report_folder(folder: Path) -> None:
     out_folder.check_writable(folder)
 
 
+def check_loses_no_run(folder: Path, runs: "list[Run]") -> None:
+    """Refuse to replace, where nobody named it, a report that shows other runs than the new one would.
+
+    Raises:
+        UserError: it does, or what it shows cannot be told.
+    """
+    from compare import disk, words
+
+    if not (folder / NUMBERS).exists():
+        return
+    try:
+        there = {(str(run["folder"]), run["started"]) for run in disk.read_json(folder / NUMBERS)["runs"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        there = {(f"what its {NUMBERS} does not tell", None)}
+    lost = {name for name, _ in there - {(words.folder_name(run.folder), run.record["started"]) for run in runs}}
+    if lost:
+        raise UserError(
+            f"the report in {folder} shows {', '.join(sorted(lost))[:500]}, which this one would not",
+            "all runs that it shows, or a place for the new report",
+            f"name them as well, or another folder with --out; --out {shlex.quote(str(folder))} replaces it",
+        )
+
+
 def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(
@@ -184,7 +208,7 @@ def parse() -> argparse.Namespace:
         epilog=EXAMPLES,
     )
     what = parser.add_argument_group("what to report")
-    what.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run, finished or not")
+    what.add_argument("runs", nargs="+", type=place, metavar="RUN", help="the folder of a run, finished or not")
     images = what.add_mutually_exclusive_group()
     for flag, which, words in (
         ("--all-images", "all", "put every test image on the page, not only those that some run has wrong"),
@@ -197,48 +221,55 @@ def parse() -> argparse.Namespace:
         action="append",
         metavar="'NAME>=NUMBER'",
         help="exit with 1 unless this holds: accuracy of every run, difference of the first run's to the second's in "
-        "percentage points, or any number in metrics.csv; also <=, >, <; may be repeated",
+        "percentage points, or any number in metrics.csv; also <=, >, <; may be repeated; without --out no report is "
+        "written",
     )
     where = parser.add_argument_group("where")
     where.add_argument(
         "--data-dir",
-        type=Path,
+        type=place,
         metavar="DIR",
         help="the data's folder, for the test images (default: the usual places)",
     )
     where.add_argument(
-        "--out", type=Path, metavar="DIR", help="the report's folder (default: that of `runs`, else below reports)"
+        "--out", type=place, metavar="DIR", help="the report's folder (default: that of `runs`, else below reports)"
     )
     return parser.parse_args()
 
 
 def main() -> int:
-    """Read the runs and write the report."""
+    """Read the runs, check what is required of them, and write the report unless that was all."""
     arguments = parse()
-    from compare import out_folder
+    from compare import out_folder, record, words
     from compare.language import say
 
-    check_plotting()
-    folder = arguments.out or default_folder(arguments.runs)
-    check_report_folder(folder)
+    folder, writes = arguments.out or default_folder(arguments.runs), arguments.out or not arguments.require
+    if writes:
+        check_plotting()
+        check_report_folder(folder)
     runs, unfinished = read_runs(arguments.runs)
-    title = say("From scratch or pretrained: {name}", name=Path(os.path.abspath(folder)).name)
+    record.check_comparable(runs)
+    if arguments.out is None and writes:
+        check_loses_no_run(folder, runs)
     if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
         from compare import dataset
 
         dataset.load(runs[0].record["data"]["name"], arguments.data_dir, download=False)
-    broken = []
+    judged = []
     if arguments.require:
         from compare.shown import show
 
-        broken = checks.failed(arguments.require, show(runs))
-        broken += [f"{run.folder} is not finished, so nothing holds for it" for run in unfinished]
-    which = {"data_dir": arguments.data_dir, "images": arguments.images}
-    with out_folder.claim(folder):
-        print(write_report(folder, runs, unfinished, title=title, **which))
-    for line in broken:
-        print(line, file=sys.stderr)
-    return EXIT_FAILED if broken else EXIT_DONE
+        judged = checks.judged(arguments.require, show(runs))
+        judged += [(False, f"{run.folder} is not finished, so nothing holds for it") for run in unfinished]
+    if writes:
+        title = say("From scratch or pretrained: {name}", name=words.folder_name(folder))
+        which = {"data_dir": arguments.data_dir, "images": arguments.images}
+        with out_folder.claim(folder):
+            print(write_report(folder, runs, unfinished, title=title, **which))
+    for holds, line in judged:
+        if not (holds and writes):  # who gets a report is told where it is, and what is wrong
+            print(line, file=sys.stdout if holds else sys.stderr)
+    return EXIT_DONE if all(holds for holds, _ in judged) else EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -40,8 +40,10 @@ from compare.command import (
     add_override_options,
     add_place_options,
     add_recipe_options,
+    place,
     run_command,
     whole_number,
+    writable,
 )
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy
@@ -75,7 +77,7 @@ EXAMPLES = """examples:
 def main() -> int:
     """Parse, check, train, report."""
     arguments = parse()
-    from compare import disk, out_folder, report  # after parsing: --help need not wait for NumPy
+    from compare import disk, out_folder, record, report  # after parsing: --help need not wait for NumPy
     from compare.language import say
 
     if arguments.resume is not None:
@@ -94,6 +96,7 @@ def main() -> int:
         asked = {"name": name, "branches": {BRANCHES[word]: words_for(word, arguments) for word in chosen(arguments)}}
         if arguments.seeds is not None:
             asked["seeds"] = arguments.seeds
+        record.check_readable(asked, problem_with_asked)
         out_folder.check(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked)))
     out_folder.check_writable(folder)
     report.check_plotting()
@@ -179,13 +182,15 @@ def parse() -> argparse.Namespace:
     which.add_argument("--both", action="store_true", help="train both, and compare them")
     which.add_argument("--scratch", action="store_true", help="the ResNet-18 from scratch alone")
     which.add_argument("--pretrained", action="store_true", help="the frozen ResNet50 alone")
-    which.add_argument("--resume", type=Path, metavar="DIR", help="go on with an unfinished comparison")
+    which.add_argument("--resume", type=place, metavar="DIR", help="go on with an unfinished comparison")
     what = parser.add_argument_group("what to train")
     add_recipe_options(what, [])
     what.add_argument("--seeds", type=seeds, metavar="N,N,…", help="train every branch once for each of these seeds")
     where = parser.add_argument_group("where")
-    where.add_argument("--out", type=Path, metavar="DIR", help="new folder for report and runs (reports/NAME)")
-    where.add_argument("--name", metavar="NAME", help="the comparison's name and title (recipe and time)")
+    where.add_argument("--out", type=place, metavar="DIR", help="new folder for report and runs (reports/NAME)")
+    where.add_argument(
+        "--name", type=writable, metavar="NAME", help="the comparison's name and title (recipe and time)"
+    )
     add_place_options(where)
     add_backbone_options(parser)
     add_override_options(parser, of=per_branch)
@@ -312,22 +317,33 @@ def read_asked(folder: Path) -> dict:
 
     try:
         asked = disk.read_json(folder / out_folder.COMPARISON)
-        if disk.is_changed(asked):
-            raise ValueError("it holds other content than was asked for")
-        asked = {name: asked[name] for name in ("name", "branches", "seeds") if name in asked}
-        values = [value for words in asked["branches"].values() for value in words.values()]  # None beside a flag
-        whole = all(value is None or isinstance(value, str) for value in values)
-        whole = whole and all(type(one) is int for one in asked.get("seeds", []))
-        if set(asked["branches"]) <= set(BRANCHES.values()) and whole:
-            return asked | {"name": str(asked["name"])}
-        problem = "it names other branches, or words or seeds that are none"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = problem_with_asked(asked)
+    except (OSError, ValueError) as error:
         problem = str(error)
-    raise UserError(
-        f"{folder} holds no comparison to go on with ({problem})",
-        "the folder that an interrupted compare.run named",
-        "look for it below reports/, or start a new comparison",
-    )
+    if problem is not None:
+        raise UserError(
+            f"{folder} holds no comparison to go on with ({problem})",
+            "the folder that an interrupted compare.run named",
+            "look for it below reports/, or start a new comparison",
+        )
+    return {name: asked[name] for name in ("name", "branches", "seeds") if name in asked}
+
+
+def problem_with_asked(asked) -> str | None:
+    """What keeps a comparison from being gone on with that comparison.json asks for; None where nothing does."""
+    from compare import disk
+
+    if disk.is_changed(asked):
+        return "it holds other content than was asked for"
+    try:
+        values = [value for words in asked["branches"].values() for value in words.values()]  # None beside a flag
+        whole = isinstance(asked["name"], str) and all(value is None or isinstance(value, str) for value in values)
+        whole = whole and all(type(one) is int for one in asked.get("seeds", []))
+        if whole and set(asked["branches"]) <= set(BRANCHES.values()):
+            return None
+    except (KeyError, TypeError, AttributeError):
+        pass
+    return "it names other branches, or words or seeds that are none"
 
 
 def runs_of(asked: dict) -> dict[str, tuple[str, dict[str, str | None]]]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from compare import disk
+from compare.command import MAX_EPOCHS, MAX_NUMBER
 from compare.dataset import fingerprint
 
 ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
@@ -51,8 +52,8 @@ REQUIRED_IF_THERE = {
     "robustness": {"strengths": dict, "num_images": int, "fingerprint": str},
     "seen": {"channels": str, "lowest": list, "highest": list},
 }
-MAX_CLASSES, MAX_EPOCHS, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 100, 10_000, 200, 10_000
-MAX_NUMBER = 1e100  # larger ones cannot be drawn
+MAX_CLASSES, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 100, 200, 10_000
+MAX_DEPTH = 20  # less than other JSON may have: report.json has records in it
 
 
 def _is_count(value) -> bool:
@@ -142,6 +143,19 @@ KINDS_IN_ROW = {
 }
 
 
+def num_epochs_planned(record: dict) -> int | None:
+    """How many rows the history of a complete run has: the recipe's epochs, and those of a fine-tuning after them."""
+    recipe = record.get("recipe", {})
+    if recipe.get("unfreeze", "none") == "none":
+        return recipe.get("num_epochs")
+    return recipe["num_epochs"] + recipe["num_unfrozen_epochs"]
+
+
+def is_newer(record) -> bool:
+    """Whether a record says that it is of a later format than this version knows."""
+    return isinstance(record, dict) and type(record.get("format")) is int and record["format"] > FORMAT
+
+
 def problem_with_record(record) -> str | None:
     """What is missing in a complete run's record, or not what its readers take it for; None where all is well."""
     if not isinstance(record, dict):
@@ -173,11 +187,16 @@ def problem_with_record(record) -> str | None:
     problem = problem_with_kinds(record)
     if problem is None and not record["seconds"]["training"]:
         problem = "seconds.training is 0"
+    num_epochs = len(record["history"])
+    if problem is None and (not num_epochs or num_epochs != (num_epochs_planned(record) or num_epochs)):
+        problem = f"the history has {num_epochs} epochs, and its recipe {num_epochs_planned(record)}"
     return problem
 
 
 def problem_with_kinds(record: dict) -> str | None:
     """What of a record, complete or not, is not what its readers take it for."""
+    if disk.depth(record) > MAX_DEPTH:
+        return "it is nested too deeply"
     for place, is_right in KINDS.items():
         above, _, name = place.rpartition(".")
         values = record.get(above, {}) if above else record
@@ -192,6 +211,11 @@ def problem_with_kinds(record: dict) -> str | None:
     recipe = record.get("recipe", {})
     if recipe.get("unfreeze", "none") != "none" and not {"num_epochs", "num_unfrozen_epochs"} <= recipe.keys():
         return "recipe.num_unfrozen_epochs is missing"
+    if (num_epochs_planned(record) or 0) > MAX_EPOCHS:
+        return f"its {num_epochs_planned(record):,} epochs are more than {MAX_EPOCHS:,}"
+    epochs = [row.get("epoch") for row in record.get("history", [])]
+    if epochs != list(range(1, len(epochs) + 1)):
+        return f"the history has epochs {str(epochs)[:100]}, not 1, 2, … in order"
     if len(record.get("data", {}).get("class_names", ())) > MAX_CLASSES:
         return f"data.class_names are more than {MAX_CLASSES}"
     return None

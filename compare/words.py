@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compare import progress
 from compare.checkpoint import UnfinishedRun
+from compare.command import printable
 from compare.language import Text, joined, known, say
 
 DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": say("scikit-learn's digits")}
@@ -33,14 +34,14 @@ NOTHING = "–"
 
 
 def folder_name(folder: Path) -> str:
-    """The folder's own name, also where it was given as `.`."""
-    return Path(os.path.abspath(folder)).name
+    """The folder's own name, `printable`, also where it was given as `.`."""
+    return printable(Path(os.path.abspath(folder)).name)
 
 
 def run_name(folder: Path) -> str:
     """What tells a run from others of its branch: its folder's name, or the comparison's that it lies in."""
     folder = Path(os.path.abspath(folder))
-    return folder.parent.parent.name if folder.parent.name == "runs" else folder.name
+    return folder_name(folder.parent.parent if folder.parent.name == "runs" else folder)
 
 
 def branch_in_words(record: dict) -> str:

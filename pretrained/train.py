@@ -5,6 +5,7 @@ takes under a minute. The loop itself is in `loop.py`.
 """
 
 import argparse
+import shlex
 import time
 
 from compare.command import (
@@ -75,7 +76,7 @@ def main() -> int:
             raise UserError(
                 f"--resume {prepared.folder}, which began with weights from a file of yours",
                 "that file's path again: a record keeps its hash, not its place",
-                f"--resume {prepared.folder} --weights FILE",
+                f"--resume {shlex.quote(str(prepared.folder))} --weights FILE",
             )
         backend_begun = begun["versions"].get("keras backend", backend_word)
         if backend_word not in ("auto", backend_begun):
@@ -111,7 +112,6 @@ def check_of_use(arguments: argparse.Namespace) -> None:
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
     from compare import disk, machine
-    from compare import record as run_record
     from compare.job import NUM_SEEN, memory_hint
     from pretrained import backend
 
@@ -183,7 +183,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
                 watched = loop.solve_head(job, extractor, head)
         solver.remove_kept(job.folder)
         if whole is not None:
-            rate, last = recipe.unfrozen_learning_rate, run_record.num_epochs_planned(record)
+            rate, last = recipe.unfrozen_learning_rate, recipe.num_epochs + recipe.num_unfrozen_epochs
             watched = loop.descend(
                 job, whole, feature_extractor=None, last_epoch=last, learning_rate=rate, phase="fine-tuning"
             )

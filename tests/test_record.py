@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import filelock
 import numpy as np
 import pytest
-from fake_runs import write_run
+from fake_runs import write_run, write_unfinished_run
 
 from compare import checkpoint, disk, out_folder, record
 from compare.command import UserError
@@ -21,6 +22,12 @@ def change(folder, **fields):
     path = folder / record.RECORD
     changed = json.loads(path.read_text()) | fields
     path.write_text(json.dumps(changed | {"sha256": disk.own_sha256(changed)}))
+
+
+def reorder(folder, rows):
+    """Put these rows of the history in its place."""
+    history = json.loads((folder / record.RECORD).read_text())["history"]
+    change(folder, history=[history[row] for row in rows])
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path):
@@ -41,6 +48,11 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
         (lambda folder: change(folder, seed="0"), "seed is '0'"),
         (lambda folder: change(folder, model={"name": "x"}), "model.num_parameters is missing"),
         (lambda folder: change(folder, history=[{"epoch": 1}]), "a history row lacks seconds"),
+        (lambda folder: change(folder, history=[]), "the history has 0 epochs, and its recipe 3"),
+        (lambda folder: reorder(folder, [0, 1]), "the history has 2 epochs, and its recipe 3"),
+        (lambda folder: reorder(folder, [0, 1, 1]), r"epochs \[1, 2, 2\], not 1, 2, … in order"),
+        (lambda folder: reorder(folder, [0, 2, 1]), r"epochs \[1, 3, 2\], not 1, 2, … in order"),
+        (lambda folder: reorder(folder, [1, 2]), r"epochs \[2, 3\], not 1, 2, … in order"),
         (lambda folder: (folder / record.PREDICTIONS).unlink(), "predictions.npz cannot be read"),
         (lambda folder: (folder / record.PREDICTIONS).write_bytes(b"PK\x03\x04 no"), "other bytes than the run wrote"),
         (lambda folder: change(folder, seed=True), "seed is 'True'"),
@@ -56,6 +68,35 @@ def test_what_is_not_a_run_is_refused_by_name(tmp_path, damage, words):
     damage(folder)
     with pytest.raises(UserError, match=words):
         record.read_run(folder)
+
+
+def test_a_newer_record_asks_for_a_newer_version(tmp_path):
+    """Whatever else is other in it; an older one, or none, is a matter of the run."""
+    for number, advice in ((record.FORMAT + 1, "a newer version of this project"), (0, "train the run anew")):
+        folder = write_run(tmp_path / str(number))
+        change(folder, format=number, recipe="of another kind")
+        with pytest.raises(UserError, match=f"format {number}") as refused:
+            record.read_run(folder)
+        assert advice in str(refused.value)
+    so_far = {"format": record.FORMAT + 1, "branch": "scratch_resnet", "recipe": "of another kind"}
+    checkpoint.write(tmp_path, {}, so_far)
+    with pytest.raises(UserError, match="format 2") as refused:
+        checkpoint.read(tmp_path, "scratch_resnet")
+    assert "the version that began it" in str(refused.value)
+
+
+def test_a_checkpoint_with_epochs_twice_is_refused(tmp_path):
+    folder = write_unfinished_run(tmp_path / "run", num_finished=2)
+    arrays, so_far = checkpoint.read(folder, "pretrained")
+    checkpoint.write(folder, arrays, so_far | {"history": so_far["history"][:1] * 2})
+    with pytest.raises(UserError, match=r"the history has epochs \[1, 1\]"):
+        checkpoint.read(folder, "pretrained")
+    assert checkpoint.read_unfinished_run(folder).record == {}
+
+
+def test_the_reference_runs_are_read():
+    runs = sorted((Path(__file__).parent.parent / "reports" / "reference" / "runs").iterdir())
+    assert len(runs) == 4 and all(record.read_run(run).record["history"] for run in runs)
 
 
 def test_predictions_of_another_run_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import urllib.parse
 from pathlib import Path
 
@@ -297,7 +298,7 @@ def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
     run = record.read_run(write_run(tmp_path / "a", branch="pretrained"))
     rows = [row | {"learning_rate": None, "penalty": 1e-3} for row in run.record["history"][:2]]
     rows += [run.record["history"][2] | {"phase": "fine-tuning"}]
-    recipe = run.record["recipe"] | {"unfreeze": "last-stage", "num_unfrozen_epochs": 1}
+    recipe = run.record["recipe"] | {"num_epochs": 2, "unfreeze": "last-stage", "num_unfrozen_epochs": 1}
     other = write_run(tmp_path / "b", branch="pretrained", changes={"history": rows, "recipe": recipe})
     page = write(tmp_path / "out", other)
     assert "Fine-tuned ResNet50 (ImageNet)" in page.text and "Frozen" not in page.text
@@ -309,7 +310,7 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))]
     page = write(tmp_path / "out", *runs)
     assert "ResNet-18 from scratch · article, seed 0" in page.text and "scratch · article, seed 1" in page.text
-    same = [write_run(tmp_path / name) for name in ("one", "again")]
+    same = [write_run(tmp_path / name, changes={"started": f"at {name}"}) for name in ("one", "again")]
     again = write(tmp_path / "again-out", *same)
     assert "ResNet-18 from scratch · one" in again.text and "ResNet-18 from scratch · again" in again.text
     assert len({drawing["aria-label"] for drawing in page.all("svg")}) == 6
@@ -384,11 +385,71 @@ def test_reports_are_listed_newest_first(tmp_path):
 def test_checks_for_scripts(two, run_main, tmp_path, words, code):
     folder, _ = two
     runs = [folder / "runs" / name for name in ("scratch_resnet", "pretrained")]
+    before = contents(folder)
+    found, out, err = run_main(report, *runs, "--require", words)  # and nothing is written
+    assert found == code and contents(folder) == before
+    assert ("does not hold" in err) == (code == 1) and (" holds: " in out) >= (code == 0)
     found, out, err = run_main(report, *runs, "--out", tmp_path / "out", "--require", words)
     assert found == code
     assert ("does not hold" in err) == (code == 1)
     if code < 2:
         assert out.strip() == str(tmp_path / "out" / "index.html")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_required_of_one_run_leaves_the_report_of_both(two, run_main):
+    folder, _ = two
+    before = contents(folder)
+    code, out, _ = run_main(report, folder / "runs" / "pretrained", "--require", "accuracy>=0.5", "--require", "seed<9")
+    assert code == 0 and contents(folder) == before
+    assert out.splitlines() == [
+        f"{words}: Frozen ResNet50 (random weights) has {number}"
+        for words, number in (("accuracy>=0.5 holds", "0.8"), ("seed<9 holds", "0"))
+    ]
+
+
+def test_required_differences_are_of_runs_that_compare(run_main, tmp_path):
+    runs = [write_run(tmp_path / "a", num_test=100), write_run(tmp_path / "b", num_test=110)]
+    code, _, err = run_main(report, *runs, "--require", "difference>0")
+    assert code == 2 and "differ in their images or labels" in err
+
+
+def test_a_report_that_would_lose_runs_asks_for_a_place(run_main, tmp_path, monkeypatch):
+    """Runs beside each other, and runs of the same names elsewhere, whose report would have the same name."""
+    monkeypatch.chdir(tmp_path)
+    runs = [write_run(tmp_path / "mine" / "runs" / name, branch=name) for name in ("scratch_resnet", "pretrained")]
+    others = [write_run(tmp_path / "other" / name, changes={"started": name}) for name in ("a", "b")]
+    again = [write_run(tmp_path / "again" / name, changes={"started": f"{name} again"}) for name in ("a", "b")]
+    for given, fewer, lost in ((runs, runs[:1], "pretrained"), (others, again, "a, b")):
+        code, out, _ = run_main(report, *given, "--no-images")
+        page = Path(out.splitlines()[-1])
+        assert code == 0
+        before = contents(page.parent)
+        code, out, err = run_main(report, *fewer, "--no-images")
+        assert code == 2 and out == "" and contents(page.parent) == before
+        assert f"shows {lost}, which this one would not" in err and "expected: " in err and "with --out" in err
+        (page.parent / "report.json").write_text("{")
+        assert run_main(report, *fewer, "--no-images")[0] == 2  # it cannot tell
+        assert run_main(report, *fewer, "--no-images", "--out", page.parent)[0] == 0
+        assert run_main(report, *fewer, "--no-images")[0] == 0  # the same, or more
+
+
+def test_a_copy_of_a_run_is_the_run(run_main, tmp_path):
+    """Also one that was made before records held their own hashes."""
+    first = write_run(tmp_path / "first")
+    shutil.copytree(first, tmp_path / "copy")
+    said = json.loads((first / "record.json").read_text())
+    del said["sha256"]
+    old = Path(shutil.copytree(first, tmp_path / "old"))
+    (old / "record.json").write_text(json.dumps(said))
+    for copy in (tmp_path / "copy", old):
+        for words in (["--out", tmp_path / "out"], ["--require", "accuracy>0"]):
+            code, _, err = run_main(report, first, copy, *words)
+            assert code == 2 and f"{copy} is the run in {first} once more" in err and "what to do: " in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_writes_beside_the_runs(run_main, tmp_path):
@@ -397,7 +458,8 @@ def test_the_command_writes_beside_the_runs(run_main, tmp_path):
     assert code == 0 and out.splitlines()[-1] == str(tmp_path / "mine" / "index.html")
     assert "<title>From scratch or pretrained: mine</title>" in Page(tmp_path / "mine" / "index.html").source
     assert "compare.report runs/scratch_resnet runs/pretrained" in Page(tmp_path / "mine" / "index.html").text
-    assert run_main(report, runs[0])[0] == 0  # a report may be replaced, and leaves no picture of the one before
+    assert run_main(report, *runs)[0] == 0
+    assert run_main(report, runs[0], "--out", tmp_path / "mine")[0] == 0  # and leaves no picture of the one before
     assert not list((tmp_path / "mine").glob("confusion-pretrained*"))
 
 

@@ -103,7 +103,17 @@ def outcome(run: Path) -> dict:
     """Everything that must be the same: the record but for times, places and the process' memory; the predictions; the
     weights."""
     said = json.loads((run / record.RECORD).read_text())
-    for name in ("seconds", "peak_memory_bytes", "started", "commit", "command", "files", "sha256", "energy_joules"):
+    for name in (
+        "seconds",
+        "peak_memory_bytes",
+        "started",
+        "commit",
+        "command",
+        "files",
+        "sha256",
+        "energy_joules",
+        "processor_seconds",
+    ):
         said.pop(name, None)
     said["history"] = [
         {name: value for name, value in row.items() if "second" not in name and name != "energy_joules"}
