@@ -141,11 +141,15 @@ def positive_number(option: str, advice: str) -> Callable[[str], float]:
 
 
 def device_name(text: str) -> str:
-    """The argparse type of `--device`: auto, cpu, cuda or cuda:N."""
+    """The argparse type of `--device`: auto, cpu, cuda, cuda:N or mps, which is what PyTorch calls Apple's GPU."""
     kind, _, index = text.partition(":")
-    if text not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal() and index == str(int(index))):
+    if text not in ("auto", "cpu", "cuda", "mps") and not (
+        kind == "cuda" and index.isdecimal() and index == str(int(index))
+    ):
         raise UserError(
-            f"--device {text}", "auto, cpu, cuda or cuda:N", "say cpu, or leave it out to take a GPU where there is one"
+            f"--device {text}",
+            "auto, cpu, cuda, cuda:N or mps",
+            "say cpu, or leave it out to take a GPU where there is one",
         )
     return text
 
@@ -165,7 +169,7 @@ def add_place_options(group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
     group.add_argument("--data-dir", type=place, metavar="DIR", help="folder with the Fashion-MNIST files (found)")
     group.add_argument(
-        "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)"
+        "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps (auto)"
     )
     group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
 

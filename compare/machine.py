@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
+APPLE_GPU = "Apple's GPU"
 SECONDS_BETWEEN_READINGS = 60  # a processor's counter may begin anew after some ten minutes
 
 
