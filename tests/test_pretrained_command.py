@@ -24,7 +24,6 @@ from pretrained import backend, loop, model, train, weights
 from pretrained.recipe import DEMO, TUNED
 from pretrained.weights import Weights
 
-
 HERE = Path(__file__).parent
 
 
