@@ -30,7 +30,7 @@
     pictures  what is drawn of which runs, and what it shows in words
     tables    its tables of text
     page      what the report says: all of this as plain data for its template
-    numbers   the same for programs: report.json and metrics.csv
+    report_files  the same for programs: report.json and metrics.csv
     listing   reports/index.html
     checks    thresholds that a script may set: `--require`
     report    what is written from all of it: `python -m compare.report RUN [RUN …]`

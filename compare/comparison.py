@@ -5,7 +5,7 @@ import typing
 from pathlib import Path
 from typing import Literal
 
-from compare import figures, numbers, out_folder, pictures, record, report, tables, verdict
+from compare import figures, out_folder, pictures, record, report, report_files, tables, verdict
 from compare.command import UserError
 from compare.figures import Figure
 from compare.language import say
@@ -56,7 +56,7 @@ class Comparison:
         self._shown = show(runs)
         self.sentences = verdict.sentences(self._shown)
         self.cautions = verdict.cautions(self._shown)
-        self.rows = [numbers.of_run(one) for one in self._shown]
+        self.rows = [report_files.of_run(one) for one in self._shown]
 
     def table(self):
         """`rows` as a pandas DataFrame, a column for every run. pandas must be installed."""

@@ -75,7 +75,7 @@ def write_report(
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
-    from compare import disk, gallery, listing, numbers, page, pictures, record
+    from compare import disk, gallery, listing, page, pictures, record, report_files
     from compare.shown import show
 
     record.check_comparable(runs)
@@ -93,7 +93,7 @@ def write_report(
     except OSError as error:
         raise disk.cannot_write(f"{folder} cannot be made", folder, error) from error
     files = {
-        NUMBERS: numbers.as_json(
+        NUMBERS: report_files.as_json(
             shown,
             compared,
             title=title,
@@ -101,7 +101,7 @@ def write_report(
             suspects=content["difference"]["suspects"] if content["difference"] else [],
             cautions=content["cautions"],
         ),
-        "metrics.csv": numbers.as_csv(shown),
+        "metrics.csv": report_files.as_csv(shown),
     }
     for picture in itertools.chain.from_iterable(drawn.values()):
         files |= {f"{picture['name']}.png": picture["png"], f"{picture['name']}.svg": picture["svg"]}

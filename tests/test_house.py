@@ -49,7 +49,7 @@ WALLS = [
                 "gallery",
                 "pictures",
             ),
-            *("tables", "page", "numbers", "listing", "checks", "report", "comparison"),
+            *("tables", "page", "report_files", "listing", "checks", "report", "comparison"),
         )
     ),
     ("scratch_resnet/*.py", FRAMEWORKS - {"torch", "torchvision"} | DRAWING | {"pretrained"}),
