@@ -21,9 +21,12 @@ IGNORED = (
 # What frameworks and their libraries read, but for places, waiting and threads, which change no number or stand in the
 # record already.
 MAY_CHANGE_NUMBERS = re.compile(
-    "(KERAS|TF|XLA|JAX|TORCH|PYTORCH|ATEN|ONEDNN|DNNL|MKL|OPENBLAS|BLIS|NPY|CUBLAS|CUDNN|NVIDIA_TF32)_[A-Z0-9_]+"
+    "(KERAS|TF|XLA|JAX|TORCH|PYTORCH|ATEN|ONEDNN|DNNL|MKL|OPENBLAS|BLIS|NPY|CUBLAS|CUDNN|NVIDIA_TF32|OMP)_[A-Z0-9_]+"
 )
-CHANGES_NONE = re.compile("HOME|DIR|PATH|CACHE|LOG|VERBOSE|THREADS|ALLOC|KERAS_BACKEND|KERAS_TORCH_DEVICE|PLATFORMS")
+CHANGES_NONE = re.compile(
+    "HOME|DIR|PATH|CACHE|LOG|VERBOSE|THREADS|WAIT_POLICY|PROC_BIND|PLACES|DISPLAY|STACKSIZE|ALLOC"
+    "|KERAS_BACKEND|KERAS_TORCH_DEVICE|PLATFORMS"
+)
 MAX_VALUE = 200  # characters of a variable's value that are kept
 
 SECONDS_TO_LOOK, SECONDS_TO_LOOK_AGAIN = 1.0, 5.0  # at what else runs: at least, and where that is much
