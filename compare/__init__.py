@@ -1,5 +1,6 @@
 """Should I train from scratch or fine-tune a pretrained network? The part that answers, free of any framework.
 
+    start     what must hold before anything else is imported
     command   option types, errors and exit codes that every command shares
     environment  what of the environment changes results, and how many threads compute
     progress  the lines and bars of a run, on the terminal and in its log
@@ -37,9 +38,14 @@
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
     run       the main command: `python -m compare.run --both`
     doctor    what is here, what is missing, and what to do: `python -m compare.doctor`
+    __main__  what there is: `python -m compare`
 
 The branches use the upper half only; nothing here imports a branch or a deep-learning framework.
 """
+
+from compare import start
+
+start.check()
 
 _FROM_PYTHON = ("load_run", "compare_runs")
 

@@ -12,6 +12,8 @@ import sys
 import time
 import warnings
 
+from compare import start
+
 # For debugging, or for programs of another kind: with these a training would be another one than its record says.
 IGNORED = (
     *("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"),
@@ -41,6 +43,8 @@ def settle() -> None:
     """Take from the environment, and so from processes that are started, what would make them train another thing or
     not run at all, and say so once. A plotting backend is somebody's window or notebook; here pictures are files."""
     os.environ["MPLBACKEND"] = "agg"
+    if sys.path[:1] == [start.ROOT]:  # run as a file, perhaps in another folder, where no process would find us
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [start.ROOT, os.environ.get("PYTHONPATH")]))
     for name in IGNORED:
         if os.environ.pop(name, None) is not None:
             with contextlib.suppress(OSError, ValueError, AttributeError):

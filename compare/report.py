@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from compare import checks
 from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, place, run_command
 
@@ -38,6 +41,8 @@ def check_plotting() -> None:
     """
     try:
         from compare import pictures  # noqa: F401
+    except ModuleNotFoundError:  # not installed, which every command says
+        raise
     except Exception as error:
         raise UserError(
             f"what draws the report cannot be loaded: {type(error).__name__}: {str(error)[:300]}",

@@ -6,7 +6,12 @@ takes under a minute. The loop itself is in `loop.py`.
 
 import argparse
 import shlex
+import sys
 import time
+from pathlib import Path
+
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.command import (
     DEFAULT_RECIPE,

@@ -6,7 +6,12 @@ Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in
 
 import argparse
 import math
+import sys
 import time
+from pathlib import Path
+
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.command import (
     EXIT_DONE,

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from compare import doctor, report, run
+from compare.__main__ import COMMANDS as COMMANDS_OF_COMPARE
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained_train
 from scratch_resnet import recipe as scratch_recipe
@@ -133,6 +134,7 @@ def test_every_command_in_the_papers_parses(paper, module, words, monkeypatch):
 
 
 def test_the_papers_show_every_command():
+    assert {module for module, _ in COMMANDS_OF_COMPARE.values()} == set(PARSERS)
     assert {module for paper, module, _ in COMMANDS if paper == "README"} == set(PARSERS)
 
 
