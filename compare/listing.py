@@ -61,7 +61,7 @@ def entry(folder: Path, content: dict) -> dict:
         "link": urllib.parse.quote(folder.name, errors="surrogateescape"),
         "when": max((str(run["started"]) for run in runs), default=""),
         "sentence": _text(content["sentences"][0], content["sentences_in_chinese"][0]),
-        "has_pictures": bool(runs),
+        "picture": next((name for name in ("accuracy.svg", "accuracy.png") if (folder / name).is_file()), None),
         "facts": {
             say("Test accuracy"): joined(
                 (

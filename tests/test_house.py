@@ -167,3 +167,22 @@ def test_nothing_is_said_of_hosts_of_packages():
     for name in filter(None, tracked):
         content = (ROOT / name).read_bytes()
         assert not any(host.encode() in content for host in hosts), name
+
+
+@pytest.mark.parametrize(
+    "paper", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "reports/reference/*.html"]
+)
+def test_every_link_leads_to_what_is_committed(paper):
+    tracked = set(subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT).stdout.splitlines())
+    for path in ROOT.glob(paper):
+        text = path.read_text(encoding="utf-8")
+        links = (
+            re.findall(r'(?:href|src)="([^"]+)"', text)
+            if path.suffix == ".html"
+            else re.findall(r"\]\(([^)]+)\)", text)
+        )
+        here = {link for link in links if not re.match(r"#|\w+:", link)}
+        assert len(here) > 10 or path.suffix == ".md"
+        for link in here:
+            target = (path.parent / link.partition("#")[0]).resolve().relative_to(ROOT)
+            assert str(target) in tracked or any(name.startswith(f"{target}/") for name in tracked), link
