@@ -50,13 +50,22 @@ def test_files_are_found_plain_and_gzipped(small, tmp_path, ending, below):
     ("damage", "words"),
     [
         (lambda files: files.pop("t10k-labels-idx1-ubyte"), "lacks t10k-labels-idx1-ubyte"),
-        (lambda files: files.update({"train-labels-idx1-ubyte": files["t10k-labels-idx1-ubyte"]}), "holds 18 bytes"),
+        (
+            lambda files: files.update({"train-labels-idx1-ubyte": files["t10k-labels-idx1-ubyte"]}),
+            "data lacks train-l",
+        ),
         (
             lambda files: files.update({"train-images-idx3-ubyte": files["train-images-idx3-ubyte"] + b"0"}),
-            "other bytes",
+            "15,681 bytes, and its beginning says 15,680",
         ),
-        (lambda files: files.update({"t10k-images-idx3-ubyte": bytes(7856)}), "holds other bytes"),
-        (lambda files: files.update({"t10k-images-idx3-ubyte": b""}), "holds 0 bytes"),
+        (
+            lambda files: files.update({"t10k-images-idx3-ubyte": bytes(7856)}),
+            "t10k-images-idx3-ubyte is damaged, or holds something else",
+        ),
+        (
+            lambda files: files.update({"t10k-images-idx3-ubyte": b""}),
+            "t10k-images-idx3-ubyte is damaged, or holds something else",
+        ),
     ],
 )
 def test_wrong_files_are_refused_by_name(small, tmp_path, damage, words):
