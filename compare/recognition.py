@@ -294,20 +294,15 @@ def _read_npy(content: bytes) -> list[np.ndarray]:
 
 def _read_csv(content: bytes) -> list[np.ndarray]:
     """A label and 784 pixels a line, as Kaggle has them, with or without the names of the columns."""
-    first = [name.strip(b' "\r').lower() for name in content.partition(b"\n")[0].split(b",")]
+    lines = content.splitlines()
+    if len(lines) > MAX_NUM_ROWS or max(map(len, lines)) > HEAD_BYTES:  # NumPy makes room for the longest
+        raise _Told(f"has more than {MAX_NUM_ROWS:,} lines, or one of more than {HEAD_BYTES:,} bytes")
+    first = [name.strip(b' "').lower() for name in lines[0].split(b",")]
     column = first.index(b"label") if b"label" in first else 0
     with warnings.catch_warnings(action="error"):  # of no lines
         rows = np.loadtxt(
-            io.BytesIO(content),
-            np.uint8,
-            comments=None,
-            delimiter=",",
-            skiprows=int(not first[column].isdigit()),
-            max_rows=MAX_NUM_ROWS + 1,
-            ndmin=2,
+            lines if first[column].isdigit() else lines[1:], np.uint8, comments=None, delimiter=",", ndmin=2
         )
-    if len(rows) > MAX_NUM_ROWS:
-        raise _Told(f"has more than {MAX_NUM_ROWS:,} lines")
     return [np.delete(rows, column, axis=1), rows[:, column]]
 
 
