@@ -51,7 +51,10 @@ REORDERED = (
     "take the idx files instead, which Kaggle's archive has beside its CSV: runs on two orders cannot be compared",
 )
 NO_PYARROW = ("is a Parquet file, and pyarrow is not installed", "install it (pip install pyarrow)")
-MEANT = re.compile(r"mnist|ubyte|idx\d|[xy]_(train|test)", re.IGNORECASE)  # a name that says what a file should hold
+# A name that says what a file should hold, and names of torchvision's old files.
+MEANT = re.compile(
+    r"ubyte|idx\d|[xy]_(train|test)|mnist.*\.(np[yz]|zip|gz|csv|parquet)|^(training|test)\.pt$", re.IGNORECASE
+)
 
 
 def find(folder: Path, parts: dict[str, tuple[int, str]]) -> dict[str, bytes]:
@@ -66,8 +69,9 @@ def find(folder: Path, parts: dict[str, tuple[int, str]]) -> dict[str, bytes]:
     """
     search = _Search(parts)
     for path in [folder] if folder.is_file() else _files(folder):
-        if search.goes_on():
-            search.look(path.name, str(path), functools.partial(_first_bytes, path))
+        if not search.goes_on():
+            break
+        search.look(path.name, str(path), functools.partial(_first_bytes, path))
     for take in search.tables:  # they take seconds
         if search.goes_on():
             take()
@@ -126,6 +130,7 @@ class _Search:
 
     def __init__(self, parts: dict[str, tuple[int, str]]):
         self.parts = parts
+        self.num_labels = [num_bytes - 8 for name, (num_bytes, _) in parts.items() if "labels" in name]
         self.found: dict[str, bytes] = {}
         self.tables: list[Callable[[], None]] = []
         self.notes: list[tuple[str, str | None]] = []
@@ -174,9 +179,10 @@ class _Search:
             if kind == "zip":
                 self.archive(place, content)
             else:
-                self.know(place, READERS[kind](content))
+                self.know(name, place, READERS[kind](content))
         except _Told as error:
-            self.note(place, *error.args)
+            if MEANT.search(name) or error.args != PROCESSED:  # PyTorch's other files may be anything
+                self.note(place, *error.args)
         except Exception:  # zlib, zipfile, NumPy, Pillow and pyarrow raise their own kinds
             if MEANT.search(name) or kind in ("csv", "parquet"):
                 self.note(place, "is damaged or cut short")
@@ -193,10 +199,12 @@ class _Search:
                 name = member.filename.rpartition("/")[2]
                 self.look(name, f"{place}: {member.filename}", lambda count, m=member: archive.open(m).read(count))
 
-    def know(self, place: str, arrays: list[np.ndarray]) -> None:
-        """Keep what is one of the parts; say what the others are."""
+    def know(self, name: str, place: str, arrays: list[np.ndarray]) -> None:
+        """Keep what is one of the parts; say what the others are, if they are like one."""
         foreign = []
         for array in arrays:
+            if array.size != 784 * len(array) and len(array) not in self.num_labels and not MEANT.search(name):
+                continue
             if array.dtype.kind not in "iu" or not array.size or not 0 <= array.min() <= array.max() <= 255:
                 raise _Told(f"holds {array.size:,} numbers of the kind {array.dtype}; whole ones in 0…255 are expected")
             array = array.astype(np.uint8).reshape(len(array), -1)  # images in rows; labels have one number
@@ -222,10 +230,9 @@ class _Search:
         if not one_each and min(abs(array.mean() - mean) for mean in MNIST_MEANS) < 0.01:
             return "holds what by their mean are MNIST's images, not Fashion-MNIST's"
         what = "labels" if one_each else "images"
-        sizes = {num_bytes - 8 for name, (num_bytes, _) in self.parts.items() if "labels" in name}
-        if len(array) in sizes:
+        if len(array) in self.num_labels:
             return f"holds {len(array):,} {what}, but other ones"
-        return f"holds {len(array):,} {what}, not {' or '.join(f'{size:,}' for size in sorted(sizes, reverse=True))}"
+        return f"holds {len(array):,} {what}, not {' or '.join(f'{number:,}' for number in self.num_labels)}"
 
 
 class _Told(ValueError):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import torch
-from data_forms import CSV, FORMS, arrays, csv, npz, tables, write_form
+from data_forms import CSV, FORMS, arrays, csv, npz, tables, write_form, zipped
 
 from compare import dataset, download, recognition
 from compare.command import UserError
@@ -225,6 +225,15 @@ def test_old_files_of_torchvision_point_to_raw(small, tmp_path):
     assert "what to do: point to the folder raw/ beside" in str(error.value)
     write(tmp_path / "raw", small)
     dataset.load("fashion-mnist", tmp_path)
+
+
+def test_what_is_not_like_the_data_is_not_spoken_of(small, tmp_path):
+    write(tmp_path / "project", {"mnist_reader.py": b"?", "x.npy": npy(np.zeros((7, 10))), "notes.csv": b"a,b"})
+    (tmp_path / "project" / "x.zip").write_bytes(zipped({"a": b"b"}))
+    torch.save(torch.zeros(3), tmp_path / "project" / "checkpoint.pt")
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte\n  expected") as error:
+        dataset.load("fashion-mnist", tmp_path)
+    assert "project" not in str(error.value) and "raw/" not in str(error.value)
 
 
 def test_tables_ask_for_their_package_in_words(small, tmp_path, monkeypatch):
