@@ -7,6 +7,7 @@
     estimate  how long a training will take
     download  one file from the first mirror that serves it right
     dataset   the images and labels that both branches see
+    recognition  the same in files of any name and form, by what they hold
     machine   what a run ran on
     disk      writing files whole or not at all
     corruptions  copies of images that are harder to recognise, for --robustness

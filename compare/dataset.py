@@ -1,8 +1,8 @@
 """The images and labels that both branches see, as NumPy arrays.
 
 Fashion-MNIST is found on this machine or downloaded, and never used before the SHA-256 of its decompressed bytes was
-right: mirrors and Linux packages compress the same bytes differently. scikit-learn's digits are the data of `--demo`:
-they come with the package and need no network.
+right: mirrors and Linux packages compress the same bytes differently. Files of other names and forms are read by
+`recognition`. scikit-learn's digits are the data of `--demo`: they come with the package and need no network.
 """
 
 import dataclasses
@@ -68,7 +68,8 @@ def load(name: str, data_dir: Path | None = None, *, download: bool = True) -> D
 
     Args:
         name: a key of `CLASS_NAMES`.
-        data_dir: the one folder to look in; None looks in the usual places and then downloads.
+        data_dir: the one folder to look in and below, for files of any name and form that hold the data, or one such
+            file; None looks in the usual places and then downloads.
         download: whether it may.
 
     Raises:
@@ -130,7 +131,7 @@ def _load_digits() -> Dataset:
 
 
 def _load_fashion_mnist(data_dir: Path | None, *, download: bool) -> Dataset:
-    contents = _read_folder(data_dir) if data_dir is not None else _find_or_fetch(may_fetch=download)
+    contents = _read_given(data_dir) if data_dir is not None else _find_or_fetch(may_fetch=download)
     images = {name: np.frombuffer(content, np.uint8, offset=16) for name, content in contents.items()}
     return Dataset(
         "fashion-mnist",
@@ -190,21 +191,32 @@ def _find_or_fetch(*, may_fetch: bool) -> dict[str, bytes]:
     return _read_folder(folder)
 
 
+def _read_given(path: Path) -> dict[str, bytes]:
+    """The content of the four files from what the user names: by their names if possible, else by what is there."""
+    try:
+        return _read_folder(path)
+    except (UserError, OSError):
+        from compare import recognition  # here: it brings Pillow, and most data have their names
+
+        return recognition.find(path, FASHION_MNIST_FILES)
+
+
 def _read_folder(folder: Path) -> dict[str, bytes]:
     """The verified content of the four files in `folder`, or in the folder that Keras or torchvision make below it."""
-    below = [folder, folder / "FashionMNIST/raw", folder / "fashion-mnist"]
-    for place in below:
+    refused = []
+    for place in (folder, folder / "FashionMNIST/raw", folder / "fashion-mnist"):  # a stray file hides no whole set
         paths = {name: _existing(place, name) for name in FASHION_MNIST_FILES}
-        if any(paths.values()):
-            break
-    missing = [name for name, found in paths.items() if not found]
-    if missing:
-        raise UserError(
-            f"{folder} lacks {', '.join(missing)}" if folder.is_dir() else f"{folder} is not a folder",
-            f"the four Fashion-MNIST files, gzipped or not: {', '.join(FASHION_MNIST_FILES)}",
-            "name the folder that holds them, or leave --data-dir out to have them found or downloaded",
-        )
-    return {name: _read_first_right(found, name) for name, found in paths.items()}
+        try:
+            if missing := [name for name, found in paths.items() if not found]:
+                raise UserError(
+                    f"{place} lacks {', '.join(missing)}",
+                    f"the four Fashion-MNIST files, gzipped or not: {', '.join(FASHION_MNIST_FILES)}",
+                    "name the folder that holds them with --data-dir",
+                )
+            return {name: _read_first_right(found, name) for name, found in paths.items()}
+        except UserError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _existing(folder: Path, name: str) -> list[Path]:

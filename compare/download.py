@@ -39,6 +39,7 @@ REASONS = {
     "SSLError": "its certificate is not trusted here; where a proxy opens HTTPS, name its certificate in SSL_CERT_FILE",
     "TooManyRedirects": "redirects without end",
 }
+SOCKS_ADVICE = "install PySocks, which a SOCKS proxy needs (pip install pysocks), or name an HTTP proxy by HTTPS_PROXY"
 
 
 def cache_folder() -> Path:
@@ -128,6 +129,8 @@ def fetch(
                         disk.sync(destination.parent)
                         return destination
                 failures.append(f"{without_password(url)}: {problem}")
+                if SOCKS_ADVICE in problem and SOCKS_ADVICE not in by_hand:
+                    by_hand = f"{SOCKS_ADVICE}; or {by_hand}"
     except OSError as error:
         raise UserError(
             f"{destination} could not be written ({error.strerror or error})",
@@ -236,6 +239,10 @@ def reason(error: Exception) -> str:
     name = type(error).__name__
     if name == "InvalidSchema" and "'http:" in str(error):  # see `open_url`
         return "redirects from https to http, which is not followed"
+    if "dependencies for SOCKS" in str(error):
+        return f"the proxy is one of SOCKS: {SOCKS_ADVICE}"
+    if "SOCKS version" in str(error):  # desktops write ALL_PROXY=socks://…
+        return f"{without_password(str(error))}: write socks5h:// for it"
     return f"{name}, {REASONS.get(name) or without_password(str(error))[:200]}"
 
 

@@ -124,14 +124,17 @@ def flops_per_image(model: nn.Module, image_size: int, in_channels: int = 1) -> 
 
 
 def shape_walk(model: nn.Module, image_size: int, in_channels: int = 1) -> Iterator[tuple[str, tuple, int, int]]:
-    """Send one image through the network, part by part.
+    """Send one image through the network, part by part, as the article does: the four layers before the first stage,
+    each stage, and what follows the last.
 
     Yields:
         Each part's name, the shape it puts out, its parameters and its FLOPs.
     """
     device = next(model.parameters()).device
     x = torch.rand(1, in_channels, image_size, image_size, device=device)
-    parts = [("stem", model.stem), *((f"stage {n}", stage) for n, stage in enumerate(model.stages, start=1))]
+    stem = ("7×7 convolution", "batch normalisation", "ReLU", "3×3 max pooling")
+    parts = [*zip(stem, model.stem, strict=True)]
+    parts += [(f"stage {n}", stage) for n, stage in enumerate(model.stages, start=1)]
     parts += [("global average pool", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())), ("linear", model.fc)]
     was_training = model.training
     model.eval()  # one image has no batch statistics

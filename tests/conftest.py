@@ -40,7 +40,8 @@ def alone(monkeypatch, tmp_path_factory):
     for name in ("HOME", "USERPROFILE", "KERAS_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(home))
     monkeypatch.delenv("KERAS_BACKEND", raising=False)  # this process' own, which the ones started need not share
-    for name in (OFFLINE_VARIABLE, MIRRORS_VARIABLE, *("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")):
+    proxies = [f"{kind}_proxy" for kind in ("http", "https", "all")]
+    for name in (OFFLINE_VARIABLE, MIRRORS_VARIABLE, *proxies, *map(str.upper, proxies)):
         monkeypatch.setenv(name, "")
     connect = socket.socket.connect
 

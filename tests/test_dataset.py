@@ -1,13 +1,18 @@
 """The data: found, verified, downloaded, split. Truths: scikit-learn, published hashes, a server on this machine."""
 
 import gzip
+import io
+import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sklearn.datasets
+import torch
+from data_forms import CSV, FORMS, arrays, csv, npz, tables, write_form, zipped
 
-from compare import dataset, download
+from compare import dataset, download, recognition
 from compare.command import UserError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -50,13 +55,22 @@ def test_files_are_found_plain_and_gzipped(small, tmp_path, ending, below):
     ("damage", "words"),
     [
         (lambda files: files.pop("t10k-labels-idx1-ubyte"), "lacks t10k-labels-idx1-ubyte"),
-        (lambda files: files.update({"train-labels-idx1-ubyte": files["t10k-labels-idx1-ubyte"]}), "holds 18 bytes"),
+        (
+            lambda files: files.update({"train-labels-idx1-ubyte": files["t10k-labels-idx1-ubyte"]}),
+            "data lacks train-l",
+        ),
         (
             lambda files: files.update({"train-images-idx3-ubyte": files["train-images-idx3-ubyte"] + b"0"}),
-            "other bytes",
+            "15,681 bytes, and its beginning says 15,680",
         ),
-        (lambda files: files.update({"t10k-images-idx3-ubyte": bytes(7856)}), "holds other bytes"),
-        (lambda files: files.update({"t10k-images-idx3-ubyte": b""}), "holds 0 bytes"),
+        (
+            lambda files: files.update({"t10k-images-idx3-ubyte": bytes(7856)}),
+            "t10k-images-idx3-ubyte is damaged, or holds something else",
+        ),
+        (
+            lambda files: files.update({"t10k-images-idx3-ubyte": b""}),
+            "t10k-images-idx3-ubyte is damaged, or holds something else",
+        ),
     ],
 )
 def test_wrong_files_are_refused_by_name(small, tmp_path, damage, words):
@@ -72,6 +86,165 @@ def test_gzip_cut_short_is_refused(small, tmp_path):
     files["t10k-images-idx3-ubyte.gz"] = files["t10k-images-idx3-ubyte.gz"][:-20]
     with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte.gz is damaged or cut short"):
         dataset.load("fashion-mnist", write(tmp_path / "data", files))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_data_are_recognised_by_what_files_hold(small, tmp_path, form):
+    if "hub" in form:
+        pytest.importorskip("pyarrow")
+    write_form(form, small, tmp_path / "data")
+    data = dataset.load("fashion-mnist", tmp_path / "data")
+    for part, array in arrays(small).items():
+        assert np.array_equal(getattr(data, part), array) and getattr(data, part).dtype == np.uint8, part
+
+
+def test_a_file_alone_and_links_to_files_are_data(small, tmp_path):
+    write(tmp_path / "blobs", {"0a": npz(small)})
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "fashion-mnist.npz").symlink_to("../blobs/0a")
+    for place in (tmp_path / "blobs" / "0a", tmp_path / "snapshot", tmp_path / "snapshot" / "fashion-mnist.npz"):
+        assert dataset.load("fashion-mnist", place).test_labels.tolist() == list(range(10))
+
+
+def test_files_in_their_places_are_not_searched_for(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(recognition, "find", None)
+    dataset.load("fashion-mnist", write(tmp_path / "data", small))
+
+
+@pytest.mark.parametrize("below", ["FashionMNIST/raw", "fashion-mnist", "copies/of/mine"])
+@pytest.mark.parametrize("which", ["one", "all"])
+def test_a_stray_file_does_not_hide_a_whole_set(small, tmp_path, monkeypatch, below, which):
+    strays = dict.fromkeys(list(small)[: 1 if which == "one" else 4], b"foreign")
+    write(tmp_path / "data", strays)
+    write(tmp_path / "data" / below, small)
+    expected = small["train-images-idx3-ubyte"][16:]
+    assert dataset.load("fashion-mnist", tmp_path / "data").train_images.tobytes() == expected
+    monkeypatch.setattr(dataset, "_usual_folders", lambda: [tmp_path / "first", tmp_path / "data" / below])
+    write(tmp_path / "first", strays)
+    assert dataset.load("fashion-mnist", download=False).train_images.tobytes() == expected
+
+
+def mnist_labels(files, name, first):
+    labels = np.resize(np.array(first, np.uint8), len(files[name]) - 8)
+    return {name: files[name][:8] + labels.tobytes()}
+
+
+def shuffled(images, labels):
+    order = np.random.default_rng(0).permutation(len(labels))
+    return csv(images[order], labels[order])
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def mnist_images(files):
+    """Of the mean that MNIST's training images have."""
+    images = np.full((1000, 784), 33, np.uint8)
+    images[:318] += 1
+    return {"train.idx3": struct.pack(">iiii", 2051, 1000, 28, 28) + images.tobytes()}
+
+
+ALMOST = {
+    "MNIST's training labels": (
+        lambda files: mnist_labels(files, "train-labels-idx1-ubyte", [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]),
+        ["train-labels-idx1-ubyte holds MNIST's labels, not Fashion-MNIST's"],
+    ),
+    "MNIST's test labels": (
+        lambda files: mnist_labels(files, "t10k-labels-idx1-ubyte", [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]),
+        ["t10k-labels-idx1-ubyte holds MNIST's labels"],
+    ),
+    "MNIST's images": (mnist_images, ["train.idx3 holds what by their mean are MNIST's images"]),
+    "another order": (
+        lambda files: tables(files, shuffled, CSV),
+        [
+            "fashion-mnist_train.csv holds the training set, but its images in another order",
+            "_test.csv holds the test set, but",
+            "what to do: take the idx files instead",
+        ],
+    ),
+    "one of two pairs": (
+        lambda files: {name: content for name, content in files.items() if "train" in name},
+        ["lacks t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte\n  expected"],
+    ),
+    "part of the images": (
+        lambda files: {"0": struct.pack(">iiii", 2051, 9, 28, 28) + bytes(9 * 784)},
+        ["0 holds 9 images, not 20 or 10"],
+    ),
+    "other labels": (
+        lambda files: {"0": struct.pack(">ii", 2049, 20) + bytes(20)},
+        ["0 holds 20 labels, but other ones"],
+    ),
+    "cut short": (
+        lambda files: {"0": files["t10k-images-idx3-ubyte"][:-1]},
+        ["0 is damaged or cut short: 7,839 bytes"],
+    ),
+    "arrays of fractions": (
+        lambda files: {"x.npy": npy(arrays(files)["test_images"] / 255)},
+        ["x.npy holds 7,840 numbers of the kind float64; whole ones in 0…255 are expected"],
+    ),
+    "floating point": (
+        lambda files: {"0": b"\0\0\x0d\x03" + files["t10k-images-idx3-ubyte"][4:]},
+        ["0 holds float32 numbers; uint8 is expected"],
+    ),
+    "text with fractions": (
+        lambda files: {"my.csv": csv(*(array for array in list(arrays(files).values())[:2])).replace(b",7,", b",.7,")},
+        ["my.csv is damaged or cut short"],
+    ),
+    "a web page": (
+        lambda files: {"train-images-idx3-ubyte.gz": b"<!doctype html>Please log in"},
+        ["train-images-idx3-ubyte.gz is damaged, or holds something else than its name says"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALMOST)
+def test_what_is_almost_right_says_what_it_is(small, tmp_path, monkeypatch, case):
+    *training, test_images, test_labels = (array.reshape(len(array), -1) for array in arrays(small).values())
+    monkeypatch.setitem(recognition.IN_ANY_ORDER, "training", recognition.in_any_order(*training))
+    monkeypatch.setitem(recognition.IN_ANY_ORDER, "test", recognition.in_any_order(test_images, test_labels))
+    write_files, words = ALMOST[case]
+    folder = write(tmp_path / "data", write_files(small))
+    with pytest.raises(UserError) as error:
+        dataset.load("fashion-mnist", folder)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_old_files_of_torchvision_point_to_raw(small, tmp_path):
+    (tmp_path / "processed").mkdir()
+    for name, is_archive in (("training.pt", False), ("test.pt", True)):  # in the form of old versions and of new ones
+        tensors = (torch.zeros(20, 28, 28), torch.zeros(20))
+        torch.save(tensors, tmp_path / "processed" / name, _use_new_zipfile_serialization=is_archive)
+    with pytest.raises(UserError) as error:
+        dataset.load("fashion-mnist", tmp_path)
+    for name in ("test.pt", "training.pt"):
+        assert f"{name} is a file of torch.save, as torchvision wrote them to processed/" in str(error.value)
+    assert "what to do: point to the folder raw/ beside" in str(error.value)
+    write(tmp_path / "raw", small)
+    dataset.load("fashion-mnist", tmp_path)
+
+
+def test_what_is_not_like_the_data_is_not_spoken_of(small, tmp_path):
+    write(tmp_path / "project", {"mnist_reader.py": b"?", "x.npy": npy(np.zeros((7, 10))), "notes.csv": b"a,b"})
+    (tmp_path / "project" / "x.zip").write_bytes(zipped({"a": b"b"}))
+    torch.save(torch.zeros(3), tmp_path / "project" / "checkpoint.pt")
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte\n  expected") as error:
+        dataset.load("fashion-mnist", tmp_path)
+    assert "project" not in str(error.value) and "raw/" not in str(error.value)
+
+
+def test_tables_ask_for_their_package_in_words(small, tmp_path, monkeypatch):
+    (tmp_path / "train.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(
+        UserError, match=r"train.parquet is a Parquet file, and pyarrow is not (?s:.*)pip install pyarrow"
+    ):
+        dataset.load("fashion-mnist", tmp_path)
+    write(tmp_path / "below", small)
+    dataset.load("fashion-mnist", tmp_path)  # it is not asked for where it is not needed
 
 
 def test_download_takes_the_next_mirror_and_keeps_only_right_bytes(small, server, monkeypatch):
@@ -124,3 +297,7 @@ def test_real_fashion_mnist():
     assert np.bincount(data.train_labels).tolist() == [6000] * 10
     assert np.bincount(data.test_labels).tolist() == [1000] * 10
     assert data.class_names[data.train_labels[0]] == "Ankle boot"  # the best-known picture of the set
+    train, test = (data.train_images, data.train_labels), (data.test_images, data.test_labels)
+    for (images, labels), sha256 in zip((train, test), recognition.IN_ANY_ORDER.values(), strict=True):
+        order = np.random.default_rng(0).permutation(len(labels))
+        assert recognition.in_any_order(images.reshape(-1, 784)[order], labels.reshape(-1, 1)[order]) == sha256

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import time
 
 import numpy as np
@@ -97,9 +98,14 @@ def test_other_depths_by_their_arguments():
 def test_shape_walk_and_flops():
     parts = list(model.shape_walk(model.ResNet(), 224))
     shapes = [shape for _, shape, _, _ in parts]
-    expected = [(1, 64, 56, 56), (1, 64, 56, 56), (1, 128, 28, 28), (1, 256, 14, 14), (1, 512, 7, 7), (1, 512), (1, 10)]
-    assert shapes == expected
-    # the stem by hand: 64 filters of 7·7 on 112·112 places, two operations each
+    theirs, expected = torchvision.models.resnet18(num_classes=10), []
+    for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "fc"):
+        theirs.get_submodule(name).register_forward_hook(lambda *seen: expected.append(tuple(seen[2].shape)))
+    theirs.eval()(torch.zeros(1, 3, 224, 224))
+    assert shapes == [*expected[:8], (1, 512), expected[8]]
+    assert [shape[2] for shape in shapes[:4]] == [112, 112, 112, 56]  # as the article prints them
+    assert sum(num_parameters for _, _, num_parameters, _ in parts) == 11_178_378
+    # the first layer by hand: 64 filters of 7·7 on 112·112 places, two operations each
     assert parts[0][3] == 2 * 64 * 49 * 112 * 112
     assert model.flops_per_image(model.ResNet(), 96) == pytest.approx(0.637e9, rel=0.001)
 
@@ -107,7 +113,9 @@ def test_shape_walk_and_flops():
 def test_describe_prints_the_walk(run_main):
     code, out, _ = run_main(train, "--describe")
     assert code == 0
-    assert "1×512×7×7" in out and "11,178,378" in out
+    shapes = [re.findall(r" (\d+(?:×\d+)+) ", line) for line in out.splitlines()]
+    walk = "64×112×112 64×112×112 64×112×112 64×56×56 64×56×56 128×28×28 256×14×14 512×7×7 512 10"
+    assert shapes == [[], *([f"1×{shape}"] for shape in walk.split()), []] and "11,178,378" in out
 
 
 @pytest.mark.parametrize("image_size", [28, 57, 96])

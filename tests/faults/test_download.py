@@ -1,6 +1,7 @@
 """Downloads from a server that does everything wrong: never a wrong byte used, never a wait without end."""
 
 import gzip
+import importlib.util
 import json
 import os
 import random
@@ -187,6 +188,21 @@ def test_a_dead_proxy_is_named(from_mirrors, monkeypatch, faults, impatient):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     error = faults.meets(lambda: from_mirrors("http://no.such.host.invalid/good/"), right=lambda _: False)
     assert "ProxyError, the proxy refuses or is not there" in str(error)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("socks") is not None, reason="PySocks is installed")
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy"])
+@pytest.mark.parametrize("scheme", ["socks", "socks4", "socks5", "socks5h"])
+def test_a_socks_proxy_names_the_package_that_it_needs(from_mirrors, monkeypatch, faults, impatient, variable, scheme):
+    monkeypatch.setenv(variable, f"{scheme}://me:secret@127.0.0.1:9")
+    error = faults.meets(lambda: from_mirrors("http://no.such.host.invalid/good/"), right=lambda _: False)
+    done, advice = str(error).split("what to do: ")
+    assert "the proxy is one of SOCKS" in done and advice.startswith("install PySocks") and "secret" not in done
+
+
+def test_a_socks_proxy_without_its_version_is_told_how_to_name_it():
+    error = ValueError("Unable to determine SOCKS version from socks://me:secret@127.0.0.1:9")  # by urllib3
+    assert "socks5h://" in download.reason(error) and "secret" not in download.reason(error)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,19 @@
 """Everything that reads bytes, on bytes that somebody damaged or forged: a clear refusal or the right result, soon."""
 
 import ast
+import functools
 import gzip
 import hashlib
 import html.parser
 import io
 import json
+import os
 import select
 import shutil
 import subprocess
 import sys
+import time
+import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -18,6 +22,7 @@ import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
+from data_forms import PARTS, write_form, zipped
 from fake_runs import write_run, write_unfinished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,6 +35,7 @@ from compare import (
     metrics,
     out_folder,
     page,
+    recognition,
     record,
     report,
     report_files,
@@ -150,6 +156,129 @@ def test_data_that_unpacks_without_end(small, data_folder, faults):
     ):
         path.write_bytes(content)
         assert faults.meets(lambda: dataset.load("fashion-mnist", data_folder), right=lambda _: False) is not None
+
+
+BUILT = ["Keras' arrays", "Kaggle's pair", "a packed pair", "Kaggle's archive of text", "a data hub's tables"]
+
+
+@pytest.mark.parametrize("form", BUILT)
+def test_other_forms_of_the_data_damaged_anywhere(small, tmp_path, faults, form):
+    if "hub" in form:
+        pytest.importorskip("pyarrow")
+    write_form(form, small, tmp_path / "data")
+    whole = dataset.load("fashion-mnist", tmp_path / "data")
+    path = max(tmp_path.glob("data/**/*"), key=lambda path: path.stat().st_size * path.is_file())
+    for damaged in damages(path.read_bytes()):
+        path.write_bytes(damaged)
+        faults.meets(
+            lambda: dataset.load("fashion-mnist", tmp_path / "data"),
+            right=lambda data: all(np.array_equal(getattr(data, part), getattr(whole, part)) for part in PARTS),
+        )
+        assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("num_examples", MANY)
+@pytest.mark.parametrize("form", BUILT)
+def test_other_forms_of_the_data_mutated_at_random(small, tmp_path, faults, form, num_examples):
+    if "hub" in form:
+        pytest.importorskip("pyarrow")
+    write_form(form, small, tmp_path / "data")
+    path = min(tmp_path.glob("data/**/*.*"), key=lambda path: path.stat().st_size)
+
+    @often(num_examples)
+    @given(mutations(path.read_bytes()))
+    def check(content):
+        path.write_bytes(content)
+        faults.meets(
+            lambda: recognition.find(tmp_path, dataset.FASHION_MNIST_FILES), right=lambda found: found == small
+        )
+
+    check()
+
+
+def dictionary_bomb() -> bytes:
+    """A table with one large value that stands in every row."""
+    import pyarrow
+    import pyarrow.parquet
+
+    file = io.BytesIO()
+    images = [{"bytes": bytes(1_000_000), "path": None}] * 500
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": [1] * 500}), file, compression="zstd")
+    return file.getvalue()
+
+
+def archives_in_archives(depth: int) -> bytes:
+    content = zipped({"x": bytes(1000)})
+    for _ in range(depth):
+        content = zipped({str(number): content for number in range(10)})
+    return content
+
+
+BOMBS = {
+    "mnist.gz": lambda: gzip.compress(bytes(40_000_000)),
+    "mnist-of-nothing.gz": lambda: gzip.compress(b"") * 100_000,
+    "mnist-name.gz": lambda: b"\x1f\x8b\x08\x08" + bytes(6) + b"a name without an end" * 100_000,
+    "bomb.zip": lambda: zipped({f"{number}.idx3": b"\0\0\x08\x03" + bytes(9_999_999) for number in range(30)}),
+    "nested.zip": lambda: archives_in_archives(5),
+    "deep.zip": lambda: functools.reduce(lambda content, _: zipped({"x": content}), range(300), b""),
+    "array.npy": lambda: (
+        b"\x93NUMPY\1\0\x46\0{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"9" * 13 + b", ), }\n"
+    ),
+    "objects.npy": lambda: b"\x93NUMPY\1\0\x36\0{'descr': '|O', 'fortran_order': False, 'shape': (1, ), }",
+    "sizes-idx3": lambda: b"\0\0\x08\x04" + b"\xff" * 16 + bytes(100),
+    "nothing-idx3": lambda: b"\0\0\x08\x03" + bytes(12),
+    "no-lines.csv": lambda: b"label" + b",pixel" * 784 + b"\n",
+    "a-line.csv": lambda: b"label" + b",pixel" * 784 + b"\n" + b"1," * 4_000_000,
+    "lines.csv": lambda: (b",".join([b"1"] * 785) + b"\n") * 3000,
+    "table.parquet": dictionary_bomb,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_files_that_unpack_without_end_or_say_so(small, tmp_path, faults, monkeypatch, name):
+    if "parquet" in name:
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr(recognition, "MAX_FILE_BYTES", 10_000_000)
+    monkeypatch.setattr(recognition, "MAX_TOTAL_BYTES", 100_000_000)
+    monkeypatch.setattr(recognition, "MAX_NUM_ENTRIES", 1000)
+    monkeypatch.setattr(recognition, "MAX_NUM_ROWS", 1000)
+    (tmp_path / name).write_bytes(BOMBS[name]())
+    tracemalloc.start()
+    start = time.monotonic()
+    assert faults.meets(lambda: dataset.load("fashion-mnist", tmp_path), right=lambda _: False)
+    seconds, (_, num_bytes) = time.monotonic() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 20 and num_bytes < 200_000_000
+
+
+def test_the_search_for_data_has_an_end(small, tmp_path, faults, monkeypatch):
+    """Pipes, devices, links that go round, folders without end and names that are none."""
+    os.mkfifo(tmp_path / "train-images-idx3-ubyte")
+    os.mkfifo(tmp_path / "x.npz")
+    (tmp_path / "zero-ubyte").symlink_to("/dev/zero")
+    (tmp_path / "loop-ubyte").symlink_to("loop-ubyte")
+    (tmp_path / "round").symlink_to(".", target_is_directory=True)
+    (tmp_path / ".hidden").mkdir()
+    for name in (b"ubyte-\x1b[31m\n", b"ubyte-\xff", b"ubyte" * 40):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"?")
+    (tmp_path / "x.zip").write_bytes(zipped({"../../ubyte\x1b]0;": b"?"}))
+    deep = tmp_path.joinpath(*"d" * 30)
+    deep.mkdir(parents=True)
+    for number in range(200):
+        (tmp_path / f"many-{number}").mkdir()
+    for name, content in small.items():
+        (deep / name).write_bytes(content)
+    error = faults.meets(lambda: dataset.load("fashion-mnist", tmp_path), right=lambda _: False)
+    assert "lacks train-images-idx3-ubyte, train-labels" in str(error) and "\x1b" not in str(error)
+    assert "and 1 more" not in str(error) and str(error).count("\n") < 15
+    str(error).encode(errors="backslashreplace")
+    for folder in (Path("/proc/self"), Path("/dev")):
+        assert faults.meets(lambda folder=folder: dataset.load("fashion-mnist", folder), right=lambda _: False)
+    for name, content in small.items():
+        (tmp_path / "d" / name).write_bytes(content)
+    assert faults.meets(lambda: dataset.load("fashion-mnist", tmp_path), right=lambda _: True) is None
+    monkeypatch.setattr(recognition, "MAX_NUM_ENTRIES", 50)
+    assert faults.meets(lambda: recognition.find(tmp_path, dataset.FASHION_MNIST_FILES), right=lambda _: False)
 
 
 # ---- runs
