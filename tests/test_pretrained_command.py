@@ -24,6 +24,8 @@ from pretrained import backend, loop, model, train, weights, weights_file
 from pretrained.recipe import DEMO, TUNED
 from pretrained.weights import Weights
 
+legacy_h5 = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
+
 
 @pytest.fixture(scope="module")
 def digits():
@@ -39,7 +41,6 @@ def imagenet_like(tmp_path_factory):
     network = keras.applications.ResNet50(include_top=False, weights=None)
     randomize(network)
     path = tmp_path_factory.mktemp("weights") / weights.IMAGENET_FILE
-    legacy_h5 = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
     with h5py.File(path, "w") as file:
         legacy_h5.save_weights_to_hdf5_group(file, network)
     return path
@@ -108,6 +109,28 @@ def test_the_backbone_is_taken_from_every_form_that_keras_saves(tmp_path, form):
         path.unlink()  # half a gigabyte in all
 
 
+@pytest.mark.parametrize("new_name", ["{layer}_{letter}_1:0", "{layer}_1/{role}:0"])
+def test_older_names_of_arrays_are_read_as_keras_reads_them(imagenet_like, tmp_path, new_name):
+    path = shutil.copy(imagenet_like, tmp_path / "old.h5")
+    network = keras.applications.ResNet50(include_top=False, weights=None)
+    with h5py.File(path, "a") as file:
+        for layer, group in file.items():
+            old = list(group.attrs["weight_names"])
+            letters = reversed("abcd"[: len(old)])  # the order is the list's, not the alphabet's
+            new = [
+                new_name.format(layer=layer, letter=letter, role=name.split("/")[-1])
+                for letter, name in zip(letters, old, strict=True)
+            ]
+            for names in zip(old, new, strict=True):
+                group.move(*names)
+            group.attrs["weight_names"] = new
+        legacy_h5.load_weights_from_hdf5_group(file, network)
+    arrays, is_part = weights_file.read_backbone(path)
+    assert not is_part and len(arrays) == sum(len(layer.weights) > 0 for layer in network.layers)
+    for name, values in arrays.items():
+        assert all(map(np.array_equal, values, network.get_layer(name).get_weights())), name
+
+
 def write_network(path: Path, layers: dict[str, list[tuple[int, ...]]] = weights_file.RESNET50) -> Path:
     """Layers of these shapes as Keras' old HDF5 has them, full of zeros that take no room."""
     with h5py.File(path, "w") as file:
@@ -139,13 +162,13 @@ def other_networks():
     yield old, "a ResNet50 under the names that Keras gave its layers before 2.2.4"
 
 
-def test_another_network_is_called_by_its_name(tmp_path):
+def test_another_network_is_called_by_its_name(environment, run_main, tmp_path):
     for layers, words in other_networks():
         with pytest.raises(weights_file.Unfit) as problem:
             weights_file.read_backbone(write_network(tmp_path / "other.h5", layers))
         assert words in str(problem.value)
-    with pytest.raises(UserError, match="it holds another network, with the layers dense"):
-        weights.find(str(write_network(tmp_path / "other.h5", {"dense": [(3, 2), (2,)]})))
+    code, _, err = run_main(train, "--demo", "--keras-backend", "torch", "--weights", tmp_path / "other.h5")
+    assert code == 2 and words in err and err.count("\n") == 3  # and nothing else, of Keras or HDF5
 
 
 @pytest.fixture
@@ -178,6 +201,11 @@ def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, s
     named.write_bytes(as_imagenet)
     assert weights.find(str(named)).kind == "imagenet"
     assert len(server.asked) == 2
+
+
+def test_the_hashes_are_those_that_keras_publishes():
+    published = importlib.import_module("keras.src.applications.resnet").WEIGHTS_HASHES["resnet50"]
+    assert (weights.IMAGENET_WITH_TOP_MD5, weights.IMAGENET_MD5) == published
 
 
 # ---- the command
@@ -254,6 +282,10 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     assert records[0]["overrides"] == {"weights": "random"}
     assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
     assert records[0]["backbone"]["sha256_loaded"] == records[1]["backbone"]["sha256_loaded"]
+    own = weights.find(str(cut))  # a run's folder stands for its network
+    assert (own.kind, own.path, own.is_part) == ("file", cut / "model.keras", True)
+    again = model.frozen_fingerprint(model.build_backbone(own, seed=1), "none")
+    assert again == records[0]["backbone"]["sha256_loaded"]
     loaded = keras.saving.load_model(cut / "model.keras")
     assert loaded.count_params() == records[0]["model"]["num_parameters"]
 
@@ -271,6 +303,31 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     enlarged = keras.ops.image.resize(loop.grey(few_digits.test_images[:5]), (32, 32))
     assert np.abs(run.seen_test - keras.ops.convert_to_numpy(enlarged)[..., 0]).max() <= 0.5 + 1e-3
     assert run.seen_training.shape == (5, 32, 32) and run.seen_training.any(axis=(1, 2)).all()
+
+
+def test_a_run_on_a_file_is_resumed_with_that_file_again(environment, run_main, few_digits, tmp_path):
+    own, other = tmp_path / "own.keras", tmp_path / "other.weights.h5"
+    saved_network("flat").save(own)
+    saved_network("backbone").save_weights(other)
+    environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, image_size=28))
+    end_epoch, out = loop.Job.end_epoch, tmp_path / "run"
+
+    def end_epoch_and_stop(job, **given):
+        end_epoch(job, **given)
+        raise KeyboardInterrupt
+
+    environment.setattr(loop.Job, "end_epoch", end_epoch_and_stop)
+    words = ["--demo", "--keras-backend", "torch", "--weights", own, "--out", out]
+    code, said, _ = run_main(train, *words)
+    assert code == 130 and "weights from a file, the backbone of a whole network" in said
+    environment.setattr(loop.Job, "end_epoch", end_epoch)
+    code, _, err = run_main(train, "--resume", out)
+    assert code == 2 and f"--resume {out}, which began with weights from a file of yours" in err
+    code, _, err = run_main(train, "--resume", out, "--weights", other)
+    assert code == 2 and "not the one that the run began with" in err
+    assert run_main(train, "--resume", out, "--weights", own)[0] == 0
+    sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
+    assert read_run(out).record["weights"] == {"kind": "file", "sha256": sha256, "is_part_of_file": True}
 
 
 def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, few_digits, tmp_path):
