@@ -1,5 +1,5 @@
-"""Can the comparison be trusted? Questions that each run's record and predictions answer: passed, failed, or not
-applicable, and why."""
+"""Can the comparison be trusted? Questions that each run's record and predictions answer: passed, failed, not
+applicable, or not known, and why."""
 
 import dataclasses
 
@@ -19,10 +19,12 @@ OVERFITTED = 1.05  # the watched loss at the end, over its lowest, from which on
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Passed (True), failed (False) or not applicable (None), and why."""
+    """Passed (True), failed (False) or neither (None), and why. Neither is for want of a question, or, where it is not
+    `known`, of an answer."""
 
     passed: bool | None
     why: str
+    known: bool = True
 
 
 def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answer]]]:
@@ -82,7 +84,12 @@ def expected_input(one: Shown, shown: list[Shown]) -> Answer:
     preprocessing = one.record["recipe"].get("preprocessing")
     if preprocessing is None or one.record["weights"]["kind"] in ("none", "random"):
         return Answer(None, say("no pretrained weights"))
-    if seen := one.record.get("seen"):
+    seen = one.record.get("seen")
+    if one.record["weights"]["kind"] != "imagenet":
+        got = range_in_words(seen) if seen else preprocessing
+        words = say("a file of weights does not say what input they were trained on; here they got {input}", input=got)
+        return Answer(None, words, known=False)
+    if seen:
         got = range_in_words(seen)
         return Answer(
             fits_imagenet(seen),
@@ -184,7 +191,7 @@ def beats_majority(one: Shown, shown: list[Shown]) -> Answer:
 def beats_logistic_regression(one: Shown, images: Gallery | None) -> Answer:
     """More right than a linear model of the grey levels, and more than chance explains (McNemar)."""
     if images is None:
-        return Answer(None, say("the images are not at hand"))
+        return Answer(None, say("the images are not at hand"), known=False)
     paired = metrics.paired_answers(metrics.is_right(one.run), images.baseline_right)
     return Answer(
         bool(paired.points_ahead > 0 and paired.p_value < metrics.MORE_THAN_CHANCE),
@@ -202,7 +209,7 @@ def beats_logistic_regression(one: Shown, images: Gallery | None) -> Answer:
 def apart_from_training(one: Shown, images: Gallery | None) -> Answer:
     """No test image has the pixels of a training image."""
     if images is None:
-        return Answer(None, say("the images are not at hand"))
+        return Answer(None, say("the images are not at hand"), known=False)
     if not len(images.also_in_training):
         return Answer(True, say("compared pixel by pixel"))
     without = np.delete(metrics.is_right(one.run), images.also_in_training).mean()

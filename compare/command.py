@@ -31,6 +31,7 @@ OVERRIDES = {
 
 
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
+WEIGHTS_WORDS = ("imagenet", "random", "local")  # what --weights takes beside a file's name
 UNFREEZE = ("none", "last-stage", "backbone")
 
 

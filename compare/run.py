@@ -36,6 +36,7 @@ from compare.command import (
     EXIT_REFUSED,
     EXIT_TERMINATED,
     OVERRIDES,
+    WEIGHTS_WORDS,
     Parser,
     UserError,
     add_backbone_options,
@@ -296,7 +297,7 @@ def words_for(branch: str, arguments: argparse.Namespace) -> dict[str, str | Non
 
 
 def place_words(arguments: argparse.Namespace, *, scratch_only: bool) -> dict[str, str]:
-    """Those of `PLACE_WORDS` that were given, files by their full paths: a resumed command may stand elsewhere.
+    """Those of `PLACE_WORDS` that were given, places by their full paths: a resumed command may stand elsewhere.
     With `scratch_only` those that the branch from scratch knows."""
     words = {
         "--data-dir": arguments.data_dir and os.path.abspath(arguments.data_dir),
@@ -304,7 +305,7 @@ def place_words(arguments: argparse.Namespace, *, scratch_only: bool) -> dict[st
         "--weights": arguments.weights,
         "--keras-backend": arguments.keras_backend if arguments.keras_backend != "auto" else None,
     }
-    if arguments.weights is not None and Path(arguments.weights).is_file():
+    if arguments.weights not in (None, *WEIGHTS_WORDS) and Path(arguments.weights).exists():
         words["--weights"] = os.path.abspath(arguments.weights)
     known = SCRATCH_PLACES if scratch_only else PLACE_WORDS
     return {option: words[option] for option in known if words[option] is not None}

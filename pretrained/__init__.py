@@ -3,6 +3,7 @@ backends.
 
 recipe   the hyperparameters, by name
 weights  the file with the backbone's weights: found or downloaded, verified before it is opened
+weights_file  what somebody's file is, and the ResNet50 in it: read without Keras, in words where it has none
 backend  which of the three Keras runs on, and what it sees of the hardware
 model    preprocessing, backbone and head
 augment  shear, zoom and flip as one affine map

@@ -12,6 +12,7 @@ import numpy as np
 from compare.command import UserError
 from compare.dataset import fingerprint
 from pretrained.weights import Weights, check_unchanged
+from pretrained.weights_file import Unfit, read_backbone
 
 NUM_FEATURES = 2048
 
@@ -24,7 +25,7 @@ def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -
     layers in inference mode wherever the network is called.
 
     Raises:
-        UserError: the weights are not those of this network, or were written to meanwhile.
+        UserError: the file holds no such network, or was written to meanwhile.
     """
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(precision, precision))
@@ -32,14 +33,16 @@ def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -
     keras.config.set_dtype_policy("float32")
     if weights.path is not None:
         try:
-            backbone.load_weights(weights.path)
-        except Exception as error:  # h5py, zipfile and Keras each raise their own kinds
+            arrays, _ = read_backbone(weights.path)
+        except Unfit as problem:
             raise UserError(
-                f"{weights.path} does not fit: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
-                "the weights of keras.applications.ResNet50 without its top (include_top=False)",
-                "name such a file with --weights, or take --weights imagenet",
-            ) from error
+                f"{weights.path}: {problem}",
+                "a file in which Keras saved a ResNet50",
+                "name such a file with --weights",
+            ) from problem
         check_unchanged(weights)
+        for name, values in arrays.items():
+            backbone.get_layer(name).set_weights(values)
     backbone.trainable = False
     return backbone
 

@@ -149,7 +149,8 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         epochs, predicting = loop.estimate_epochs(job, extractor, head, whole)
     words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
-    where = f"{name} in {precision} with Keras on {backend_name}, {words[found.kind]}"
+    of_whole = ", the backbone of a whole network" if found.is_part else ""
+    where = f"{name} in {precision} with Keras on {backend_name}, {words[found.kind]}{of_whole}"
     job.announce(epochs, predicting, how=plan(recipe), where=where)
     if check_only:
         return EXIT_DONE
@@ -161,7 +162,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             "num_trainable_parameters": model.num_parameters((whole or head).trainable_variables),
             "flops_per_image": model.flops_per_image(backbone, num_classes, recipe.image_size),
         },
-        "weights": {"kind": found.kind, "sha256": found.sha256},
+        "weights": {"kind": found.kind, "sha256": found.sha256, "is_part_of_file": found.is_part},
         "backbone": {
             "sha256_loaded": loaded,
             "sha256_before": model.frozen_fingerprint(backbone, recipe.unfreeze),

@@ -5,20 +5,21 @@ Keras' own cache deletes a file of the user's whose hash is wrong; this module r
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
+import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 from compare import download
-from compare.command import UserError
+from compare.command import UserError, printable
+from pretrained import weights_file
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_NUM_BYTES = 94765736
 IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"  # the hash that Keras publishes for this file
+IMAGENET_WITH_TOP_MD5 = "2cb95161c43110f7111970584f804107"  # and for the one with the top
 IMAGENET_MIRRORS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/resnet/",
     "https://github.com/keras-team/keras-applications/releases/download/resnet/",
@@ -27,12 +28,9 @@ IMAGENET_ADVICE = (
     "connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; or take "
     "--weights random, which has learned nothing"
 )
-# What Keras reads, by ending, and the bytes that such a file begins with.
-SIGNATURES = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".keras": b"PK\x03\x04"}
-
-MEMBER = "model.weights.h5"  # of a .keras archive
-MAX_NUM_BYTES, MAX_NUM_ITEMS = 1_000_000_000, 20_000  # ten times the network, for optimizers that were saved with it
-INSPECTION_SECONDS, INSPECTION_BYTES = 60, 6_000_000_000
+RUN_WEIGHTS = "model.keras"  # of a run of this branch
+INSPECTION_SECONDS = 60
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a drive of Windows has one letter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +41,13 @@ class Weights:
         kind: imagenet, random, or file (somebody's own).
         path: the file; None for random.
         sha256: of the file's bytes; None for random.
+        is_part: whether the file holds more than the backbone: a top, or a whole network around it.
     """
 
     kind: str
     path: Path | None = None
     sha256: str | None = None
+    is_part: bool = False
 
 
 def find(word: str) -> Weights:
@@ -66,7 +66,7 @@ def find(word: str) -> Weights:
         if path is None and word == "local":
             return Weights("random")
         return Weights("imagenet", *_with_sha256(path or _fetch()))
-    return _user_file(Path(word))
+    return _user_file(word)
 
 
 def problem_with_imagenet(path: Path) -> str | None:
@@ -97,25 +97,32 @@ def _fetch() -> Path:
     )
 
 
-def _user_file(path: Path) -> Weights:
-    expected = f"imagenet, random, or a Keras weights file of ResNet50 without its top ({', '.join(SIGNATURES)})"
-    advice = "name such a file, or take --weights imagenet"
-    if not path.is_file():
-        raise UserError(f"--weights {path}: there is no such file", expected, advice)
+def _user_file(word: str) -> Weights:
+    expected = "imagenet, random, or a file in which Keras saved a ResNet50, alone or in a whole network"
+    advice, path, problem = "name such a file, or take --weights imagenet", Path(word), None
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-        if path.suffix not in SIGNATURES or not start.startswith(SIGNATURES[path.suffix]):
-            raise UserError(f"--weights {path}: not a Keras weights file, by its name or first bytes", expected, advice)
-        if problem_with_imagenet(path) is None:
-            return Weights("imagenet", *_with_sha256(path))
-        found = Weights("file", *_with_sha256(path))
+        if ADDRESS.match(word):
+            problem, advice = "an address, not a file", "download it, and name the file"
+        elif path.is_dir():
+            if not (path / RUN_WEIGHTS).is_file():
+                problem = weights_file.what_folder(path)
+            path = path / RUN_WEIGHTS
+        elif not path.is_file():
+            problem = "there is no such file"
+            if path.exists():
+                problem = "not a file, but a pipe or a device"
+            elif path.with_name(f"{path.name}.index").is_file():
+                problem = "TensorFlow's checkpoint"
+        if problem is None:
+            path, sha256 = _with_sha256(path)
+            kind = "imagenet" if _digest(path, _md5) in (IMAGENET_MD5, IMAGENET_WITH_TOP_MD5) else "file"
+            found = _inspect_elsewhere(path)
+            problem = found.get("problem")
     except OSError as error:
-        raise UserError(f"--weights {path} cannot be read ({error.strerror})", expected, advice) from error
-    problem = _problem_elsewhere(path)
+        problem = f"it cannot be read ({error.strerror})"
     if problem is not None:
-        raise UserError(f"--weights {path}: {problem}", expected, advice)
-    return found
+        raise UserError(f"--weights {printable(word)}: {problem}", expected, advice)
+    return Weights(kind, path, sha256, is_part=found["is_part"])
 
 
 def check_unchanged(weights: Weights) -> None:
@@ -132,70 +139,18 @@ def check_unchanged(weights: Weights) -> None:
         )
 
 
-def _problem_elsewhere(path: Path) -> str | None:
-    """What `problem_with_file` says in a process of its own: a damaged file can end the HDF5 library's process, keep it
-    busy for ever or make it ask for any amount of memory."""
-    command = [sys.executable, "-m", __name__, str(path.absolute())]
+def _inspect_elsewhere(path: Path) -> dict:
+    """What `weights_file` says of a file in a process of its own: a damaged file can end the HDF5 library's process,
+    keep it busy for ever or make it ask for any amount of memory."""
+    command = [sys.executable, "-m", weights_file.__name__, str(path.absolute())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=INSPECTION_SECONDS)
     except subprocess.TimeoutExpired:
-        return f"it takes more than {INSPECTION_SECONDS} s to read"
+        return {"problem": f"it takes more than {INSPECTION_SECONDS} s to read"}
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return f"it cannot be read: {said[:200]}"
-    return done.stdout.strip() or None
-
-
-def problem_with_file(path: Path) -> str | None:
-    """What keeps a file from being weights that are safe to load, or None. Everything in it is read.
-
-    The links of an HDF5 file may lead to other files, its data sets may lie in them or be views of others, and a shape
-    may ask for any amount of memory: none of it is in weights that Keras wrote.
-    """
-    import h5py
-
-    if path.suffix != ".keras":
-        with h5py.File(path, "r") as file:
-            return _problem_with_hdf5(file)
-    with zipfile.ZipFile(path) as archive:
-        if MEMBER not in archive.namelist():
-            return f"it holds no {MEMBER}"
-        if sum(member.file_size for member in archive.infolist()) > MAX_NUM_BYTES:
-            return f"it unpacks to more than {MAX_NUM_BYTES:,} bytes"
-        content = archive.read(MEMBER)
-    with h5py.File(io.BytesIO(content), "r") as file:
-        return _problem_with_hdf5(file)
-
-
-def _problem_with_hdf5(file) -> str | None:
-    import h5py
-    import numpy as np
-
-    groups, num_items, num_bytes = [file], 0, 0
-    while groups:
-        group = groups.pop()
-        dict(group.attrs)
-        for name in group:
-            num_items += 1
-            if num_items > MAX_NUM_ITEMS:  # or a group that holds itself
-                return f"it holds more than {MAX_NUM_ITEMS:,} items"
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                return f"{group.name}/{name} is a link, perhaps to another file"
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                groups.append(item)
-                continue
-            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub":
-                return f"{item.name} holds no numbers"
-            if item.external or item.is_virtual:
-                return f"{item.name} keeps its numbers elsewhere"
-            num_bytes += item.nbytes
-            if num_bytes > MAX_NUM_BYTES:
-                return f"it holds more than {MAX_NUM_BYTES:,} bytes of numbers"
-            dict(item.attrs)
-            if not np.isfinite(item[()]).all():
-                return f"{item.name} holds numbers that are not finite"
-    return None
+        return {"problem": f"it cannot be read: {printable(said)[:200]}"}
+    return json.loads(done.stdout)
 
 
 def _with_sha256(path: Path) -> tuple[Path, str]:
@@ -212,19 +167,9 @@ def _digest(path: Path, algorithm) -> str:
 
 
 def main() -> None:
-    """Without a word: say where ImageNet's weights may be, for `compare.doctor`, which does not import the branches.
-    With a file: say what `problem_with_file` finds, for `_problem_elsewhere`."""
-    if len(sys.argv) == 1:
-        paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
-        answer = {"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}
-        print(json.dumps(answer))
-        return
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (INSPECTION_BYTES, INSPECTION_BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    print(problem_with_file(Path(sys.argv[1])) or "")
+    """Say where ImageNet's weights may be, for `compare.doctor`, which does not import the branches."""
+    paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
+    print(json.dumps({"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}))
 
 
 if __name__ == "__main__":

@@ -130,8 +130,8 @@ def test_no_english_is_alone(tmp_path, kind):
         ]
     else:
         folders = [
-            write_run(tmp_path / branch, branch=branch, watched="validation", weights="random")
-            for branch in branches.get(kind, branches["two"])
+            write_run(tmp_path / branch, branch=branch, watched="validation", weights=weights)
+            for branch, weights in zip(branches.get(kind, branches["two"]), ("random", "file"), strict=False)
         ]
     unfinished = []
     if kind == "unfinished":

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +21,12 @@ import pytest
 from compare import corruptions, dataset, download
 from compare.command import UserError
 from compare.record import read_run
-from pretrained import backend, loop, model, train, weights
+from pretrained import backend, loop, model, train, weights, weights_file
 from pretrained.recipe import DEMO, TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
+legacy_h5 = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
 
 
 @pytest.fixture(scope="module")
@@ -36,39 +38,145 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def weights_file(tmp_path_factory):
+def imagenet_like(tmp_path_factory):
     """Weights of a ResNet50 that differ from those of seed 0, batch statistics included, as Keras' old h5."""
     network = keras.applications.ResNet50(include_top=False, weights=None)
-    rng = np.random.default_rng(5)
-    network.set_weights([rng.normal(1, 0.1, array.shape) for array in network.get_weights()])
+    randomize(network)
     path = tmp_path_factory.mktemp("weights") / weights.IMAGENET_FILE
-    network.save_weights(path.with_name("new.weights.h5"))
-    legacy_h5 = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
     with h5py.File(path, "w") as file:
         legacy_h5.save_weights_to_hdf5_group(file, network)
-    return path, network.get_weights()
+    return path
 
 
-@pytest.mark.parametrize("name", [weights.IMAGENET_FILE, "new.weights.h5"])
-def test_a_file_is_loaded_whole(weights_file, name):
-    path, arrays = weights_file
-    found = weights.find(str(path.with_name(name)))
-    assert found.kind == "file" and found.sha256 == hashlib.sha256(path.with_name(name).read_bytes()).hexdigest()
-    loaded = model.build_backbone(found, seed=0).get_weights()
-    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(loaded, arrays, strict=True))
+def saved_network(kind: str) -> keras.Model:
+    """A ResNet50 as people keep it: alone, with its own top, or flat, nested or in a row with a head, itself nested."""
+    if kind == "backbone":
+        return keras.applications.ResNet50(include_top=False, weights=None)
+    if kind == "top":
+        return keras.applications.ResNet50(weights=None)
+    backbone = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(64, 64, 3))
+    pool, normalize, head = (
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dense(10),
+    )
+    if kind == "row":
+        return keras.Sequential([backbone, pool, normalize, head])
+    images = backbone.input if kind == "flat" else keras.Input((64, 64, 3))
+    maps = backbone.output if kind == "flat" else backbone(images)
+    whole = keras.Model(images, head(normalize(pool(maps))))
+    return keras.Sequential([whole, keras.layers.Softmax()]) if kind == "in another" else whole
 
 
-def test_another_networks_file_is_refused(tmp_path):
-    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(UserError, match="does not fit"):
-        model.build_backbone(weights.find(str(tmp_path / "other.weights.h5")), seed=0)
+def randomize(network: keras.Model) -> None:
+    """Let every array, batch statistics included, differ from those of a new network."""
+    rng = np.random.default_rng(5)
+    network.set_weights([rng.normal(1, 0.1, array.shape).astype(array.dtype) for array in network.get_weights()])
+
+
+def without_names(path: Path) -> None:
+    """As Keras wrote such files before it wrote the layers' names beside their numbers."""
+    with h5py.File(path, "a") as file:
+        file.visititems(lambda _, one: one.attrs.pop("name", None) and None)
+
+
+@pytest.mark.parametrize("form", ["backbone", "flat", "nested", "row", "in another", "top"])
+def test_the_backbone_is_taken_from_every_form_that_keras_saves(tmp_path, form):
+    """Whole networks with optimizers, as HDF5 (under another ending), as archives and as numbered weights."""
+    network = saved_network(form)
+    randomize(network)
+    backbone = network
+    while form in ("nested", "row", "in another") and any(isinstance(one, keras.Model) for one in backbone.layers):
+        backbone = next(one for one in backbone.layers if isinstance(one, keras.Model))
+    expected = {
+        layer.name: layer.get_weights() for layer in backbone.layers if layer.name[:4] == "conv" and layer.weights
+    }
+    network.compile("adam", "mse")
+    network.save(tmp_path / "old.h5")
+    network.save(tmp_path / "whole.keras")
+    network.save_weights(tmp_path / "numbers.weights.h5")
+    without_names(shutil.copy(tmp_path / "numbers.weights.h5", tmp_path / "nameless.h5"))
+    (tmp_path / "old.h5").rename(tmp_path / "old.keras")
+    (tmp_path / "whole.keras").rename(tmp_path / "whole.H5")
+    found = weights.find(str(tmp_path / "whole.H5"))
+    sha256 = hashlib.sha256(found.path.read_bytes()).hexdigest()
+    assert found == Weights("file", tmp_path / "whole.H5", sha256, is_part=form != "backbone")
+    built = model.build_backbone(found, seed=0)
+    read = {layer.name: layer.get_weights() for layer in built.layers if layer.weights}
+    for path in sorted(tmp_path.iterdir()):
+        for arrays in (read, weights_file.read_backbone(path)[0]):
+            assert arrays.keys() == expected.keys()
+            for name, values in expected.items():
+                assert all(map(np.array_equal, arrays[name], values)) and len(arrays[name]) == len(values), path.name
+        path.unlink()  # half a gigabyte in all
+
+
+@pytest.mark.parametrize("new_name", ["{layer}_{letter}_1:0", "{layer}_1/{role}:0"])
+def test_older_names_of_arrays_are_read_as_keras_reads_them(imagenet_like, tmp_path, new_name):
+    path = shutil.copy(imagenet_like, tmp_path / "old.h5")
+    network = keras.applications.ResNet50(include_top=False, weights=None)
+    with h5py.File(path, "a") as file:
+        for layer, group in file.items():
+            old = list(group.attrs["weight_names"])
+            letters = reversed("abcd"[: len(old)])  # the order is the list's, not the alphabet's
+            new = [
+                new_name.format(layer=layer, letter=letter, role=name.split("/")[-1])
+                for letter, name in zip(letters, old, strict=True)
+            ]
+            for names in zip(old, new, strict=True):
+                group.move(*names)
+            group.attrs["weight_names"] = new
+        legacy_h5.load_weights_from_hdf5_group(file, network)
+    arrays, is_part = weights_file.read_backbone(path)
+    assert not is_part and len(arrays) == sum(len(layer.weights) > 0 for layer in network.layers)
+    for name, values in arrays.items():
+        assert all(map(np.array_equal, values, network.get_layer(name).get_weights())), name
+
+
+def write_network(path: Path, layers: dict[str, list[tuple[int, ...]]] = weights_file.RESNET50) -> Path:
+    """Layers of these shapes as Keras' old HDF5 has them, full of zeros that take no room."""
+    with h5py.File(path, "w") as file:
+        for name, shapes in layers.items():
+            roles = weights_file.ROLES["bn" if len(shapes) == 4 else "conv"]
+            for role, shape in zip(roles, shapes, strict=False):
+                file.create_dataset(f"{name}/{name}/{role}:0", shape, np.float32)
+    return path
+
+
+def other_networks():
+    """Layers that are not those of a ResNet50, as they are named by Keras, and what is said of them."""
+    for name in ("ResNet50V2", "ResNet101", "ResNet152V2", "MobileNet", "MobileNetV2", "VGG16", "DenseNet121"):
+        network = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(224, 224, 3))
+        layers = {layer.name: [array.shape for array in layer.weights] for layer in network.layers if layer.weights}
+        yield layers, f"it holds another network, {name.rstrip('12') if 'Dense' in name else name}"
+    good = weights_file.RESNET50
+    yield {"dense": [(3, 2), (2,)]}, "it holds another network, with the layers dense"
+    yield {"dense\x1b[31m\u2028": [(3, 2), (2,)]}, r"another network, with the layers dense\x1b[31m"
+    yield {}, "it holds no weights"
+    without = {name: shapes for name, shapes in good.items() if name not in ("conv5_block3_3_bn", "conv1_bn")}
+    yield without, "it holds a ResNet50 without 2 of its layers (conv1_bn, conv5_block3_3_bn)"
+    grey = good | {"conv1_conv": [(7, 7, 1, 64), (64,)]}
+    yield grey, "its layer conv1_conv has the shapes (7, 7, 1, 64), (64,), and ResNet50's has (7, 7, 3, 64), (64,)"
+    yield good | {"conv1_conv": [(7, 7, 3, 64)]}, "its layer conv1_conv has kernel, and ResNet50's has kernel, bias"
+    twice = {f"{place}/{name}": shapes for place in "ab" for name, shapes in good.items()}
+    yield twice, "it holds 2 layers conv1_conv: several networks"
+    old = {"conv1": good["conv1_conv"], "res2a_branch2a": good["conv2_block1_1_conv"]}
+    yield old, "a ResNet50 under the names that Keras gave its layers before 2.2.4"
+
+
+def test_another_network_is_called_by_its_name(environment, run_main, tmp_path):
+    for layers, words in other_networks():
+        with pytest.raises(weights_file.Unfit) as problem:
+            weights_file.read_backbone(write_network(tmp_path / "other.h5", layers))
+        assert words in str(problem.value)
+    code, _, err = run_main(train, "--demo", "--keras-backend", "torch", "--weights", tmp_path / "other.h5")
+    assert code == 2 and words in err and err.count("\n") == 3  # and nothing else, of Keras or HDF5
 
 
 @pytest.fixture
-def as_imagenet(weights_file, monkeypatch):
+def as_imagenet(imagenet_like, monkeypatch):
     """Let the file be ImageNet's."""
-    content = weights_file[0].read_bytes()
+    content = imagenet_like.read_bytes()
     monkeypatch.setattr(weights, "IMAGENET_NUM_BYTES", len(content))
     monkeypatch.setattr(weights, "IMAGENET_MD5", hashlib.md5(content).hexdigest())
     return content
@@ -97,14 +205,22 @@ def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, s
     assert len(server.asked) == 2
 
 
+def test_the_hashes_are_those_that_keras_publishes():
+    published = importlib.import_module("keras.src.applications.resnet").WEIGHTS_HASHES["resnet50"]
+    assert (weights.IMAGENET_WITH_TOP_MD5, weights.IMAGENET_MD5) == published
+
+
 # ---- the command
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--weights", "nothere.h5"], "there is no such file"),
-        (["--weights", __file__], "not a Keras weights file"),
+        (["--weights", "nothere.h5"], "--weights nothere.h5: there is no such file"),
+        (["--weights", __file__], "neither HDF5 nor an archive of Keras', by its first bytes"),
+        (["--weights", "https://a.example/b.h5"], "--weights https://a.example/b.h5: an address, not a file"),
+        (["--weights", str(Path(__file__).parent)], "a folder: name the file in it"),
+        (["--weights", os.devnull], "not a file, but a pipe or a device"),
         (["--keras-backend", "pytorch"], "'pytorch'"),
         (["--epochs", "0"], "--epochs 0"),
         (["--image-size", "8"], "--image-size 8"),
@@ -171,6 +287,10 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     assert records[0]["overrides"] == {"weights": "random"}
     assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
     assert records[0]["backbone"]["sha256_loaded"] == records[1]["backbone"]["sha256_loaded"]
+    own = weights.find(str(cut))  # a run's folder stands for its network
+    assert (own.kind, own.path, own.is_part) == ("file", cut / "model.keras", True)
+    again = model.frozen_fingerprint(model.build_backbone(own, seed=1), "none")
+    assert again == records[0]["backbone"]["sha256_loaded"]
     loaded = keras.saving.load_model(cut / "model.keras")
     assert loaded.count_params() == records[0]["model"]["num_parameters"]
 
@@ -188,6 +308,31 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     enlarged = keras.ops.image.resize(loop.grey(few_digits.test_images[:5]), (32, 32))
     assert np.abs(run.seen_test - keras.ops.convert_to_numpy(enlarged)[..., 0]).max() <= 0.5 + 1e-3
     assert run.seen_training.shape == (5, 32, 32) and run.seen_training.any(axis=(1, 2)).all()
+
+
+def test_a_run_on_a_file_is_resumed_with_that_file_again(environment, run_main, few_digits, tmp_path):
+    own, other = tmp_path / "own.keras", tmp_path / "other.weights.h5"
+    saved_network("flat").save(own)
+    saved_network("backbone").save_weights(other)
+    environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, image_size=28))
+    end_epoch, out = loop.Job.end_epoch, tmp_path / "run"
+
+    def end_epoch_and_stop(job, **given):
+        end_epoch(job, **given)
+        raise KeyboardInterrupt
+
+    environment.setattr(loop.Job, "end_epoch", end_epoch_and_stop)
+    words = ["--demo", "--keras-backend", "torch", "--weights", own, "--out", out]
+    code, said, _ = run_main(train, *words)
+    assert code == 130 and "weights from a file, the backbone of a whole network" in said
+    environment.setattr(loop.Job, "end_epoch", end_epoch)
+    code, _, err = run_main(train, "--resume", out)
+    assert code == 2 and f"--resume {out}, which began with weights from a file of yours" in err
+    code, _, err = run_main(train, "--resume", out, "--weights", other)
+    assert code == 2 and "not the one that the run began with" in err
+    assert run_main(train, "--resume", out, "--weights", own)[0] == 0
+    sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
+    assert read_run(out).record["weights"] == {"kind": "file", "sha256": sha256, "is_part_of_file": True}
 
 
 def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, few_digits, tmp_path):

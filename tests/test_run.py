@@ -113,6 +113,17 @@ def test_a_resumed_comparison_may_be_told_new_places(fakes, run_main, tmp_path, 
     assert fakes()[-1].startswith(f"pretrained_fake --data-dir /there --weights {weights} --keras-backend jax --out")
 
 
+def test_weights_are_passed_on_by_their_full_path_unless_they_are_a_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-run", "random"):
+        (tmp_path / name).mkdir()
+    passed_on = {}
+    for name in ("a-run", "random", "https://a.example/b.h5"):
+        monkeypatch.setattr(sys, "argv", ["compare.run", "--both", "--weights", name])
+        passed_on[name] = run.place_words(run.parse(), scratch_only=False)["--weights"]
+    assert passed_on == {name: name for name in passed_on} | {"a-run": str(tmp_path / "a-run")}
+
+
 def test_robustness_is_asked_of_both_branches_and_kept_when_resumed(fakes, run_main, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setenv("FAKE_scratch_fake", "interrupt")

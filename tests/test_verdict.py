@@ -161,6 +161,8 @@ def test_the_audits_answers(tmp_path):
     """Each question with a run that passes, one that fails, and one that it does not apply to."""
 
     def one(name, **settings):
+        if history := settings.get("changes", {}).get("history"):
+            settings["num_epochs"] = len(history)  # as its recipe has it
         return show([record.read_run(write_run(tmp_path / name, **settings))])[0]
 
     def rows(*losses):
@@ -196,6 +198,17 @@ def test_the_audits_answers(tmp_path):
         ),
         audit.beats_majority: (scratch, one("poor", accuracy=0.1), None),
     }
+    # nobody knows what a file's network was trained on, whatever entered it; what is not at hand is not known either
+    for name, chosen, seen, got in (
+        ("own right", right, False, "imagenet"),
+        ("own unit", unit, False, "unit"),
+        ("own seen", right, True, "blue -103.9 to 151.1, green -116.8 to 138.2, red -123.7 to 131.3"),
+    ):
+        own = one(name, branch="pretrained", weights="file", changes={"recipe": chosen}, seen=seen)
+        answer = audit.expected_input(own, [own])
+        assert (answer.passed, answer.known) == (None, False) and answer.why.endswith(f"here they got {got}")
+    assert audit.expected_input(cases[audit.expected_input][2], []).known
+    assert not audit.beats_logistic_regression(scratch, None).known
     # what ten equal steps came to was on its way; what half as much each time comes to has arrived; without steps
     assert audit.trained_out(one("even", changes=rows(*np.linspace(2.30, 2.29, 10))), []).passed is False
     assert audit.trained_out(one("halving", changes=rows(*(1 + 0.02 * 0.5**n for n in range(8)))), []).passed is True

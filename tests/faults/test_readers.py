@@ -45,7 +45,7 @@ from compare import (
 )
 from compare.command import UserError
 from compare.shown import show
-from pretrained import weights
+from pretrained import weights, weights_file
 
 ROOT = Path(__file__).parent.parent.parent
 NUM_PLACES = 50
@@ -558,20 +558,20 @@ def write_keras(path: Path) -> Path:
 INSPECT = """
 import resource, sys
 from pathlib import Path
-from pretrained.weights import problem_with_file
+from pretrained.weights_file import Unfit, read_layers
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 print("ready", flush=True)
 for line in sys.stdin:
     try:
-        found = problem_with_file(Path(line.rstrip("\\n")))
-    except Exception as error:
-        found = type(error).__name__
-    print(f"found {found}", flush=True)
+        read_layers(Path(line.rstrip("\\n")))
+        print("found None", flush=True)
+    except Unfit as problem:
+        print(f"found {problem}", flush=True)
 """
 
 
 class Inspector:
-    """Asks `problem_with_file` in one process for many files, as `--weights` does in one for each."""
+    """Calls `read_layers` in one process for many files, as `--weights` does in one for each."""
 
     num_crashes = 0
 
@@ -666,6 +666,10 @@ def hostile_files(folder: Path):
     def bomb(file, group):
         group.create_dataset("2", shape=(300_000_000,), dtype="f4", chunks=(1 << 20,), compression="gzip")
 
+    def many(file, group):
+        for name in range(20_000):
+            file.create_group(str(name))
+
     def texts(file, group):
         group.create_dataset("2", data=["a", "b"])
 
@@ -682,7 +686,8 @@ def hostile_files(folder: Path):
     yield h5("absurd", absurd), "holds more than 1,000,000,000 bytes"
     yield h5("bomb", bomb), "holds more than 1,000,000,000 bytes"
     yield h5("texts", texts), "holds no numbers"
-    yield h5("endless", endless), "holds more than 20,000 items"
+    yield h5("endless", endless), "more than 50 groups lie in each other"
+    yield h5("many", many), "holds more than 20,000 items"
     yield h5("nan", nan), "not finite"
 
     path = folder / "without.keras"
@@ -701,7 +706,7 @@ def bomb_of_zeros(path: Path, member: str, num_megabytes: int) -> bytes:
 
 @pytest.mark.thorough
 def test_an_archive_of_weights_that_unpacks_without_end(tmp_path, faults, inspector):
-    bomb_of_zeros(tmp_path / "bomb.keras", weights.MEMBER, 1100)
+    bomb_of_zeros(tmp_path / "bomb.keras", weights_file.MEMBER, 1100)
     faults.injected += 1
     assert "unpacks to more than 1,000,000,000 bytes" in inspector.ask(tmp_path / "bomb.keras")
     faults.refused += 1
@@ -718,28 +723,110 @@ def test_hostile_weights_are_refused(tmp_path, faults, inspector):
 def test_a_process_that_dies_of_a_file_is_a_refusal(tmp_path, faults, monkeypatch):
     monkeypatch.chdir(ROOT)
     path = write_h5(tmp_path / "own.h5")
-    assert weights.find(str(path)).kind == "file"
+    error = faults.meets(lambda: weights.find(str(path)), right=lambda _: False)
+    assert "another network" in str(error)
     monkeypatch.setattr(weights, "INSPECTION_SECONDS", 0.01)
     error = faults.meets(lambda: weights.find(str(path)), right=lambda _: False)
     assert "takes more than 0.01 s to read" in str(error)
     monkeypatch.undo()
     monkeypatch.chdir(ROOT)
-    path.write_bytes(path.read_bytes()[:500])
+    monkeypatch.setattr(weights.sys, "executable", "/bin/false")
     error = faults.meets(lambda: weights.find(str(path)), right=lambda _: False)
-    assert "cannot be read: OSError" in str(error)
+    assert "cannot be read: exit code 1" in str(error)
 
 
-@pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.pkl", "a.npz", "a.safetensors", "a.h5", "a.keras", "a.hdf5"])
-def test_no_other_kind_of_file_is_opened(tmp_path, faults, name):
+def other_files():
+    """How files of other kinds begin that come as weights, and what is said of them."""
     import pickle
+
+    import torch
 
     class Bad:
         def __reduce__(self):
-            return (Path.touch, (tmp_path / "ran",))
+            return (Path.touch, (Path("ran"),))
 
-    (tmp_path / name).write_bytes(pickle.dumps(Bad()))
-    error = faults.meets(lambda: weights.find(str(tmp_path / name)), right=lambda _: False)
-    assert "not a Keras weights file" in str(error) and not (tmp_path / "ran").exists()
+    def archive(**members: bytes) -> bytes:
+        with zipfile.ZipFile(content := io.BytesIO(), "w") as file:
+            for name, member in members.items():
+                file.writestr(name, member)
+        return content.getvalue()
+
+    def saved(zipped: bool) -> bytes:
+        torch.save({"conv1.weight": torch.zeros(3)}, content := io.BytesIO(), _use_new_zipfile_serialization=zipped)
+        return content.getvalue()
+
+    np.save(array := io.BytesIO(), np.zeros(3))
+    np.savez(arrays := io.BytesIO(), a=np.zeros(3))
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 94765736\n"
+    yield pickle.dumps(Bad()), "a pickle"
+    yield saved(zipped=False), "a pickle"
+    yield saved(zipped=True), "PyTorch's: it could run any code, and is never opened"
+    yield safetensors.numpy.save({"conv1.weight": np.zeros(3)}), "safetensors"
+    yield pointer, "a pointer of Git LFS"
+    yield b"\n<!DOCTYPE html>\n<title>Sign in</title>", "a web page"
+    yield b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a server's error"
+    yield b'{"class_name": "Functional"}', "JSON, a text"
+    yield gzip.compress(b"weights"), "packed by gzip"
+    yield array.getvalue(), "a single array of NumPy's"
+    yield arrays.getvalue(), "a zip archive that holds no model.weights.h5"
+    yield archive(**{"resnet/resnet50.h5": b"weights"}), "a zip archive that holds no model.weights.h5"
+    yield b"", "it is empty"
+    yield b"some text", "neither HDF5 nor an archive of Keras', by its first bytes"
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors", "a.h5", "a.H5", "a.keras", "a"])
+def test_no_other_kind_of_file_is_opened_and_each_is_called_by_its_name(tmp_path, faults, monkeypatch, name):
+    monkeypatch.setattr(weights, "_inspect_elsewhere", inspect_here)
+    monkeypatch.chdir(tmp_path)
+    for content, words in other_files():
+        Path(name).write_bytes(content)
+        error = faults.meets(lambda: weights.find(name), right=lambda _: False)
+        assert f"--weights {name}: " in str(error) and words in str(error)
+        assert not Path("ran").exists()
+
+
+def inspect_here(path: Path) -> dict:
+    """What `weights_file` says in a process of its own, said in this one."""
+    try:
+        return {"is_part": weights_file.read_backbone(path)[1]}
+    except weights_file.Unfit as problem:
+        return {"problem": str(problem)}
+
+
+def test_places_that_are_no_file_are_told_apart(tmp_path, faults, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, file, words in (
+        ("saved", "saved_model.pb", "TensorFlow's SavedModel"),
+        ("checkpoints", "checkpoint", "TensorFlow's checkpoint"),
+        ("scratch", "model.safetensors", "a run or network of PyTorch"),
+        ("unpacked", "model.weights.h5", "an unpacked .keras archive: name the model.weights.h5 in it"),
+        ("empty", ".keep", "a folder: name the file in it"),
+    ):
+        Path(folder).mkdir()
+        Path(folder, file).write_bytes(b"")
+        assert words in str(faults.meets(lambda folder=folder: weights.find(folder), right=lambda _: False))
+    Path("model.ckpt.index").write_bytes(b"")
+    for name, words in (
+        ("model.ckpt", "TensorFlow's checkpoint"),
+        ("https://a.example/b.h5", "--weights https://a.example/b.h5: an address, not a file"),
+        ("file:///b.h5", "an address"),
+        ("none.h5", "there is no such file"),
+        ("n" * 300, "cannot be read (File name too long)"),
+    ):
+        assert words in str(faults.meets(lambda name=name: weights.find(name), right=lambda _: False))
+    os.mkfifo("pipe.h5")
+    assert "a pipe" in str(faults.meets(lambda: weights.find("pipe.h5"), right=lambda _: False))
+
+
+@pytest.mark.parametrize("write", [write_h5, write_keras])
+def test_weights_cut_short_are_called_so(tmp_path, faults, monkeypatch, write):
+    monkeypatch.chdir(ROOT)
+    path = write(tmp_path / "own")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    error = faults.meets(lambda: weights.find(str(path)), right=lambda _: False)
+    words = f"it is cut short: {len(whole) // 2:,} of {len(whole):,} bytes are there"
+    assert (words if write is write_h5 else "an archive that is cut short or damaged") in str(error)
 
 
 def test_imagenet_weights_damaged_anywhere_are_not_used(tmp_path, faults, monkeypatch):
