@@ -160,9 +160,9 @@ def commit() -> str | None:
     """The commit of the source, with `+changes` where the working tree differs; None outside a checkout."""
     source = Path(__file__).parent
     try:
-        git = ["git", "-C", str(source)]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        git, how = ["git", "-C", str(source)], {"capture_output": True, "check": True}
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **how).stdout.decode("ascii", "replace").strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], **how)
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes.stdout else "")

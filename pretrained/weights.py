@@ -13,7 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from compare import download
+from compare import download, processes
 from compare.command import UserError
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -137,7 +137,10 @@ def _problem_elsewhere(path: Path) -> str | None:
     busy for ever or make it ask for any amount of memory."""
     command = [sys.executable, "-m", __name__, str(path.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=INSPECTION_SECONDS)
+        with processes.tied() as arguments:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=INSPECTION_SECONDS, **arguments
+            )
     except subprocess.TimeoutExpired:
         return f"it takes more than {INSPECTION_SECONDS} s to read"
     if done.returncode != 0:
@@ -214,6 +217,7 @@ def _digest(path: Path, algorithm) -> str:
 def main() -> None:
     """Without a word: say where ImageNet's weights may be, for `compare.doctor`, which does not import the branches.
     With a file: say what `problem_with_file` finds, for `_problem_elsewhere`."""
+    processes.end_with_parent()
     if len(sys.argv) == 1:
         paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
         answer = {"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}
