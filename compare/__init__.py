@@ -3,6 +3,8 @@
     start     what must hold before anything else is imported
     command   option types, errors and exit codes that every command shares
     environment  what of the environment changes results, and how many threads compute
+    display   a terminal that is gone, or cannot show a character, stops nothing
+    processes  those that end with the one that began them
     progress  the lines and bars of a run, on the terminal and in its log
     estimate  how long a training will take
     download  one file from the first mirror that serves it right

@@ -13,13 +13,15 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from compare import environment, start
+from compare import display, environment, processes, start
 
 EXIT_DONE = 0
 EXIT_FAILED = 1  # training began and did not end in a complete run
 EXIT_REFUSED = 2  # wrong use or a failed check: nothing was trained
 EXIT_INTERRUPTED = 130  # by SIGINT, which Ctrl-C sends
-EXIT_TERMINATED = 143  # by SIGTERM, which batch systems and `kill` send
+EXIT_TERMINATED = 143  # by SIGTERM, which batch systems and `kill` send, or by SIGHUP, which a lost terminal does
+# What asks a command to stop. Windows has no SIGHUP; `nohup` lets it be ignored, and it stays so.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 # The recipe's fields that the command line can change, and their words.
 OVERRIDES = {
@@ -39,7 +41,8 @@ OFFLINE_VARIABLE = "SCRATCH_OR_PRETRAINED_OFFLINE"  # what --offline sets, so th
 
 INSTALL = "in the project's folder put `uv run` before the command, or install them (pip install -e .)"
 
-ESTIMATE = "COMPARE_ESTIMATE"  # names a file, in the environment, for how many seconds the training takes
+# In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it.
+ESTIMATE = "COMPARE_ESTIMATE"
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 MAX_EPOCHS, MAX_NUMBER = 10_000, 1e100  # of a record that its readers take; larger numbers cannot be drawn
 # Control characters but tabs and line feeds, and bytes that are no text: no JSON of ours is read with them, and a
@@ -63,7 +66,7 @@ class UserError(Exception):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as KeyboardInterrupt is SIGINT."""
+    """SIGTERM or SIGHUP, as KeyboardInterrupt is SIGINT."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -248,50 +251,56 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
 
 
 def end_at_once() -> None:
-    """Let SIGINT and SIGTERM end this process on the spot, where they are not ignored: until a training begins nothing
+    """Let the `STOP_SIGNALS` end this process on the spot, where they are not ignored: until a training begins nothing
     is under way that a kill could spoil. An exception that they raised could be lost: Python drops what is raised in
     the callbacks that it runs while it imports, and importing a framework takes seconds."""
 
     def end(number, _):
         with contextlib.suppress(Exception):  # as where the signal came in the midst of a print
             sys.stdout.flush()
-        os.write(2, b"terminated\n" if number == signal.SIGTERM else b"interrupted\n")
-        os._exit(128 + number)
+        interrupted = number == signal.SIGINT
+        display.say_at_once("interrupted\n" if interrupted else "terminated\n")
+        os._exit(EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
 
 
 def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> None:
-    """Run `main` and leave with its exit code; what goes wrong is said in words.
+    """Run `main` and leave with its exit code; what goes wrong is said in words, to whom can hear it.
 
     Args:
         main: returns an exit code.
         unforeseen: the exit code of an error that is nobody's `UserError`.
     """
+    processes.end_with_parent()
+    with display.forgiving():
+        sys.exit(_exit_code(main, unforeseen))
+
+
+def _exit_code(main: Callable[[], int], unforeseen: int) -> int:
     try:
         environment.settle()
-        code = main()
+        return main()
     except UserError as error:
         print(error, file=sys.stderr)
-        code = error.exit_code
+        return error.exit_code
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         print("terminated" if terminated else "interrupted", file=sys.stderr)
-        code = EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
+        return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in start.OURS:
             print(not_installed(error.name), file=sys.stderr)
-            sys.exit(EXIT_REFUSED)
+            return EXIT_REFUSED
         if isinstance(error, OSError) and error.filename is not None:  # a place that nothing nearer has looked at
             came = f"{str(error.filename)[:500]}: {error.strerror}"
             advice = "permit reading and writing it, or name another place"
             print(UserError(came, "a file or folder that can be reached", advice), file=sys.stderr)
-            sys.exit(EXIT_REFUSED)
+            return EXIT_REFUSED
         path, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
         came = f"{type(error).__name__}: {str(error)[:500]} (in {Path(path).name}, line {line})"
         advice = "look whether a path, a driver or a package is at fault; if not, report it with this message"
         print(UserError(came, "no error here: this one was not foreseen", advice), file=sys.stderr)
-        code = unforeseen
-    sys.exit(code)
+        return unforeseen

@@ -22,7 +22,7 @@ from pathlib import Path
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare import environment
+from compare import environment, processes
 from compare.command import (
     EXIT_DONE,
     EXIT_REFUSED,
@@ -51,8 +51,9 @@ NUM_DISK_BYTES = 1_000_000_000  # what the runs and the report of both branches 
 NUM_MEMORY_BYTES = 2_500_000_000  # the branches train one after the other; see `peak_memory_bytes` in a record
 # Prints what Keras computes on; each backend has a process of its own, as `pretrained.backend` explains.
 PROBE = """
-import faulthandler, sys
-faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)  # should nobody be there any more to end it
+import sys
+from compare import processes
+processes.end_with_parent()
 from pretrained import backend
 name = backend.choose(sys.argv[1], "auto")
 with backend.quiet_start():
@@ -229,16 +230,20 @@ def data_folders() -> dict[str, str | None]:
 
 def weights_paths() -> dict:
     """What `python -m pretrained.weights` says: compare does not import the branches."""
-    done = subprocess.run([sys.executable, "-m", "pretrained.weights"], capture_output=True, text=True, timeout=SECONDS)
+    command = [sys.executable, "-m", "pretrained.weights"]
+    with processes.tied() as arguments:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, **arguments)
     return json.loads(done.stdout)
 
 
 def probe(backend: str) -> str | None:
     """What a backend computes on, or in words why it does not; None where it is not installed."""
-    command = [sys.executable, "-c", PROBE, backend, str(SECONDS)]
+    command = [sys.executable, "-c", PROBE, backend]
     try:
-        with PROBES_AT_ONCE:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+        with PROBES_AT_ONCE, processes.tied() as arguments:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=SECONDS, **arguments
+            )
     except subprocess.TimeoutExpired:
         return NO_ANSWER
     if done.returncode == 0 and done.stdout.strip():

@@ -47,8 +47,7 @@ def settle() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [start.ROOT, os.environ.get("PYTHONPATH")]))
     for name in IGNORED:
         if os.environ.pop(name, None) is not None:
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                print(f"note: {name} is set, and has no effect here", file=sys.stderr)
+            print(f"note: {name} is set, and has no effect here", file=sys.stderr)
 
 
 def recorded() -> dict[str, str]:

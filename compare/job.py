@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import checkpoint, corruptions, dataset, estimate, machine, out_folder, record, schema
-from compare.command import ESTIMATE, EXIT_FAILED, MAX_NUMBER, Terminated, UserError
+from compare import checkpoint, corruptions, dataset, display, estimate, machine, out_folder, record, schema
+from compare.command import ESTIMATE, EXIT_FAILED, MAX_NUMBER, STOP_SIGNALS, Terminated, UserError
 from compare.progress import EpochBar, Journal, duration, epoch_line
 from compare.schema import num_epochs_planned
 
@@ -38,6 +38,7 @@ class Job:
         train_rows, validation_rows: indices into its training images.
         journal: says what happens.
         meter: of the energy that training takes, from its beginning.
+        is_unnamed: whether nobody has named the folder, so that another may be taken where this one is.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Job:
     journal: Journal
     started: float
     meter: machine.EnergyMeter | None = None
+    is_unnamed: bool = False
     _estimated: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the epochs to come, and what follows
     _taken: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # by the epochs so far, and estimated
     _processor: float = 0.0  # the seconds that this process had computed when that was last asked
@@ -140,7 +142,7 @@ class Job:
         threads = f"with {self.record['num_threads']} threads"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:  # compare.run adds up what its runs take
-            Path(os.environ[ESTIMATE]).write_text("{} {}".format(*seconds))
+            print(ESTIMATE, *seconds, flush=True)
 
     def end_epoch(
         self,
@@ -253,12 +255,12 @@ class Job:
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """SIGINT and SIGTERM stop the training as `finishing` says; the second one ends the process."""
-        signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+        """The `STOP_SIGNALS` stop the training as `finishing` says; the second one ends the process."""
+        signals = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
         heard = 0.0
 
         def again(number, _):
-            # who ends all processes of a group reaches this one twice: compare.run passes SIGTERM on
+            # who ends all processes of a group reaches this one twice: compare.run passes it on as SIGTERM
             if time.monotonic() - heard > SECONDS_BETWEEN_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -267,12 +269,12 @@ class Job:
             nonlocal heard
             heard = time.monotonic()
             for one in signals:
-                signal.signal(one, again if one == number == signal.SIGTERM else signal.SIG_DFL)
-            kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+                signal.signal(one, signal.SIG_DFL if signal.SIGINT in (one, number) else again)
+            kind = KeyboardInterrupt if number == signal.SIGINT else Terminated
             self._stop = kind  # heeded later where the exception is lost, as in a callback of a library
             if not self._waits:
                 raise kind
-            os.write(2, b"\nstopping after this step; a second time stops at once, without a checkpoint\n")
+            display.say_at_once("\nstopping after this step; a second time stops at once, without a checkpoint\n")
 
         before = {one: signal.signal(one, stop) for one in signals}
         try:
@@ -375,6 +377,8 @@ class Job:
         record.check_readable(self.record, schema.problem_with_kinds)
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
         self._processor = time.process_time()
+        if self.is_unnamed:
+            self.folder = out_folder.unshared(self.folder.parents[1], make=True) / "runs" / self.folder.name
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
         with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
             self.record["seconds"]["preparing"] += time.perf_counter() - self.started

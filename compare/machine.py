@@ -162,10 +162,10 @@ def commit() -> str | None:
     checkout is somebody's in which this is installed: then its version tells."""
     source = Path(__file__).parent
     try:
-        git = ["git", "-C", str(source)]
-        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        git, how = ["git", "-C", str(source)], {"capture_output": True, "check": True}
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], **how)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **how).stdout.decode("ascii", "replace").strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], **how)
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes.stdout else "")

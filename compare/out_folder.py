@@ -1,6 +1,7 @@
 """The folder that a run or a report is to be written to: checked before, and claimed meanwhile."""
 
 import contextlib
+import itertools
 import shlex
 import shutil
 import tempfile
@@ -79,13 +80,35 @@ def check_writable(folder: Path) -> Path:
     return existing
 
 
+def unshared(folder: Path, *, make: bool = False) -> Path:
+    """The first of `folder`, `folder`-2, `folder`-3, … that is not there: what another process has chosen in the same
+    second is not this one's. With `make` it is made, by this process and no other.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        for number in itertools.count(1):
+            free = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+            if not make and not free.exists():
+                return free
+            if make:
+                free.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    free.mkdir()
+                    return free
+    except OSError as error:
+        raise disk.cannot_write(f"{folder} cannot be made", folder, error) from error
+
+
 @contextlib.contextmanager
-def claim(folder: Path, *, new: bool = False) -> Iterator[None]:
+def claim(folder: Path, *, new: bool = False, seconds: float = 0) -> Iterator[None]:
     """Make `folder` and keep other processes from writing to it meanwhile; what killed ones left half written goes.
 
     Args:
         folder: of a run or a report.
         new: whether a new run is begun there: another process may have ended one since that was checked.
+        seconds: how long to wait for another process to be done with it.
 
     Raises:
         UserError: another process holds it, or has filled it, or it cannot be made.
@@ -93,7 +116,7 @@ def claim(folder: Path, *, new: bool = False) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=seconds)
     except filelock.Timeout as error:
         raise UserError(
             f"{folder} is being written by another process",
@@ -105,7 +128,7 @@ def claim(folder: Path, *, new: bool = False) -> Iterator[None]:
     try:
         for left in folder.glob(f"{disk.PARTIAL}[0-9]*-*"):
             with contextlib.suppress(OSError):
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         if new:
             check(folder, 0)
         yield

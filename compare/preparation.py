@@ -67,7 +67,8 @@ def prepare(
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = arguments.out or Path("reports", f"{branch}-{recipe.name}-{now}", "runs", branch)
+        place = out_folder.unshared(Path("reports", f"{branch}-{recipe.name}-{now}"))
+        folder = arguments.out or place / "runs" / branch
         out_folder.check(folder, num_bytes(recipe))
         arrays = so_far = None
     under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
@@ -104,6 +105,7 @@ def prepare(
     environment.compute_with(new["num_threads"])
     record.check_readable(so_far or new, problem_with_kinds)
     job = Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
+    job.is_unnamed = arguments.resume is None and arguments.out is None
     for name, advice in (
         ("num_threads", f"unset {environment.THREADS}, or set it to that"),
         ("environment", "set these variables as they were"),

@@ -18,15 +18,16 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from compare import processes
 from compare.command import (
     DEFAULT_RECIPE,
     ESTIMATE,
@@ -36,6 +37,7 @@ from compare.command import (
     EXIT_REFUSED,
     EXIT_TERMINATED,
     OVERRIDES,
+    STOP_SIGNALS,
     WEIGHTS_WORDS,
     Parser,
     UserError,
@@ -81,9 +83,9 @@ EXAMPLES = """examples:
 def main() -> int:
     """Parse, check, train, report."""
     arguments = parse()
-    from compare import disk, out_folder, record, report  # after parsing: --help need not wait for NumPy
-    from compare.language import say
+    from compare import out_folder, record, report  # after parsing: --help need not wait for NumPy
 
+    unnamed = arguments.resume is None and arguments.name is None and arguments.out is None
     if arguments.resume is not None:
         folder = arguments.resume
         asked = read_asked(folder)
@@ -91,48 +93,66 @@ def main() -> int:
             words.update(place_words(arguments, scratch_only=module == BRANCHES["scratch"]))
     else:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = arguments.name or (
-            Path(os.path.abspath(arguments.out)).name
-            if arguments.out
-            else f"{arguments.recipe or DEFAULT_RECIPE}-{now}"
-        )
-        folder = arguments.out or Path("reports", name)
+        folder = arguments.out or Path("reports", arguments.name or f"{arguments.recipe or DEFAULT_RECIPE}-{now}")
+        folder = out_folder.unshared(folder) if unnamed else folder
+        name = arguments.name or Path(os.path.abspath(folder)).name
         asked = {"name": name, "branches": {BRANCHES[word]: words_for(word, arguments) for word in chosen(arguments)}}
         if arguments.seeds is not None:
             asked["seeds"] = arguments.seeds
         record.check_readable(asked, problem_with_asked)
-        out_folder.check(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked)))
+        out_folder.check(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(runs_of(asked, folder)))
     out_folder.check_writable(folder)
     report.check_plotting()
-    runs = {name: (module, words, folder / "runs" / name) for name, (module, words) in runs_of(asked).items()}
-    left = [(module, words_left(run, words)) for module, words, run in runs.values()]
 
-    code = check([(module, words) for module, words in left if words is not None])
-    if code != EXIT_DONE or arguments.check:
-        return code
+    with contextlib.ExitStack() as held:
+        if arguments.resume is not None:
+            held.enter_context(out_folder.claim(folder))
+            for _, words, run in runs_of(asked, folder).values():
+                if run.exists() and words_left(run, words) is not None:
+                    # where compare.run was killed, the branch that it had begun takes a moment to end
+                    with out_folder.claim(run, seconds=processes.SECONDS_TO_END + 2):
+                        pass
+        ahead = [
+            (module, words if unnamed else words_left(run, words))  # an unnamed one's folder is not settled yet
+            for module, words, run in runs_of(asked, folder).values()
+        ]
+        code = check([(module, words) for module, words in ahead if words is not None])
+        if code != EXIT_DONE or arguments.check:
+            return code
+        if unnamed:
+            folder = out_folder.unshared(folder, make=True)
+            asked["name"] = folder.name
+        if arguments.resume is None:
+            held.enter_context(out_folder.claim(folder, new=True))
+        return train_and_report(folder, asked)
 
-    with out_folder.claim(folder, new=arguments.resume is None):
-        written = asked | {"sha256": disk.own_sha256(asked)}
-        disk.write_atomically(folder / out_folder.COMPARISON, (json.dumps(written, indent=1) + "\n").encode())
-        page, unfinished = None, ()
-        try:
-            code = train(runs)
-            finished, unfinished = read_runs(
-                sorted(runs, key=lambda name: list(asked["branches"]).index(runs[name][0])), folder / "runs"
+
+def train_and_report(folder: Path, asked: dict) -> int:
+    """Bring every run that was asked for to its end, and write the report; the exit code. The folder is claimed."""
+    from compare import disk, out_folder, report
+    from compare.language import say
+
+    written = asked | {"sha256": disk.own_sha256(asked)}
+    disk.write_atomically(folder / out_folder.COMPARISON, (json.dumps(written, indent=1) + "\n").encode())
+    runs, page, unfinished = runs_of(asked, folder), None, ()
+    try:
+        code = train(runs)
+        finished, unfinished = read_runs(
+            sorted(runs, key=lambda name: list(asked["branches"]).index(runs[name][0])), folder / "runs"
+        )
+        if code == EXIT_DONE or finished:
+            data_dirs = [words["--data-dir"] for words in asked["branches"].values() if "--data-dir" in words]
+            page = report.write_report(
+                folder,
+                finished,
+                unfinished,
+                title=say("From scratch or pretrained: {name}", name=asked["name"]),
+                data_dir=Path(data_dirs[0]) if data_dirs else None,
             )
-            if code == EXIT_DONE or finished:
-                data_dirs = [words["--data-dir"] for words in asked["branches"].values() if "--data-dir" in words]
-                page = report.write_report(
-                    folder,
-                    finished,
-                    unfinished,
-                    title=say("From scratch or pretrained: {name}", name=asked["name"]),
-                    data_dir=Path(data_dirs[0]) if data_dirs else None,
-                )
-        finally:  # also where the disk is full or the report is interrupted: what was trained stays
-            if page is None or not all(run.damage for run in unfinished):
-                go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
-                print(f"to go on: {go_on}", file=sys.stderr)
+    finally:  # also where the disk is full or the report is interrupted: what was trained stays
+        if page is None or not all(run.damage for run in unfinished):
+            go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
+            print(f"to go on: {go_on}", file=sys.stderr)
     if page is not None:
         print(page)
     return code or (EXIT_FAILED if unfinished else EXIT_DONE)
@@ -350,13 +370,14 @@ def problem_with_asked(asked) -> str | None:
     return "it names other branches, or words or seeds that are none"
 
 
-def runs_of(asked: dict) -> dict[str, tuple[str, dict[str, str | None]]]:
-    """Every run that was asked for, by the name of its folder: its branch, and its command line but for that folder.
-    All branches come with the first seed before any with the next: who ends it early has something to compare."""
+def runs_of(asked: dict, folder: Path) -> dict[str, tuple[str, dict[str, str | None], Path]]:
+    """Every run that was asked for, by the name of its folder: its branch, its command line but for that folder, and
+    the folder. All branches come with the first seed before any with the next: who ends it early can compare."""
+    runs = folder / "runs"
     if "seeds" not in asked:
-        return {module: (module, words) for module, words in asked["branches"].items()}
+        return {module: (module, words, runs / module) for module, words in asked["branches"].items()}
     return {
-        f"{module}-seed-{seed}": (module, words | {"--seed": str(seed)})
+        (name := f"{module}-seed-{seed}"): (module, words | {"--seed": str(seed)}, runs / name)
         for seed in asked["seeds"]
         for module, words in asked["branches"].items()
     }
@@ -391,22 +412,21 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
     from compare import estimate
 
     seconds = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for module, words in runs:
-            alike = module, words.get("--resume")
-            if alike in seconds:
-                continue
-            told = Path(folder, "seconds")
-            code = run_branch(module, words, "--check", environment={ESTIMATE: str(told)})
-            if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_TERMINATED):
-                raise UserError(
-                    f"the check of {module} ended with {ending(code)}",
-                    "a check that ends by itself",
-                    f"run it alone to see how far it comes: python -m {module}.train --check",
-                )
-            if code != EXIT_DONE:
-                return code
-            seconds[alike] = np.array(told.read_text().split(), float)
+    for module, words in runs:
+        alike = module, words.get("--resume")
+        if alike in seconds:
+            continue
+        told = []
+        code = run_branch(module, words, "--check", told=told)
+        if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_TERMINATED):
+            raise UserError(
+                f"the check of {module} ended with {ending(code)}",
+                "a check that ends by itself",
+                f"run it alone to see how far it comes: python -m {module}.train --check",
+            )
+        if code != EXIT_DONE:
+            return code
+        seconds[alike] = np.array(told, float)
     if len(runs) > 1:
         together = sum(seconds[module, words.get("--resume")] for module, words in runs)
         print(f"{len(runs)} runs, one after the other: {estimate.words(together)}", flush=True)
@@ -414,19 +434,15 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
 
 
 def run_branch(
-    module: str,
-    words: dict[str, str | None],
-    *flags: str,
-    environment: dict[str, str] | None = None,
-    watched: bool = False,
+    module: str, words: dict[str, str | None], *flags: str, told: list[str] | None = None, watched: bool = False
 ) -> int:
-    """Run one branch in a process of its own and wait for it.
+    """Run one branch in a process of its own, which ends with this one, and wait for it.
 
     Args:
         module: the branch.
         words: its command line; flags have no value.
         flags: further flags.
-        environment: is added to this process' own.
+        told: is filled with the numbers of its estimate, where they are wanted.
         watched: whether it is ended when it hangs. A check may wait long for a download.
 
     Returns:
@@ -436,19 +452,49 @@ def run_branch(
     given = [part for pair in words.items() for part in pair if part is not None]
     command = [sys.executable, "-m", f"{module}.train", *given, *flags]
     stops = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, lambda number, _: stops.append(number))
     try:
-        code = wait_for(subprocess.Popen(command, env=os.environ | (environment or {})), stops, watched=watched)
+        with begun(command, told) as process:
+            code = wait_for(process, stops, watched=watched)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if stops:
-        return 128 + stops[0]
+        return EXIT_INTERRUPTED if stops[0] == signal.SIGINT else EXIT_TERMINATED
     # Ctrl-C may have reached the branch a moment earlier; a SIGTERM to it alone is somebody's who is short of memory
     return {-signal.SIGINT: EXIT_INTERRUPTED, EXIT_TERMINATED: -signal.SIGTERM}.get(code, code)
+
+
+@contextlib.contextmanager
+def begun(command: list[str], told: list[str] | None) -> Iterator[subprocess.Popen]:
+    """A branch's process. Where `told` is a list, what it says passes through this process, and the numbers of its
+    estimate are put there: a file for them would be left behind where both are killed."""
+    if told is None:
+        with processes.tied() as arguments:
+            yield subprocess.Popen(command, **arguments)
+        return
+
+    def relay(lines: Iterable[str]) -> None:
+        for line in lines:
+            if line.startswith(ESTIMATE):
+                told.extend(line.split()[1:])
+            else:
+                print(line, end="", flush=True)
+
+    encoding = sys.stdout.encoding or "utf-8"
+    pipe = {"stdout": subprocess.PIPE, "encoding": encoding, "errors": "replace"}
+    with processes.tied(PYTHONIOENCODING=encoding, **{ESTIMATE: "1"}) as arguments:
+        process = subprocess.Popen(command, **pipe, **arguments)
+        relaying = threading.Thread(target=relay, args=(process.stdout,))
+        relaying.start()
+        try:
+            yield process
+        finally:
+            relaying.join()
+            process.stdout.close()
 
 
 def wait_for(process: subprocess.Popen, stops: list[int], *, watched: bool) -> int:
@@ -468,7 +514,7 @@ def wait_for(process: subprocess.Popen, stops: list[int], *, watched: bool) -> i
             num_heard, num_asked, deadline = len(stops), num_asked + 1, time.monotonic() + STOP_SECONDS
             if num_asked > 2:
                 process.kill()
-            elif num_asked == 2 or stops[0] == signal.SIGTERM:
+            elif num_asked == 2 or stops[0] != signal.SIGINT:
                 process.terminate()
         busy = machine.processor_seconds(process.pid) if watched else None
         if busy is None or busy - busy_until_then >= HANG_SHARE * HANG_SECONDS:
@@ -493,12 +539,12 @@ def ending(code: int) -> str:
 
 def note_failure(run: Path, name: str, code: int) -> None:
     """Say how a run ended, on the terminal and at the end of its log, from which the report quotes."""
-    from compare import record
+    from compare import out_folder, record
 
     text = f"{name} ended with {ending(code)} before its run was complete"
     print(text, file=sys.stderr)
-    with contextlib.suppress(OSError):  # a full disk may be what ended it
-        run.mkdir(parents=True, exist_ok=True)
+    # a full disk may be what ended it; or another process has the folder, and the log is that one's
+    with contextlib.suppress(OSError, UserError), out_folder.claim(run):
         with (run / record.LOG).open("a", encoding="utf-8") as log:
             log.write(text + "\n")
 

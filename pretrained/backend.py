@@ -13,12 +13,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from compare import machine
+from compare import machine, processes
 from compare.command import KERAS_BACKENDS, UserError
 
+TIED = "from compare import processes; processes.end_with_parent(); "
 NUM_GPUS = {
-    "tensorflow": "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))",
-    "torch": "import torch; print(torch.cuda.device_count() + torch.backends.mps.is_available())",
+    "tensorflow": TIED + "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))",
+    "torch": TIED + "import torch; print(torch.cuda.device_count() + torch.backends.mps.is_available())",
 }
 
 
@@ -126,7 +127,9 @@ def quiet_start() -> Iterator[None]:
 
 def _num_gpus_elsewhere(backend: str) -> int:
     """How many GPUs a backend sees, asked in a process of its own."""
-    answer = subprocess.run([sys.executable, "-c", NUM_GPUS[backend]], capture_output=True, text=True)
+    command = [sys.executable, "-c", NUM_GPUS[backend]]
+    with processes.tied() as arguments:
+        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", **arguments)
     last = answer.stdout.split()[-1:]
     return int(last[0]) if answer.returncode == 0 and last else 0
 

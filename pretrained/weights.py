@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compare import download
+from compare import download, processes
 from compare.command import UserError, printable
 from pretrained import weights_file
 
@@ -144,7 +144,10 @@ def _inspect_elsewhere(path: Path) -> dict:
     keep it busy for ever or make it ask for any amount of memory."""
     command = [sys.executable, "-m", weights_file.__name__, str(path.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=INSPECTION_SECONDS)
+        with processes.tied() as arguments:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=INSPECTION_SECONDS, **arguments
+            )
     except subprocess.TimeoutExpired:
         return {"problem": f"it takes more than {INSPECTION_SECONDS} s to read"}
     if done.returncode != 0:
@@ -168,6 +171,7 @@ def _digest(path: Path, algorithm) -> str:
 
 def main() -> None:
     """Say where ImageNet's weights may be, for `compare.doctor`, which does not import the branches."""
+    processes.end_with_parent()
     paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
     print(json.dumps({"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compare import processes
 from compare.command import printable
 
 MEMBER = "model.weights.h5"  # of a .keras archive
@@ -312,6 +313,7 @@ def _listed(some) -> str:
 
 def main() -> None:
     """With a file: say as JSON what keeps it from being used, or whether it holds more than the ResNet50."""
+    processes.end_with_parent()
     if sys.platform != "win32":
         import resource
 

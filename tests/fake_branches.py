@@ -27,7 +27,8 @@ if "--check" in words:
         os.kill(os.getpid(), signal.SIGKILL)
     if does == "interrupt the check":
         os.kill(os.getpid(), signal.SIGINT)
-    Path(os.environ["COMPARE_ESTIMATE"]).write_text("100.5 100.5")
+    print("checked")
+    print("COMPARE_ESTIMATE 100.5 100.5")
     sys.exit(0)
 resumed = "--resume" in words
 folder = Path(words[words.index("--resume" if resumed else "--out") + 1])

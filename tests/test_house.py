@@ -25,7 +25,7 @@ CLOCKS = {"time", "datetime", "random", "uuid", "secrets"}
 TRAINING = {"subprocess", "requests", "socket", "compare.download", "compare.job", "compare.preparation", "compare.run"}
 # What the branches may use of `compare`.
 SHARED = {"command", "progress", "download", "dataset", "machine", "disk", "record", "job", "preparation"}
-SHARED |= {"environment", "estimate"}
+SHARED |= {"environment", "estimate", "processes"}
 
 # A room, and what nothing in it may import, not even inside a function.
 WALLS = [
