@@ -268,15 +268,40 @@ def end_at_once() -> None:
 
 
 def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> None:
-    """Run `main` and leave with its exit code; what goes wrong is said in words, to whom can hear it.
+    """Run `main` and leave with its exit code; what goes wrong is said in words, to whom can hear it. In an interactive
+    Python and in a notebook it returns, with their environment as it was.
 
     Args:
         main: returns an exit code.
         unforeseen: the exit code of an error that is nobody's `UserError`.
     """
     processes.end_with_parent()
+    before = dict(os.environ)
     with display.forgiving():
-        sys.exit(_exit_code(main, unforeseen))
+        code = _exit_code(main, unforeseen)
+    if not processes.is_in_shell():
+        sys.exit(code)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def run_training(main: Callable[[], int]) -> None:
+    """`run_command` for a branch, whose framework, threads, signals and device are settled for a whole process: it is
+    refused in one that is somebody else's."""
+    others = processes.shared_with("keras", *KERAS_BACKENDS)
+
+    def refuse() -> int:
+        name = Path(sys.argv[0]).parent.name
+        raise UserError(
+            f"a training in {others}",
+            "a process of its own, for its framework, its threads and its answer to Ctrl-C",
+            f"begin one: python -m {name}.train, in a notebook with ! before it; compare.run begins one itself",
+        )
+
+    if others is None:
+        end_at_once()
+    # what happens in training is foreseen in `Job.running`
+    run_command(main if others is None else refuse, unforeseen=EXIT_REFUSED)
 
 
 def _exit_code(main: Callable[[], int], unforeseen: int) -> int:

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 
-from compare import start
+from compare import processes, start
 
 # For debugging, or for programs of another kind: with these a training would be another one than its record says.
 IGNORED = (
@@ -41,8 +41,10 @@ OTHER_THREADS = (
 
 def settle() -> None:
     """Take from the environment, and so from processes that are started, what would make them train another thing or
-    not run at all, and say so once. A plotting backend is somebody's window or notebook; here pictures are files."""
-    os.environ["MPLBACKEND"] = "agg"
+    not run at all, and say so once. A plotting backend is somebody's window or notebook; here pictures are files, but
+    who works in this process goes on to plot."""
+    if not processes.is_in_shell():
+        os.environ["MPLBACKEND"] = "agg"
     if sys.path[:1] == [start.ROOT]:  # run as a file, perhaps in another folder, where no process would find us
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [start.ROOT, os.environ.get("PYTHONPATH")]))
     for name in IGNORED:

@@ -1,17 +1,34 @@
-"""Processes that end with the one that began them, however that one ends, on every system.
+"""Whose process this is: one that somebody else works in, or one that ends with the one that began it.
 
-Their standard input is a pipe that nobody writes to. The system closes its other end with the process that holds it.
+The latter do so on every system, and however that one ends: their standard input is a pipe that nobody writes to, whose
+other end the system closes with the process that holds it.
 """
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
 TIED = "COMPARE_TIED"  # in the environment of a process that is
 SECONDS_TO_END = 4  # to come to its end and keep what it has; after them it is ended
+
+
+def is_in_shell() -> bool:
+    """Whether this runs in an interactive Python, IPython or a notebook, which goes on afterwards."""
+    shell = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (shell is not None and shell.get_ipython() is not None)
+
+
+def shared_with(*packages: str) -> str | None:
+    """What this process is besides, in words: an interactive one, or one in which some of `packages` were imported
+    before; None where it is our own."""
+    if is_in_shell():
+        return "an interactive Python or a notebook"
+    loaded = [name for name in packages if name in sys.modules]
+    return f"a process that has {' and '.join(loaded)} loaded" if loaded else None
 
 
 @contextlib.contextmanager

@@ -23,8 +23,7 @@ from compare.command import (
     UserError,
     add_backbone_options,
     add_branch_options,
-    end_at_once,
-    run_command,
+    run_training,
 )
 from pretrained.recipe import RECIPES
 
@@ -257,5 +256,4 @@ def check_same_backbone(record: dict, fingerprint: str) -> None:
 
 
 if __name__ == "__main__":
-    end_at_once()
-    run_command(main, unforeseen=EXIT_REFUSED)  # what happens in training is foreseen in `Job.running`
+    run_training(main)

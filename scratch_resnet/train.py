@@ -21,8 +21,7 @@ from compare.command import (
     Parser,
     UserError,
     add_branch_options,
-    end_at_once,
-    run_command,
+    run_training,
 )
 from scratch_resnet.recipe import RECIPES
 
@@ -205,5 +204,4 @@ def describe() -> int:
 
 
 if __name__ == "__main__":
-    end_at_once()
-    run_command(main, unforeseen=EXIT_REFUSED)  # what happens in training is foreseen in `Job.running`
+    run_training(main)

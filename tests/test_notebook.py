@@ -1,0 +1,109 @@
+"""Commands and the Python API in a notebook: a kernel that is somebody's, and goes on afterwards."""
+
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+import jupyter_client
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STATE = """{} = [
+    dict(os.environ), list(sys.path), list(sys.argv), [signal.getsignal(one) for one in signal.valid_signals()],
+    [type(one) for one in sys.meta_path], os.getcwd(), 'torch' in sys.modules, sys.stdout, sys.stderr,
+]"""
+TRAINS = "epoch 1/"  # what the bar of a training says
+
+
+class Notebook:
+    """A kernel as Jupyter begins it, with the variables that it exports, and what its cells put out."""
+
+    def __init__(self, folder: Path):
+        self.manager = jupyter_client.KernelManager(kernel_name="python3")
+        self.manager.kernel_spec.argv[0] = sys.executable
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        variables = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder)}
+        for name in ("PYTHONWARNINGS", "MPLBACKEND"):
+            variables.pop(name, None)
+        self.manager.start_kernel(cwd=str(folder), env=variables)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+
+    def run(self, cell: str, *, interrupted_at: str | None = None) -> tuple[str, list[dict]]:
+        """What a cell printed, and what it showed, by media type; interrupted once it has printed some text."""
+        printed, shown = [], []
+
+        def hear(message):
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                printed.append(content["text"])
+            if message["msg_type"] in ("execute_result", "display_data"):
+                shown.append(content["data"])
+            if message["msg_type"] == "error":
+                printed.append("\n".join(content["traceback"]))
+            if interrupted_at is not None and interrupted_at in "".join(printed) and not heard.is_set():
+                heard.set()
+                self.manager.interrupt_kernel()
+
+        heard = threading.Event()
+        self.client.execute_interactive(cell, output_hook=hear, timeout=240)
+        assert interrupted_at is None or heard.is_set(), "".join(printed)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", "".join(printed)), shown
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    kernel = Notebook(tmp_path_factory.mktemp("notebook"))
+    yield kernel
+    kernel.close()
+
+
+@pytest.mark.parametrize("which", ["--scratch", pytest.param("--both", marks=pytest.mark.thorough)])
+def test_the_demo_runs_from_a_notebook_and_the_kernel_stays_as_it_was(notebook, which):
+    asked = f"{which} --demo --epochs 1 --offline"
+    exported, _ = notebook.run("import os, signal, sys\nprint(os.environ['MPLBACKEND'])\n" + STATE.format("before"))
+    assert exported == "module://matplotlib_inline.backend_inline\n"
+
+    for command, out in ((f"!python -m compare.run {asked}", "shell"), (f"%run -m compare.run -- {asked}", "run")):
+        printed, _ = notebook.run(f"{command} --out {out}{which}")
+        assert printed.splitlines()[-1] == str(Path(f"{out}{which}", "index.html")), printed
+    printed, _ = notebook.run(f"%run {ROOT / 'compare' / 'report.py'} run{which}/runs/* --out page{which}")
+    assert printed.splitlines()[-1] == str(Path(f"page{which}", "index.html")), printed
+
+    printed, shown = notebook.run(
+        "from compare import compare_runs, load_run\n"
+        f"comparison = compare_runs(load_run('run{which}/runs/scratch_resnet'))\n"
+        "comparison"
+    )
+    assert "<svg" in shown[0]["text/html"] and not printed
+    (figure,) = notebook.run("comparison.confusion(0)")[1]
+    assert figure["image/png"]
+    assert notebook.run("import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()")[1][-1]["image/png"]
+    changed = "[(one, two) for one, two in zip(before, after) if one != two]"
+    assert notebook.run(STATE.format("after") + "\n" + changed)[1] == [{"text/plain": "[]"}]
+
+
+def test_a_notebook_may_interrupt_and_go_on(notebook):
+    asked = "--scratch --demo --epochs 200 --offline"
+    for command in (f"%run -m compare.run -- {asked} --out interrupted", f"!python -m compare.run {asked} --out other"):
+        printed, _ = notebook.run(command, interrupted_at=TRAINS)
+        assert "to go on: python -m compare.run --resume" in printed and "Traceback" not in printed, printed
+        assert notebook.run("1 + 1")[1] == [{"text/plain": "2"}]
+    assert notebook.manager.is_alive()
+
+
+@pytest.mark.parametrize("branch", ["scratch_resnet", "pretrained"])
+def test_a_process_that_is_somebody_elses_is_not_trained_in(notebook, branch):
+    for begin in ("", "import torch", "import keras"):
+        notebook.run(begin)
+        printed, _ = notebook.run(f"%run -m {branch}.train -- --demo --out refused")
+        assert printed.startswith("error: a training in an interactive Python or a notebook\n  expected: "), printed
+        assert "!" in printed and f"python -m {branch}.train" in printed and "Traceback" not in printed
+    assert notebook.run("torch.zeros(1)")[1]  # it can still be imported, and used
