@@ -1,5 +1,6 @@
 """Should I train from scratch or fine-tune a pretrained network? The part that answers, free of any framework.
 
+    start     what must hold before anything else is imported
     command   option types, errors and exit codes that every command shares
     environment  what of the environment changes results, and how many threads compute
     progress  the lines and bars of a run, on the terminal and in its log
@@ -30,16 +31,21 @@
     pictures  what is drawn of which runs, and what it shows in words
     tables    its tables of text
     page      what the report says: all of this as plain data for its template
-    numbers   the same for programs: report.json and metrics.csv
+    report_files  the same for programs: report.json and metrics.csv
     listing   reports/index.html
     checks    thresholds that a script may set: `--require`
     report    what is written from all of it: `python -m compare.report RUN [RUN …]`
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
     run       the main command: `python -m compare.run --both`
     doctor    what is here, what is missing, and what to do: `python -m compare.doctor`
+    __main__  what there is: `python -m compare`
 
 The branches use the upper half only; nothing here imports a branch or a deep-learning framework.
 """
+
+from compare import start
+
+start.check()
 
 _FROM_PYTHON = ("load_run", "compare_runs")
 

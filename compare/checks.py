@@ -44,7 +44,7 @@ def judged(checks: list[Check], shown: "list[Shown]") -> list[tuple[bool, str]]:
     Raises:
         UserError: a check is of a number that is not there.
     """
-    from compare import metrics, numbers
+    from compare import metrics, report_files
 
     lines = []
     for check in checks:
@@ -55,7 +55,7 @@ def judged(checks: list[Check], shown: "list[Shown]") -> list[tuple[bool, str]]:
             found = [(f"{first.label} less {second.label}", points)]
         else:
             name = "test_accuracy" if check.name == "accuracy" else check.name
-            found = [(one.label, numbers.of_run(one).get(name)) for one in shown]
+            found = [(one.label, report_files.of_run(one).get(name)) for one in shown]
         if not found or any(not isinstance(value, (int, float)) for _, value in found):
             raise UserError(
                 f"--require {check.words!r}: {check.name} is no number of these runs",

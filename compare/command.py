@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from compare import environment
+from compare import environment, start
 
 EXIT_DONE = 0
 EXIT_FAILED = 1  # training began and did not end in a complete run
@@ -36,6 +36,8 @@ UNFREEZE = ("none", "last-stage", "backbone")
 
 
 OFFLINE_VARIABLE = "SCRATCH_OR_PRETRAINED_OFFLINE"  # what --offline sets, so that every process started hears of it
+
+INSTALL = "in the project's folder put `uv run` before the command, or install them (pip install -e .)"
 
 ESTIMATE = "COMPARE_ESTIMATE"  # names a file, in the environment, for how many seconds the training takes
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
@@ -72,6 +74,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise UserError(message, "the words that --help lists", "look them up with --help, which has examples")
+
+
+def not_installed(name: str) -> UserError:
+    """What is said where a module is missing that is not ours."""
+    return UserError(
+        f"{name.partition('.')[0]} is not installed for this Python, {sys.executable}",
+        "the packages that pyproject.toml names",
+        f"{INSTALL}; python -m compare.doctor lists what is missing",
+    )
 
 
 def printable(text: str) -> str:
@@ -142,11 +153,15 @@ def positive_number(option: str, advice: str) -> Callable[[str], float]:
 
 
 def device_name(text: str) -> str:
-    """The argparse type of `--device`: auto, cpu, cuda or cuda:N."""
+    """The argparse type of `--device`: auto, cpu, cuda, cuda:N or mps, which is what PyTorch calls Apple's GPU."""
     kind, _, index = text.partition(":")
-    if text not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal() and index == str(int(index))):
+    if text not in ("auto", "cpu", "cuda", "mps") and not (
+        kind == "cuda" and index.isdecimal() and index == str(int(index))
+    ):
         raise UserError(
-            f"--device {text}", "auto, cpu, cuda or cuda:N", "say cpu, or leave it out to take a GPU where there is one"
+            f"--device {text}",
+            "auto, cpu, cuda, cuda:N or mps",
+            "say cpu, or leave it out to take a GPU where there is one",
         )
     return text
 
@@ -166,7 +181,7 @@ def add_place_options(group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
     group.add_argument("--data-dir", type=place, metavar="DIR", help="folder with the Fashion-MNIST files (found)")
     group.add_argument(
-        "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)"
+        "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps (auto)"
     )
     group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
 
@@ -266,6 +281,9 @@ def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> No
         print("terminated" if terminated else "interrupted", file=sys.stderr)
         code = EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in start.OURS:
+            print(not_installed(error.name), file=sys.stderr)
+            sys.exit(EXIT_REFUSED)
         if isinstance(error, OSError) and error.filename is not None:  # a place that nothing nearer has looked at
             came = f"{str(error.filename)[:500]}: {error.strerror}"
             advice = "permit reading and writing it, or name another place"

@@ -1,15 +1,18 @@
 """Runs compared from Python, and in notebooks, where a `Comparison` shows itself."""
 
 import html
+import typing
 from pathlib import Path
+from typing import Literal
 
-from matplotlib.figure import Figure
-
-from compare import figures, numbers, out_folder, pictures, record, report, tables, verdict
+from compare import figures, out_folder, pictures, record, report, report_files, tables, verdict
 from compare.command import UserError
+from compare.figures import Figure
 from compare.language import say
 from compare.record import Run
 from compare.shown import show
+
+Over = Literal["epochs", "time"]
 
 
 def load_run(folder: str | Path) -> Run:
@@ -25,8 +28,15 @@ def compare_runs(*runs: Run) -> "Comparison":
     """Compare one run or more on the same test set.
 
     Raises:
-        UserError: the runs' data differ.
+        UserError: there is none, or one is no run, or is there twice, or the runs' data differ.
     """
+    others = [one for one in runs if not isinstance(one, Run)]
+    if others or not runs:
+        raise UserError(
+            f"compare_runs({', '.join(repr(one)[:100] for one in others)})",
+            "runs, as load_run reads them from their folders: compare_runs(first, second)",
+            'read each first: compare_runs(load_run("FOLDER"), load_run("OTHER FOLDER"))',
+        )
     record.check_comparable(list(runs))
     return Comparison(list(runs))
 
@@ -46,7 +56,7 @@ class Comparison:
         self._shown = show(runs)
         self.sentences = verdict.sentences(self._shown)
         self.cautions = verdict.cautions(self._shown)
-        self.rows = [numbers.of_run(one) for one in self._shown]
+        self.rows = [report_files.of_run(one) for one in self._shown]
 
     def table(self):
         """`rows` as a pandas DataFrame, a column for every run. pandas must be installed."""
@@ -54,23 +64,53 @@ class Comparison:
 
         return pandas.DataFrame(self.rows).set_index("run").T
 
-    def accuracy_curves(self, over: str = "epochs") -> Figure:
-        """The accuracies over epochs or time."""
+    def accuracy_curves(self, over: Over = "epochs") -> Figure:
+        """The accuracies over epochs or time.
+
+        Raises:
+            UserError: over something else.
+        """
+        check_over(over)
         with figures.drawing():
             return figures.accuracy_curves(pictures.curves_of(self._shown), over=over)
 
-    def loss_curves(self, over: str = "epochs") -> Figure:
-        """The losses, nats an image, over epochs or time."""
+    def loss_curves(self, over: Over = "epochs") -> Figure:
+        """The losses, nats an image, over epochs or time.
+
+        Raises:
+            UserError: over something else.
+        """
+        check_over(over)
         with figures.drawing():
             return figures.loss_curves(pictures.curves_of(self._shown), over=over)
 
     def confusion(self, index: int = 0) -> Figure:
-        """The confusion matrix of the run at `index`."""
+        """The confusion matrix of the run at `index`, counted from 0.
+
+        Raises:
+            UserError: there is no such run.
+        """
+        if index not in range(len(self.runs)):
+            raise UserError(
+                f"confusion({index!r})",
+                f"the number of one of the {len(self.runs)} runs, from 0 to {len(self.runs) - 1}",
+                "say confusion(0) for the first of them",
+            )
         with figures.drawing():
             return pictures.confusion(self._shown, index)
 
     def confusion_difference(self) -> Figure:
-        """The difference of the confusion matrices of the two runs that the verdict is about; there must be two."""
+        """The difference of the confusion matrices of the two runs that the verdict is about.
+
+        Raises:
+            UserError: there is one run alone.
+        """
+        if len(self.runs) < 2:
+            raise UserError(
+                f"the difference of {self.runs[0].folder} to no other run",
+                "two runs or more",
+                "compare it with another: compare_runs(first, second)",
+            )
         with figures.drawing():
             return pictures.confusion_difference(self._shown)
 
@@ -124,3 +164,14 @@ class Comparison:
             drawing = figures.svg(self.accuracy_curves()).decode()
         drawing = drawing[drawing.index("<svg") :]
         return f"{said}<table><thead><tr><th></th>{names}</tr></thead><tbody>{rows}</tbody></table>{drawing}"
+
+
+def check_over(over: Over) -> None:
+    """Refuse to draw curves over anything else.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if over not in typing.get_args(Over):
+        words = " or ".join(f'"{one}"' for one in typing.get_args(Over))
+        raise UserError(f"over={over!r}", words, 'say over="time" for the time of training')

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -18,15 +19,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from compare import environment
 from compare.command import (
     EXIT_DONE,
     EXIT_REFUSED,
+    INSTALL,
     KERAS_BACKENDS,
     OFFLINE_VARIABLE,
     Offline,
     Parser,
     UserError,
+    not_installed,
     run_command,
 )
 
@@ -111,11 +117,20 @@ def parse() -> argparse.Namespace:
 
 def examine() -> list[Finding]:
     """Everything that is looked at, in the order in which it is shown."""
+    installed = packages()
+    try:
+        return [*installed, *examine_more()]
+    except ModuleNotFoundError as error:
+        found = f"cannot be looked at: {not_installed(error.name or str(error)).came}"
+        return [*installed, Finding("all else", found, INSTALL, blocks=True)]
+
+
+def examine_more() -> list[Finding]:
+    """All but the packages, by means of them."""
     from compare import dataset, download
 
     backends = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
     answers = Answers(backends | {"data": data_folders, "weights": weights_paths}, time.monotonic() + SECONDS)
-    versions = packages()  # meanwhile
     weights = answers.get("weights", {"paths": {}, "mirrors": [], "name": "", "problem": NO_ANSWER})
     mirrors = {}
     for kind, bases, name in (
@@ -125,14 +140,13 @@ def examine() -> list[Finding]:
         try:
             mirrors[kind] = download.urls(bases, name)
         except UserError as error:
-            return [*versions, Finding("mirrors", str(error), "see there", blocks=True)]
+            return [Finding("mirrors", str(error), "see there", blocks=True)]
     reached = {}
     if not download.is_offline():
         urls = {url for several in mirrors.values() for url in several}
         waiting = Answers({url: lambda url=url: reach(url) for url in urls}, time.monotonic() + PROBE_SECONDS)
         reached = {url: waiting.get(url, f"no answer in {PROBE_SECONDS} s") for url in urls}
     return [
-        *versions,
         *data_findings(answers.get("data", NO_ANSWER), reachable(mirrors["data"], reached)),
         *weights_findings(weights, reachable(mirrors["weights"], reached)),
         *mirror_findings(mirrors, reached),
@@ -172,29 +186,38 @@ def packages() -> list[Finding]:
     import importlib.metadata
     import tomllib
 
-    from packaging.requirements import Requirement
-
     source = Path(__file__).parent.parent / "pyproject.toml"
     try:
         lines = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
     except OSError:  # installed without its sources
         lines = importlib.metadata.requires("scratch-or-pretrained")
     found, findings = [f"Python {platform.python_version()}"], []
-    for needed in map(Requirement, lines):
-        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+    for line in lines:
+        needed, _, marker = line.partition(";")
+        if marker:  # an extra's
             continue
-        install = f'pip install "{needed}"'.replace('"', "'")
+        name = re.match(r"[\w.-]+", needed)[0]
+        install = f"pip install '{needed}'"
         try:
-            version = importlib.metadata.version(needed.name)
+            version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding(needed.name, "is not installed", install, blocks=True))
+            findings.append(Finding(name, "is not installed", install, blocks=True))
             continue
-        if needed.specifier.contains(version, prereleases=True):
-            found.append(f"{needed.name} {version}")
+        if enough(version, needed.removeprefix(name)):
+            found.append(f"{name} {version}")
         else:
             advice = f"{install}: older ones have known holes or lack what is used here"
-            findings.append(Finding(needed.name, f"{version}, expected {needed.specifier}", advice))
+            findings.append(Finding(name, f"{version}, expected {needed.removeprefix(name)}", advice))
     return [Finding("packages", ", ".join(found)), *findings]
+
+
+def enough(version: str, specifier: str) -> bool:
+    """Whether a version is one of those that will do; where that cannot be told, `packaging` is among the missing."""
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ModuleNotFoundError:
+        return True
+    return SpecifierSet(specifier).contains(version, prereleases=True)
 
 
 def data_folders() -> dict[str, str | None]:
@@ -394,13 +417,16 @@ def environment_findings() -> list[Finding]:
 
 
 def show(findings: list[Finding]) -> None:
-    """A table on a terminal; elsewhere a line each, with tabs between."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """A table on a terminal; elsewhere, and where what draws it is missing, a line each, with tabs between."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
 
-    console = Console()
-    if not console.is_terminal:
+        console = Console()
+    except ModuleNotFoundError:
+        console = None
+    if console is None or not console.is_terminal:
         for finding in findings:
             print("\t".join(filter(None, (finding.mark, finding.topic, finding.found, finding.advice))))
         return

@@ -12,6 +12,8 @@ import sys
 import time
 import warnings
 
+from compare import start
+
 # For debugging, or for programs of another kind: with these a training would be another one than its record says.
 IGNORED = (
     *("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"),
@@ -21,9 +23,12 @@ IGNORED = (
 # What frameworks and their libraries read, but for places, waiting and threads, which change no number or stand in the
 # record already.
 MAY_CHANGE_NUMBERS = re.compile(
-    "(KERAS|TF|XLA|JAX|TORCH|PYTORCH|ATEN|ONEDNN|DNNL|MKL|OPENBLAS|BLIS|NPY|CUBLAS|CUDNN|NVIDIA_TF32)_[A-Z0-9_]+"
+    "(KERAS|TF|XLA|JAX|TORCH|PYTORCH|ATEN|ONEDNN|DNNL|MKL|OPENBLAS|BLIS|NPY|CUBLAS|CUDNN|NVIDIA_TF32|OMP)_[A-Z0-9_]+"
 )
-CHANGES_NONE = re.compile("HOME|DIR|PATH|CACHE|LOG|VERBOSE|THREADS|ALLOC|KERAS_BACKEND|KERAS_TORCH_DEVICE|PLATFORMS")
+CHANGES_NONE = re.compile(
+    "HOME|DIR|PATH|CACHE|LOG|VERBOSE|THREADS|WAIT_POLICY|PROC_BIND|PLACES|DISPLAY|STACKSIZE|ALLOC"
+    "|KERAS_BACKEND|KERAS_TORCH_DEVICE|PLATFORMS"
+)
 MAX_VALUE = 200  # characters of a variable's value that are kept
 
 SECONDS_TO_LOOK, SECONDS_TO_LOOK_AGAIN = 1.0, 5.0  # at what else runs: at least, and where that is much
@@ -38,6 +43,8 @@ def settle() -> None:
     """Take from the environment, and so from processes that are started, what would make them train another thing or
     not run at all, and say so once. A plotting backend is somebody's window or notebook; here pictures are files."""
     os.environ["MPLBACKEND"] = "agg"
+    if sys.path[:1] == [start.ROOT]:  # run as a file, perhaps in another folder, where no process would find us
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [start.ROOT, os.environ.get("PYTHONPATH")]))
     for name in IGNORED:
         if os.environ.pop(name, None) is not None:
             with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -12,12 +12,12 @@ import itertools
 import re
 from collections.abc import Iterator
 
+import matplotlib.figure
 import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -77,6 +77,17 @@ STYLES = {
     ),
 }
 DRAWN = STYLES["light"]  # what pictures are drawn in
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that a notebook shows by itself, as it shows a DataFrame, without `%matplotlib inline`."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The PNG, and how large it is shown: in pixels of a screen, of which there are 96 to an inch."""
+        with drawing():
+            picture = png(self)
+        width, height = self.get_size_inches()
+        return picture, {"width": round(96 * width), "height": round(96 * height)}
 
 
 @dataclasses.dataclass(frozen=True)

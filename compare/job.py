@@ -410,12 +410,12 @@ def diverged(came: str, advice: str) -> UserError:
 
 
 @contextlib.contextmanager
-def memory_hint(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
-    """Turn a want of memory inside the block, in whichever framework and on whichever device, into the article's own
-    hint, in our words; `smaller` says what can be made so.
+def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
+    """Turn what a device cannot do inside the block, in whichever framework, into words: a want of memory, into the
+    article's own hint (`smaller` says what can be made so), and an operation that it lacks, as Apple's GPUs do some.
 
     Raises:
-        UserError: there was not enough memory.
+        UserError: there was not enough memory, or no such operation.
     """
     try:
         yield
@@ -429,6 +429,13 @@ def memory_hint(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
             "alloc failed",
         )
         said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
+        if isinstance(error, NotImplementedError) or "mps framework" in said:  # it has no float64
+            raise UserError(
+                f"the device lacks an operation: {str(error).partition('. ')[0][:300]}",
+                "one that has all that this training computes",
+                "choose --device cpu, or a newer PyTorch",
+                exit_code=exit_code,
+            ) from error
         if not isinstance(error, MemoryError) and not any(word in said for word in words):
             raise
         size = f"{recipe.image_size}×{recipe.image_size}"

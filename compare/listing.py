@@ -4,7 +4,7 @@ import os
 import urllib.parse
 from pathlib import Path
 
-from compare import disk, figures, numbers
+from compare import disk, figures, report_files
 from compare.language import Text, joined, say
 from compare.page import render, script
 from compare.words import data_in_words, duration, folder_name, without_folders
@@ -53,15 +53,15 @@ def entry(folder: Path, content: dict) -> dict:
     """
     if disk.is_changed(content):
         raise ValueError("it holds other content than the report wrote")
-    if content["format"] != numbers.FORMAT:
-        raise ValueError(f"format {content['format']}, and this program reads {numbers.FORMAT}")
+    if content["format"] != report_files.FORMAT:
+        raise ValueError(f"format {content['format']}, and this program reads {report_files.FORMAT}")
     runs = content["runs"]
     return {
         "name": folder_name(folder),
         "link": urllib.parse.quote(folder.name, errors="surrogateescape"),
         "when": max((str(run["started"]) for run in runs), default=""),
         "sentence": _text(content["sentences"][0], content["sentences_in_chinese"][0]),
-        "has_pictures": bool(runs),
+        "picture": next((name for name in ("accuracy.svg", "accuracy.png") if (folder / name).is_file()), None),
         "facts": {
             say("Test accuracy"): joined(
                 (

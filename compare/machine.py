@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
+APPLE_GPU = "Apple's GPU"
 SECONDS_BETWEEN_READINGS = 60  # a processor's counter may begin anew after some ten minutes
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of Python, the operating system and the installed ones among `packages`."""
+    """The versions of Python, the operating system, and this project and `packages` where they are installed."""
     found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for package in packages:
+    for package in ("scratch-or-pretrained", *packages):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
@@ -157,10 +158,12 @@ def source_sha256() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the source, with `+changes` where the working tree differs; None outside a checkout."""
+    """The commit of the source, with `+changes` where the working tree differs; None outside a checkout, and where the
+    checkout is somebody's in which this is installed: then its version tells."""
     source = Path(__file__).parent
     try:
         git = ["git", "-C", str(source)]
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -217,13 +217,14 @@ def check_comparable(runs: list[Run]) -> None:
     Raises:
         UserError: names the runs and what they do not share, or a run and its copy.
     """
-    seen = {}
+    folders = {}
     for run in runs:
-        same = seen.setdefault(disk.own_sha256(run.record), run)
-        if same is not run:
+        own = disk.own_sha256(run.record)
+        if own in folders:
             raise UserError(
-                f"{run.folder} is the run in {same.folder} once more", "every run once", "leave one of them out"
+                f"{run.folder} is the run in {folders[own]} once more", "every run once", "leave one of them out"
             )
+        folders[own] = run.folder
     for run in runs[1:]:
         for field, words in MUST_MATCH.items():
             if run.record["data"][field] != runs[0].record["data"][field]:

@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from compare import checks
 from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, place, run_command
 
@@ -38,6 +41,8 @@ def check_plotting() -> None:
     """
     try:
         from compare import pictures  # noqa: F401
+    except ModuleNotFoundError:  # not installed, which every command says
+        raise
     except Exception as error:
         raise UserError(
             f"what draws the report cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
@@ -66,7 +71,7 @@ def write_report(
         data_dir: where the runs' data are, for the pictures of test images; None looks in the usual places. Without
             the data the page is without these pictures.
         images: which test images the page has: wrong (those that some run has wrong, and some of the others), all, or
-            none.
+            none, which leaves out the SVG files as well.
 
     Returns:
         The path of the page. It is written last; then, where the report lies in a folder `reports`, the list of all
@@ -75,7 +80,7 @@ def write_report(
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
-    from compare import disk, gallery, listing, numbers, page, pictures, record
+    from compare import disk, gallery, listing, page, pictures, record, report_files
     from compare.shown import show
 
     record.check_comparable(runs)
@@ -84,7 +89,8 @@ def write_report(
     shown_images = None
     if runs and images != "none":
         shown_images = gallery.of(runs, data_dir=data_dir, all_images=images == "all")
-    content = page.content(shown, unfinished, drawn, shown_images)
+    endings = ("png",) if images == "none" else ("png", "svg")
+    content = page.content(shown, unfinished, drawn, shown_images) | {"endings": endings}
     html = page.render("report.html.j2", title=title, generator=GENERATOR, **content)
     compared = [(first, second, paired) for first, second, paired, *_ in content["pairs"]]
 
@@ -93,7 +99,7 @@ def write_report(
     except OSError as error:
         raise disk.cannot_write(f"{folder} cannot be made", folder, error) from error
     files = {
-        NUMBERS: numbers.as_json(
+        NUMBERS: report_files.as_json(
             shown,
             compared,
             title=title,
@@ -101,10 +107,10 @@ def write_report(
             suspects=content["difference"]["suspects"] if content["difference"] else [],
             cautions=content["cautions"],
         ),
-        "metrics.csv": numbers.as_csv(shown),
+        "metrics.csv": report_files.as_csv(shown),
     }
     for picture in itertools.chain.from_iterable(drawn.values()):
-        files |= {f"{picture['name']}.png": picture["png"], f"{picture['name']}.svg": picture["svg"]}
+        files |= {f"{picture['name']}.{ending}": picture[ending] for ending in endings}
     files[PAGE] = html
     before = (folder / PAGE).read_text(encoding="utf-8", errors="replace") if (folder / PAGE).is_file() else ""
     curves = (f"{quantity}{over}" for quantity in ("accuracy", "loss") for over in ("", "-over-time"))
@@ -212,7 +218,7 @@ def parse() -> argparse.Namespace:
     images = what.add_mutually_exclusive_group()
     for flag, which, words in (
         ("--all-images", "all", "put every test image on the page, not only those that some run has wrong"),
-        ("--no-images", "none", "put none on it: the smallest page"),
+        ("--no-images", "none", "put none on it, and no SVG files beside it: the smallest report"),
     ):
         images.add_argument(flag, dest="images", action="store_const", const=which, default="wrong", help=words)
     what.add_argument(

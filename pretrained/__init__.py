@@ -11,3 +11,5 @@ solver   the head brought to its optimum on features that are kept
 loop     features of augmented images, the head trained on them, fine-tuning
 train    the command: `python -m pretrained.train`
 """
+
+import compare  # noqa: F401  # first of all, as `compare.start` says

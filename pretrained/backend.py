@@ -8,7 +8,6 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from compare.command import KERAS_BACKENDS, UserError
 
 NUM_GPUS = {
     "tensorflow": "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))",
-    "torch": "import torch; print(torch.cuda.device_count())",
+    "torch": "import torch; print(torch.cuda.device_count() + torch.backends.mps.is_available())",
 }
 
 
@@ -29,13 +28,13 @@ def choose(backend: str, device: str) -> str:
     Args:
         backend: one of `KERAS_BACKENDS`, or auto: the one that the variable KERAS_BACKEND names, else TensorFlow,
             unless PyTorch alone sees the GPU.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps, which only PyTorch has.
 
     Returns:
         The backend's name.
 
     Raises:
-        UserError: the backend is not installed, or is none of these.
+        UserError: the backend is not installed, or is none of these, or does not have the device.
     """
     named = os.environ.get("KERAS_BACKEND", "auto") or "auto"
     if backend == "auto" and named not in ("auto", *KERAS_BACKENDS):
@@ -45,6 +44,12 @@ def choose(backend: str, device: str) -> str:
             "unset it, set one of these, or say which with --keras-backend",
         )
     backend = named if backend == "auto" else backend
+    if device == "mps" and backend not in ("auto", "torch"):
+        raise UserError(
+            f"--device mps with Keras on {backend}",
+            "PyTorch, which alone has that device",
+            "say --keras-backend torch, or leave out one of the two",
+        )
     # Somebody's keras.json may say other numbers than the recipes mean, or be no JSON at all: Keras shall find none.
     os.environ["KERAS_HOME"] = os.devnull
     if device == "cpu":
@@ -58,14 +63,17 @@ def choose(backend: str, device: str) -> str:
             os.environ["CUDA_VISIBLE_DEVICES"] = index
         else:  # -1 is none, which is refused later
             os.environ["CUDA_VISIBLE_DEVICES"] = names[int(index)] if int(index) < len(names) else "-1"
-    if device == "cpu" or not shutil.which("nvidia-smi"):
-        os.environ["KERAS_TORCH_DEVICE"] = "cpu"  # else Keras on PyTorch takes Apple's GPU where there is one
+    if device == "cpu":
+        os.environ["KERAS_TORCH_DEVICE"] = "cpu"
+    elif device != "auto":  # then Keras takes the GPU that PyTorch sees
+        os.environ.pop("KERAS_TORCH_DEVICE", None)
     installed = [name for name in KERAS_BACKENDS if importlib.util.find_spec(name)]
     if backend == "auto":
         backend = installed[0] if installed else KERAS_BACKENDS[0]
-        has_gpu = device != "cpu" and shutil.which("nvidia-smi")
-        if has_gpu and backend == "tensorflow" and "torch" in installed:
-            if _num_gpus_elsewhere("tensorflow") == 0 and _num_gpus_elsewhere("torch") > 0:
+        if device == "mps":
+            backend = "torch"
+        elif device != "cpu" and backend == "tensorflow" and "torch" in installed:
+            if _num_gpus_elsewhere("torch") > 0 and _num_gpus_elsewhere("tensorflow") == 0:
                 backend = "torch"
     if backend not in installed:
         raise UserError(
@@ -124,38 +132,56 @@ def _num_gpus_elsewhere(backend: str) -> int:
 
 
 def describe_device(backend: str, device: str) -> tuple[str, str | None]:
-    """What Keras will compute on: the kind, cpu or cuda, and the GPU's name.
+    """What Keras computes on, by where it puts a tensor: the kind, cpu, cuda or mps, and the GPU's name.
 
     Raises:
-        UserError: `--device` asks for a GPU that this backend does not see.
+        UserError: `--device` asks for another, as this backend does not see it, or Keras runs on another backend.
     """
+    import keras
+
+    if keras.backend.backend() != backend:
+        raise UserError(
+            f"Keras runs on {keras.backend.backend()} in this process already, and {backend} was chosen",
+            "a process in which nobody has imported Keras yet",
+            "run it in one of its own: python -m pretrained.train",
+        )
+    tensor, name = keras.ops.zeros(1), None
     if backend == "tensorflow":
         import tensorflow as tf
 
-        gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-        names = [details.get("device_name", "GPU") for details in gpus]
+        kind = "cpu" if "CPU" in tensor.device else "mps" if sys.platform == "darwin" else "cuda"
+        if kind != "cpu":
+            (gpu, *_) = tf.config.list_physical_devices("GPU")
+            name = tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
     elif backend == "torch":
         import torch
 
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        kind = tensor.device.type
+        if kind != "cpu":
+            name = machine.APPLE_GPU if kind == "mps" else kind
+        if kind == "cuda":
+            name = torch.cuda.get_device_name(tensor.device)
     else:
-        import jax
-
-        names = [gpu.device_kind for gpu in jax.devices() if gpu.platform in ("gpu", "cuda")]
-    if device.startswith("cuda") and not names:
+        (found,) = tensor.devices()
+        kind = {"gpu": "cuda"}.get(found.platform, found.platform)
+        if kind != "cpu":
+            name = found.device_kind
+    if device != "auto" and kind != device.partition(":")[0]:
         raise UserError(
             f"--device {device}, but {backend} sees no such GPU here",
             "a GPU with that number, its driver, and a backend built for it",
             "choose --device cpu or another --keras-backend, or mend the driver (nvidia-smi should list the GPU)",
         )
-    return ("cuda", names[0]) if names else ("cpu", None)
+    return kind, name
 
 
 def precision(recipe, backend: str, device_kind: str) -> str:
     """What the backbone is computed in: the recipe's precision where the device is made for it, else float32."""
     if recipe.precision != "bfloat16":
         return recipe.precision
-    if device_kind == "cpu":
+    if device_kind == "mps":
+        native = False
+    elif device_kind == "cpu":
         native = machine.processor_computes_in_bfloat16()
     elif backend == "tensorflow":
         import tensorflow as tf

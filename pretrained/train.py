@@ -6,7 +6,12 @@ takes under a minute. The loop itself is in `loop.py`.
 
 import argparse
 import shlex
+import sys
 import time
+from pathlib import Path
+
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.command import (
     DEFAULT_RECIPE,
@@ -112,7 +117,7 @@ def check_of_use(arguments: argparse.Namespace) -> None:
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
     from compare import disk, machine
-    from compare.job import NUM_SEEN, memory_hint
+    from compare.job import NUM_SEEN, limits_in_words
     from pretrained import backend
 
     with backend.quiet_start():
@@ -141,7 +146,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     if recipe.unfreeze != "none":
         model.unfreeze(backbone, recipe.unfreeze)  # of no consequence before `whole` is trained
         whole = model.build_whole(extractor, head, learning_rate=recipe.unfrozen_learning_rate)
-    with memory_hint(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
+    with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         epochs, predicting = loop.estimate_epochs(job, extractor, head, whole)
     words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
     of_whole = ", the backbone of a whole network" if found.is_part else ""
@@ -168,7 +173,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         | {"keras backend": backend_name},
     }
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
-    with job.running(gpu), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+    with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         if job.checkpoint is None:
             job.write_checkpoint(loop.checkpoint_arrays(head))
         else:

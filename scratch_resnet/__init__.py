@@ -6,3 +6,5 @@ batches  the data set on the device: shuffled, augmented and resized there
 loop     an epoch of training, and what it needs of PyTorch
 train    the command: `python -m scratch_resnet.train`
 """
+
+import compare  # noqa: F401  # first of all, as `compare.start` says

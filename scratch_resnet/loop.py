@@ -88,7 +88,7 @@ def learning_rate(recipe, epoch: int, step: int, num_steps: int) -> float:
 def means(figures: Tensor, num_images: int) -> tuple[float, float]:
     """The mean loss in nats an image and the accuracy as a fraction, over an epoch as it went, of what `train_epoch`
     wrote down for its first `num_images`."""
-    loss_sum, num_correct = figures.double().sum(dim=1).tolist()
+    loss_sum, num_correct = figures.cpu().double().sum(dim=1).tolist()
     return loss_sum / num_images, num_correct / num_images
 
 
@@ -166,10 +166,16 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: there is no such device.
     """
-    num_gpus = torch.cuda.device_count()
+    num_gpus, has_mps = torch.cuda.device_count(), torch.backends.mps.is_available()
     if name == "auto":
-        name = "cuda" if num_gpus else "cpu"
-    if name != "cpu" and int(name.partition(":")[2] or 0) >= num_gpus:
+        name = "cuda" if num_gpus else "mps" if has_mps else "cpu"
+    if name == "mps" and not has_mps:
+        raise UserError(
+            f"--device mps, but PyTorch {torch.__version__} has none here",
+            "a Mac with Apple's own processor, and a PyTorch built for it",
+            "choose --device cpu, or leave it out",
+        )
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= num_gpus:
         raise UserError(
             f"--device {name}, but PyTorch {torch.__version__} sees {num_gpus} CUDA GPUs here",
             "a GPU with that number, its driver, and a PyTorch built for CUDA",
@@ -212,8 +218,8 @@ def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device)
 
 def wait_for(device: torch.device) -> None:
     """Return when the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:

@@ -6,7 +6,12 @@ Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in
 
 import argparse
 import math
+import sys
 import time
+from pathlib import Path
+
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.command import (
     EXIT_DONE,
@@ -67,14 +72,16 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     import torch
 
     from compare import disk, machine
-    from compare.job import NUM_SEEN, memory_hint
+    from compare.job import NUM_SEEN, limits_in_words
     from scratch_resnet import loop
     from scratch_resnet.batches import Batches, network_input
     from scratch_resnet.model import flops_per_image, num_parameters
 
     recipe, record, data = job.recipe, job.record, job.data
     device = loop.choose_device(device_name)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor_name()
+    name = machine.APPLE_GPU if device.type == "mps" else machine.processor_name()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
     num_classes = len(data.class_names)
     if (len(job.train_rows) % recipe.batch_size or recipe.batch_size) == 1 and recipe.image_size <= 32:
         raise UserError(
@@ -83,7 +90,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             "choose another --batch-size, or an --image-size above 32",
         )
     loop.keep_freed_memory()
-    with memory_hint(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
+    with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         train_batches, watched_batches, test_batches = (
             Batches(images, labels, device=device)
             for images, labels in (
@@ -122,7 +129,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         "versions": machine.versions("torch", "numpy", "scikit-learn"),
     }
     gpu = device.index or 0 if device.type == "cuda" else None
-    with job.running(gpu), memory_hint(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+    with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         if job.checkpoint is None:
             job.write_checkpoint(loop.checkpoint_arrays(model, optimizer))
         logits = None

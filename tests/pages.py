@@ -40,7 +40,7 @@ def permitted(script):
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def write(folder, *runs, title="a title"):
+def write(folder, *runs, title="a title", images="wrong"):
     complete = [record.read_run(run) for run in runs if (run / record.RECORD).exists()]
     unfinished = [checkpoint.read_unfinished_run(run) for run in runs if not (run / record.RECORD).exists()]
-    return Page(report.write_report(folder, complete, unfinished, title=title))
+    return Page(report.write_report(folder, complete, unfinished, title=title, images=images))

@@ -2,11 +2,13 @@
 
 import ast
 import importlib.util
+import io
 import json
 from pathlib import Path
 
 import pytest
 from fake_runs import write_run
+from PIL import Image
 
 from compare import figures
 from compare.command import UserError
@@ -34,6 +36,42 @@ def test_from_python(two, tmp_path):
     assert comparison.write(tmp_path / "report").read_bytes()
     with pytest.raises(UserError, match="differ in their images"):
         compare_runs(runs[0], load_run(write_run(tmp_path / "other", num_test=100)))
+
+
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [
+        (lambda of, run: of(), "compare_runs()"),
+        (lambda of, run: of("reports/today/runs/scratch_resnet"), "compare_runs('reports/today/runs/scratch_resnet')"),
+        (lambda of, run: of([run, run]), "compare_runs([Run("),
+        (lambda of, run: of(run, None), "compare_runs(None)"),
+        (lambda of, run: of(run, run), "once more"),
+        (lambda of, run: of(run).confusion(5), "confusion(5)"),
+        (lambda of, run: of(run).confusion(-1), "confusion(-1)"),
+        (lambda of, run: of(run).confusion("scratch"), "confusion('scratch')"),
+        (lambda of, run: of(run).confusion_difference(), "to no other run"),
+        (lambda of, run: of(run).accuracy_curves(over="seconds"), "over='seconds'"),
+        (lambda of, run: of(run).loss_curves("epoch"), "over='epoch'"),
+        (lambda of, run: of(run).loss_curves(None), "over=None"),
+    ],
+)
+def test_wrong_use_is_refused_in_three_parts(two, use, says):
+    from compare import compare_runs, load_run
+
+    run = load_run(two[0] / "runs" / "scratch_resnet")
+    with pytest.raises(UserError) as refused:
+        use(compare_runs, run)
+    assert says in refused.value.came and refused.value.expected and refused.value.advice
+
+
+def test_a_figure_shows_itself(two):
+    from compare import compare_runs, load_run
+
+    figure = compare_runs(load_run(two[0] / "runs" / "scratch_resnet")).confusion(0)
+    picture, shown = figure._repr_png_()
+    image = Image.open(io.BytesIO(picture))
+    assert image.format == "PNG" and image.width > 1.5 * shown["width"]  # sharp on a screen of many dots
+    assert image.width / image.height == pytest.approx(shown["width"] / shown["height"], rel=0.01)
 
 
 def test_the_notebook_was_executed_and_says_what_the_code_says(monkeypatch):

@@ -136,11 +136,24 @@ def test_what_may_change_numbers_is_recorded_and_no_place_is(monkeypatch):
     for name in os.environ:
         if environment.MAY_CHANGE_NUMBERS.fullmatch(name):
             monkeypatch.delenv(name)
-    wanted = {"TF_ENABLE_ONEDNN_OPTS": "0", "ATEN_CPU_CAPABILITY": "default", "XLA_FLAGS": "a" * 300}
+    wanted = {
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "ATEN_CPU_CAPABILITY": "default",
+        "XLA_FLAGS": "a" * 300,
+        "OMP_DYNAMIC": "1",
+    }
     for name, value in wanted.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MKL_CBWR", os.fsdecode(b"a\x07\xe9"))
-    for name in ("TORCH_HOME", "KERAS_HOME", "JAX_COMPILATION_CACHE_DIR", "MKL_NUM_THREADS", "PATH", "TFOO"):
+    for name in (
+        "TORCH_HOME",
+        "KERAS_HOME",
+        "JAX_COMPILATION_CACHE_DIR",
+        "MKL_NUM_THREADS",
+        "OMP_WAIT_POLICY",
+        "PATH",
+        "TFOO",
+    ):
         monkeypatch.setenv(name, "/home/me")
     assert environment.recorded() == wanted | {"XLA_FLAGS": "a" * 200, "MKL_CBWR": "a\\x07\\udce9"}
 

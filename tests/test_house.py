@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from compare import doctor, report, run
+from compare.__main__ import COMMANDS as COMMANDS_OF_COMPARE
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained_train
 from scratch_resnet import recipe as scratch_recipe
@@ -49,7 +50,7 @@ WALLS = [
                 "gallery",
                 "pictures",
             ),
-            *("tables", "page", "numbers", "listing", "checks", "report", "comparison"),
+            *("tables", "page", "report_files", "listing", "checks", "report", "comparison"),
         )
     ),
     ("scratch_resnet/*.py", FRAMEWORKS - {"torch", "torchvision"} | DRAWING | {"pretrained"}),
@@ -133,6 +134,7 @@ def test_every_command_in_the_papers_parses(paper, module, words, monkeypatch):
 
 
 def test_the_papers_show_every_command():
+    assert {module for module, _ in COMMANDS_OF_COMPARE.values()} == set(PARSERS)
     assert {module for paper, module, _ in COMMANDS if paper == "README"} == set(PARSERS)
 
 
@@ -165,3 +167,22 @@ def test_nothing_is_said_of_hosts_of_packages():
     for name in filter(None, tracked):
         content = (ROOT / name).read_bytes()
         assert not any(host.encode() in content for host in hosts), name
+
+
+@pytest.mark.parametrize(
+    "paper", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "reports/reference/*.html"]
+)
+def test_every_link_leads_to_what_is_committed(paper):
+    tracked = set(subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT).stdout.splitlines())
+    for path in ROOT.glob(paper):
+        text = path.read_text(encoding="utf-8")
+        links = (
+            re.findall(r'(?:href|src)="([^"]+)"', text)
+            if path.suffix == ".html"
+            else re.findall(r"\]\(([^)]+)\)", text)
+        )
+        here = {link for link in links if not re.match(r"#|\w+:", link)}
+        assert len(here) > 10 or path.suffix == ".md"
+        for link in here:
+            target = (path.parent / link.partition("#")[0]).resolve().relative_to(ROOT)
+            assert str(target) in tracked or any(name.startswith(f"{target}/") for name in tracked), link

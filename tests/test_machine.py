@@ -1,14 +1,22 @@
-"""What a run ran on. Truths: a powercap folder by hand, and a driver's library that counts as we say."""
+"""What a run ran on. Truths: a powercap folder by hand, a driver's library that counts as we say, and git."""
 
 import ctypes
+import importlib.metadata
 import json
+import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from fake_runs import write_run
 
 from compare import machine, record
 from compare.command import UserError
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -128,3 +136,36 @@ def test_a_record_with_or_without_energy_is_read(tmp_path):
     assert "energy_joules" not in json.loads(path.read_text()) and record.read_run(path.parent)
     with pytest.raises(UserError, match="energy_joules is 'much'"):
         record.read_run(write_run(tmp_path / "odd", changes={"energy_joules": "much"}))
+
+
+# ---- where the source comes from
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    return subprocess.run(["git", "-C", folder, *identity, *words], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("installed", "tracked"),
+    [("", True), ("vendored", True), (".venv/lib/site-packages", False), ("site-packages", False)],
+)
+def test_a_commit_is_of_the_repository_that_keeps_our_files(tmp_path, installed, tracked):
+    """In a repository of somebody's, our package is ignored, or not ignored but not kept, or kept."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text(".venv/\n")
+    shutil.copytree(ROOT / "compare", tmp_path / installed / "compare", ignore=shutil.ignore_patterns("__pycache__"))
+    git(tmp_path, "add", *(["."] if tracked else [".gitignore"]))
+    git(tmp_path, "commit", "-q", "-m", "theirs")
+    words = os.environ | {"PYTHONPATH": str(tmp_path / installed)}
+    command = [sys.executable, "-c", "from compare import machine; print(machine.__file__, machine.commit())"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / installed, env=words, check=True)
+    place, said = shown.stdout.split()
+    assert Path(place).is_relative_to(tmp_path)
+    assert said == (git(tmp_path, "rev-parse", "HEAD").strip() if tracked else "None")
+
+
+def test_versions_have_our_own():
+    found = machine.versions("numpy", "nosuch")
+    assert found["scratch-or-pretrained"] == importlib.metadata.version("scratch-or-pretrained")
+    assert list(found) == ["python", "platform", "scratch-or-pretrained", "numpy"]

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pretrained.recipe import DEMO, TUNED
 from pretrained.weights import Weights
 
 legacy_h5 = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +227,9 @@ def test_the_hashes_are_those_that_keras_publishes():
         (["--recipe", "nosuch"], "'nosuch'"),
         (["--out", __file__], "is a file"),
         (["--keras-backend", "torch", "--device", "cuda"], "torch sees no such GPU"),
+        (["--keras-backend", "torch", "--device", "mps"], "torch sees no such GPU"),
+        (["--keras-backend", "jax", "--device", "mps"], "--device mps with Keras on jax"),
+        (["--device", "metal"], "--device metal"),
         (["--unfreeze", "everything"], "'everything'"),
         (["--recipe", "tuned", "--learning-rate", "0.1"], "--learning-rate with recipe tuned"),
         (["--recipe", "tuned", "--batch-size", "64"], "--batch-size with recipe tuned"),
@@ -421,19 +426,19 @@ def environment(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("has_driver", "tensorflow_sees", "torch_sees", "device", "chosen"),
+    ("tensorflow_sees", "torch_sees", "device", "chosen"),
     [
-        (True, 0, 1, "auto", "torch"),
-        (True, 1, 1, "auto", "tensorflow"),
-        (True, 0, 0, "auto", "tensorflow"),
-        (True, 0, 1, "cpu", "tensorflow"),
-        (False, 0, 1, "auto", "tensorflow"),
+        (0, 1, "auto", "torch"),
+        (1, 1, "auto", "tensorflow"),
+        (0, 0, "auto", "tensorflow"),
+        (0, 1, "cpu", "tensorflow"),
+        (0, 1, "mps", "torch"),
     ],
 )
 def test_auto_takes_tensorflow_unless_pytorch_alone_sees_the_gpu(
-    environment, has_driver, tensorflow_sees, torch_sees, device, chosen
+    environment, tensorflow_sees, torch_sees, device, chosen
 ):
-    environment.setattr(backend.shutil, "which", lambda _: "/usr/bin/nvidia-smi" if has_driver else None)
+    environment.setenv("PATH", "")  # whatever tools of a driver there are: the frameworks are asked
     sees = {"tensorflow": tensorflow_sees, "torch": torch_sees}
     environment.setattr(backend, "_num_gpus_elsewhere", sees.get)
     assert backend.choose("auto", device) == chosen == os.environ["KERAS_BACKEND"]
@@ -452,5 +457,41 @@ def test_the_nth_gpu_is_counted_among_those_visible(environment):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"  # GPU 2 is not this process' to take
     with pytest.raises(ImportError, match="kept out of this process"):
         importlib.import_module("tensorflow")
-    with pytest.raises(UserError, match="sees no such GPU"):
-        backend.describe_device("torch", "cuda:1")
+
+
+# PyTorch's "meta" stands for a GPU: it is everywhere, and no tensor on it is on the processor.
+ASKED = """
+import sys
+import torch
+from compare.command import UserError
+from pretrained import backend
+torch.cuda.device_count = torch.cuda.is_available = lambda: {num_gpus}
+backend.choose("torch", {device!r})
+try:
+    print(*backend.describe_device("torch", {device!r}))
+except UserError as error:
+    print(error.came)
+try:
+    backend.describe_device("jax", {device!r})
+except UserError as error:
+    print(error.came)
+"""
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "device", "keras_device", "found"),
+    [
+        (0, "auto", None, "cpu None"),
+        (1, "auto", "cpu", "cpu None"),  # a GPU is seen, and Keras does not compute on it
+        (0, "auto", "meta", "meta meta"),
+        (0, "cpu", "meta", "cpu None"),
+        (0, "cuda", "meta", "--device cuda, but torch sees no such GPU here"),
+        (0, "mps", None, "--device mps, but torch sees no such GPU here"),
+    ],
+)
+def test_the_device_is_the_one_that_tensors_are_on(num_gpus, device, keras_device, found):
+    variables = {"KERAS_TORCH_DEVICE": keras_device} if keras_device else {}
+    command = [sys.executable, "-c", ASKED.format(num_gpus=num_gpus, device=device)]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, cwd=HERE.parent)
+    another = "Keras runs on torch in this process already, and jax was chosen"
+    assert done.stdout.splitlines() == [found, another], done.stderr[-2000:]

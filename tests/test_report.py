@@ -14,7 +14,7 @@ from fake_runs import write_run, write_unfinished_run
 from pages import Page, permitted, write
 from PIL import Image
 
-from compare import banners, checkpoint, figures, gallery, record, report
+from compare import banners, checkpoint, figures, record, report
 from compare.command import UserError
 from compare.language import say
 from compare.shown import show
@@ -173,6 +173,9 @@ def test_the_page_has_as_many_images_as_are_asked_for(tmp_path, run_main, flags,
     assert run_main(report, run, "--out", tmp_path / "out", *flags)[0] == 0
     block = re.search(r'id="gallery-data">(.*?)</script>', (tmp_path / "out" / "index.html").read_text())
     assert (num_images is None) == (block is None)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    links = {link["href"] for link in Page(tmp_path / "out" / "index.html").all("a") if "#" not in link["href"]}
+    assert links == names - {"index.html"} and ("accuracy.svg" in names) == (num_images is not None)
     assert block is None or len(json.loads(block[1])["rows"]) == num_images
 
 
@@ -317,13 +320,12 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 9
 
 
-def test_the_committed_reference_is_what_the_code_writes(tmp_path, monkeypatch):
-    """All but the drawings, whose bytes change with matplotlib's version, and the images, which need the data."""
-    monkeypatch.setattr(gallery, "of", lambda *_, **__: None)
+def test_the_committed_reference_is_what_the_code_writes(tmp_path):
+    """All but the drawings, whose bytes change with matplotlib's version."""
     reference = Path(__file__).parent.parent / "reports" / "reference"
     names = ("scratch_resnet-article", "scratch_resnet-tuned", "pretrained-article", "pretrained-tuned")
     title = say("From scratch or pretrained: {name}", name="reference")
-    write(tmp_path, *(reference / "runs" / name for name in names), title=title)
+    write(tmp_path, *(reference / "runs" / name for name in names), title=title, images="none")
     pages = [
         re.sub("<svg.*?</svg>", "", (folder / "index.html").read_text(), flags=re.DOTALL)
         for folder in (reference, tmp_path)
@@ -351,6 +353,7 @@ def test_reports_are_listed_newest_first(tmp_path):
         (reports / name).mkdir()
         (reports / name / "report.json").write_text(content)
     write(reports / "older", *(tmp_path / "older" / branch for branch in ("scratch_resnet", "pretrained")))
+    write(reports / "older", *(tmp_path / "older" / name for name in ("scratch_resnet", "pretrained")), images="none")
     page = Page(reports / "index.html")
     links = [link["href"] for link in page.all("a") if link["href"].endswith("index.html")]
     assert list(dict.fromkeys(links)) == [

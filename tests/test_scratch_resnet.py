@@ -13,7 +13,7 @@ from PIL import Image
 
 from compare import corruptions, dataset, machine
 from compare.command import UserError
-from compare.job import memory_hint
+from compare.job import limits_in_words
 from compare.progress import Journal
 from compare.record import read_run
 from scratch_resnet import loop, model, train
@@ -369,20 +369,37 @@ def test_a_batch_of_one_small_image_is_refused_before_training(run_main, tmp_pat
 def test_out_of_memory_ends_with_the_articles_hint(error):
     with (
         pytest.raises(UserError, match="make the batch smaller") as caught,
-        memory_hint(DEMO, exit_code=1, smaller="the batch"),
+        limits_in_words(DEMO, exit_code=1, smaller="the batch"),
     ):
         raise error
     assert caught.value.exit_code == 1
 
 
 def test_a_real_want_of_memory_is_recognised_and_nothing_else():
-    with pytest.raises(UserError, match="make the batch smaller"), memory_hint(DEMO, exit_code=2, smaller="the batch"):
+    with (
+        pytest.raises(UserError, match="make the batch smaller"),
+        limits_in_words(DEMO, exit_code=2, smaller="the batch"),
+    ):
         torch.empty(1 << 50, dtype=torch.uint8)
     with (
         pytest.raises(RuntimeError, match="same number of dimensions|size of tensor"),
-        memory_hint(DEMO, exit_code=2, smaller="the batch"),
+        limits_in_words(DEMO, exit_code=2, smaller="the batch"),
     ):
         torch.ones(2) + torch.ones(3)
+
+
+@pytest.mark.parametrize("lacks", [lambda: torch.empty(1, device="mps"), lambda: float64_on_apples_gpu()])
+def test_an_operation_that_a_device_lacks_is_said_in_words(lacks):
+    with (
+        pytest.raises(UserError, match="lacks an operation") as caught,
+        limits_in_words(DEMO, exit_code=1, smaller="the batch"),
+    ):
+        lacks()
+    assert len(caught.value.came) < 400 and "--device cpu" in caught.value.advice
+
+
+def float64_on_apples_gpu():
+    raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
 
 
 def test_a_run_is_resumed_only_as_it_was_begun(run_main, tmp_path, monkeypatch):
@@ -442,6 +459,15 @@ def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="sees 0 CUDA GPUs"):
         loop.choose_device("cuda:99999999999")
     assert loop.choose_device("auto") == CPU
+
+
+def test_apples_gpu_is_taken_where_pytorch_has_it(monkeypatch):
+    with pytest.raises(UserError, match="--device mps, but PyTorch"):
+        loop.choose_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert loop.choose_device("auto") == loop.choose_device("mps") == torch.device("mps")
+    assert loop.choose_device("cpu") == CPU
+    assert loop.precision(dataclasses.replace(TUNED, precision="bfloat16"), torch.device("mps")) == "float32"
 
 
 def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):

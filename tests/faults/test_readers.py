@@ -29,11 +29,11 @@ from compare import (
     disk,
     listing,
     metrics,
-    numbers,
     out_folder,
     page,
     record,
     report,
+    report_files,
     run,
     schema,
     verdict,
@@ -301,8 +301,10 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
             shown = show(runs)
             sentences = verdict.sentences(shown)
             content = page.content(shown, [], {}, None)
-            numbers.as_csv(shown)
-            numbers.as_json(shown, [], title="", sentences=sentences, suspects=[], cautions=verdict.cautions(shown))
+            report_files.as_csv(shown)
+            report_files.as_json(
+                shown, [], title="", sentences=sentences, suspects=[], cautions=verdict.cautions(shown)
+            )
             assert content and metrics.is_right(got).shape == (50,)
         return got
 

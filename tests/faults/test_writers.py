@@ -27,10 +27,10 @@ from compare import (
     disk,
     listing,
     machine,
-    numbers,
     preparation,
     record,
     report,
+    report_files,
     run,
     schema,
 )
@@ -148,7 +148,7 @@ def check_a_run(few, faults, folder, values):
     assert run.record["overrides"]["weights"] == kept and run.record["device"]["name"] == values["device"]
     words = shlex.split(run.record["command"])
     assert words[words.index("--weights") + 1] == kept
-    written = numbers.as_json(show([run]), [], title="t", sentences=[], suspects=[], cautions=[])
+    written = report_files.as_json(show([run]), [], title="t", sentences=[], suspects=[], cautions=[])
     assert disk.parse_json(written)["runs"][0]["folder"] == values["--out"]
     faults.survived += 1
 
@@ -347,7 +347,7 @@ def test_no_cell_of_a_record_is_a_formula(tmp_path, start):
     changes |= {"recipe": good["recipe"] | {"name": cell}, "device": {"kind": cell, "name": cell}}
     folder = write_run(tmp_path / f"{start}folder", branch="x", changes=changes)
     shown = show([record.read_run(folder), record.read_run(tmp_path / "run")])
-    row, _ = csv.DictReader(io.StringIO(numbers.as_csv(shown).decode(), newline=""))
+    row, _ = csv.DictReader(io.StringIO(report_files.as_csv(shown).decode(), newline=""))
     assert not [name for name, value in row.items() if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
     touched = {name for name, value in row.items() if command.printable(cell) in value}
     assert {"branch", "recipe_name", "weights", "commit", "started", "device", "run"} <= touched
@@ -355,7 +355,7 @@ def test_no_cell_of_a_record_is_a_formula(tmp_path, start):
 
 
 def test_numbers_below_zero_stay_numbers():
-    assert numbers._no_formula(-0.5) == -0.5 and numbers._no_formula("0.5") == "0.5"
+    assert report_files._no_formula(-0.5) == -0.5 and report_files._no_formula("0.5") == "0.5"
 
 
 def test_what_is_nested_is_read_as_deeply_as_a_report_can_hold(tmp_path):
@@ -372,5 +372,5 @@ def test_what_is_nested_is_read_as_deeply_as_a_report_can_hold(tmp_path):
             assert "nested too deeply" in str(error)
             continue
         taken += 1
-        disk.parse_json(numbers.as_json(shown, [], title="", sentences=[], suspects=[], cautions=[]))
+        disk.parse_json(report_files.as_json(shown, [], title="", sentences=[], suspects=[], cautions=[]))
     assert taken == 4  # and the record's own two

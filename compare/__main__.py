@@ -1,0 +1,46 @@
+"""What there is: `python -m compare`, and `scratch-or-pretrained` where this is installed. Both run it, too."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: then its own folder is on the path, not the project's
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from compare import start
+from compare.command import EXIT_DONE, UserError, run_command
+
+COMMANDS = {
+    "run": ("compare.run", "train from scratch, fine-tune a pretrained network, and report which was better"),
+    "report": ("compare.report", "a report from finished runs, without training"),
+    "doctor": ("compare.doctor", "what is here, what is missing, and what to do about it"),
+    "scratch": ("scratch_resnet.train", "the ResNet-18 from scratch alone"),
+    "pretrained": ("pretrained.train", "the frozen ResNet50 alone"),
+}
+
+
+def main() -> int:
+    """Run the command whose word comes first, or say which there are."""
+    start.check_folder(os.getcwd(), sys.path)  # which comes first for the branches' processes
+    word, *words = sys.argv[1:] or ["--help"]
+    if word in ("-h", "--help"):
+        print("Should I train from scratch or fine-tune a pretrained network? Each of these has --help:\n")
+        for name, (module, purpose) in COMMANDS.items():
+            print(f"  {name:<11} or python -m {module:<21} {purpose}")
+        print("\nto see it work: scratch-or-pretrained run --both --demo")
+        return EXIT_DONE
+    if word not in COMMANDS:
+        raise UserError(word, f"one of {', '.join(COMMANDS)}", "say --help to see what each does")
+    sys.argv[1:] = words
+    runpy.run_module(COMMANDS[word][0], run_name="__main__", alter_sys=True)  # ends the process
+    return EXIT_DONE
+
+
+def command() -> None:
+    """The console command."""
+    run_command(main)
+
+
+if __name__ == "__main__":
+    command()
