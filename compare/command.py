@@ -214,7 +214,7 @@ def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> No
 def add_backbone_options(parser: Parser) -> None:
     """Add the options of the pretrained network."""
     group = parser.add_argument_group("pretrained network")
-    words = "imagenet, random or a Keras weights file (the recipe's)"
+    words = "imagenet, random, or a file of Keras' with a ResNet50 (the recipe's)"
     group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
     group.add_argument(
         "--unfreeze",
