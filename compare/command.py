@@ -217,7 +217,7 @@ def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> No
 def add_backbone_options(parser: Parser) -> None:
     """Add the options of the pretrained network."""
     group = parser.add_argument_group("pretrained network")
-    words = "imagenet, random or a Keras weights file (the recipe's)"
+    words = "imagenet, random, or a file of Keras' with a ResNet50 (the recipe's)"
     group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
     group.add_argument(
         "--unfreeze",
@@ -277,12 +277,15 @@ def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> No
     """
     processes.end_with_parent()
     before = dict(os.environ)
-    with display.forgiving():
-        code = _exit_code(main, unforeseen)
+    try:
+        with display.forgiving():
+            code = _exit_code(main, unforeseen)
+    finally:
+        if processes.is_in_shell():
+            os.environ.clear()
+            os.environ.update(before)
     if not processes.is_in_shell():
         sys.exit(code)
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def run_training(main: Callable[[], int]) -> None:

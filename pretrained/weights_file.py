@@ -235,6 +235,8 @@ def _layers_of(file) -> list[Layer]:
             if isinstance(item, h5py.Group):
                 groups.append(item)
                 continue
+            if isinstance(item, h5py.Dataset) and item.dtype == "V2":
+                raise Unfit(f"{where} holds bfloat16: save the network in float32")
             if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub":
                 raise Unfit(f"{where} holds no numbers")
             if item.external or item.is_virtual:
@@ -285,6 +287,8 @@ def _in_order(layer: Layer, name: str) -> list[np.ndarray]:
         keys = sorted(layer.order, key=layer.order.get)
     else:
         raise Unfit(f"its layer {name} has {_listed(sorted(layer.arrays))}, and ResNet50's has {_listed(roles)}")
+    if any(array.dtype.kind != "f" for array in layer.arrays.values()):
+        raise Unfit(f"its layer {name} holds whole numbers: save the network in float32")
     return [layer.arrays[key].astype(np.float32) for key in keys]
 
 

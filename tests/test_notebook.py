@@ -74,7 +74,7 @@ def test_the_demo_runs_from_a_notebook_and_the_kernel_stays_as_it_was(notebook, 
     for command, out in ((f"!python -m compare.run {asked}", "shell"), (f"%run -m compare.run -- {asked}", "run")):
         printed, _ = notebook.run(f"{command} --out {out}{which}")
         assert printed.splitlines()[-1] == str(Path(f"{out}{which}", "index.html")), printed
-    printed, _ = notebook.run(f"%run {ROOT / 'compare' / 'report.py'} run{which}/runs/* --out page{which}")
+    printed, _ = notebook.run(f"%run -m compare.report -- run{which}/runs/* --out page{which}")
     assert printed.splitlines()[-1] == str(Path(f"page{which}", "index.html")), printed
 
     printed, shown = notebook.run(

@@ -169,6 +169,12 @@ def test_another_network_is_called_by_its_name(environment, run_main, tmp_path):
         with pytest.raises(weights_file.Unfit) as problem:
             weights_file.read_backbone(write_network(tmp_path / "other.h5", layers))
         assert words in str(problem.value)
+    for kind, said in (("int8", "its layer conv1_bn holds whole numbers"), ("V2", "holds bfloat16")):
+        with h5py.File(write_network(tmp_path / "kind.h5"), "a") as file:
+            del file["conv1_bn/conv1_bn/beta:0"]
+            file.create_dataset("conv1_bn/conv1_bn/beta:0", (64,), kind)
+        with pytest.raises(weights_file.Unfit, match=said):
+            weights_file.read_backbone(tmp_path / "kind.h5")
     code, _, err = run_main(train, "--demo", "--keras-backend", "torch", "--weights", tmp_path / "other.h5")
     assert code == 2 and words in err and err.count("\n") == 3  # and nothing else, of Keras or HDF5
 
