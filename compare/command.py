@@ -30,6 +30,12 @@ OVERRIDES = {
 }
 
 
+# What to do who wants to train a run for longer, and why.
+ANEW_FOR_EPOCHS = (
+    "start a new one with --epochs {value}: a complete run keeps no optimizer's state to go on from, and the learning "
+    "rate was planned over the epochs that it had"
+)
+
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 UNFREEZE = ("none", "last-stage", "backbone")
 
