@@ -32,6 +32,12 @@ OVERRIDES = {
 }
 
 
+# What to do who wants to train a run for longer, and why.
+ANEW_FOR_EPOCHS = (
+    "start a new one with --epochs {value}: a complete run keeps no optimizer's state to go on from, and the learning "
+    "rate was planned over the epochs that it had"
+)
+
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 WEIGHTS_WORDS = ("imagenet", "random", "local")  # what --weights takes beside a file's name
 UNFREEZE = ("none", "last-stage", "backbone")

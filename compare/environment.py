@@ -6,6 +6,7 @@ chosen by what is free (`Load`), since threads that wait for one another crawl w
 """
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -75,7 +76,8 @@ class Load:
             return max(1, int(os.environ.get(THREADS, "").partition(",")[0]))
         import joblib
 
-        with warnings.catch_warnings(action="ignore"):  # where the system does not tell cores from threads
+        # where the system does not tell cores from threads, as in a bare chroot, joblib warns and prints a traceback
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stderr(io.StringIO()):
             num_cores = joblib.cpu_count(only_physical_cores=True)
         time.sleep(max(0.0, self._before[0] + SECONDS_TO_LOOK - time.monotonic()))
         num_free = min(num_cores, self._num_free())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from compare import checkpoint, corruptions, dataset, environment, machine, out_folder, record
-from compare.command import DEFAULT_RECIPE, DEFAULT_SEED, UserError
+from compare.command import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED, UserError
 from compare.job import UNDER_WAY, Job
 from compare.progress import Journal
 from compare.schema import problem_with_kinds
@@ -47,7 +47,9 @@ def prepare(
             raise UserError(
                 f"--resume together with {', '.join(said)}",
                 f"--resume alone: {begun_with(arguments.resume)}",
-                "leave the others out, or start a new run",
+                ANEW_FOR_EPOCHS.format(value=given["--epochs"])
+                if "--epochs" in given
+                else "leave the others out, or start a new run",
             )
         folder = arguments.resume
         arrays, so_far = checkpoint.read(folder, branch)
@@ -115,7 +117,9 @@ def prepare(
 
 
 def begun_with(folder: Path) -> str:
-    """What the unfinished run in `folder` keeps, in words."""
+    """What the run in `folder` keeps, in words."""
+    if (folder / record.RECORD).exists():
+        return f"{folder} holds a complete run"
     begun = checkpoint.read_unfinished_run(folder).record
     if not begun:
         return "an unfinished run keeps its recipe, its changes and its folder"

@@ -6,6 +6,7 @@ are on this machine, the test images of their data: the same of both give the sa
 """
 
 import argparse
+import glob
 import itertools
 import os
 import shlex
@@ -153,6 +154,15 @@ def read_runs(folders: list[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
     return runs, unfinished
 
 
+def expanded(folders: list[Path]) -> list[Path]:
+    """The folders, with what a pattern like `runs/*` stands for where the shell has left it to us, as on Windows."""
+    found = []
+    for folder in folders:
+        matches = [] if os.path.lexists(folder) else sorted(map(Path, glob.glob(str(folder))))
+        found += matches or [folder]
+    return found
+
+
 def default_folder(folders: list[Path]) -> Path:
     """Where the report of these runs goes: beside the folder `runs` that holds them all, else below `reports`."""
     from compare import words
@@ -240,7 +250,9 @@ def parse() -> argparse.Namespace:
     where.add_argument(
         "--out", type=place, metavar="DIR", help="the report's folder (default: that of `runs`, else below reports)"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.runs = expanded(arguments.runs)
+    return arguments
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ if not __package__:  # run as a file: then its own folder is on the path, not th
 
 from compare import processes
 from compare.command import (
+    ANEW_FOR_EPOCHS,
     DEFAULT_RECIPE,
     ESTIMATE,
     EXIT_DONE,
@@ -263,7 +264,9 @@ def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"--resume together with {OVERRIDES.get(name, '--' + name.replace('_', '-'))}",
                 "--resume alone: the comparison goes on as it was begun",
-                "leave the other out, or start a new comparison",
+                ANEW_FOR_EPOCHS.format(value="N")
+                if name == "num_epochs"
+                else "leave the other out, or start a new comparison",
             )
 
 

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky.backend import context
 
 from compare import environment
 from compare.command import KERAS_BACKENDS, UserError
@@ -77,6 +78,15 @@ def test_a_container_has_its_share_of_the_cores(processors, monkeypatch):
     load = Load()
     processors.seconds, processors.idle = 10.0, 40.0
     assert load.num_threads() == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="joblib asks each system in another way")
+def test_a_system_that_does_not_tell_its_cores_costs_no_traceback(monkeypatch, capsys):
+    monkeypatch.delenv(environment.THREADS, raising=False)
+    monkeypatch.setattr(context, "physical_cores_cache", None)
+    monkeypatch.setattr(context, "_count_physical_cores_linux", lambda: 0)
+    assert Load().num_threads() >= 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("word", "num_threads"), [("3", 3), ("2,1", 2), ("0", 1), ("many", 4), ("", 4)])

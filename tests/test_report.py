@@ -473,11 +473,23 @@ def test_the_command_names_a_folder_after_the_runs(run_main, tmp_path, monkeypat
     assert code == 0 and out.splitlines()[-1] == "reports/a-vs-b/index.html"
 
 
+def test_a_pattern_that_the_shell_left_is_expanded(run_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "x" / "runs" / "a"), write_run(tmp_path / "x" / "runs" / "b", seed=1)
+    write_run(tmp_path / "[c]", seed=2)  # a name like a pattern is a name where it is there
+    for words in (["x/runs/*", "[c]"], ["x/runs/a", "x/runs/[b-z]", "[c]"]):
+        code, _, err = run_main(report, *words, "--out", "page")
+        assert code == 0, err
+        names = [run["folder"] for run in json.loads((tmp_path / "page" / "report.json").read_text())["runs"]]
+        assert names == ["a", "b", "[c]"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         ([], "the following arguments are required"),
         (["nothing"], "nothing does not exist"),
+        (["nothing/*"], "nothing/* does not exist"),
         (["empty"], "empty is not a run"),
         (["run", "run"], "came twice"),
         (["run", "--out", "file"], "file is a file"),

@@ -280,6 +280,7 @@ def test_the_time_of_a_hang_is_told(monkeypatch, run_main):
         (["--both", "--out", str(HERE)], "holds other files"),
         (["--resume", "nowhere"], "holds no comparison"),
         (["--resume", "nowhere", "--epochs", "3"], "--resume together with --epochs"),
+        (["--resume", "nowhere", "--epochs", "3"], "keeps no optimizer's state to go on from"),
         (["--resume", "nowhere", "--robustness"], "--resume together with --robustness"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
+from fake_runs import write_run
 from PIL import Image
 
 from compare import corruptions, dataset, machine
@@ -17,6 +18,7 @@ from compare.command import UserError
 from compare.job import limits_in_words
 from compare.progress import Journal
 from compare.record import read_run
+from pretrained import train as pretrained_train
 from scratch_resnet import loop, model, train
 from scratch_resnet.batches import Batches, flip_and_shift
 from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES, TUNED
@@ -341,6 +343,16 @@ def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
 def test_robustness_is_settled_when_a_run_begins(run_main, tmp_path):
     code, _, err = run_main(train, "--resume", tmp_path, "--robustness")
     assert code == 2 and "--resume together with --robustness" in err
+
+
+@pytest.mark.parametrize("module", [train, pretrained_train])
+def test_more_epochs_for_a_finished_run_are_refused_with_the_reason(run_main, tmp_path, module):
+    folder = write_run(tmp_path / "run", branch=module.__name__.partition(".")[0])
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    code, out, err = run_main(module, "--resume", folder, "--epochs", "20")
+    assert code == 2 and out == "" and "--resume together with --epochs 20" in err
+    assert "holds a complete run" in err and "start a new one with --epochs 20: " in err and "no optimizer's" in err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_the_first_images_are_kept_as_the_epoch_draws_them():
