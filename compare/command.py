@@ -294,17 +294,16 @@ def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> No
         sys.exit(code)
 
 
-def run_training(main: Callable[[], int]) -> None:
+def run_training(branch: str, main: Callable[[], int]) -> None:
     """`run_command` for a branch, whose framework, threads, signals and device are settled for a whole process: it is
     refused in one that is somebody else's."""
     others = processes.shared_with("keras", *KERAS_BACKENDS)
 
     def refuse() -> int:
-        name = Path(sys.argv[0]).parent.name
         raise UserError(
             f"a training in {others}",
             "a process of its own, for its framework, its threads and its answer to Ctrl-C",
-            f"begin one: python -m {name}.train, in a notebook with ! before it; compare.run begins one itself",
+            f"begin one: python -m {branch}.train, in a notebook with ! before it; compare.run begins one itself",
         )
 
     if others is None:

@@ -27,7 +27,7 @@ def shared_with(*packages: str) -> str | None:
     before; None where it is our own."""
     if is_in_shell():
         return "an interactive Python or a notebook"
-    loaded = [name for name in packages if name in sys.modules]
+    loaded = [name for name in packages if sys.modules.get(name) is not None]
     return f"a process that has {' and '.join(loaded)} loaded" if loaded else None
 
 

@@ -256,4 +256,4 @@ def check_same_backbone(record: dict, fingerprint: str) -> None:
 
 
 if __name__ == "__main__":
-    run_training(main)
+    run_training("pretrained", main)

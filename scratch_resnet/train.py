@@ -204,4 +204,4 @@ def describe() -> int:
 
 
 if __name__ == "__main__":
-    run_training(main)
+    run_training("scratch_resnet", main)
