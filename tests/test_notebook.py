@@ -25,7 +25,7 @@ class Notebook:
         self.manager.kernel_spec.argv[0] = sys.executable
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         variables = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(folder)}
-        for name in ("PYTHONWARNINGS", "MPLBACKEND"):
+        for name in ("PYTHONWARNINGS", "MPLBACKEND", "PYTEST_CURRENT_TEST"):  # with the last one it hears no processes
             variables.pop(name, None)
         self.manager.start_kernel(cwd=str(folder), env=variables)
         self.client = self.manager.client()
