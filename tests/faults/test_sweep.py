@@ -22,7 +22,8 @@ from compare import out_folder
 
 ROOT = Path(__file__).parents[2]
 BRANCHES = ("scratch_resnet", "pretrained")
-WORDS = ("--both", "--demo", "--epochs", "scratch=3,pretrained=2", "--weights", "random", "--name", "swept")
+WORDS = ("--both", "--demo", "--epochs", "scratch=2,pretrained=1", "--weights", "random", "--name", "swept")
+WORDS += ("--keras-backend", "tensorflow")
 NUM_KILLS = 20  # of either kind
 SECONDS_TO_BE_GONE = 5
 
@@ -53,11 +54,16 @@ class Life:
         self.temporary, self.said_in = place / f"temporary {number}", place / f"said {number}"
         self.temporary.mkdir()
         environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(self.temporary)}
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(place / "cache")  # PyTorch's own, one for all processes of a user
         with self.said_in.open("w") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "compare.run", *words],
-                **{"cwd": place, "env": os.environ | environment, "start_new_session": True},
-                **{"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said},
+                cwd=place,
+                env=os.environ | environment,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
             )
         self.began, self.ended = time.monotonic(), 0.0
 
