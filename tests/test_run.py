@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import fake_branches
@@ -266,12 +267,12 @@ def test_a_run_that_another_process_holds_is_waited_for_or_left_alone(
 def test_commands_of_the_same_second_have_folders_of_their_own(fakes, run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    class Clock(datetime.datetime):
-        @classmethod
-        def now(cls):
-            return cls(2026, 11, 26, 12)
+    class Clock:
+        @staticmethod
+        def now():
+            return datetime.datetime(2026, 11, 26, 12)
 
-    monkeypatch.setattr(run.datetime, "datetime", Clock)
+    monkeypatch.setattr(run, "datetime", types.SimpleNamespace(datetime=Clock))
     check = run.check
     for faster in ([], ["article-20261126-120000-2"]):  # another is faster before, or in, the checks
 
@@ -281,7 +282,8 @@ def test_commands_of_the_same_second_have_folders_of_their_own(fakes, run_main, 
             return check(runs)
 
         monkeypatch.setattr(run, "check", check_meanwhile)
-        assert run_main(run, "--both")[0] == 0
+        code, _, err = run_main(run, "--both")
+        assert code == 0, err
     names = ["article-20261126-120000", "article-20261126-120000-2-2"]
     for name in names:
         assert json.loads(Path("reports", name, "comparison.json").read_text())["name"] == name
