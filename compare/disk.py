@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -53,6 +54,18 @@ def _replacing(paths: list[Path], obsolete: Iterable[Path] = ()) -> Iterator[lis
         for partial in partials:
             with contextlib.suppress(OSError):  # where the disk was made read-only meanwhile
                 partial.unlink()
+
+
+@contextlib.contextmanager
+def temporary_in(folder: Path) -> Iterator[None]:
+    """Let temporary files, a library's as well, lie below `folder`, where what a kill leaves of them is removed by the
+    next who claims it."""
+    before = tempfile.tempdir
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{PARTIAL}{os.getpid()}-") as tempfile.tempdir:
+            yield
+    finally:
+        tempfile.tempdir = before
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -222,7 +222,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             )
         # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
         head.optimizer.iterations.assign(0)
-        with disk.replacing(job.folder / "model.keras") as partial:
+        with disk.replacing(job.folder / "model.keras") as partial, disk.temporary_in(job.folder):
             model.join(extractor, head).save(partial)
         device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
         job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes, **corrupted, **seen)

@@ -14,8 +14,10 @@ HERE = Path(__file__).parent
 SOURCE = """
 import os, signal, sys, time
 from pathlib import Path
+from compare import processes
 from fake_runs import write_run, write_unfinished_run
 
+processes.end_with_parent()
 branch, words = __spec__.name.partition(".")[0], sys.argv[1:]
 with open(os.environ["FAKE_LOG"], "a") as log:
     print(branch, *words, file=log)
@@ -27,6 +29,9 @@ if "--check" in words:
         os.kill(os.getpid(), signal.SIGKILL)
     if does == "interrupt the check":
         os.kill(os.getpid(), signal.SIGINT)
+    if does == "check for ever":
+        Path(os.environ["FAKE_LOG"] + ".ready").touch()
+        time.sleep(1000)
     print("checked")
     print("COMPARE_ESTIMATE 100.5 100.5")
     sys.exit(0)
@@ -35,11 +40,15 @@ folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
 seed = folder.name.partition("-seed-")[2] or "0"
 if os.environ.get("FAKE_ONLY_SEED", seed) != seed:
     does = "finish"
-if does in ("crash", "kill", "interrupt", "hang", "stop slowly"):
+if does in ("crash", "kill", "interrupt", "hang", "stop slowly", "heed nothing"):
     write_unfinished_run(folder, branch=branch, log="epoch 1/3: loss 0.7\\nthe disk went away\\n")
     if does == "crash":
         sys.exit(1)
     if does == "hang":
+        time.sleep(1000)
+    if does == "heed nothing":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path(os.environ["FAKE_LOG"] + ".ready").touch()
         time.sleep(1000)
     if does == "stop slowly":
         saving = []

@@ -1,5 +1,6 @@
 """The main command, with branches that train nothing: processes of their own that write made-up runs."""
 
+import datetime
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import fake_branches
@@ -186,7 +188,8 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, t
 @pytest.mark.parametrize("branch", ["scratch_fake", "pretrained_fake"])
 @pytest.mark.parametrize(
     ("number", "send", "code"),
-    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143)],  # Ctrl-C reaches all, SIGTERM compare.run alone
+    # Ctrl-C reaches all, SIGTERM compare.run alone, which passes SIGHUP on as such
+    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143), (signal.SIGHUP, os.kill, 143)],
 )
 def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
     fakes, tmp_path, monkeypatch, branch, number, send, code
@@ -198,7 +201,8 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
         assert process.poll() is None, process.communicate()
     send(process.pid, number)
     printed, err = process.communicate(timeout=60)
-    assert process.returncode == code and (out / "runs" / branch / "saved").read_text() == f"[{number:d}]"
+    got = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+    assert process.returncode == code and (out / "runs" / branch / "saved").read_text() == f"[{got:d}]"
     assert err.count(f"to go on: python -m compare.run --resume {out}") == 1 and "Traceback" not in err
     if branch == "scratch_fake":  # the other has not begun, and there is nothing to report
         assert not (out / "index.html").exists() and not (out / "runs" / "pretrained_fake").exists()
@@ -218,6 +222,98 @@ def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and "to go on" in err
     assert not (tmp_path / "out" / "runs" / "scratch_fake" / "saved").exists()
+
+
+@pytest.mark.parametrize("does", ["stop slowly", "heed nothing"])
+def test_a_branch_ends_with_a_command_that_was_killed(fakes, tmp_path, monkeypatch, does):
+    """It saves what it has, or is ended; the next command waits for that, and leaves its log alone."""
+    out = tmp_path / "out"
+    monkeypatch.setenv("FAKE_scratch_fake", does)
+    process = fake_branches.start("--scratch", "--out", out)
+    while not (tmp_path / "log.ready").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.kill()
+    printed, err = process.communicate(timeout=5)  # which the branch holds open as well
+    assert (out / "runs" / "scratch_fake" / "saved").exists() == (does == "stop slowly")
+
+
+def hold(folder: Path, seconds: float) -> subprocess.Popen:
+    """A process that holds the folder of a run for so long."""
+    code = f"""
+import time
+from pathlib import Path
+from compare import out_folder
+with out_folder.claim(Path({str(folder)!r})):
+    print(1, flush=True)
+    time.sleep({seconds})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=HERE.parent, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(1, 0), (1000, 2)])
+def test_a_run_that_another_process_holds_is_waited_for_or_left_alone(
+    fakes, run_main, tmp_path, monkeypatch, seconds, code
+):
+    out = tmp_path / "out"
+    log = out / "runs" / "scratch_fake" / "log.txt"
+    monkeypatch.setenv("FAKE_scratch_fake", "crash")
+    assert run_main(run, "--scratch", "--out", out)[0] == 1
+    before = log.read_text()
+    assert before.endswith("scratch_fake ended with exit code 1 before its run was complete\n")
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    with hold(log.parent, seconds) as holder:
+        try:
+            got, _, err = run_main(run, "--resume", out)
+            assert got == code and ("is being written by another process" in err) == (code == 2)
+            if code:
+                run.note_failure(log.parent, "scratch_fake", 2)
+                assert log.read_text() == before and len(fakes()) == 2
+        finally:
+            holder.kill()
+
+
+def test_commands_of_the_same_second_have_folders_of_their_own(fakes, run_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    class Clock:
+        @staticmethod
+        def now():
+            return datetime.datetime(2026, 11, 26, 12)
+
+    monkeypatch.setattr(run, "datetime", types.SimpleNamespace(datetime=Clock))
+    check = run.check
+    for faster in ([], ["article-20261126-120000-2"]):  # another is faster before, or in, the checks
+
+        def check_meanwhile(runs, faster=faster):
+            for name in faster:
+                Path("reports", name).mkdir()
+            return check(runs)
+
+        monkeypatch.setattr(run, "check", check_meanwhile)
+        code, _, err = run_main(run, "--both")
+        assert code == 0, err
+    names = ["article-20261126-120000", "article-20261126-120000-2-2"]
+    for name in names:
+        assert json.loads(Path("reports", name, "comparison.json").read_text())["name"] == name
+        assert Path("reports", name, "index.html").is_file()
+    assert not list(Path("reports", "article-20261126-120000-2").iterdir())
+
+
+@pytest.mark.parametrize("whom", ["alone", "group"])
+def test_a_check_that_is_killed_leaves_nothing(fakes, tmp_path, monkeypatch, whom):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setenv("FAKE_pretrained_fake", "check for ever")
+    process = fake_branches.start("--both", "--out", tmp_path / "out")
+    while not (tmp_path / "log.ready").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    (os.kill if whom == "alone" else os.killpg)(process.pid, signal.SIGKILL)
+    process.communicate(timeout=5)
+    assert not list((tmp_path / "temporary").iterdir()) and not (tmp_path / "out").exists()
 
 
 def test_a_branch_that_heeds_no_signal_is_ended(monkeypatch):

@@ -181,7 +181,8 @@ def test_killed_between_weights_and_record(scratch, faults, tmp_path, change):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 143, "terminated")],
 )
 def test_a_signal_lets_the_step_end_and_says_how_to_go_on(scratch, faults, tmp_path, number, code, word):
     run = tmp_path / "a run"
