@@ -155,15 +155,9 @@ def test_what_may_change_numbers_is_recorded_and_no_place_is(monkeypatch):
     for name, value in wanted.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MKL_CBWR", os.fsdecode(b"a\x07\xe9"))
-    for name in (
-        "TORCH_HOME",
-        "KERAS_HOME",
-        "JAX_COMPILATION_CACHE_DIR",
-        "MKL_NUM_THREADS",
-        "OMP_WAIT_POLICY",
-        "PATH",
-        "TFOO",
-    ):
+    places = ("TORCH_HOME", "KERAS_HOME", "JAX_COMPILATION_CACHE_DIR", "PATH", "TFOO")
+    others = ("TF_CLI_CONFIG_FILE", "TF_VAR_REGION", "TF_TOKEN_EXAMPLE_COM", "KERAS_API_KEY")  # secrets among them
+    for name in (*places, *others, "MKL_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "/home/me")
     assert environment.recorded() == wanted | {"XLA_FLAGS": "a" * 200, "MKL_CBWR": "a\\x07\\udce9"}
 
