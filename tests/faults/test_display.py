@@ -10,7 +10,14 @@ from pathlib import Path
 import fake_branches
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+
+
+def each(first, *others):
+    """The first value in every run of the tests, the others in the thorough ones: each takes some 10 s."""
+    return [first, *(pytest.param(other, marks=pytest.mark.thorough) for other in others)]
+
+
 NARROW = [{"PYTHONIOENCODING": encoding} for encoding in ("ascii", "cp1251", "latin-1", "utf-8")]
 NARROW += [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 SAYS = {
@@ -21,7 +28,7 @@ SAYS = {
 }
 
 
-@pytest.mark.parametrize("environment", NARROW, ids=lambda one: next(iter(one.values())))
+@pytest.mark.parametrize("environment", each(*NARROW), ids=lambda one: next(iter(one.values())))
 @pytest.mark.parametrize("words", SAYS)
 def test_what_a_terminal_cannot_show_is_spelled(words, environment):
     command = [sys.executable, "-m", *words.split()]
@@ -37,7 +44,8 @@ def test_what_a_terminal_cannot_show_is_spelled(words, environment):
 
 
 @pytest.mark.parametrize(
-    "to", [">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full", "> /dev/full 2>&1", "| head -c 1", "2>&1 | :"]
+    "to",
+    each("<&- >&- 2>&-", ">&-", "2>&-", "> /dev/full", "2> /dev/full", "> /dev/full 2>&1", "| head -c 1", "2>&1 | :"),
 )
 def test_a_closed_or_full_output_costs_lines_alone(fakes, tmp_path, to):
     if "/dev/full" in to and not Path("/dev/full").exists():
@@ -49,7 +57,7 @@ def test_a_closed_or_full_output_costs_lines_alone(fakes, tmp_path, to):
     assert (tmp_path / "out" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("to", ["<&- >&- 2>&-", "> /dev/full 2>&1", "2>&1 | head -c 1", "a terminal that is gone"])
+@pytest.mark.parametrize("to", each("2>&1 | head -c 1", "<&- >&- 2>&-", "> /dev/full 2>&1", "a terminal that is gone"))
 def test_a_training_goes_on_without_its_terminal(tmp_path, to):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "scratch_resnet.train", "--demo", "--epochs", "1", "--out", str(run)]
