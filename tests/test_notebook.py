@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_a_training_is_interrupted_and_the_kernel_goes_on(notebook, begin):
     assert notebook.run(f"import glob\nlen(glob.glob('{out}/runs/scratch_resnet/checkpoint-*')) > 0")[1] == [
         {"text/plain": "True"}
     ]
+
+
+@pytest.mark.parametrize("branch", ["scratch_resnet", "pretrained"])
+def test_a_program_that_has_a_framework_loaded_is_not_trained_in(branch, tmp_path):
+    program = (
+        "import runpy, sys, types\n"
+        "sys.modules['keras'] = types.ModuleType('keras')\n"
+        f"sys.argv = ['train', '--demo', '--out', {str(tmp_path / 'run')!r}]\n"
+        f"runpy.run_module('{branch}.train', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: a training in a process that has keras loaded\n")
+    assert f"python -m {branch}.train" in done.stderr and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("branch", ["scratch_resnet", "pretrained"])

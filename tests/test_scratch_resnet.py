@@ -418,6 +418,11 @@ def test_an_operation_that_a_device_lacks_is_said_in_words(lacks):
     assert len(caught.value.came) < 400 and "--device cpu" in caught.value.advice
 
 
+def test_what_nobody_has_written_is_no_lack_of_the_device():
+    with pytest.raises(NotImplementedError), limits_in_words(DEMO, exit_code=1, smaller="the batch"):
+        torch.nn.Module()(1)
+
+
 def float64_on_apples_gpu():
     raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
 
