@@ -197,6 +197,8 @@ class Job:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
         with self.finishing():
             checkpoint.write(self.folder, arrays, self.record)
+            if "under_way" not in self.record:  # between two epochs: this stands in no row's seconds
+                self._processor = time.process_time()
         self._kept = time.perf_counter()
 
     def must_keep(self) -> bool:

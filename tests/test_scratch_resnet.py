@@ -13,7 +13,7 @@ import torchvision
 from fake_runs import write_run
 from PIL import Image
 
-from compare import corruptions, dataset, machine
+from compare import checkpoint, corruptions, dataset, machine
 from compare.command import UserError
 from compare.job import limits_in_words
 from compare.progress import Journal
@@ -456,17 +456,29 @@ def test_a_run_is_resumed_only_as_it_was_begun(run_main, tmp_path, monkeypatch):
 
 
 def test_a_paused_training_shows_what_it_computed_beside_the_time_that_passed(run_main, tmp_path, monkeypatch):
-    evaluate = loop.evaluate
+    evaluate, write, computed = loop.evaluate, checkpoint.write, []
 
     def paused(*words):
         time.sleep(2)
-        return evaluate(*words)
+        found = evaluate(*words)
+        computed.append(time.process_time())
+        return found
 
+    def written_at_length(*words):  # before the epoch, and after it: neither is of its time
+        end = time.process_time() + 2
+        while time.process_time() < end:
+            pass
+        write(*words)
+        computed.append(time.process_time())
+
+    monkeypatch.setattr(checkpoint, "write", written_at_length)
     monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(loop, "evaluate", paused)
     assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
     run = read_run(tmp_path / "run")
     (row,) = run.record["history"]
+    begin, end, _ = computed
+    assert row["processor_seconds"] == pytest.approx(end - begin, abs=0.2)
     assert 0 < row["processor_seconds"] < row["seconds"] - 1.9
     assert run.record["processor_seconds"] == row["processor_seconds"]
 
