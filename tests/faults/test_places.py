@@ -202,7 +202,7 @@ from compare.command import run_command
 def main():
     with disk.replacing(Path(sys.argv[1], "file")) as partial:
         partial.write_bytes(b"new")
-        subprocess.run(["mount", "-o", "remount,ro", sys.argv[1]], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", sys.argv[1]], check=True)
 run_command(main)
 """
     script = f'mount -t tmpfs none "$1"\necho old > "$1/file"\n{sys.executable} -c "$2" "$1" || (cat "$1/file"; exit 7)'
