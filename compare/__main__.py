@@ -9,7 +9,8 @@ if not __package__:  # run as a file: then its own folder is on the path, not th
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare import start
-from compare.command import EXIT_DONE, UserError, run_command
+from compare.system.command import run_command
+from compare.system.errors import EXIT_DONE, UserError
 
 COMMANDS = {
     "run": ("compare.run", "train from scratch, fine-tune a pretrained network, and report which was better"),

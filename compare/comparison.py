@@ -5,12 +5,14 @@ import typing
 from pathlib import Path
 from typing import Literal
 
-from compare import figures, out_folder, pictures, record, report, report_files, tables, verdict
-from compare.command import UserError
-from compare.figures import Figure
-from compare.language import say
-from compare.record import Run
-from compare.shown import show
+from compare import report
+from compare.page import figures, pictures, report_files, tables, verdict
+from compare.page.figures import Figure
+from compare.page.language import say
+from compare.page.shown import show
+from compare.runs import out_folder, record
+from compare.runs.record import Run
+from compare.system.errors import UserError
 
 Over = Literal["epochs", "time"]
 

@@ -22,19 +22,11 @@ from pathlib import Path
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare import environment, processes
-from compare.command import (
-    EXIT_DONE,
-    EXIT_REFUSED,
-    INSTALL,
-    KERAS_BACKENDS,
-    OFFLINE_VARIABLE,
-    Offline,
-    Parser,
-    UserError,
-    not_installed,
-    run_command,
-)
+from compare.system import environment, processes
+from compare.system.command import Parser, run_command
+from compare.system.environment import OFFLINE_VARIABLE
+from compare.system.errors import EXIT_DONE, EXIT_REFUSED, INSTALL, UserError, not_installed
+from compare.training.options import KERAS_BACKENDS, Offline
 
 EXAMPLES = """examples:
   python -m compare.doctor             what is here, what can be reached, which backends work
@@ -52,7 +44,7 @@ NUM_MEMORY_BYTES = 2_500_000_000  # the branches train one after the other; see 
 # Prints what Keras computes on; each backend has a process of its own, as `pretrained.backend` explains.
 PROBE = """
 import sys
-from compare import processes
+from compare.system import processes
 processes.end_with_parent()
 from pretrained import backend
 name = backend.choose(sys.argv[1], "auto")
@@ -128,7 +120,7 @@ def examine() -> list[Finding]:
 
 def examine_more() -> list[Finding]:
     """All but the packages, by means of them."""
-    from compare import dataset, download
+    from compare.data import dataset, download
 
     backends = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
     answers = Answers(backends | {"data": data_folders, "weights": weights_paths}, time.monotonic() + SECONDS)
@@ -223,7 +215,7 @@ def enough(version: str, specifier: str) -> bool:
 
 def data_folders() -> dict[str, str | None]:
     """The usual folders that hold something of Fashion-MNIST, each with what is wrong with it, or None."""
-    from compare import dataset
+    from compare.data import dataset
 
     return {str(folder): problem for folder, problem in dataset.whereabouts()}
 
@@ -256,7 +248,7 @@ def probe(backend: str) -> str | None:
 
 def reach(url: str) -> str | None:
     """Why a URL cannot be had, or None. A server that does not like to be asked for a head is asked for the file."""
-    from compare import download
+    from compare.data import download
 
     status = 0
     try:
@@ -280,7 +272,7 @@ def reachable(urls: list[str], reached: dict[str, str | None]) -> bool:
 
 def data_findings(folders: dict[str, str | None] | str, can_fetch: bool) -> list[Finding]:
     """Fashion-MNIST."""
-    from compare import dataset
+    from compare.data import dataset
 
     if folders == NO_ANSWER:
         return [Finding("data", NO_ANSWER, ASK_AGAIN)]
@@ -312,7 +304,7 @@ def weights_findings(weights: dict, can_fetch: bool) -> list[Finding]:
 
 def mirror_findings(mirrors: dict[str, list[str]], reached: dict[str, str | None]) -> list[Finding]:
     """Every address that a download would be tried from."""
-    from compare import download
+    from compare.data import download
 
     if not reached:
         return [Finding("mirrors", "not asked: --offline")]
@@ -355,7 +347,9 @@ def machine_findings() -> list[Finding]:
     """The processor, memory and disks."""
     import shutil
 
-    from compare import download, machine, out_folder
+    from compare.data import download
+    from compare.runs import out_folder
+    from compare.system import machine
 
     words = ", bfloat16" if machine.processor_computes_in_bfloat16() else ""
     findings = [Finding("processor", machine.processor_name() + words)]
@@ -402,7 +396,7 @@ def available_memory_bytes() -> int | None:
 
 def environment_findings() -> list[Finding]:
     """What of the environment decides how downloads go."""
-    from compare import download
+    from compare.data import download
 
     names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "KERAS_HOME")
     names += ("KERAS_BACKEND", environment.THREADS, *environment.recorded())

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare import checks
-from compare.command import EXIT_DONE, EXIT_FAILED, Parser, UserError, place, run_command
+from compare.page import checks
+from compare.system.command import Parser, place, run_command
+from compare.system.errors import EXIT_DONE, EXIT_FAILED, UserError
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scikit-learn
-    from compare.checkpoint import UnfinishedRun
-    from compare.record import Run
+    from compare.runs.checkpoint import UnfinishedRun
+    from compare.runs.record import Run
 
 PAGE, NUMBERS = "index.html", "report.json"
 GENERATOR = '<meta name="generator" content="scratch-or-pretrained">'  # by which a report of ours is known
@@ -41,7 +42,7 @@ def check_plotting() -> None:
         UserError: it cannot be loaded; a damaged settings file does that.
     """
     try:
-        from compare import pictures  # noqa: F401
+        from compare.page import pictures  # noqa: F401
     except ModuleNotFoundError:  # not installed, which every command says
         raise
     except Exception as error:
@@ -81,8 +82,10 @@ def write_report(
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
-    from compare import disk, gallery, listing, page, pictures, record, report_files
-    from compare.shown import show
+    from compare.page import document, gallery, listing, pictures, report_files
+    from compare.page.shown import show
+    from compare.runs import record
+    from compare.system import disk
 
     record.check_comparable(runs)
     shown = show(runs)
@@ -91,8 +94,8 @@ def write_report(
     if runs and images != "none":
         shown_images = gallery.of(runs, data_dir=data_dir, all_images=images == "all")
     endings = ("png",) if images == "none" else ("png", "svg")
-    content = page.content(shown, unfinished, drawn, shown_images) | {"endings": endings}
-    html = page.render("report.html.j2", title=title, generator=GENERATOR, **content)
+    content = document.content(shown, unfinished, drawn, shown_images) | {"endings": endings}
+    html = document.render("report.html.j2", title=title, generator=GENERATOR, **content)
     compared = [(first, second, paired) for first, second, paired, *_ in content["pairs"]]
 
     try:
@@ -133,7 +136,7 @@ def read_runs(folders: list[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
     Raises:
         UserError: one of the folders is not a run, is damaged, or was given twice.
     """
-    from compare import checkpoint, record
+    from compare.runs import checkpoint, record
 
     runs, unfinished, seen = [], [], set()
     for folder in folders:
@@ -165,7 +168,7 @@ def expanded(folders: list[Path]) -> list[Path]:
 
 def default_folder(folders: list[Path]) -> Path:
     """Where the report of these runs goes: beside the folder `runs` that holds them all, else below `reports`."""
-    from compare import words
+    from compare.page import words
 
     parents = {Path(os.path.abspath(folder)).parent for folder in folders}
     if len(parents) == 1 and parents.pop().name == "runs":
@@ -179,7 +182,8 @@ def check_report_folder(folder: Path) -> None:
     Raises:
         UserError: it is a file, or a folder with other content.
     """
-    from compare import disk, out_folder
+    from compare.runs import out_folder
+    from compare.system import disk
 
     expected = "a new or empty folder, a report of ours to replace, or a folder with nothing but `runs`"
     if folder.exists() and not folder.is_dir():
@@ -199,7 +203,8 @@ def check_loses_no_run(folder: Path, runs: "list[Run]") -> None:
     Raises:
         UserError: it does, or what it shows cannot be told.
     """
-    from compare import disk, words
+    from compare.page import words
+    from compare.system import disk
 
     if not (folder / NUMBERS).exists():
         return
@@ -258,8 +263,9 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Read the runs, check what is required of them, and write the report unless that was all."""
     arguments = parse()
-    from compare import out_folder, record, words
-    from compare.language import say
+    from compare.page import words
+    from compare.page.language import say
+    from compare.runs import out_folder, record
 
     folder, writes = arguments.out or default_folder(arguments.runs), arguments.out or not arguments.require
     if writes:
@@ -270,12 +276,12 @@ def main() -> int:
     if arguments.out is None and writes:
         check_loses_no_run(folder, runs)
     if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
-        from compare import dataset
+        from compare.data import dataset
 
         dataset.load(runs[0].record["data"]["name"], arguments.data_dir, download=False)
     judged = []
     if arguments.require:
-        from compare.shown import show
+        from compare.page.shown import show
 
         judged = checks.judged(arguments.require, show(runs))
         judged += [(False, f"{run.folder} is not finished, so nothing holds for it") for run in unfinished]

@@ -27,35 +27,33 @@ from typing import TYPE_CHECKING
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare import processes
-from compare.command import (
-    ANEW_FOR_EPOCHS,
-    DEFAULT_RECIPE,
-    ESTIMATE,
+from compare.system import processes
+from compare.system.command import STOP_SIGNALS, Parser, place, run_command, whole_number
+from compare.system.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
     EXIT_TERMINATED,
-    OVERRIDES,
-    STOP_SIGNALS,
-    WEIGHTS_WORDS,
-    Parser,
     UserError,
+    writable,
+)
+from compare.training.options import (
+    ANEW_FOR_EPOCHS,
+    DEFAULT_RECIPE,
+    ESTIMATE,
+    OVERRIDES,
+    WEIGHTS_WORDS,
     add_backbone_options,
     add_how_options,
     add_override_options,
     add_place_options,
     add_recipe_options,
-    place,
-    run_command,
-    whole_number,
-    writable,
 )
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy
-    from compare.checkpoint import UnfinishedRun
-    from compare.record import Run
+    from compare.runs.checkpoint import UnfinishedRun
+    from compare.runs.record import Run
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}
 PLACE_WORDS = ("--data-dir", "--device", "--weights", "--keras-backend")  # what a resumed branch is told again
@@ -84,7 +82,8 @@ EXAMPLES = """examples:
 def main() -> int:
     """Parse, check, train, report."""
     arguments = parse()
-    from compare import out_folder, record, report  # after parsing: --help need not wait for NumPy
+    from compare import report
+    from compare.runs import out_folder, record
 
     unnamed = arguments.resume is None and arguments.name is None and arguments.out is None
     if arguments.resume is not None:
@@ -130,8 +129,10 @@ def main() -> int:
 
 def train_and_report(folder: Path, asked: dict) -> int:
     """Bring every run that was asked for to its end, and write the report; the exit code. The folder is claimed."""
-    from compare import disk, out_folder, report
-    from compare.language import say
+    from compare import report
+    from compare.page.language import say
+    from compare.runs import out_folder
+    from compare.system import disk
 
     written = asked | {"sha256": disk.own_sha256(asked)}
     disk.write_atomically(folder / out_folder.COMPARISON, (json.dumps(written, indent=1) + "\n").encode())
@@ -180,7 +181,7 @@ def train(runs: dict[str, tuple[str, dict[str, str | None], Path]]) -> int:
 
 def read_runs(names: list[str], folder: Path) -> "tuple[list[Run], list[UnfinishedRun]]":
     """Read the runs of these names below `folder`: the complete ones and, apart from them, the others."""
-    from compare import checkpoint, record
+    from compare.runs import checkpoint, record
 
     finished, unfinished = [], []
     for run in (folder / name for name in names):
@@ -340,7 +341,8 @@ def read_asked(folder: Path) -> dict:
     Raises:
         UserError: nothing that can be read.
     """
-    from compare import disk, out_folder
+    from compare.runs import out_folder
+    from compare.system import disk
 
     try:
         asked = disk.read_json(folder / out_folder.COMPARISON)
@@ -358,7 +360,7 @@ def read_asked(folder: Path) -> dict:
 
 def problem_with_asked(asked) -> str | None:
     """What keeps a comparison from being gone on with that comparison.json asks for; None where nothing does."""
-    from compare import disk
+    from compare.system import disk
 
     if disk.is_changed(asked):
         return "it holds other content than was asked for"
@@ -388,7 +390,7 @@ def runs_of(asked: dict, folder: Path) -> dict[str, tuple[str, dict[str, str | N
 
 def words_left(run: Path, words: dict[str, str | None]) -> dict[str, str | None] | None:
     """The words that bring one run to its end from where it is; None where it is complete."""
-    from compare import checkpoint, record
+    from compare.runs import checkpoint, record
 
     if (run / record.RECORD).exists():
         return None
@@ -412,7 +414,7 @@ def check(runs: list[tuple[str, dict[str, str | None]]]) -> int:
     """
     import numpy as np
 
-    from compare import estimate
+    from compare.training import estimate
 
     seconds = {}
     for module, words in runs:
@@ -506,7 +508,7 @@ def wait_for(process: subprocess.Popen, stops: list[int], *, watched: bool) -> i
     A terminal's Ctrl-C reaches the branch as well, and a second signal makes it leave at once: the first SIGINT is left
     to it, any other signal is passed on, and so is the wish to stop every `STOP_SECONDS` that it goes on.
     """
-    from compare import machine
+    from compare.system import machine
 
     num_heard = num_asked = 0
     deadline = idle_seconds = busy_until_then = 0.0
@@ -542,7 +544,7 @@ def ending(code: int) -> str:
 
 def note_failure(run: Path, name: str, code: int) -> None:
     """Say how a run ended, on the terminal and at the end of its log, from which the report quotes."""
-    from compare import out_folder, record
+    from compare.runs import out_folder, record
 
     text = f"{name} ended with {ending(code)} before its run was complete"
     print(text, file=sys.stderr)

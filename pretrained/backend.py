@@ -13,10 +13,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from compare import machine, processes
-from compare.command import KERAS_BACKENDS, UserError
+from compare.system import machine, processes
+from compare.system.errors import UserError
+from compare.training.options import KERAS_BACKENDS
 
-TIED = "from compare import processes; processes.end_with_parent(); "
+TIED = "from compare.system import processes; processes.end_with_parent(); "
 NUM_GPUS = {
     "tensorflow": TIED + "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))",
     "torch": TIED + "import torch; print(torch.cuda.device_count() + torch.backends.mps.is_available())",

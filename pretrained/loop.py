@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from compare.estimate import measured
-from compare.job import Job, diverged
-from compare.progress import EpochBar
+from compare.training.estimate import measured
+from compare.training.job import Job, diverged
+from compare.training.progress import EpochBar
 from pretrained import augment, solver
 
 PREDICTION_BATCH_SIZE = 256

@@ -9,8 +9,8 @@ import math
 import keras
 import numpy as np
 
-from compare.command import UserError
-from compare.dataset import fingerprint
+from compare.data.dataset import fingerprint
+from compare.system.errors import UserError
 from pretrained.weights import Weights, check_unchanged
 from pretrained.weights_file import Unfit, read_backbone
 

@@ -17,8 +17,8 @@ import scipy.linalg
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from compare.disk import write_atomically
-from compare.estimate import measured
+from compare.system.disk import write_atomically
+from compare.training.estimate import measured
 
 IMAGES_IN_FILE = 2048  # whose features are computed, and kept, together
 ROWS_AT_ONCE = 1024  # turned into float32 at a time: 8 MB, which caches hold until the second product

@@ -13,18 +13,10 @@ from pathlib import Path
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare.command import (
-    DEFAULT_RECIPE,
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_REFUSED,
-    OVERRIDES,
-    Parser,
-    UserError,
-    add_backbone_options,
-    add_branch_options,
-    run_training,
-)
+from compare.system.command import Parser
+from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
+from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_backbone_options, add_branch_options
+from compare.training.stopping import run_training
 from pretrained.recipe import RECIPES
 
 EXAMPLES = """examples:
@@ -64,7 +56,7 @@ def main() -> int:
     """Parse, check, train."""
     arguments = parse()
 
-    from compare.preparation import prepare
+    from compare.training.preparation import prepare
     from pretrained import backend, weights
 
     check_of_use(arguments)
@@ -115,8 +107,8 @@ def check_of_use(arguments: argparse.Namespace) -> None:
 
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
-    from compare import disk, machine
-    from compare.job import NUM_SEEN, limits_in_words
+    from compare.system import disk, machine
+    from compare.training.job import NUM_SEEN, limits_in_words
     from pretrained import backend
 
     with backend.quiet_start():

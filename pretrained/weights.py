@@ -12,8 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compare import download, processes
-from compare.command import UserError, printable
+from compare.data import download
+from compare.system import processes
+from compare.system.errors import UserError, printable
 from pretrained import weights_file
 
 IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import processes
-from compare.command import printable
+from compare.system import processes
+from compare.system.errors import printable
 
 MEMBER = "model.weights.h5"  # of a .keras archive
 MAX_NUM_BYTES, MAX_NUM_ITEMS = 1_000_000_000, 20_000  # ten times the network, for optimizers that were saved with it

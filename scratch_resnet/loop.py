@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compare import estimate, machine
-from compare.command import UserError
-from compare.job import diverged
-from compare.progress import EpochBar
+from compare.system import machine
+from compare.system.errors import UserError
+from compare.training import estimate
+from compare.training.job import diverged
+from compare.training.progress import EpochBar
 from scratch_resnet.batches import Batches, network_input
 from scratch_resnet.model import ResNet
 

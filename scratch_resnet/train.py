@@ -13,16 +13,10 @@ from pathlib import Path
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare.command import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_REFUSED,
-    OVERRIDES,
-    Parser,
-    UserError,
-    add_branch_options,
-    run_training,
-)
+from compare.system.command import Parser
+from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
+from compare.training.options import OVERRIDES, add_branch_options
+from compare.training.stopping import run_training
 from scratch_resnet.recipe import RECIPES
 
 EXAMPLES = """examples:
@@ -55,7 +49,7 @@ def main() -> int:
     if arguments.describe:
         return describe()
 
-    from compare.preparation import prepare
+    from compare.training.preparation import prepare
 
     words = {"--device": arguments.device} if arguments.device != "auto" else {}
     prepared = prepare(
@@ -70,8 +64,8 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     import safetensors.numpy
     import torch
 
-    from compare import disk, machine
-    from compare.job import NUM_SEEN, limits_in_words
+    from compare.system import disk, machine
+    from compare.training.job import NUM_SEEN, limits_in_words
     from scratch_resnet import loop
     from scratch_resnet.batches import Batches, network_input
     from scratch_resnet.model import flops_per_image, num_parameters

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from compare import dataset
-from compare.progress import Journal
+from compare.data import dataset
+from compare.training.progress import Journal
 from pretrained import backend
 from pretrained.recipe import DEMO
 from pretrained.weights import Weights

@@ -19,9 +19,10 @@ import pytest
 from fake_runs import write_run
 from pages import write
 
-from compare import dataset, download, run
-from compare.command import OFFLINE_VARIABLE
-from compare.download import MIRRORS_VARIABLE
+from compare import run
+from compare.data import dataset, download
+from compare.data.download import MIRRORS_VARIABLE
+from compare.system.environment import OFFLINE_VARIABLE
 from pretrained import backend
 
 # Before anything imports a framework: the arrays are small, and threads that wait for each other cost more than they
@@ -55,7 +56,7 @@ def alone(monkeypatch, tmp_path_factory):
 @pytest.fixture
 def run_main(monkeypatch, capsys):
     """Call a module's `main` with words, as its command does: the exit code, standard output and standard error."""
-    from compare.command import run_command
+    from compare.system.command import run_command
 
     def call(module, *words):
         monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 SOURCE = """
 import os, signal, sys, time
 from pathlib import Path
-from compare import processes
+from compare.system import processes
 from fake_runs import write_run, write_unfinished_run
 
 processes.end_with_parent()
@@ -87,7 +87,7 @@ def command(*words) -> list[str]:
     code = f"""
 import sys
 from compare import run
-from compare.command import run_command
+from compare.system.command import run_command
 run.BRANCHES = {BRANCHES}
 sys.argv = ["run", *{list(map(str, words))!r}]
 run_command(run.main)

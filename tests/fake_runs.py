@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import checkpoint, corruptions, dataset, record
-from compare.dataset import CLASS_NAMES, Dataset
+from compare.data import corruptions, dataset
+from compare.data.dataset import CLASS_NAMES, Dataset
+from compare.runs import checkpoint, record
 
 MODELS = {
     "scratch_resnet": {

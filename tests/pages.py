@@ -5,7 +5,8 @@ import hashlib
 import html.parser
 import re
 
-from compare import checkpoint, record, report
+from compare import report
+from compare.runs import checkpoint, record
 
 
 class Page(html.parser.HTMLParser):

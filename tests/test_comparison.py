@@ -10,8 +10,8 @@ import pytest
 from fake_runs import write_run
 from PIL import Image
 
-from compare import figures
-from compare.command import UserError
+from compare.page import figures
+from compare.system.errors import UserError
 
 
 def test_from_python(two, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 
-from compare import corruptions, dataset
-from compare.corruptions import STRENGTHS, corrupt
+from compare.data import corruptions, dataset
+from compare.data.corruptions import STRENGTHS, corrupt
 
 
 def dot(row=13, column=12):

@@ -12,8 +12,8 @@ import sklearn.datasets
 import torch
 from data_forms import CSV, FORMS, arrays, csv, npz, tables, write_form, zipped
 
-from compare import dataset, download, recognition
-from compare.command import UserError
+from compare.data import dataset, download, recognition
+from compare.system.errors import UserError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from compare import dataset, doctor, download
+from compare import doctor
+from compare.data import dataset, download
 
 ROOT = Path(__file__).parent.parent
 WORKS = "works, on the processor"

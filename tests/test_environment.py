@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from joblib.externals.loky.backend import context
 
-from compare import environment
-from compare.command import KERAS_BACKENDS, UserError
-from compare.environment import Load
+from compare.system import environment
+from compare.system.environment import Load
+from compare.system.errors import UserError
+from compare.training.options import KERAS_BACKENDS
 from pretrained import backend
 
 ROOT = Path(__file__).parent.parent
@@ -99,7 +100,7 @@ def test_the_user_has_the_word_on_threads(processors, monkeypatch, word, num_thr
 
 SHOW_THREADS = """
 import json, os, sys
-from compare import environment
+from compare.system import environment
 environment.settle()
 import numpy, scipy.linalg  # loaded before the number is known, as in the commands
 environment.compute_with(int(sys.argv[2]))

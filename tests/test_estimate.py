@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from compare import estimate
+from compare.training import estimate
 
 
 def pair_of(times, monkeypatch, **words):

@@ -9,8 +9,10 @@ import pytest
 from fake_runs import write_run
 from PIL import Image
 
-from compare import dataset, figures, gallery, pictures, record
-from compare.shown import show
+from compare.data import dataset
+from compare.page import figures, gallery, pictures
+from compare.page.shown import show
+from compare.runs import record
 
 
 def test_every_tile_is_its_image():

@@ -11,9 +11,11 @@ from fake_runs import write_run, write_unfinished_run
 
 import pretrained.recipe
 import scratch_resnet.recipe
-from compare import checkpoint, dataset, record, report
-from compare.chinese import KNOWN, TEXTS
-from compare.language import Text, attribute, joined, known, on_page, say
+from compare import report
+from compare.data import dataset
+from compare.page.chinese import KNOWN, TEXTS
+from compare.page.language import Text, attribute, joined, known, on_page, say
+from compare.runs import checkpoint, record
 
 ROOM = Path(report.__file__).parent
 # what reads the same in both: times of day, hashes, formats, numbers and their units
@@ -23,11 +25,11 @@ SAME_IN_BOTH = re.compile(r"\d+-\d+-\d+T[\d:]+Z|SHA-256 [0-9a-f]{8}…|\b(p|PNG|
 def said() -> dict[str | None, str]:
     """Every text that the code or a template says, and where; under None what is not a literal."""
     found = {}
-    for path in ROOM.glob("*.py"):
+    for path in ROOM.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say":
                 found[getattr(node.args[0], "value", None)] = path.name
-    for path in (ROOM / "templates").glob("*.j2"):
+    for path in (ROOM / "page" / "templates").glob("*.j2"):
         for node in jinja2.Environment().parse(path.read_text(encoding="utf-8")).find_all(jinja2.nodes.Call):
             if getattr(node.node, "name", "") == "say":
                 found[getattr(node.args[0], "value", None)] = path.name

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from fake_runs import write_run
 
-from compare import machine, record
-from compare.command import UserError
+from compare.runs import record
+from compare.system import machine
+from compare.system.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -158,7 +159,7 @@ def test_a_commit_is_of_the_repository_that_keeps_our_files(tmp_path, installed,
     git(tmp_path, "add", *(["."] if tracked else [".gitignore"]))
     git(tmp_path, "commit", "-q", "-m", "theirs")
     words = os.environ | {"PYTHONPATH": str(tmp_path / installed)}
-    command = [sys.executable, "-c", "from compare import machine; print(machine.__file__, machine.commit())"]
+    command = [sys.executable, "-c", "from compare.system import machine; print(machine.__file__, machine.commit())"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / installed, env=words, check=True)
     place, said = shown.stdout.split()
     assert Path(place).is_relative_to(tmp_path)

@@ -11,9 +11,9 @@ import scipy.stats
 import sklearn.calibration
 import sklearn.metrics
 
-from compare import metrics
-from compare.calibration import NUM_BINS, calibration, scaled
-from compare.record import Run
+from compare.findings import metrics
+from compare.findings.calibration import NUM_BINS, calibration, scaled
+from compare.runs.record import Run
 
 # Eight images of three classes by hand: one 0 taken for 1, one 1 for 0, and class 2 never predicted.
 LABELS = [0, 0, 0, 1, 1, 1, 1, 2]

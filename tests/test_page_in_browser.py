@@ -12,7 +12,9 @@ import pytest
 from fake_runs import write_run
 from PIL import Image
 
-from compare import dataset, record, report
+from compare import report
+from compare.data import dataset
+from compare.runs import record
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

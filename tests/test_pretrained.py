@@ -20,9 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torch.utils.flop_counter import FlopCounterMode
 
-from compare import dataset
-from compare.command import KERAS_BACKENDS, UserError
-from compare.progress import Journal
+from compare.data import dataset
+from compare.system.errors import UserError
+from compare.training.options import KERAS_BACKENDS
+from compare.training.progress import Journal
 from pretrained import augment, loop, model, solver
 from pretrained.recipe import ARTICLE, DEMO, TUNED
 from pretrained.weights import Weights

@@ -18,9 +18,9 @@ import keras
 import numpy as np
 import pytest
 
-from compare import corruptions, dataset, download
-from compare.command import UserError
-from compare.record import read_run
+from compare.data import corruptions, dataset, download
+from compare.runs.record import read_run
+from compare.system.errors import UserError
 from pretrained import backend, loop, model, train, weights, weights_file
 from pretrained.recipe import DEMO, TUNED
 from pretrained.weights import Weights

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from fake_runs import write_run, write_unfinished_run
 
-from compare import checkpoint, disk, out_folder, record
-from compare.command import UserError
+from compare.runs import checkpoint, out_folder, record
+from compare.system import disk
+from compare.system.errors import UserError
 
 
 def change(folder, **fields):
@@ -312,7 +313,9 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"before")
     code = (
-        "import pathlib, resource, signal; from compare import disk; from compare.command import UserError\n"
+        "import pathlib, resource, signal\n"
+        "from compare.system import disk\n"
+        "from compare.system.errors import UserError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         f"try: disk.write_atomically(pathlib.Path({str(path)!r}), bytes(100_000))\n"
         "except UserError as error: print(error)"

@@ -14,11 +14,13 @@ from fake_runs import write_run, write_unfinished_run
 from pages import Page, permitted, write
 from PIL import Image
 
-from compare import banners, checkpoint, figures, record, report
-from compare.command import UserError
-from compare.language import say
-from compare.shown import show
-from compare.tables import not_scaled
+from compare import report
+from compare.page import banners, figures
+from compare.page.language import say
+from compare.page.shown import show
+from compare.page.tables import not_scaled
+from compare.runs import checkpoint, record
+from compare.system.errors import UserError
 
 
 def test_it_needs_nothing_but_itself(two):

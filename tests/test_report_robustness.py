@@ -13,9 +13,12 @@ from fake_runs import write_run
 from pages import write
 from PIL import Image
 
-from compare import audit, corruptions, dataset, figures, gallery, metrics, pictures, record, verdict, words
-from compare.page import robustness
-from compare.shown import show
+from compare.data import corruptions, dataset
+from compare.findings import metrics
+from compare.page import audit, figures, gallery, pictures, verdict, words
+from compare.page.document import robustness
+from compare.page.shown import show
+from compare.runs import record
 
 
 @pytest.fixture(scope="module")

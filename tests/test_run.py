@@ -243,7 +243,7 @@ def hold(folder: Path, seconds: float) -> subprocess.Popen:
     code = f"""
 import time
 from pathlib import Path
-from compare import out_folder
+from compare.runs import out_folder
 with out_folder.claim(Path({str(folder)!r})):
     print(1, flush=True)
     time.sleep({seconds})

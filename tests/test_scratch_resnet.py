@@ -13,11 +13,13 @@ import torchvision
 from fake_runs import write_run
 from PIL import Image
 
-from compare import checkpoint, corruptions, dataset, machine
-from compare.command import UserError
-from compare.job import limits_in_words
-from compare.progress import Journal
-from compare.record import read_run
+from compare.data import corruptions, dataset
+from compare.runs import checkpoint
+from compare.runs.record import read_run
+from compare.system import machine
+from compare.system.errors import UserError
+from compare.training.job import limits_in_words
+from compare.training.progress import Journal
 from pretrained import train as pretrained_train
 from scratch_resnet import loop, model, train
 from scratch_resnet.batches import Batches, flip_and_shift

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 from compare import start
 from compare.__main__ import COMMANDS
-from compare.command import UserError
+from compare.system.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -12,9 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from compare import audit, banners, dataset, figures, gallery, page, record, tables, verdict
-from compare.calibration import calibration
-from compare.shown import show
+from compare.data import dataset
+from compare.findings.calibration import calibration
+from compare.page import audit, banners, document, figures, gallery, tables, verdict
+from compare.page.shown import show
+from compare.runs import record
 
 
 def test_a_changed_backbone_is_called_out(tmp_path):
@@ -103,7 +105,7 @@ def test_seeds_are_taken_together(tmp_path):
         "No temperature is fitted for ResNet-18 from scratch · article, Frozen ResNet50 (ImageNet) · article:" in text
     )
     assert verdict.named([shown[0], *shown[3:]], shown) == [shown[0].label, "Frozen ResNet50 (ImageNet) · article"]
-    matrices = page.matrices(shown)
+    matrices = document.matrices(shown)
     assert [matrix["index"] for matrix in matrices] == [2, 4, None, 0, 1, 3]
     assert matrices[2]["title"] == f"{shown[2].label} less {shown[4].label}"
 

@@ -8,7 +8,8 @@ import argparse
 import dataclasses
 import sys
 
-from compare.command import EXIT_REFUSED, run_command
+from compare.system.command import run_command
+from compare.system.errors import EXIT_REFUSED
 from scratch_resnet import train
 from scratch_resnet.recipe import RECIPES, TUNED
 

@@ -16,7 +16,8 @@ import torchvision
 from torch import nn
 from torchvision import transforms
 
-from compare import dataset, machine
+from compare.data import dataset
+from compare.system import machine
 from scratch_resnet.model import ResNet
 
 NUM_WARM_UP_STEPS = 4

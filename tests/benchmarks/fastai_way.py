@@ -26,7 +26,8 @@ from fastai.vision.all import (
     accuracy,
 )
 
-from compare import dataset, machine
+from compare.data import dataset
+from compare.system import machine
 from scratch_resnet.model import ResNet
 
 NUM_WARM_UP_STEPS = 4

@@ -13,7 +13,8 @@ import argparse
 import json
 import time
 
-from compare import dataset, machine
+from compare.data import dataset
+from compare.system import machine
 from pretrained import backend
 
 backend.choose("tensorflow", "auto")

@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compare import dataset, environment, machine
-from compare.progress import Journal
+from compare.data import dataset
+from compare.system import environment, machine
+from compare.training.progress import Journal
 
 
 def main():

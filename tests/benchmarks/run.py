@@ -26,7 +26,9 @@ from pathlib import Path
 import ablation
 from matplotlib.figure import Figure
 
-from compare import checkpoint, disk, machine, metrics, record
+from compare.findings import metrics
+from compare.runs import checkpoint, record
+from compare.system import disk, machine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -10,8 +10,8 @@ from pathlib import Path
 import faulty_server
 import pytest
 
-from compare import download
-from compare.command import UserError
+from compare.data import download
+from compare.system.errors import UserError
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compare import checkpoint, record
+from compare.runs import checkpoint, record
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = """

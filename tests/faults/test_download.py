@@ -15,8 +15,9 @@ from pathlib import Path
 import faulty_server
 import pytest
 
-from compare import dataset, download
-from compare.command import OFFLINE_VARIABLE, UserError
+from compare.data import dataset, download
+from compare.system.environment import OFFLINE_VARIABLE
+from compare.system.errors import UserError
 
 FILE = "train-images-idx3-ubyte"
 ROOT = Path(__file__).parent.parent.parent

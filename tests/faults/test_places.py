@@ -13,9 +13,11 @@ import fake_branches
 import pytest
 from fake_runs import write_run
 
-from compare import checkpoint, disk, out_folder, record, report, run
-from compare.command import UserError
-from compare.language import say
+from compare import report, run
+from compare.page.language import say
+from compare.runs import checkpoint, out_folder, record
+from compare.system import disk
+from compare.system.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent
 HAS_MOUNTS = sys.platform == "linux" and not subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode
@@ -107,8 +109,8 @@ def test_a_report_over_the_quota(runs, faults):
     """The kernel's answer to a flush is replaced: a file server may tell only then that the quota is spent."""
     first, second, folder = runs
     code = (
-        "import sys; from pathlib import Path; from compare import record, report\n"
-        "from compare.command import run_command\n"
+        "import sys; from pathlib import Path; from compare import report; from compare.runs import record\n"
+        "from compare.system.command import run_command\n"
         "folder, *runs = map(Path, sys.argv[1:]); runs = [record.read_run(run) for run in runs]\n"
         "run_command(lambda: report.write_report(folder, runs, title='after', images='none') and 0)"
     )
@@ -197,8 +199,8 @@ def test_a_disk_that_becomes_read_only_is_told_as_such(tmp_path, faults):
     code = """
 import subprocess, sys
 from pathlib import Path
-from compare import disk
-from compare.command import run_command
+from compare.system import disk
+from compare.system.command import run_command
 def main():
     with disk.replacing(Path(sys.argv[1], "file")) as partial:
         partial.write_bytes(b"new")
@@ -373,7 +375,8 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path, faults):
     code = f"""
 import os, signal
 from pathlib import Path
-from compare import disk, out_folder
+from compare.runs import out_folder
+from compare.system import disk
 with out_folder.claim(Path({str(folder)!r})), disk.replacing(Path({str(folder)!r}, "model.safetensors")) as partial:
     partial.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -458,7 +461,9 @@ def test_a_branch_over_the_quota_keeps_its_last_checkpoint(tmp_path, faults):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from compare import disk, out_folder, record, report
+from compare import report
+from compare.runs import out_folder, record
+from compare.system import disk
 moment, folder, *runs = sys.argv[1:]
 name, number = moment.split()
 left = [int(number)]
@@ -493,7 +498,7 @@ def test_files_written_together_killed_at_every_moment(tmp_path, faults):
     code = """
 import os, signal, sys
 from pathlib import Path
-from compare import disk
+from compare.system import disk
 folder, old = Path(sys.argv[1]), {name: b"old" for name in "abc"}
 for call, number in [("fsync", 1), ("fsync", 2), ("fsync", 3), ("replace", 1), ("replace", 2), ("replace", 3), ("", 0)]:
     disk.write_together(folder, old | {"stale": b"old"})

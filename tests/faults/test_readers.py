@@ -27,24 +27,14 @@ from fake_runs import write_run, write_unfinished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compare import (
-    checkpoint,
-    dataset,
-    disk,
-    listing,
-    metrics,
-    out_folder,
-    page,
-    recognition,
-    record,
-    report,
-    report_files,
-    run,
-    schema,
-    verdict,
-)
-from compare.command import UserError
-from compare.shown import show
+from compare import report, run
+from compare.data import dataset, recognition
+from compare.findings import metrics
+from compare.page import document, listing, report_files, verdict
+from compare.page.shown import show
+from compare.runs import checkpoint, out_folder, record, schema
+from compare.system import disk
+from compare.system.errors import UserError
 from pretrained import weights, weights_file
 
 ROOT = Path(__file__).parent.parent.parent
@@ -428,7 +418,7 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
                 continue
             shown = show(runs)
             sentences = verdict.sentences(shown)
-            content = page.content(shown, [], {}, None)
+            content = document.content(shown, [], {}, None)
             report_files.as_csv(shown)
             report_files.as_json(
                 shown, [], title="", sentences=sentences, suspects=[], cautions=verdict.cautions(shown)
@@ -478,7 +468,7 @@ def test_records_of_unfinished_runs_forged_at_random(tmp_path, faults, num_examp
     @given(forged(good))
     def check(content):
         checkpoint.write(folder, {"weight": np.zeros(3)}, content)
-        page.content([], [checkpoint.read_unfinished_run(folder)], {}, None)
+        document.content([], [checkpoint.read_unfinished_run(folder)], {}, None)
         faults.meets(lambda: checkpoint.read(folder, "pretrained"), right=lambda got: type(got[1]["recipe"]) is dict)
 
     check()
@@ -924,7 +914,7 @@ def test_names_from_records_are_text_on_the_page(tmp_path, faults, name):
 def test_nothing_unpickles_or_runs_what_it_reads():
     forbidden = {"pickle", "dill", "marshal", "shelve", "exec", "load_model", "from_config"}
     for package in ("compare", "scratch_resnet", "pretrained"):
-        for path in (ROOT / package).glob("*.py"):
+        for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = {getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None)}
                 names |= {alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)}

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from compare import checkpoint, record
-from compare.job import Job
-from compare.progress import Journal
+from compare.runs import checkpoint, record
+from compare.training.job import Job
+from compare.training.progress import Journal
 from scratch_resnet import train
 
 ROOT = Path(__file__).parents[2]
@@ -252,7 +252,7 @@ def test_before_training_begins_a_signal_ends_the_process(faults, tmp_path, modu
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_heard_where_its_exception_would_be_lost(faults, number):
     """Python drops what is raised in a destructor, as in the callbacks of its imports."""
-    lines = ("import os, sys", "from compare.command import end_at_once", "end_at_once()", "class Lost:")
+    lines = ("import os, sys", "from compare.training.stopping import end_at_once", "end_at_once()", "class Lost:")
     lines += (f"    def __del__(self): os.kill(os.getpid(), {int(number)}); list(map(str, range(9)))",)
     lines += ("print('before')", "Lost()", "print('after')")
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, cwd=ROOT)

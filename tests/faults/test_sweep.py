@@ -18,7 +18,7 @@ import psutil
 import pytest
 from test_resume import outcome
 
-from compare import out_folder
+from compare.runs import out_folder
 
 ROOT = Path(__file__).parents[2]
 BRANCHES = ("scratch_resnet", "pretrained")

@@ -19,23 +19,15 @@ from fake_runs import write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compare import (
-    checkpoint,
-    command,
-    comparison,
-    dataset,
-    disk,
-    listing,
-    machine,
-    preparation,
-    record,
-    report,
-    report_files,
-    run,
-    schema,
-)
-from compare.command import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, MAX_EPOCHS, UserError
-from compare.shown import show
+from compare import comparison, report, run
+from compare.data import dataset
+from compare.page import listing, report_files
+from compare.page.shown import show
+from compare.runs import checkpoint, record, schema
+from compare.system import command, disk, machine
+from compare.system.command import MAX_EPOCHS
+from compare.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, UserError
+from compare.training import preparation
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained
 from scratch_resnet import train as scratch

@@ -20,8 +20,10 @@ import signal
 import sys
 from pathlib import Path
 
-from compare import corruptions, dataset, job
-from compare.command import EXIT_REFUSED, run_command
+from compare.data import corruptions, dataset
+from compare.system.command import run_command
+from compare.system.errors import EXIT_REFUSED
+from compare.training import job
 
 
 def few(branch: str) -> None:

@@ -1,0 +1,5 @@
+"""What is computed from runs: arrays in, plain numbers out.
+
+metrics      of the predictions of one run, and of two image by image
+calibration  of their confidence
+"""

@@ -1,0 +1,378 @@
+"""What is computed from runs: arithmetic on arrays, the same definitions for every framework.
+
+Accuracy, precision, recall and F1 are fractions: higher is better. The log loss is in nats an image: lower is better.
+A confusion matrix has the true class in its rows and the predicted class in its columns: entry i, j counts the images
+of class i that were taken for class j. The predicted class is the most probable one, the first of equals.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+from scipy.stats import binomtest, false_discovery_control
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.model_selection import train_test_split
+
+from compare.runs.record import Run
+
+CONFIDENCE = 0.95  # of every interval
+MORE_THAN_CHANCE = 0.05  # a p value below this is called so
+NUM_RESAMPLES = 20_000  # of the bootstrap: the ends of its intervals wander by about a hundredth of their length
+NUM_CONFUSED_PAIRS = 5
+NUM_BASELINE_IMAGES = 5000  # fitted in some 0.6 s on two cores
+CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusion:
+    """A pair of classes that were mixed up: `num_images` of class `true` taken for class `predicted`, both indices;
+    `share` is their fraction of the images of class `true`."""
+
+    true: int
+    predicted: int
+    num_images: int
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspect:
+    """A test image that two runs take for class `predicted` and whose label is `label`, both indices: its row in the
+    test file, from 0, and the lower of both confidences."""
+
+    index: int
+    label: int
+    predicted: int
+    confidence: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How one run does on its test set of `num_images` images and `num_classes` classes.
+
+    Attributes:
+        accuracy: fraction of the images whose predicted class is the true one.
+        accuracy_low, accuracy_high: its 95 % Wilson interval. It covers the luck of drawing these test images, not
+            that of training once more.
+        log_loss: mean of -ln(probability of the true class), nats an image.
+        counts: int64, (num_classes, num_classes), the confusion matrix.
+        shares: float64, (num_classes, num_classes), the same as fractions of each row; 0 in the row of a class
+            without images.
+        precision, recall, f1: float64, (num_classes,); NaN where it is 0/0, as is the precision of a class that was
+            never predicted.
+        support: int64, (num_classes,), images of each class.
+        most_confused: the most frequent mistakes, most frequent first.
+    """
+
+    num_images: int
+    num_correct: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    log_loss: float
+    counts: np.ndarray
+    shares: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+    most_confused: list[Confusion]
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired:
+    """Two runs, image by image on the same test set.
+
+    Attributes:
+        num_both_right, num_only_first, num_only_second, num_neither: images by which of the runs are right.
+        points_ahead: the first run's accuracy less the second's, in percentage points.
+        points_low, points_high: its 95 % interval, by the paired bootstrap: the images are drawn anew, with both runs'
+            answers, and the middle 95 % of the differences are kept (B. Efron, *Bootstrap Methods*, 1979).
+        p_value: of the exact two-sided McNemar test. If both networks were equally likely to be the one that is right
+            where only one is, a division as uneven as this or more so would come up with this probability.
+    """
+
+    num_both_right: int
+    num_only_first: int
+    num_only_second: int
+    num_neither: int
+    points_ahead: float
+    points_low: float
+    points_high: float
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Robustness:
+    """How one run does on corrupted copies of `num_images` of its test images (`compare.corruptions`).
+
+    Attributes:
+        clean, clean_low, clean_high: the accuracy on the same images as they are, and its 95 % Wilson interval.
+        accuracy, low, high: float64, (num_kinds, num_strengths), that on the copies, and its interval likewise.
+        mean: the accuracy over all copies, kinds and strengths alike: 1 less the mean corruption error of D. Hendrycks
+            and T. Dietterich (2019, arXiv 1903.12261), which they divide by that of another network.
+        mean_low, mean_high: its 95 % interval, by the bootstrap: the images are drawn anew, each with all its copies.
+        retained: `mean` as a fraction of `clean`; NaN where that is 0.
+    """
+
+    num_images: int
+    clean: float
+    clean_low: float
+    clean_high: float
+    accuracy: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    mean: float
+    mean_low: float
+    mean_high: float
+    retained: float
+
+
+def evaluate(run: Run) -> Result:
+    """Compute everything about one run's test set."""
+    labels, probabilities = run.test_labels, run.test_probabilities
+    num_images, num_classes = probabilities.shape
+    predicted = probabilities.argmax(axis=1)  # (num_images,)
+    num_correct = int((predicted == labels).sum())
+    low, high = wilson(num_correct, num_images)
+
+    # All classes by name: one that is never predicted, or that has no images, keeps its row and column.
+    classes = np.arange(num_classes)
+    counts = confusion_matrix(labels, predicted, labels=classes)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=np.nan
+    )
+    return Result(
+        num_images=num_images,
+        num_correct=num_correct,
+        accuracy=num_correct / num_images,
+        accuracy_low=low,
+        accuracy_high=high,
+        log_loss=log_loss(probabilities, labels),
+        counts=counts,
+        shares=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        support=support,
+        most_confused=most_confused(counts),
+    )
+
+
+def wilson(num_correct: int, num_images: int) -> tuple[float, float]:
+    """The 95 % Wilson interval of an accuracy."""
+    interval = binomtest(int(num_correct), num_images).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of -ln(probability of the true class), nats an image.
+
+    A probability that float32 has rounded to 0 counts as float32's smallest normal number (87.3 nats), so that one
+    image cannot make the mean infinite. scikit-learn would count everything below 1.2e-7 as 1.2e-7 and so forgive
+    confident mistakes.
+
+    Args:
+        probabilities: float32, (num_images, num_classes).
+        labels: (num_images,), indices of the true classes.
+    """
+    of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(of_true_class, np.finfo(np.float32).tiny)).mean())
+
+
+def most_confused(counts: np.ndarray) -> list[Confusion]:
+    """The most frequent mistakes of a confusion matrix, most frequent first, equals in the order of the classes."""
+    support = counts.sum(axis=1)
+    mistakes = [
+        Confusion(true, predicted, int(counts[true, predicted]), float(counts[true, predicted] / support[true]))
+        for true, predicted in itertools.permutations(range(len(counts)), 2)
+        if counts[true, predicted] > 0
+    ]
+    return sorted(mistakes, key=lambda mistake: -mistake.num_images)[:NUM_CONFUSED_PAIRS]
+
+
+def confused_together(counts: np.ndarray) -> np.ndarray:
+    """The classes in an order that puts those beside each other that are mixed up, int64 (num_classes,).
+
+    The order of the leaves of an average-linkage tree that brings neighbours as close as the tree allows (Z.
+    Bar-Joseph et al., *Fast optimal leaf ordering for hierarchical clustering*, 2001).
+
+    Args:
+        counts: a confusion matrix, or the sum of several.
+    """
+    mixed_up = np.sqrt(counts + counts.T)
+    far = mixed_up.max() - mixed_up
+    np.fill_diagonal(far, 0)
+    distances = squareform(far)
+    return leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances))
+
+
+def paired(first: Run, second: Run) -> Paired:
+    """Compare two runs image by image. They must share their test labels: `record.check_comparable` sees to it."""
+    return paired_answers(is_right(first), is_right(second))
+
+
+def classes_apart(first: Run, second: Run) -> list[tuple[int, Paired]]:
+    """The classes whose images tell two runs apart, and how, the first run's lead falling.
+
+    Of the classes in this list, at most 5 in 100 are expected to be there by chance (Y. Benjamini and Y. Hochberg,
+    *Controlling the False Discovery Rate*, 1995).
+    """
+    first_right, second_right, labels = is_right(first), is_right(second), first.test_labels
+    classes = np.unique(labels)
+    by_class = [paired_answers(first_right[labels == index], second_right[labels == index]) for index in classes]
+    p_values = false_discovery_control([pair.p_value for pair in by_class])
+    apart = [
+        (int(index), pair)
+        for index, pair, p_value in zip(classes, by_class, p_values, strict=True)
+        if p_value < MORE_THAN_CHANCE
+    ]
+    return sorted(apart, key=lambda found: -found[1].points_ahead)
+
+
+def is_right(run: Run) -> np.ndarray:
+    """Whether the predicted class is the true one, bool (num_images,)."""
+    return run.test_probabilities.argmax(axis=1) == run.test_labels
+
+
+def paired_answers(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
+    """The same of which images each is right on, bool (num_images,)."""
+    num_images = len(first_right)
+    num_only_first = int((first_right & ~second_right).sum())
+    num_only_second = int((second_right & ~first_right).sum())
+    num_discordant = num_only_first + num_only_second
+    # Drawing images with replacement is drawing how many fall into each group: one multinomial draw a resample.
+    shares = np.array([num_only_first, num_only_second, num_images - num_discordant]) / num_images
+    drawn = np.random.default_rng(0).multinomial(num_images, shares, size=NUM_RESAMPLES)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(100 * (drawn[:, 0] - drawn[:, 1]) / num_images, [tail, 1 - tail])
+    return Paired(
+        num_both_right=int((first_right & second_right).sum()),
+        num_only_first=num_only_first,
+        num_only_second=num_only_second,
+        num_neither=int((~first_right & ~second_right).sum()),
+        points_ahead=100 * (num_only_first - num_only_second) / num_images,
+        points_low=float(low),
+        points_high=float(high),
+        p_value=float(binomtest(num_only_first, num_discordant, 0.5).pvalue) if num_discordant else 1.0,
+    )
+
+
+def logistic_regression(
+    train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """What a network should beat: scikit-learn's logistic regression on the pixels. Its weights are held smaller than
+    by default, and its iterations end earlier: on 5,000 images of Fashion-MNIST that is better and far faster.
+
+    Args:
+        train_images, train_labels: uint8, (num_train, 28, 28) and (num_train,). It sees NUM_BASELINE_IMAGES of them,
+            the same each time, each class by its share.
+        test_images: uint8, (num_test, 28, 28).
+
+    Returns:
+        The classes of the test images, (num_test,), and how many training images it saw.
+    """
+    rows = np.arange(len(train_labels))
+    if len(rows) > NUM_BASELINE_IMAGES:
+        rows, _ = train_test_split(rows, train_size=NUM_BASELINE_IMAGES, stratify=train_labels, random_state=0)
+    inputs, test_inputs = (
+        images.reshape(len(images), -1).astype(np.float32) / 255 for images in (train_images[rows], test_images)
+    )
+    fitted = LogisticRegression(C=0.1, tol=3e-3, max_iter=1000).fit(inputs, train_labels[rows])
+    return fitted.predict(test_inputs), len(rows)
+
+
+def robustness(run: Run) -> Robustness | None:
+    """Compute how a run does on corrupted images; None where it predicted none."""
+    if run.robustness_rows is None:
+        return None
+    right = _right_on_copies(run)
+    num_kinds, num_strengths, num_images = right.shape
+    clean = is_right(run)[run.robustness_rows]
+    low, high = np.array([wilson(number, num_images) for number in right.sum(axis=2).ravel()]).T
+    mean_low, mean_high = _bootstrap_interval(right.mean(axis=(0, 1)))
+    clean_low, clean_high = wilson(clean.sum(), num_images)
+    return Robustness(
+        num_images=num_images,
+        clean=float(clean.mean()),
+        clean_low=clean_low,
+        clean_high=clean_high,
+        accuracy=right.mean(axis=2),
+        low=low.reshape(num_kinds, num_strengths),
+        high=high.reshape(num_kinds, num_strengths),
+        mean=float(right.mean()),
+        mean_low=mean_low,
+        mean_high=mean_high,
+        retained=float(right.mean() / clean.mean()) if clean.any() else float("nan"),
+    )
+
+
+def robustness_ahead(first: Run, second: Run) -> tuple[float, float, float]:
+    """The first run's mean accuracy on corrupted copies less the second's, in percentage points, and its 95 % interval
+    by the paired bootstrap over images. They must have predicted the same copies: `record.same_corruptions` tells."""
+    ahead = 100 * (_right_on_copies(first).mean(axis=(0, 1)) - _right_on_copies(second).mean(axis=(0, 1)))
+    return (float(ahead.mean()), *_bootstrap_interval(ahead))
+
+
+def _right_on_copies(run: Run) -> np.ndarray:
+    """Whether the class predicted for each copy is the true one, bool (num_kinds, num_strengths, num_images)."""
+    return run.robustness_predicted == run.test_labels[run.robustness_rows]
+
+
+def _bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of values, (num_images,), of which few are different."""
+    # Drawing images with replacement is drawing how often each value comes: one multinomial draw a resample.
+    different, counts = np.unique(values.round(9), return_counts=True)
+    drawn = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=NUM_RESAMPLES)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn @ different / len(values), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def averaged(first: Run, second: Run) -> Run:
+    """What two runs would be together: a run with the mean of their probabilities."""
+    return dataclasses.replace(first, test_probabilities=(first.test_probabilities + second.test_probabilities) / 2)
+
+
+def num_confident_mistakes(run: Run) -> int:
+    """The test images that a run takes for a wrong class with a probability of `CONFIDENT` or more."""
+    return int((~is_right(run) & (run.test_probabilities.max(axis=1) >= CONFIDENT)).sum())
+
+
+def suspects(first: Run, second: Run) -> list[Suspect]:
+    """The test images that both runs confidently take for the same wrong class, the surest first: likely label errors,
+    or images that look like another class (C. Northcutt et al., *Pervasive Label Errors in Test Sets*, 2021, arXiv
+    2103.14749)."""
+    predicted = first.test_probabilities.argmax(axis=1)
+    confidence = np.minimum(first.test_probabilities.max(axis=1), second.test_probabilities.max(axis=1))
+    agree = (predicted == second.test_probabilities.argmax(axis=1)) & ~is_right(first) & (confidence >= CONFIDENT)
+    found = [
+        Suspect(int(index), int(first.test_labels[index]), int(predicted[index]), float(confidence[index]))
+        for index in np.flatnonzero(agree)
+    ]
+    return sorted(found, key=lambda one: -one.confidence)
+
+
+def seconds_to_accuracy(run: Run, accuracy: float) -> float | None:
+    """The seconds of training until the test accuracy was first seen to be `accuracy` or more; None if it never was.
+
+    A run that does not watch the test set after every epoch is seen once, at its end.
+    """
+    seconds = 0.0
+    for row in run.record["history"]:
+        seconds += row["seconds"]
+        if row.get("test_accuracy", 0) >= accuracy:
+            return seconds
+    return seconds if is_right(run).mean() >= accuracy else None
+
+
+def images_per_second(history: list[dict]) -> float | None:
+    """The training speed over all epochs: the harmonic mean of the epochs' speeds, as each epoch has as many images.
+
+    None without an epoch.
+    """
+    if not history:
+        return None
+    return len(history) / sum(1 / row["images_per_second"] for row in history)

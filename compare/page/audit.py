@@ -1,0 +1,224 @@
+"""Can the comparison be trusted? Questions that each run's record and predictions answer: passed, failed, not
+applicable, or not known, and why."""
+
+import dataclasses
+
+import numpy as np
+
+from compare.findings import metrics
+from compare.page import banners, verdict
+from compare.page.gallery import Gallery
+from compare.page.language import known, say
+from compare.page.shown import Shown
+from compare.page.words import range_in_words
+
+# a last epoch that lowers the training loss by this share, or by that one of all its fall, could be followed by another
+STILL_FALLING, STILL_GAINING = 0.02, 0.05
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # as `keras.applications.resnet50.preprocess_input` subtracts it
+OVERFITTED = 1.05  # the watched loss at the end, over its lowest, from which on it is called so
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Passed (True), failed (False) or neither (None), and why. Neither is for want of a question, or, where it is not
+    `known`, of an answer."""
+
+    passed: bool | None
+    why: str
+    known: bool = True
+
+
+def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answer]]]:
+    """Each question, and an answer for every run.
+
+    Args:
+        shown: the runs.
+        images: of the test set; None where they are not at hand.
+    """
+    questions = {
+        say("Predicted the same test images, in the same order"): same_test_set,
+        say("The test set chose nothing"): test_set_unwatched,
+        say("The frozen part is what it was"): frozen_unchanged,
+        say("The weights got the input that they expect"): expected_input,
+        say("Trained to the end"): trained_out,
+        say("Not overfitted"): not_overfitted,
+        say("Better than always naming the most frequent class"): beats_majority,
+    }
+    answered = [(question, [ask(one, shown) for one in shown]) for question, ask in questions.items()]
+    by_images = {
+        say("Better than logistic regression on the pixels"): beats_logistic_regression,
+        say("No test image is also a training image"): apart_from_training,
+    }
+    answered += [(question, [ask(one, images) for one in shown]) for question, ask in by_images.items()]
+    return answered
+
+
+def same_test_set(one: Shown, shown: list[Shown]) -> Answer:
+    """The fingerprints of images and labels are those of the first run."""
+    names = ("fingerprint", "test_labels_fingerprint")
+    if len(shown) == 1:
+        return Answer(None, say("a single run"))
+    same = all(one.record["data"][name] == shown[0].record["data"][name] for name in names)
+    return Answer(same, f"SHA-256 {one.record['data']['fingerprint'][:8]}…")
+
+
+def test_set_unwatched(one: Shown, shown: list[Shown]) -> Answer:
+    """A validation split was watched, not the test set."""
+    if one.watched is None:
+        return Answer(True, say("nothing was watched"))
+    if one.watched == "validation":
+        return Answer(True, say("a validation split was watched, and the test set predicted once"))
+    return Answer(False, say("the test set was watched after every epoch"))
+
+
+def frozen_unchanged(one: Shown, shown: list[Shown]) -> Answer:
+    """The frozen arrays, batch normalisation's statistics included, have the same hash before and after."""
+    unchanged = banners.frozen(one.record)
+    if unchanged is None:
+        return Answer(None, say("nothing is frozen"))
+    return Answer(unchanged, say("SHA-256 before and after are the same") if unchanged else say("SHA-256 differs"))
+
+
+def expected_input(one: Shown, shown: list[Shown]) -> Answer:
+    """Pretrained weights were fed what ImageNet's were trained on: by what entered the network where the run kept it,
+    else by its recipe's word."""
+    preprocessing = one.record["recipe"].get("preprocessing")
+    if preprocessing is None or one.record["weights"]["kind"] in ("none", "random"):
+        return Answer(None, say("no pretrained weights"))
+    seen = one.record.get("seen")
+    if one.record["weights"]["kind"] != "imagenet":
+        got = range_in_words(seen) if seen else preprocessing
+        words = say("a file of weights does not say what input they were trained on; here they got {input}", input=got)
+        return Answer(None, words, known=False)
+    if seen:
+        got = range_in_words(seen)
+        return Answer(
+            fits_imagenet(seen),
+            say("measured: {range}; expected BGR in 0…255 with ImageNet's mean subtracted", range=got),
+        )
+    if preprocessing == "imagenet":
+        return Answer(True, say("BGR in 0…255, ImageNet's mean subtracted"))
+    return Answer(
+        False,
+        say("{name}: grey levels in 0…1, expected BGR in 0…255 with ImageNet's mean subtracted", name=preprocessing),
+    )
+
+
+def fits_imagenet(seen: dict) -> bool:
+    """Whether the ranges that a record's `seen` gives are those of BGR in 0…255 with ImageNet's mean subtracted."""
+    lowest, highest = np.array(seen["lowest"]), np.array(seen["highest"])
+    if len(lowest) != 3:
+        return False
+    within = (lowest >= -np.array(IMAGENET_MEAN_BGR) - 1) & (highest <= 256 - np.array(IMAGENET_MEAN_BGR))
+    # images that use less than a tenth of the grey levels are not in 0…255
+    return bool(within.all() and (highest - lowest).min() > 25)
+
+
+def trained_out(one: Shown, shown: list[Shown]) -> Answer:
+    """The training loss had stopped falling."""
+    steps = [row for row in one.record["history"] if "penalty" not in row]  # with one, a solver's
+    if one.record["history"] and not steps:
+        return Answer(None, say("solved to the optimum, without steps"))
+    losses = [row["train_loss"] for row in steps]
+    if len(losses) < 2:
+        return Answer(None, say("a single epoch"))
+    rates = [row["learning_rate"] for row in steps if row["learning_rate"] is not None]
+    if rates and rates[-1] < 0.01 * max(rates):
+        return Answer(True, say("the learning rate ran down to nothing, as planned"))
+    fall = 1 - losses[-1] / losses[-2] if losses[-2] else 0.0
+    if fall >= STILL_FALLING:
+        return Answer(
+            False,
+            say(
+                "the last epoch still lowered the training loss by {percent:.0f} %: more might help", percent=100 * fall
+            ),
+        )
+    whole = losses[0] - losses[-1]
+    share = (losses[-2] - losses[-1]) / whole if whole > 0 and len(losses) > 2 else 0.0
+    if share >= STILL_GAINING:
+        return Answer(
+            False,
+            say(
+                "the training loss has fallen by {whole:.4f} from the first epoch to the last, which still brought "
+                "{percent:.0f} % of it: more might help",
+                whole=whole,
+                percent=100 * share,
+            ),
+        )
+    return Answer(True, say("the last epoch changed the training loss by {percent:+.1f} %", percent=-100 * fall))
+
+
+def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
+    """The watched loss ended at its lowest, or near."""
+    if one.watched is None:
+        return Answer(None, say("nothing was watched"))
+    losses = [row[f"{one.watched}_loss"] for row in one.record["history"]]
+    if len(losses) < 2:
+        return Answer(None, say("a single epoch"))
+    lowest, split = min(losses), known(one.watched)
+    if losses[-1] <= OVERFITTED * lowest:
+        return Answer(
+            True,
+            say(
+                "the {split} loss ended at {last:.4f}, its lowest is {lowest:.4f}",
+                split=split,
+                last=losses[-1],
+                lowest=lowest,
+            ),
+        )
+    epoch = one.record["history"][losses.index(lowest)]["epoch"]
+    return Answer(
+        False,
+        say(
+            "the {split} loss rose from {lowest:.4f} after epoch {epoch} to {last:.4f}",
+            split=split,
+            last=losses[-1],
+            lowest=lowest,
+            epoch=epoch,
+        ),
+    )
+
+
+def beats_majority(one: Shown, shown: list[Shown]) -> Answer:
+    """Even the low end of the accuracy's interval is above the share of the largest class."""
+    share = one.result.support.max() / one.result.num_images
+    low = one.result.accuracy_low
+    return Answer(
+        bool(low > share),
+        say("at least {low:.4f}, and the most frequent class is {share:.4f} of the test set", low=low, share=share),
+    )
+
+
+def beats_logistic_regression(one: Shown, images: Gallery | None) -> Answer:
+    """More right than a linear model of the grey levels, and more than chance explains (McNemar)."""
+    if images is None:
+        return Answer(None, say("the images are not at hand"), known=False)
+    paired = metrics.paired_answers(metrics.is_right(one.run), images.baseline_right)
+    return Answer(
+        bool(paired.points_ahead > 0 and paired.p_value < metrics.MORE_THAN_CHANCE),
+        say(
+            "{accuracy:.4f}, against {baseline:.4f} by logistic regression on {number:,} training images ({p_value}, "
+            "exact McNemar test)",
+            accuracy=one.result.accuracy,
+            baseline=images.baseline_right.mean(),
+            number=images.num_baseline_images,
+            p_value=verdict.p_in_words(paired.p_value),
+        ),
+    )
+
+
+def apart_from_training(one: Shown, images: Gallery | None) -> Answer:
+    """No test image has the pixels of a training image."""
+    if images is None:
+        return Answer(None, say("the images are not at hand"), known=False)
+    if not len(images.also_in_training):
+        return Answer(True, say("compared pixel by pixel"))
+    without = np.delete(metrics.is_right(one.run), images.also_in_training).mean()
+    return Answer(
+        False,
+        say(
+            "{number} are also training images; without them the accuracy is {accuracy:.4f}",
+            number=len(images.also_in_training),
+            accuracy=without,
+        ),
+    )

@@ -1,0 +1,172 @@
+"""The warnings at the top of the report: whatever limits what its numbers mean, each a function."""
+
+import dataclasses
+
+from compare.page.language import joined, say
+from compare.page.words import in_words, unfinished_label, without_folders
+from compare.runs.checkpoint import UnfinishedRun
+from compare.runs.schema import num_epochs_planned
+
+RANDOM = ("weights", "random")  # what the command line changed, when it asked for a random backbone
+
+
+@dataclasses.dataclass(frozen=True)
+class Banner:
+    """A warning at the top of the page: what it is about, a sentence or two, and lines below, with what they are."""
+
+    about: str
+    text: str
+    lines_are: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[Banner]:
+    """Everything that a reader must know before the numbers, the gravest first.
+
+    Args:
+        named: what the page calls each complete run, and its record.
+        unfinished: the other runs.
+    """
+    finished, named = named, named + [(unfinished_label(run), run.record) for run in unfinished]
+    found = [unfinished_banner(run) for run in unfinished]
+    found += [demo_banner([record for _, record in named])]
+    found += [random_backbone_banner(named)]
+    found += [changed_backbone_banner(label, record) for label, record in named]
+    found += changed_settings_banners(named)
+    found += [different_splits_banner(finished)]
+    if not unfinished:
+        found += [one_branch_banner([record["branch"] for _, record in finished])]
+    return [banner for banner in found if banner is not None]
+
+
+def unfinished_banner(run: UnfinishedRun) -> Banner:
+    """A run is not complete: how far it came, and the end of its log; or no longer: what was changed."""
+    if run.damage:
+        return Banner(
+            say("Damaged"),
+            say(
+                "{run} was complete, but its files are no longer as it wrote them, so nothing on this page counts for "
+                "or against it.",
+                run=unfinished_label(run),
+            ),
+            say("What was found"),
+            tuple(without_folders(line) for line in run.damage.splitlines()),
+        )
+    num_finished = len(run.record.get("history", []))
+    num_epochs = num_epochs_planned(run.record)
+    progress = {0: say("no epoch"), 1: say("1 epoch")}.get(num_finished, say("{number} epochs", number=num_finished))
+    if num_epochs:
+        progress = say("{progress} of {number}", progress=progress, number=num_epochs)
+    return Banner(
+        say("Not finished"),
+        say(
+            "{run} failed, was interrupted or is still running, with {progress} finished. It has no test result, so "
+            "nothing on this page counts for or against it.",
+            run=unfinished_label(run),
+            progress=progress,
+        ),
+        say("The last lines of its log"),
+        tuple(without_folders(line) for line in run.log_lines),
+    )
+
+
+def demo_banner(records: list[dict]) -> Banner | None:
+    """The demo's data stand in for the real ones."""
+    if not any(record.get("data", {}).get("name") == "digits" for record in records):
+        return None
+    return Banner(
+        say("Demo data"),
+        say(
+            "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything "
+            "works; they do not tell whether to train from scratch."
+        ),
+    )
+
+
+def random_backbone_banner(named: list[tuple[str, dict]]) -> Banner | None:
+    """Frozen backbones without pretrained weights."""
+    labels = [label for label, record in named if record.get("weights", {}).get("kind") == "random"]
+    if not labels:
+        return None
+    return Banner(
+        say("No pretraining"),
+        say(
+            "{runs}: nothing in {its} was ever trained, so these numbers say nothing about pretrained networks.",
+            runs=joined(labels, " and "),
+            its=say("its backbone") if len(labels) == 1 else say("their backbones"),
+        ),
+    )
+
+
+def changed_backbone_banner(label: str, record: dict) -> Banner | None:
+    """A frozen backbone that did not stay as it was."""
+    if frozen(record) is not False:
+        return None
+    return Banner(
+        say("Backbone changed"),
+        say("What was to stay frozen in the backbone of {run} is not after training what it was before.", run=label),
+    )
+
+
+def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
+    """Recipes whose settings were overridden: one banner for all runs with the same changes. Random weights have a
+    banner of their own."""
+    labels_by_change = {}
+    for label, record in named:
+        changes = {name: value for name, value in record.get("overrides", {}).items() if (name, value) != RANDOM}
+        if changes:
+            words = joined(say("{name} {value}", name=name, value=in_words(value)) for name, value in changes.items())
+            labels_by_change.setdefault((record.get("recipe", {}).get("name", "?"), words), []).append(label)
+    return [
+        Banner(
+            say("Changed settings"),
+            say(
+                "{runs} ran with {changes} in place of what recipe {recipe} says: these numbers are not that recipe's.",
+                runs=joined(labels, " and "),
+                changes=words,
+                recipe=recipe,
+            ),
+        )
+        for (recipe, words), labels in labels_by_change.items()
+    ]
+
+
+def different_splits_banner(named: list[tuple[str, dict]]) -> Banner | None:
+    """Runs that trained on different parts of the training set."""
+    labels_by_split = {}
+    for label, record in named:
+        data = record["data"]
+        number = data["num_validation"]
+        held_out = say("{number:,} held out", number=number) if number else say("none held out")
+        words = say("{number:,} images, {held_out}", number=data["num_train"], held_out=held_out)
+        labels_by_split.setdefault((data["split_fingerprint"], words), []).append(label)
+    if len(labels_by_split) < 2:
+        return None
+    parts = [
+        say("{runs}: {images}", runs=joined(labels, " and "), images=words)
+        for (_, words), labels in labels_by_split.items()
+    ]
+    return Banner(
+        say("Different training images"),
+        say("{parts}. The test images are the same for all.", parts=joined(parts, "; ")),
+    )
+
+
+def one_branch_banner(branches: list[str]) -> Banner | None:
+    """All runs are of one branch."""
+    if len(set(branches)) != 1:
+        return None
+    return Banner(
+        say("One branch only"),
+        say(
+            "{what} of the branch {branch}: this page does not compare training from scratch with pretraining.",
+            what=say("The only run here is") if len(branches) == 1 else say("All runs here are"),
+            branch=branches[0],
+        ),
+    )
+
+
+def frozen(record: dict) -> bool | None:
+    """Whether a frozen backbone is the same after training as before; None where there is none, or no after yet."""
+    backbone = record.get("backbone", {})
+    return backbone["sha256_before"] == backbone["sha256_after"] if "sha256_after" in backbone else None

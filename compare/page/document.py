@@ -1,0 +1,321 @@
+"""What the report's page says: sentences, tables and pictures, made from runs as plain data for the template.
+
+Warnings are in `banners`, tables of text in `tables`, names and numbers in `words`.
+"""
+
+import base64
+import hashlib
+import os
+import re
+import shlex
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from compare.findings import metrics
+from compare.findings.metrics import Paired
+from compare.page import audit, banners, figures, gallery, language, pictures, tables, verdict
+from compare.page.language import joined, known, say
+from compare.page.shown import Shown
+from compare.page.words import KINDS, amount_in_words, data_in_words, folder_name, fraction, range_in_words
+from compare.runs.checkpoint import UnfinishedRun
+
+TEMPLATES = Path(__file__).parent / "templates"
+NUM_IN_GROUP = 24  # images that a gallery shows
+# what the page's script says of images, with places for its own values
+GALLERY_TEXTS = {
+    "right": say("{{label}}, predicted right"),
+    "wrong": say("{{label}} taken for {{predicted}}"),
+    "cell": say("{{cell}}: {{number}} images"),
+    "image": say("Test image {{number}}, {{label}}"),
+    "number": say("no. {{number}}"),
+    "shown": say("{{shown}} of {{found}} shown"),
+    "kept": say("{{shown}} of {{found}} shown; {{found}} of the cell's {{total}} are on this page"),
+}
+
+
+def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, images: gallery.Gallery | None) -> dict:
+    """Everything that the template prints but the title.
+
+    Args:
+        shown: the complete runs.
+        unfinished: the others.
+        drawn: what `pictures.draw` made of the complete runs.
+        images: test images; None where they are not at hand.
+    """
+    settings_of_runs = verdict.by_settings(shown)
+    return {
+        "styles": figures.STYLES,
+        "banners": banners.of([(group.label, group.runs[0].record) for group in settings_of_runs], unfinished),
+        "subtitle": subtitle(shown),
+        "sentences": verdict.sentences(shown),
+        "cautions": verdict.cautions(shown),
+        "over_seeds": [group for group in settings_of_runs if len(group.runs) > 1],
+        "recipes": [(group.label, group.runs[0]) for group in settings_of_runs],
+        "runs": shown,
+        "summary": tables.summary_rows(shown),
+        "pairs": pairs(shown),
+        "pictures": drawn,
+        "any_seeds": any(len(group.runs) > 1 for group in settings_of_runs),
+        "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
+        "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
+        "best_f1": tables.best_f1(shown),
+        "scaled": tables.scaled_rows(shown),
+        "not_scaled": tables.not_scaled(shown),
+        "smoothed": tables.smoothed(shown, shown),
+        "recipe_words": tables.recipe_words(shown),
+        "audit": audit.of(shown, images),
+        "robustness": robustness(shown, images),
+        "seen": [seen(one) for one in shown if one.run.seen_test is not None],
+        "not_seen": joined(verdict.named([one for one in shown if one.run.seen_test is None], shown)),
+        "matrices": matrices(shown),
+        "orders": orders(shown),
+        "images": images,
+        "sprite": webp(images.sprite) if images else None,
+        "groups": groups(shown, images) if images else [],
+        "gallery_data": gallery_data(shown, images) if images else None,
+        "scripts": [script(name) for name in (("language", "gallery") if images else ("language",))],
+        "difference": difference(shown),
+        "settings": tables.settings(shown),
+        "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
+    }
+
+
+def subtitle(shown: list[Shown]) -> str:
+    """The data that all runs share, in words."""
+    if not shown:
+        return say("No run has finished.")
+    data = shown[0].record["data"]
+    parts = [say("{number:,} training images", number=data["num_train"] + data["num_validation"])]
+    if len({one.record["data"]["split_fingerprint"] for one in shown}) == 1 and data["num_validation"]:
+        parts.append(say("{number:,} of them held out for validation", number=data["num_validation"]))
+    parts.append(say("{number:,} test images", number=data["num_test"]))
+    return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
+
+
+def pairs(shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str]]:
+    """The best run with each of the others: both, their comparison, and its interval and p value in words."""
+    ranked = sorted(shown, key=lambda one: -one.result.accuracy)
+    compared = [(ranked[0], other, metrics.paired(ranked[0].run, other.run)) for other in ranked[1:]]
+    return [(*both, pair, verdict.interval(pair), verdict.p_in_words(pair.p_value)) for *both, pair in compared]
+
+
+def difference(shown: list[Shown]) -> dict | None:
+    """Where the two runs of the verdict differ; None with less than two runs."""
+    if len(shown) < 2:
+        return None
+    first, second = verdict.headline(shown)
+    return {
+        "first": first,
+        "second": second,
+        "paired": metrics.paired(first.run, second.run),
+        "averaging": verdict.averaging(first, second),
+        "confident": metrics.CONFIDENT,
+        "num_confident_mistakes": [metrics.num_confident_mistakes(one.run) for one in (first, second)],
+        "suspects": metrics.suspects(first.run, second.run),
+        "smoothed": tables.smoothed([first, second], shown),
+    }
+
+
+def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | None:
+    """What the page says of corrupted images; None where no run predicted any.
+
+    `compared` are the runs that predicted the same ones; `others` names those that predicted other ones, `without`
+    those that predicted none; `kinds` has for each kind its name and each strength's amount, both in words; `other_way`
+    names the kinds and strengths in which the second of `pair`, behind on average, is ahead.
+    """
+    compared = pictures.comparable_robustness(shown)
+    if not compared:
+        return None
+    asked = [one for one in shown if one.robustness is not None]
+    strengths = compared[0].record["robustness"]["strengths"]
+    kinds = [
+        (KINDS.get(kind, kind), [amount_in_words(kind, amount) for amount in amounts])
+        for kind, amounts in strengths.items()
+    ]
+    pair, other_way = None, []
+    if len(compared) > 1:
+        # the headline's two, the more robust first
+        first, second = sorted(verdict.headline(compared), key=lambda one: -one.robustness.mean)
+        pair = (first, second, *metrics.robustness_ahead(first.run, second.run))
+        ahead = second.robustness.low > first.robustness.high  # (num_kinds, num_strengths)
+        for (kind, amounts), line in zip(kinds, ahead, strict=True):
+            if line.any():
+                where = joined(amount for amount, apart in zip(amounts, line, strict=True) if apart)
+                other_way.append(say("{name} {value}", name=kind, value=where))
+    return {
+        "compared": compared,
+        "others": joined(verdict.named([one for one in asked if one not in compared], shown)),
+        "without": joined(verdict.named([one for one in shown if one not in asked], shown)),
+        "kinds": kinds,
+        "pair": pair,
+        "other_way": joined(other_way, "; "),
+        "sprite": webp(images.corrupted) if images and images.corrupted else None,
+        "row": images.corrupted_row if images else None,
+    }
+
+
+def seen(one: Shown) -> dict:
+    """What a run's network got: its first test and training images in a picture, and their size and range in words."""
+    test, training = one.run.seen_test, one.run.seen_training
+    num_columns = max(len(test), len(training))
+    lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0)]) for line in (test, training)]
+    sprite = gallery.sprite(np.concatenate(lines), num_columns=num_columns, quality=gallery.CLEARER)
+    size = test.shape[-1]
+    words = say("{size}×{size} pixels; {range}", size=size, range=range_in_words(one.record["seen"]))
+    return {
+        "one": one,
+        "image": webp(sprite),
+        "width": num_columns * size,
+        "height": 2 * size,
+        "words": words,
+        "alt": say(
+            "{num_test} test images and {num_training} training images as they entered {run}, {words}.",
+            num_test=len(test),
+            num_training=len(training),
+            run=one.label,
+            words=words,
+        ),
+    }
+
+
+def webp(content: bytes) -> str:
+    """A WebP as a data URI."""
+    return "data:image/webp;base64," + base64.b64encode(content).decode()
+
+
+def matrices(shown: list[Shown]) -> list[dict]:
+    """The confusion matrices that are drawn as tables: those of the verdict's two, their difference, and every other
+    run's.
+
+    Each has `counts` and `percent` to print and the `strength` of its colours in 0…1, arrays (num_classes,
+    num_classes), and `index`, the run's place on the page, None for the difference, which has the `looks` of its two
+    runs instead.
+    """
+    if not shown:
+        return []
+    largest = max(int(one.result.counts.max()) for one in shown)
+    first, *rest = shown if len(shown) == 1 else verdict.headline(shown)
+    ordered = [first, *rest, *(one for one in shown if one not in (first, *rest))]
+    found = [
+        {
+            "title": one.label,
+            "one": one,
+            "index": shown.index(one),
+            "picture": f"confusion-{one.slug}",
+            "counts": one.result.counts,
+            "percent": 100 * one.result.shares,
+            "strength": np.sqrt(one.result.counts / largest),
+        }
+        for one in ordered
+    ]
+    for second in rest:
+        counts = first.result.counts - second.result.counts
+        difference = {
+            "title": say("{first} less {second}", first=first.label, second=second.label),
+            "one": None,
+            "index": None,
+            "looks": (first.look, second.look),
+            "picture": "confusion-difference",
+            "counts": counts,
+            "percent": 100 * (first.result.shares - second.result.shares),
+            "strength": np.sqrt(np.abs(counts) / max(np.abs(counts).max(), 1)),
+        }
+        found.insert(2, difference)
+    return found
+
+
+def orders(shown: list[Shown]) -> dict[str, list[int]]:
+    """The orders of the classes that the reader may choose from."""
+    if not shown:
+        return {}
+    counts = sum(one.result.counts for one in shown)
+    return {"file": list(range(len(counts))), "together": metrics.confused_together(counts).tolist()}
+
+
+def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
+    """Galleries of images, each a title and its first images, by who of the verdict's two runs is right, the most
+    confidently wrong first; of one run its most confident mistakes alone."""
+    right = [metrics.is_right(one.run) for one in shown]
+    sure = [one.run.test_probabilities.max(axis=1) for one in shown]
+    if len(shown) == 1:
+        wanted = [(say("The most confident mistakes"), ~right[0], sure[0], [shown[0]])]
+    else:
+        pair = verdict.headline(shown)
+        first, second = (shown.index(one) for one in pair)
+        wanted = [
+            (say("Only {run} is right", run=pair[0].label), right[first] & ~right[second], sure[second], pair),
+            (say("Only {run} is right", run=pair[1].label), right[second] & ~right[first], sure[first], pair),
+            (say("Neither is right"), ~right[first] & ~right[second], np.minimum(sure[first], sure[second]), pair),
+        ]
+    found = []
+    for title, mask, confidence, of in wanted:
+        rows = np.flatnonzero(mask)
+        rows = rows[np.argsort(-confidence[rows], kind="stable")]
+        tiles = [_tile(int(row), of, images) for row in rows[:NUM_IN_GROUP]]
+        found.append({"title": title, "num_images": len(rows), "tiles": tiles})
+    return found
+
+
+def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
+    """One test image: where its tile lies, what it is, and what runs say, each a run, a class and a confidence."""
+    names = [known(name) for name in of[0].record["data"]["class_names"]]
+    said = []
+    for one in of:
+        probabilities = one.run.test_probabilities[row]
+        said.append((one, names[int(probabilities.argmax())], round(100 * float(probabilities.max()))))
+    label = names[int(of[0].run.test_labels[row])]
+    words = say("Test image {number}, {label}", number=row, label=label)
+    return {"words": words, "place": images.place(row), "label": label, "said": said}
+
+
+def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
+    """What the page's script needs: the images, and what each run is called and looks like."""
+    return gallery.said(images, [one.run for one in shown]) | {
+        "texts": {name: {"en": text, "zh": language.in_chinese(text)} for name, text in GALLERY_TEXTS.items()},
+        "classes": _both(known(name) for name in shown[0].record["data"]["class_names"]),
+        "names": _both(one.label for one in shown),
+        "looks": [one.look for one in shown],
+        "markers": [one.marker for one in shown],
+    }
+
+
+def script(name: str) -> dict:
+    """A script of a page and its hash, by which the page's policy permits it. It is ASCII, as the page is."""
+    text = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
+    text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return {"text": text, "hash": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}
+
+
+def _both(texts) -> dict[str, list[str]]:
+    """Texts for the page's script, in each language."""
+    texts = list(texts)
+    return {"en": texts, "zh": [language.in_chinese(text) for text in texts]}
+
+
+def rebuild_command(folders: list[Path]) -> str:
+    """The command that makes this page from the same runs. It names them by what the reader of the page can see."""
+    in_runs = all(Path(os.path.abspath(folder)).parent.name == "runs" for folder in folders)
+    names = [("runs/" if in_runs else "") + folder_name(folder) for folder in folders]
+    return shlex.join(["python", "-m", "compare.report", *names])
+
+
+def render(template: str, **content) -> bytes:
+    """A page. Everything from a record is escaped; what is not ASCII becomes a character reference, so that no
+    encoding can break it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=language.on_page,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "attribute": language.attribute,
+        "english": str.__str__,  # for where no element can stand
+        "chinese": language.in_chinese,
+    }
+    html = environment.get_template(template).render(say=say, known=known, fraction=fraction, **content)
+    return html.lstrip().encode("ascii", "xmlcharrefreplace")

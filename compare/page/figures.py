@@ -1,0 +1,452 @@
+"""The report's pictures, drawn from what `metrics` returns and from the records' history rows.
+
+They are drawn once, in the colours of a light page; `pictures` puts the page's own in their place. Colours are told
+apart by all common kinds of colour vision and are never the only sign: a run also has its own marker, and train curves
+are dashed. The same input gives the same bytes.
+"""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import re
+from collections.abc import Iterator
+
+import matplotlib.figure
+import matplotlib.style
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
+from matplotlib.ticker import FixedLocator, LogFormatter, LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
+from sklearn.metrics import ConfusionMatrixDisplay
+
+from compare.findings.calibration import NUM_BINS, Calibration
+from compare.findings.metrics import Robustness
+from compare.page.language import known, say
+
+PNG_DPI = 200
+PRINTED = say("what the article's program printed, test")
+MOST_NAMED_TWICE = (
+    4  # curves whose legend names train and the watched split apart; of more it would be half the picture
+)
+# accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
+FAR_APART, LARGE_RATIO = 0.35, 10
+ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+# A look is an index into MARKERS and Style.runs. A branch has the same in every report, also where it stands alone.
+BRANCH_LOOKS = {"scratch_resnet": 0, "pretrained": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """The colours of a page: background, text, grid lines, runs, and a matrix's largest value."""
+
+    background: str
+    text: str
+    muted: str
+    grid: str
+    runs: tuple[str, ...]
+    largest: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Each colour by the name of its variable in the page's style sheet."""
+        named = {"background": self.background, "text": self.text, "muted": self.muted, "line": self.grid}
+        looks = {f"look-{look}": colour for look, colour in enumerate(self.runs)}
+        return {f"--{name}": colour for name, colour in (named | {"largest": self.largest} | looks).items()}
+
+
+STYLES = {
+    "light": Style(
+        background="#ffffff",
+        text="#1c2024",
+        muted="#60646c",
+        grid="#e3e5e8",
+        runs=("#0062b1", "#c24e00", "#007a5e", "#9c3d86", "#6b5b00", "#4d4d4d"),
+        largest="#3d1f78",
+    ),
+    "dark": Style(
+        background="#15181c",
+        text="#e8eaed",
+        muted="#a0a6ae",
+        grid="#2f343b",
+        runs=("#5cb3f2", "#ff9d57", "#3fcfa4", "#e58fd0", "#d9c64a", "#c2c2c2"),
+        largest="#d9c8ff",
+    ),
+}
+DRAWN = STYLES["light"]  # what pictures are drawn in
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that a notebook shows by itself, as it shows a DataFrame, without `%matplotlib inline`."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The PNG, and how large it is shown: in pixels of a screen, of which there are 96 to an inch."""
+        with drawing():
+            picture = png(self)
+        width, height = self.get_size_inches()
+        return picture, {"width": round(96 * width), "height": round(96 * height)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """What the curves of one run, or of runs that differ in their seeds alone, are drawn from.
+
+    Attributes:
+        label: what the legend calls them.
+        look: their index into `Style.runs` and `MARKERS`.
+        histories: each record's history rows, as many in all.
+        watched: the split that was watched after every epoch: test or validation; None if none was.
+    """
+
+    label: str
+    look: int
+    histories: list[list[dict]]
+    watched: str | None
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits with a curve: train, and the watched one if any."""
+        return [split for split in ("train", self.watched) if split is not None]
+
+    def values(self, name: str) -> np.ndarray:
+        """A column of the histories, float64 (num_seeds, num_epochs); NaN where it is None."""
+        return np.array([[row[name] for row in history] for history in self.histories], np.float64)
+
+
+def looks(branches: list[str]) -> list[int]:
+    """A look for each, given its branch: the branch's own for the first of it, else the next that no branch owns."""
+    chosen = []
+    others = itertools.cycle(range(len(BRANCH_LOOKS), len(MARKERS)))
+    for branch in branches:
+        own = BRANCH_LOOKS.get(branch)
+        chosen.append(next(others) if own is None or own in chosen else own)
+    return chosen
+
+
+def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ...] = ()) -> Figure:
+    """The accuracies of all runs. The axis begins below the lowest, in steps of 0.05. Where they are far apart, it is
+    stretched towards 1: equal steps are equal ratios of errors, nearly, so that the best are not one line at its top.
+
+    Args:
+        curves: the runs.
+        over: what they are drawn over, epochs or time.
+        printed: accuracies that the article's program printed after its first, second, … epoch, to be dotted in.
+    """
+    figure, axes = _curves(curves, "accuracy", say("Accuracy"), over)
+    if printed and over == "epochs":
+        epochs = range(1, len(printed) + 1)
+        axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
+    values = [*_values(curves, "accuracy"), *printed]
+    if values:
+        if max(values) - min(values) > FAR_APART:
+            beyond = 1.03  # where the axis would end: nearer to 1, and that alone would take the most room
+            axes.set_yscale("function", functions=(lambda a: -np.log(beyond - a), lambda y: beyond - np.exp(-y)))
+            axes.yaxis.set_major_locator(FixedLocator(ACCURACY_TICKS))
+        axes.set_ylim(max(0, np.floor(min(values) * 20 - 0.2) / 20), min(1.005, max(values) + 0.02))
+    return _finish(figure, axes)
+
+
+def loss_curves(curves: list[Curves], *, over: str) -> Figure:
+    """The losses of all runs over epochs or time, in nats an image, from 0; where the highest is far above the lowest,
+    on a logarithmic axis."""
+    figure, axes = _curves(curves, "loss", say("Loss (nats an image)"), over)
+    values = [value for value in _values(curves, "loss") if np.isfinite(value)]
+    lowest, highest = min(values, default=0), max(values, default=0)
+    if lowest > 0 and highest > LARGE_RATIO * lowest:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.set_ylim(0.8 * lowest, 1.25 * highest)
+    else:
+        axes.set_ylim(0, 1.06 * highest or 1)  # room for the marker of the highest
+    return _finish(figure, axes)
+
+
+def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest: int) -> Figure:
+    """A confusion matrix, true classes in rows, in each cell the images and their share of the true class.
+
+    The colours follow the square root of the number: one in a hundred images is still seen as a tint.
+
+    Args:
+        counts: int64, (num_classes, num_classes).
+        class_names: of the rows and columns.
+        title: what stands above it.
+        largest: the number of the strongest colour, the same for all runs that are compared.
+    """
+    support = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return _matrix(
+        counts,
+        class_names,
+        title=f"{title}\nimages, and % of each true class",
+        words=lambda row, column: f"{counts[row, column]}\n{100 * counts[row, column] / support[row, 0]:.1f}",
+        colours=[DRAWN.background, DRAWN.largest],
+        norm=PowerNorm(0.5, vmin=0, vmax=max(largest, 1)),
+    )
+
+
+def confusion_difference(matrix: np.ndarray, class_names: list[str], *, title: str, looks: tuple[int, int]) -> Figure:
+    """One run's confusion matrix less another's, counts, each cell in the colour of the run that has more images there.
+
+    Args:
+        matrix: int64, (num_classes, num_classes).
+        class_names: of the rows and columns.
+        title: what stands above it.
+        looks: the first and the second run's.
+    """
+    first, second = (DRAWN.runs[look] for look in looks)
+    largest = max(int(np.abs(matrix).max()), 1)
+    return _matrix(
+        matrix,
+        class_names,
+        title=title,
+        words=lambda row, column: f"{matrix[row, column]:+d}",
+        colours=[second, DRAWN.background, first],
+        norm=FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2), -largest, largest),
+    )
+
+
+def _matrix(values, class_names: list[str], *, title: str, words, colours, norm) -> Figure:
+    figure = Figure(figsize=(5.6, 5.0), layout="constrained")
+    axes = figure.subplots()
+    display = ConfusionMatrixDisplay(values, display_labels=class_names)
+    display.plot(
+        ax=axes,
+        cmap=LinearSegmentedColormap.from_list("matrix", colours),
+        colorbar=False,
+        xticks_rotation=45,
+        text_kw={"fontsize": 7 if len(class_names) <= 10 else 4},
+        # 'none' hands the cells on as they are, to be enlarged without blur
+        im_kw={"norm": norm, "interpolation": "none"},
+    )
+    # The display chooses its text colours by the matrix's own range; ours is shared and not linear.
+    for (row, column), text in np.ndenumerate(display.text_):
+        value = values[row, column]
+        text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value))) if value else DRAWN.muted)
+        text.set_text(words(row, column) if value else "0")
+        text.set_linespacing(1.05)
+        text.set_in_layout(False)  # it is inside its cell: no need to measure it
+    axes.set_title(title, fontsize=11)
+    axes.set(xlabel="Predicted class", ylabel="True class")
+    for label in axes.get_xticklabels():
+        label.set(horizontalalignment="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=DRAWN.grid)
+    return _laid_out(figure)
+
+
+def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
+    """Accuracy against confidence for each run, a label, a look and the calibration of every seed, all seeds' images
+    taken together: on the diagonal a confidence is worth what it says. Below, how many images of a seed have it."""
+    figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
+    axes, below = figure.subplots(2, sharex=True, height_ratios=[4, 1])
+    axes.plot([0, 1], [0, 1], color=DRAWN.muted, linestyle=":", linewidth=1.4, label=say("as confident as right"))
+    centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
+    for label, look, seeds in runs:
+        num_images = sum(one.num_images for one in seeds)  # (num_bins,)
+        some = num_images > 0
+        sums = (
+            np.nansum([one.num_images * getattr(one, name) for one in seeds], axis=0)
+            for name in ("confidence", "accuracy")
+        )
+        confidence, accuracy = (of_bins[some] / num_images[some] for of_bins in sums)
+        shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
+        axes.plot(confidence, accuracy, label=label, **shown)
+        below.plot(centres[some], num_images[some] / len(seeds), **shown | {"markersize": 3, "linewidth": 1.2})
+    axes.set(ylabel=say("Accuracy"), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    below.set(xlabel=say("Confidence"), ylabel=say("Images"), yscale="log")
+    below.yaxis.set_major_formatter(LogFormatter())  # the usual one writes TeX
+    below.yaxis.set_minor_formatter(NullFormatter())
+    return _finish(figure, axes)
+
+
+def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
+    """The accuracy on the images that each run, a label, a look and the calibration of every seed, is most confident
+    of, against their share; of several seeds the mean, in a band from the lowest to the highest."""
+    figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
+    axes = figure.subplots()
+    for label, look, seeds in runs:
+        shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "markevery": 10}
+        kept, accuracy = 100 * seeds[0].kept, np.array([one.accuracy_kept for one in seeds])  # (101,), (num_seeds, 101)
+        axes.plot(kept, accuracy.mean(axis=0), label=label, linewidth=1.6, **shown)
+        _band(axes, kept, accuracy, look)
+    axes.set(xlabel=say("Images kept, the most confident first (%)"), ylabel=say("Accuracy on these"), xlim=(-2, 102))
+    return _finish(figure, axes)
+
+
+def robustness(runs: list[tuple[str, int, list[Robustness]]], titles: list[str]) -> Figure:
+    """Accuracy against the strength of corruption, 0 being the images as they are, for each run, a label, a look and
+    the robustness of every seed, of which the mean is drawn in a band of their range; a panel for every kind of
+    corruption, with its title."""
+    num_lines = -(-len(titles) // 2)
+    figure = Figure(figsize=(5.6, 1.95 * num_lines + 0.2 * len(runs) + 0.2), layout="constrained")
+    panels = figure.subplots(num_lines, 2, sharex=True, sharey=True, squeeze=False)
+    for index, (axes, title) in enumerate(zip(panels.flat, titles, strict=False)):
+        for label, look, seeds in runs:
+            shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
+            of_seeds = np.array([[one.clean, *one.accuracy[index]] for one in seeds])  # (num_seeds, 1 + num_strengths)
+            axes.plot(of_seeds.mean(axis=0), label=label, **shown)
+            _band(axes, np.arange(of_seeds.shape[1]), of_seeds, look)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(-0.02, 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in panels.flat[len(titles) :]:
+        axes.set_visible(False)
+    figure.supylabel(say("Accuracy"), fontsize=10)
+    figure.supxlabel(say("Strength of the corruption (0: none)"), fontsize=10)
+    return _finish(figure, panels[0, 0])
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """While it lasts, pictures are drawn and written in our style, whatever the user's matplotlib is set to."""
+    settings = {
+        "figure.facecolor": DRAWN.background,
+        "axes.facecolor": DRAWN.background,
+        "savefig.facecolor": DRAWN.background,
+        "text.color": DRAWN.text,
+        "axes.labelcolor": DRAWN.text,
+        "axes.edgecolor": DRAWN.muted,
+        "xtick.color": DRAWN.muted,
+        "ytick.color": DRAWN.muted,
+        "xtick.labelcolor": DRAWN.text,
+        "ytick.labelcolor": DRAWN.text,
+        "grid.color": DRAWN.grid,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.size": 10,
+        "legend.frameon": False,
+        "text.parse_math": False,  # a $ in a name is a $
+        "font.sans-serif": ["DejaVu Sans"],
+        "svg.fonttype": "none",  # text stays text: it can be read, searched and translated
+        "svg.hashsalt": "compare",  # else the ids in an SVG are drawn anew each time
+    }
+    with matplotlib.style.context(["default", settings]):
+        yield
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG with nothing in it that changes from time to time."""
+    buffer = io.BytesIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # `savefig` would draw it twice
+    # in tags, not in texts: a hundredth of a point is enough
+    return re.sub(rb"(\.\d\d)\d+(?=[^<>]*>)", rb"\1", buffer.getvalue())
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG of `PNG_DPI` dots an inch, in 256 colours: a third of the bytes, and no difference to see."""
+    figure.dpi = PNG_DPI
+    canvas, packed = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # `savefig` would draw it twice
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    image.save(packed, "PNG", dpi=(PNG_DPI, PNG_DPI))
+    return packed.getvalue()
+
+
+def _curves(curves: list[Curves], quantity: str, words: str, over: str):
+    """A figure and its axes with a dashed train line and a solid line of the watched split for every run, a ring around
+    the best of these, and a vertical line where another phase of training begins; of several seeds the mean, in a band
+    from the lowest to the highest. Over epochs, the learning rates are below."""
+    curves = [run for run in curves if run.histories[0]]
+    rates = over == "epochs" and any(np.isfinite(run.values("learning_rate")).any() for run in curves)
+    both_named = len(curves) <= MOST_NAMED_TWICE
+    height = 3.4 + (0.4 if both_named else 0.2) * len(curves) + 0.9 * rates
+    figure = Figure(figsize=(5.6, height), layout="constrained")
+    axes, *below = figure.subplots(2 if rates else 1, sharex=True, squeeze=False, height_ratios=[4, 1][: 1 + rates])[
+        :, 0
+    ]
+    longest = max((run.values("seconds").sum(axis=1).max() for run in curves), default=0)
+    in_minutes = longest >= 300
+    seconds = 60 if in_minutes else 1
+    ends = []
+    for run in curves:
+        colour, marker = DRAWN.runs[run.look], MARKERS[run.look]
+        x = np.array([row["epoch"] for row in run.histories[0]])
+        if over == "time":
+            x = run.values("seconds").cumsum(axis=1).mean(axis=0) / seconds
+        ends += [x[0], x[-1]]
+        look = {"color": colour, "linewidth": 1.6, "marker": marker, "markersize": 5}
+        for split in run.splits:
+            of_seeds = run.values(f"{split}_{quantity}")
+            y = of_seeds.mean(axis=0)
+            line = {"linestyle": "--", "fillstyle": "none"} if split == "train" else {"linestyle": "-"}
+            named = both_named or split == run.splits[-1]
+            label = say("{run}, {split}", run=run.label, split=known(split)) if named else "_train"
+            axes.plot(x, y, label=label, **line, **look)
+            _band(axes, x, of_seeds, run.look)
+            best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
+            if split == run.watched and len(y) > 1:
+                axes.plot(x[best], y[best], "o", color=colour, fillstyle="none", markersize=11, label="_best")
+        phases = [row.get("phase") for row in run.histories[0]]
+        for index in range(1, len(phases)):
+            if phases[index] != phases[index - 1]:
+                axes.axvline((x[index - 1] + x[index]) / 2, color=colour, linewidth=1, linestyle=(0, (1, 2)))
+        if rates:
+            below[0].plot(x, run.values("learning_rate")[0], **look | {"markersize": 3, "linewidth": 1.2})
+    last = below[0] if rates else axes
+    axes.set_ylabel(words)
+    if rates:
+        below[0].set_ylabel(say("Learning rate"), fontsize=8)
+        below[0].set_ylim(bottom=0)
+    over_time = say("Training time (minutes)") if in_minutes else say("Training time (seconds)")
+    last.set_xlabel(say("Epoch") if over == "epochs" else over_time)
+    if over == "epochs":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ends = ends or [1]
+        margin = max(0.04 * (max(ends) - min(ends)), 0.15)
+        axes.set_xlim(min(ends) - margin, max(ends) + margin)
+    elif ends:
+        axes.set_xlim(0, 1.04 * max(ends))
+    return figure, axes
+
+
+def _band(axes, x: np.ndarray, of_seeds: np.ndarray, look: int) -> None:
+    """A band from the lowest to the highest of several seeds, (num_seeds, num_points), at each of `x`."""
+    if len(of_seeds) > 1:
+        width = 0 if len(x) > 1 else 6  # a single point has no breadth of its own
+        style = {"color": DRAWN.runs[look], "alpha": 0.18, "linewidth": width}
+        axes.fill_between(x, of_seeds.min(axis=0), of_seeds.max(axis=0), **style)
+
+
+def _values(curves: list[Curves], quantity: str) -> list[float]:
+    """Every value that the curves of `quantity` or their bands reach."""
+    return [value for run in curves for split in run.splits for value in run.values(f"{split}_{quantity}").flat]
+
+
+def _finish(figure: Figure, axes) -> Figure:
+    """The figure with its legend, laid out."""
+    if axes.lines:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=9, handlelength=3)
+    return _laid_out(figure)
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """The figure with everything in its place for good: each file would lay it out anew, which takes half the time."""
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    return figure
+
+
+def _readable_on(background: tuple[float, ...]) -> str:
+    """The text's or the background's colour, whichever has the higher contrast to `background`, RGBA in 0…1."""
+    dark, light = sorted((DRAWN.text, DRAWN.background), key=_luminance)
+    luminance = _luminance(background)
+    on_light = (luminance + 0.05) / (_luminance(dark) + 0.05)
+    on_dark = (_luminance(light) + 0.05) / (luminance + 0.05)
+    return dark if on_light >= on_dark else light
+
+
+def _luminance(colour) -> float:
+    """The relative luminance of a colour, in 0…1, as WCAG 2 defines it."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))

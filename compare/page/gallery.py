@@ -1,0 +1,135 @@
+"""The test images on the page: as one picture of tiles, and what each run says about each of them."""
+
+import dataclasses
+import functools
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from compare.data import corruptions, dataset
+from compare.findings import metrics
+from compare.runs.record import Run
+from compare.system.errors import UserError
+
+NUM_COLUMNS = 100  # of tiles
+CLEARER = 70  # quality of the WebP of a few images
+NUM_RIGHT = 40  # images of each class that a run has right, beside all that some run has wrong
+QUALITY = 40  # of the WebP; a tile takes some 120 bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Images of a test set, and what runs say about them.
+
+    Attributes:
+        rows: int64, (num_shown,), which test images these are: their rows in the test file, from 0, ascending.
+        sprite: the images as one WebP, NUM_COLUMNS beside each other, in the order of `rows`.
+        also_in_training: int64, rows of the test images whose pixels are in the training set, too.
+        baseline_right: bool, (num_test,), on which of all test images `metrics.logistic_regression` is right.
+        num_baseline_images: on how many training images that was fitted.
+        corrupted: a test image as it is and under every kind and strength of corruption that the runs predicted, as one
+            WebP of tiles, a line for each kind; None where they predicted none.
+        corrupted_row: which test image that is.
+    """
+
+    rows: np.ndarray
+    sprite: bytes
+    also_in_training: np.ndarray
+    baseline_right: np.ndarray
+    num_baseline_images: int
+    corrupted: bytes | None = None
+    corrupted_row: int | None = None
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The column and line of a test image's tile; it must be one of `rows`."""
+        line, column = divmod(int(np.searchsorted(self.rows, row)), NUM_COLUMNS)
+        return column, line
+
+
+def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = False) -> Gallery | None:
+    """The gallery of runs on the same test set: every image that some run has wrong, and some that are right.
+
+    Args:
+        runs: complete runs.
+        data_dir: where to look for the data; None looks in the usual places. Nothing is downloaded.
+        all_images: take every test image.
+
+    Returns:
+        None where the images that the runs saw are not on this machine.
+    """
+    data = runs[0].record["data"]
+    try:
+        images, fingerprint, *about = _local(data["name"], data_dir)
+    except UserError:
+        return None
+    if fingerprint != data["fingerprint"]:
+        return None
+    rows = np.arange(len(images)) if all_images else worth_showing(runs)
+    return Gallery(rows, sprite(images[rows]), *about, *corrupted(images, runs))
+
+
+@functools.cache
+def _local(name: str, data_dir: Path | None) -> tuple[np.ndarray, str, np.ndarray, np.ndarray, int]:
+    """Of a data set that is on this machine: the test images, the fingerprint of it all, and `Gallery`'s fields from
+    `also_in_training` to `num_baseline_images`."""
+    data = dataset.load(name, data_dir, download=False)
+    training = {image.tobytes() for image in data.train_images}
+    also_in_training = [row for row, image in enumerate(data.test_images) if image.tobytes() in training]
+    arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    predicted, num_seen = metrics.logistic_regression(data.train_images, data.train_labels, data.test_images)
+    about = np.array(also_in_training, np.int64), predicted == data.test_labels, num_seen
+    return data.test_images, dataset.fingerprint(*arrays), *about
+
+
+def worth_showing(runs: list[Run]) -> np.ndarray:
+    """The rows of the images that some run has wrong, and of the first `NUM_RIGHT` of each class that a run has right,
+    int64, ascending."""
+    labels = runs[0].test_labels
+    shown = np.zeros(len(labels), bool)
+    for run in runs:
+        right = metrics.is_right(run)
+        shown |= ~right
+        for index in np.unique(labels):
+            shown[np.flatnonzero(right & (labels == index))[:NUM_RIGHT]] = True
+    return np.flatnonzero(shown)
+
+
+def corrupted(images: np.ndarray, runs: list[Run]) -> tuple[bytes, int] | tuple[None, None]:
+    """`Gallery.corrupted` and `corrupted_row`, of test images uint8 (num_test, 28, 28): the first of those whose copies
+    the first run that has any predicted."""
+    run = next((run for run in runs if run.robustness_rows is not None), None)
+    if run is None or not run.record["robustness"]["strengths"].keys() <= corruptions.STRENGTHS.keys():
+        return None, None
+    row = int(run.robustness_rows[0])
+    image = images[row : row + 1]
+    strengths = run.record["robustness"]["strengths"]
+    lines = [[image, *(corruptions.corrupt(image, kind, amount) for amount in of)] for kind, of in strengths.items()]
+    tiles = np.concatenate([tile for line in lines for tile in line])
+    return sprite(tiles, num_columns=len(lines[0]), quality=CLEARER), row
+
+
+def sprite(images: np.ndarray, *, num_columns: int = NUM_COLUMNS, quality: int = QUALITY) -> bytes:
+    """Images, uint8 (num_images, size, size), as one WebP of tiles, `num_columns` beside each other."""
+    num_images, size, _ = images.shape
+    num_lines = -(-num_images // num_columns)
+    tiles = np.zeros((num_lines * num_columns, size, size), np.uint8)
+    tiles[:num_images] = images
+    tiles = tiles.reshape(num_lines, num_columns, size, size).transpose(0, 2, 1, 3)  # lines of pixels together
+    buffer = io.BytesIO()
+    Image.fromarray(tiles.reshape(num_lines * size, num_columns * size)).save(buffer, "WEBP", quality=quality, method=2)
+    return buffer.getvalue()
+
+
+def said(gallery: Gallery, runs: list[Run]) -> dict:
+    """What the page's script needs to know: of each image its row, its label, and every run's predicted class and
+    confidence in percent."""
+    rows = gallery.rows
+    return {
+        "columns": NUM_COLUMNS,
+        "rows": rows.tolist(),
+        "labels": runs[0].test_labels[rows].tolist(),
+        "predicted": [run.test_probabilities[rows].argmax(axis=1).tolist() for run in runs],
+        "confidence": [np.round(100 * run.test_probabilities[rows].max(axis=1)).astype(int).tolist() for run in runs],
+    }

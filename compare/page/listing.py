@@ -1,0 +1,92 @@
+"""`reports/index.html`: all reports in a folder, newest first, made from their `report.json` alone."""
+
+import os
+import urllib.parse
+from pathlib import Path
+
+from compare.page import figures, report_files
+from compare.page.document import render, script
+from compare.page.language import Text, joined, say
+from compare.page.words import data_in_words, duration, folder_name, without_folders
+from compare.system import disk
+
+PAGE = "index.html"
+NUMBERS = "report.json"
+GENERATOR = (
+    '<meta name="generator" content="scratch-or-pretrained, list of reports">'  # by which a list of ours is known
+)
+
+
+def write_listing(folder: Path) -> Path:
+    """List the reports that lie in `folder`; what is no report, or one that cannot be read, is named at the end. A page
+    there that is no list of ours is left alone.
+
+    Raises:
+        UserError: the page cannot be written.
+    """
+    page = folder / PAGE
+    if os.path.lexists(page) and not disk.is_marked(page, GENERATOR):
+        return page
+    entries, skipped = [], []
+    for child in sorted(child for child in folder.iterdir() if child.is_dir()):
+        try:
+            entries.append(entry(child, disk.read_json(child / NUMBERS)))
+        except FileNotFoundError:
+            skipped.append((folder_name(child), say("no {name} in it", name=NUMBERS)))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            problem = without_folders(f"{type(error).__name__}: {error}")
+            skipped.append(
+                (folder_name(child), say("{name} cannot be read ({problem})", name=NUMBERS, problem=problem))
+            )
+    entries.sort(key=lambda one: one["when"], reverse=True)
+    content = {"styles": figures.STYLES, "generator": GENERATOR, "scripts": [script("language")]}
+    html = render("listing.html.j2", entries=entries, skipped=skipped, **content)
+    disk.write_atomically(page, html)
+    return page
+
+
+def entry(folder: Path, content: dict) -> dict:
+    """What the list says about one report.
+
+    Args:
+        folder: the report's.
+        content: its `report.json`.
+    """
+    if disk.is_changed(content):
+        raise ValueError("it holds other content than the report wrote")
+    if content["format"] != report_files.FORMAT:
+        raise ValueError(f"format {content['format']}, and this program reads {report_files.FORMAT}")
+    runs = content["runs"]
+    return {
+        "name": folder_name(folder),
+        "link": urllib.parse.quote(folder.name, errors="surrogateescape"),
+        "when": max((str(run["started"]) for run in runs), default=""),
+        "sentence": _text(content["sentences"][0], content["sentences_in_chinese"][0]),
+        "picture": next((name for name in ("accuracy.svg", "accuracy.png") if (folder / name).is_file()), None),
+        "facts": {
+            say("Test accuracy"): joined(
+                (
+                    say(
+                        "{run} {accuracy:.4f}",
+                        run=_text(run["run"], run["run_in_chinese"]),
+                        accuracy=run["test_accuracy"],
+                    )
+                    for run in runs
+                ),
+                "; ",
+            ),
+            say("Recipe"): joined(dict.fromkeys(run["recipe_name"] for run in runs)),
+            say("Data"): joined(dict.fromkeys(data_in_words(run["data"]) for run in runs)),
+            say("Seeds"): joined(dict.fromkeys(str(run["seed"]) for run in runs)),
+            say("Training time"): duration(sum(run["seconds_training"] for run in runs)),
+        }
+        if runs
+        else {},
+    }
+
+
+def _text(english, chinese) -> Text:
+    """A text as a report has it, in both languages."""
+    if not isinstance(english, str) or not isinstance(chinese, str):
+        raise TypeError(f"{english!r} and {chinese!r} are no text in two languages")
+    return Text(english, chinese)

@@ -1,0 +1,224 @@
+"""The report's pictures: what is drawn of which runs, and what it shows in words, for those who cannot see it. How it
+looks is in `figures`."""
+
+import html
+import re
+
+import markupsafe
+import matplotlib.text
+from matplotlib.figure import Figure
+
+from compare.findings.calibration import Calibration
+from compare.findings.metrics import Robustness
+from compare.page import figures, verdict
+from compare.page.figures import Curves
+from compare.page.language import Text, joined, known, say
+from compare.page.shown import Shown
+from compare.page.words import duration, fraction, kind_in_words
+from compare.runs import record
+
+# what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
+ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
+
+
+def draw(shown: list[Shown]) -> dict[str, list[dict]]:
+    """All pictures as plain data: `curves`, `calibration` and `robustness`, which are on the page, and `matrices`, of
+    which it has tables instead. None without a run."""
+    if not shown:
+        return {"curves": [], "calibration": [], "robustness": [], "matrices": []}
+    curves = curves_of(shown)
+    as_printed = any(
+        (one.record["branch"], one.record["recipe"]["name"], one.record["overrides"])
+        == ("scratch_resnet", "article", {})
+        for one in shown
+    )
+    printed = ARTICLE_ACCURACIES if as_printed else ()
+    calibrated = of_seeds(shown, "calibration")
+    with figures.drawing():
+        over_what = []
+        for over, ending in (("epochs", ""), ("time", "-over-time")):
+            accuracy = figures.accuracy_curves(curves, over=over, printed=printed)
+            loss = figures.loss_curves(curves, over=over)
+            over_what += [
+                picture(
+                    f"accuracy{ending}", curves_title("accuracy", over), curves_alt(shown, "accuracy", over), accuracy
+                ),
+                picture(f"loss{ending}", curves_title("loss", over), curves_alt(shown, "loss", over), loss),
+            ]
+        reliability, selective = figures.reliability(calibrated), figures.selective(calibrated)
+        calibration = [
+            picture("reliability", say("Accuracy against confidence"), reliability_alt(shown), reliability),
+            picture("selective", say("Accuracy on the most confident images"), selective_alt(shown), selective),
+        ]
+        robustness = []
+        if robust := comparable_robustness(shown):
+            title = say("Accuracy on corrupted images")
+            robustness = [picture("robustness", title, robustness_alt(robust), robustness_panels(robust))]
+        return {
+            "curves": over_what,
+            "calibration": calibration,
+            "robustness": robustness,
+            "matrices": _draw_matrices(shown),
+        }
+
+
+def comparable_robustness(shown: list[Shown]) -> list[Shown]:
+    """The runs that predicted the same corrupted images as the first that predicted any."""
+    asked = [one for one in shown if one.robustness is not None]
+    return [one for one in asked if record.same_corruptions(asked[0].run, one.run)]
+
+
+def robustness_panels(robust: list[Shown]) -> Figure:
+    """The accuracies on corrupted images of runs that predicted the same of them."""
+    strengths = robust[0].record["robustness"]["strengths"]
+    titles = [kind_in_words(kind, amounts) for kind, amounts in strengths.items()]
+    return figures.robustness(of_seeds(robust, "robustness"), titles)
+
+
+def confusion(shown: list[Shown], index: int) -> Figure:
+    """The confusion matrix of the run at `index`, in colours that mean the same for all runs."""
+    one, largest = shown[index], max(int(other.result.counts.max()) for other in shown)
+    class_names = one.record["data"]["class_names"]
+    return figures.confusion(one.result.counts, class_names, title=one.label, largest=largest)
+
+
+def confusion_difference(shown: list[Shown]) -> Figure:
+    """The difference of the confusion matrices of the two runs that the verdict is about."""
+    first, second = verdict.headline(shown)
+    return figures.confusion_difference(
+        first.result.counts - second.result.counts,
+        first.record["data"]["class_names"],
+        title=f"{first.label} less {second.label}, images",
+        looks=(first.look, second.look),
+    )
+
+
+def _draw_matrices(shown: list[Shown]) -> list[dict]:
+    """The confusion matrices' files: their names and bytes."""
+    drawn = {f"confusion-{one.slug}": confusion(shown, index) for index, one in enumerate(shown)}
+    if len(shown) > 1:
+        drawn["confusion-difference"] = confusion_difference(shown)
+    return [{"name": name, "png": figures.png(figure), "svg": figures.svg(figure)} for name, figure in drawn.items()]
+
+
+def picture(name: str, title: str, alt: str, figure: Figure) -> dict:
+    """One picture of the page: the name and the bytes of its files, PNG and SVG, and what the page itself draws, from
+    the same SVG, in a view of that size."""
+    svg = figures.svg(figure)
+    texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    chinese = {text: text.chinese for text in texts if isinstance(text, Text)}
+    view, drawing = _on_page(svg.decode(), name, chinese)
+    files = {"png": figures.png(figure), "svg": svg}
+    return {"name": name, "title": title, "alt": alt, "view": view, "drawing": drawing} | files
+
+
+def _on_page(svg: str, name: str, chinese: dict[str, str]) -> tuple[str, markupsafe.Markup]:
+    """An SVG's view box, and what is in it, in the page's colours, which change with its look, and in both languages.
+    Ids begin with `name`, as a page has each only once."""
+    view = re.search(r'viewBox="([^"]+)"', svg)[1]
+    drawing = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]  # without matplotlib's own style
+    drawing = re.sub(r' id="(?:figure|patch|axes|matplotlib|[xy]tick|line2d|text|legend)[^"]*"', "", drawing)
+    drawing = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    for english, translated in chinese.items():
+        text = f">{html.escape(english, quote=False)}</text>"
+        drawing = drawing.replace(text, f' data-zh="{markupsafe.escape(translated)}"{text}')
+    for variable, colour in figures.DRAWN.variables.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    return view, markupsafe.Markup(re.sub(r"\s+", " ", drawing))
+
+
+def curves_of(shown: list[Shown]) -> list[Curves]:
+    """What the curves are drawn from: runs that differ in their seeds alone are one of them."""
+    found = []
+    for group in verdict.by_settings(shown):
+        one, *others = group.runs
+        label = one.label
+        if others:
+            label = say("{runs}, {number} seeds, mean and range", runs=group.label, number=len(group.runs))
+        watched = one.watched if all(other.watched == one.watched for other in others) else None
+        found.append(Curves(label, one.look, [run.record["history"] for run in group.runs], watched))
+    return found
+
+
+def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibration | Robustness]]]:
+    """What calibration or robustness, called `name`, is drawn from: a label, a look and that of each seed, where runs
+    that differ in their seeds alone are together."""
+    found = []
+    for group in verdict.by_settings(shown):
+        label = group.runs[0].label
+        if len(group.runs) > 1:
+            label = say("{runs}, {number} seeds", runs=group.label, number=len(group.runs))
+        found.append((label, group.runs[0].look, [getattr(run, name) for run in group.runs]))
+    return found
+
+
+def curves_alt(shown: list[Shown], quantity: str, over: str) -> str:
+    """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
+    parts = []
+    for run in curves_of(shown):
+        num_epochs = len(run.histories[0])
+        if not num_epochs:
+            parts.append(say("{run}: none", run=run.label))
+            continue
+        length = say("1 epoch") if num_epochs == 1 else say("{number} epochs", number=num_epochs)
+        if over == "time":
+            length = duration(run.values("seconds").sum(axis=1).mean())
+        ends = [
+            say("{split} {value:.4f}", split=known(split), value=run.values(f"{split}_{quantity}")[:, -1].mean())
+            for split in run.splits
+        ]
+        parts.append(say("{run}, {length}: {ends}", run=run.label, length=length, ends=joined(ends)))
+    title = curves_title(quantity, over)
+    return say("{title}, at the end of each run: {parts}.", title=title, parts=joined(parts, "; "))
+
+
+def curves_title(quantity: str, over: str) -> str:
+    """What the curves of `quantity`, accuracy or loss, over epochs or time are called."""
+    if over == "time":
+        return say("Accuracy over time") if quantity == "accuracy" else say("Loss over time")
+    return say("Accuracy over epochs") if quantity == "accuracy" else say("Loss over epochs")
+
+
+def reliability_alt(shown: list[Shown]) -> str:
+    """What the reliability diagram shows, for those who cannot see it."""
+    parts = [
+        say("{run}: expected calibration error {value:.4f}", run=one.label, value=one.calibration.error)
+        for one in shown
+    ]
+    return say("Accuracy against confidence; {parts}.", parts=joined(parts, "; "))
+
+
+def selective_alt(shown: list[Shown]) -> str:
+    """What the curves of selective prediction show, for those who cannot see them."""
+    parts = []
+    for one in shown:
+        half, most, every = (fraction(value, 4) for value in one.calibration.accuracy_kept[[50, 90, 100]])
+        parts.append(
+            say(
+                "{run}: {half} on the most confident half, {most} on 90 %, {every} on all",
+                run=one.label,
+                half=half,
+                most=most,
+                every=every,
+            )
+        )
+    return say(
+        "Accuracy against the share of images kept, the most confident first; {parts}.", parts=joined(parts, "; ")
+    )
+
+
+def robustness_alt(shown: list[Shown]) -> str:
+    """What the curves of robustness show, for those who cannot see them."""
+    parts = [
+        say(
+            "{run}: {clean:.4f} on clean images, {mean:.4f} on average over all copies, {lowest:.4f} at worst",
+            run=one.label,
+            clean=one.robustness.clean,
+            mean=one.robustness.mean,
+            lowest=one.robustness.accuracy.min(),
+        )
+        for one in shown
+    ]
+    return say(
+        "Accuracy against the strength of corruption, a panel for each kind; {parts}.", parts=joined(parts, "; ")
+    )

@@ -1,0 +1,138 @@
+"""The runs' numbers for programs: `report.json`, all of them, and `metrics.csv`, a row for every run.
+
+Accuracies are fractions, differences percentage points, losses nats an image, times seconds. What is not defined, as
+the precision of a class that was never predicted, is null or empty.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+
+import numpy as np
+
+from compare.findings import metrics
+from compare.page.language import in_chinese
+from compare.page.shown import Shown
+from compare.page.words import folder_name, without_folders
+from compare.system import disk
+from compare.system.errors import printable
+
+FORMAT = 1  # of report.json; a field that changes its meaning raises it
+
+
+def as_json(shown: list[Shown], pairs, *, title: str, sentences: list[str], suspects, cautions: list[str]) -> bytes:
+    """`report.json`.
+
+    Args:
+        shown: the complete runs.
+        pairs: runs that were compared: the first, the second, and their `metrics.Paired`.
+        title: the page's.
+        sentences: the verdict.
+        suspects: the test images that both runs of the verdict confidently take for the same wrong class.
+        cautions: what could change the answer, sentences.
+    """
+    content = {
+        "format": FORMAT,
+        "title": title,
+        "sentences": sentences,
+        "sentences_in_chinese": [in_chinese(sentence) for sentence in sentences],
+        "runs": [
+            of_run(one)
+            | {
+                "run_in_chinese": in_chinese(one.label),
+                "recipe": one.record["recipe"],
+                "overrides": one.record["overrides"],
+                "command": without_folders(one.record["command"]),
+                "versions": one.record["versions"],
+                "data": one.record["data"],
+                "history": one.record["history"],
+                "test": dataclasses.asdict(one.result),
+                "calibration": dataclasses.asdict(one.calibration),
+                "robustness": one.robustness and one.record["robustness"] | dataclasses.asdict(one.robustness),
+                "seen": one.record.get("seen"),
+            }
+            for one in shown
+        ],
+        "pairs": [
+            {"first": first.label, "second": second.label} | dataclasses.asdict(paired)
+            for first, second, paired in pairs
+        ],
+        "suspects": [dataclasses.asdict(one) for one in suspects],
+        "cautions": cautions,
+    }
+    content = _plain(content)
+    content["sha256"] = disk.own_sha256(content)
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def as_csv(shown: list[Shown]) -> bytes:
+    """`metrics.csv`."""
+    rows = [{name: _no_formula(value) for name, value in _plain(of_run(one)).items()} for one in shown]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["run"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def of_run(one: Shown) -> dict:
+    """A run in one row of single values."""
+    record, result = one.record, one.result
+    return {
+        "run": one.label,
+        "folder": folder_name(one.run.folder),
+        "branch": record["branch"],
+        "recipe_name": record["recipe"]["name"],
+        "weights": record["weights"]["kind"],
+        "data_name": record["data"]["name"],
+        "seed": record["seed"],
+        "num_epochs": len(record["history"]),
+        "test_accuracy": result.accuracy,
+        "test_accuracy_low": result.accuracy_low,
+        "test_accuracy_high": result.accuracy_high,
+        "test_log_loss": result.log_loss,
+        "test_brier_score": one.calibration.brier,
+        "test_calibration_error": one.calibration.error,
+        "corrupted_accuracy": one.robustness and one.robustness.mean,
+        "corrupted_accuracy_retained": one.robustness and one.robustness.retained,
+        "temperature": one.scaled and one.scaled.temperature,
+        "test_log_loss_scaled": one.scaled and one.scaled.log_loss,
+        "test_brier_score_scaled": one.scaled and one.scaled.brier,
+        "test_calibration_error_scaled": one.scaled and one.scaled.error,
+        "seconds_preparing": record["seconds"]["preparing"],
+        "seconds_training": record["seconds"]["training"],
+        "seconds_predicting": record["seconds"]["predicting"],
+        "images_per_second": metrics.images_per_second(record["history"]),
+        "num_parameters": record["model"]["num_parameters"],
+        "num_trainable_parameters": record["model"]["num_trainable_parameters"],
+        "flops_per_image": record["model"]["flops_per_image"],
+        "peak_main_memory_bytes": record["peak_memory_bytes"].get("main"),
+        "peak_device_memory_bytes": record["peak_memory_bytes"].get("device"),
+        "energy_joules": record.get("energy_joules"),
+        "processor_seconds": record.get("processor_seconds"),
+        "num_threads": record.get("num_threads"),
+        "device": f"{record['device']['kind']}: {record['device']['name']}",
+        "commit": record["commit"],
+        "started": record["started"],
+    }
+
+
+def _plain(value):
+    """The value with arrays as lists, what is not a number as None, and texts as `printable`."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return printable(value) if isinstance(value, str) else value
+
+
+def _no_formula(value):
+    """A cell that a spreadsheet will not compute, whoever wrote the record: a text that begins like a formula gets an
+    apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection). Numbers stay what they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value

@@ -1,0 +1,222 @@
+"""The report's tables of text: a name for every row, and a cell for every run."""
+
+import numpy as np
+
+from compare.findings import metrics
+from compare.page import banners, pictures, verdict
+from compare.page.language import joined, known, say
+from compare.page.shown import Shown
+from compare.page.words import (
+    NOTHING,
+    WEIGHT_WORDS,
+    data_in_words,
+    duration,
+    gigabytes,
+    in_words,
+    kilojoules,
+    or_nothing,
+    with_prefix,
+    without_folders,
+)
+
+ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
+RECIPE_WORDS = {
+    "article": say(
+        "Recipe article: as the article on ResNet and Fashion-MNIST has it that this program follows, and the Keras "
+        "snippet in its comments, mistakes included."
+    ),
+    "tuned": say("Recipe tuned: the same networks and data, the best result for the least time."),
+    "best": say("Recipe best: the same networks and data, the highest accuracy, for a GPU."),
+}
+
+
+def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
+    """The summary table: a row's name, and a cell for every run."""
+    if not shown:
+        return []
+    to_article = say("Training time to the article’s {accuracy} on the test set", accuracy=ARTICLE_ACCURACY)
+    rows = {
+        say("Test accuracy"): lambda one: f"{one.result.accuracy:.4f}",
+        say("95 % interval"): lambda one: say(
+            "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
+        ),
+        say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
+        say("Training time"): lambda one: duration(one.record["seconds"]["training"]),
+        say("Processor time in training"): lambda one: (
+            NOTHING if "processor_seconds" not in one.record else duration(one.record["processor_seconds"])
+        ),
+        to_article: time_to_article_accuracy,
+        say("Training images a second"): lambda one: or_nothing(
+            metrics.images_per_second(one.record["history"]), ",.0f"
+        ),
+        say("Parameters"): lambda one: f"{one.record['model']['num_parameters']:,}",
+        say("Trainable parameters"): lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
+        say("FLOPs an image"): lambda one: with_prefix(one.record["model"]["flops_per_image"]),
+        say("Peak main memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("main")),
+        say("Peak device memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("device")),
+        say("Energy of the device in training"): lambda one: kilojoules(one.record.get("energy_joules")),
+        say("Recipe"): lambda one: one.record["recipe"]["name"],
+        say("Image size"): lambda one: _image_size(one.record["recipe"]),
+        say("Precision of the numbers"): lambda one: in_words(one.record.get("precision")),
+        say("Epochs"): lambda one: str(len(one.record["history"])),
+        say("Data"): lambda one: data_in_words(one.record["data"]),
+        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
+        say("Device"): lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
+        say("Threads"): lambda one: str(one.record.get("num_threads", NOTHING)),
+        say("Variables of the environment"): lambda one: (
+            ", ".join(f"{name}={value}" for name, value in one.record.get("environment", {}).items()) or NOTHING
+        ),
+    }
+    if shown[0].record["data"]["name"] != "fashion-mnist":
+        del rows[to_article]
+    measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
+    may_be_empty = (say("Peak device memory"), say("Energy of the device in training"), say("Threads"))
+    for name in (*may_be_empty, say("Processor time in training"), say("Variables of the environment")):
+        if set(measured[name]) == {NOTHING}:
+            del measured[name]
+    return list(measured.items())
+
+
+def _image_size(recipe: dict) -> str:
+    size = recipe.get("image_size")
+    return NOTHING if size is None else f"{size}×{size}"
+
+
+def time_to_article_accuracy(one: Shown) -> str:
+    """How long a run trained until it was seen to be as accurate as the article's program."""
+    seconds = metrics.seconds_to_accuracy(one.run, ARTICLE_ACCURACY)
+    if seconds is None:
+        return say("not reached")
+    # the test set is seen at the end alone where it is not watched
+    return duration(seconds) if one.watched == "test" else say("at most {time}", time=duration(seconds))
+
+
+def best_f1(shown: list[Shown]) -> list[list[Shown]]:
+    """For every class the runs to mark: those with its highest F1, unless all are equal."""
+    marked = []
+    for values in zip(*(one.result.f1 for one in shown), strict=True):
+        highest = max((value for value in values if not np.isnan(value)), default=None)
+        best = [one for one, value in zip(shown, values, strict=True) if value == highest]
+        marked.append(best if len(best) < len(shown) else [])
+    return marked
+
+
+def scaled_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
+    """What a temperature fitted on the validation split makes of the confidence: a row's name, and a cell for every
+    run. None where no run has one."""
+    if all(one.scaled is None for one in shown):
+        return []
+    rows = {
+        say("Temperature fitted on the validation split"): lambda scaled: f"{scaled.temperature:.2f}",
+        say("Expected calibration error with it"): lambda scaled: f"{scaled.error:.4f}",
+        say("Log loss with it (nats an image)"): lambda scaled: f"{scaled.log_loss:.4f}",
+        say("Brier score with it (0 to 2)"): lambda scaled: f"{scaled.brier:.4f}",
+    }
+    return [
+        (name, [NOTHING if one.scaled is None else cell(one.scaled) for one in shown]) for name, cell in rows.items()
+    ]
+
+
+def not_scaled(shown: list[Shown]) -> list[str]:
+    """Why some runs have no temperature, a sentence for each reason."""
+    without = [one for one in shown if one.scaled is None]
+    never = [one for one in without if not one.record["data"]["num_validation"]]
+    early = [one for one in without if one.record["data"]["num_validation"]]
+    said = []
+    if never:
+        said.append(
+            say(
+                "No temperature is fitted for {runs}: no validation split was held out, and the test set is there to "
+                "measure by, not to fit by.",
+                runs=joined(verdict.named(never, shown)),
+            )
+        )
+    if early:
+        said.append(
+            say(
+                "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the "
+                "validation split.",
+                runs=joined(verdict.named(early, shown)),
+            )
+        )
+    return said
+
+
+def smoothed(some: list[Shown], shown: list[Shown]) -> str | None:
+    """What label smoothing does to the confidence of those of `some` that were trained with it; None without one."""
+    smooth = [one for one in some if one.record["recipe"].get("label_smoothing")]
+    if not smooth:
+        return None
+    targets = []
+    for one in smooth:
+        smoothing, num_classes = one.record["recipe"]["label_smoothing"], len(one.record["data"]["class_names"])
+        targets.append(f"{1 - smoothing + smoothing / num_classes:.2f}")
+    return say(
+        "Label smoothing trained {runs} towards a confidence of {target} and not of 1: it is seldom surer than that, "
+        "right or wrong, and until a temperature mends it its confidence lies below its accuracy.",
+        runs=joined(verdict.named(smooth, shown)),
+        target=joined(dict.fromkeys(targets)),
+    )
+
+
+def recipe_words(shown: list[Shown]) -> list[str]:
+    """What the names of the recipes that ran mean, a sentence for each."""
+    names = dict.fromkeys(one.record["recipe"]["name"] for one in shown)
+    return [RECIPE_WORDS[name] for name in names if name in RECIPE_WORDS]
+
+
+def settings(shown: list[Shown]) -> list[dict]:
+    """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
+    groups = {
+        say("Recipe, as it ran"): lambda record: {k: v for k, v in record["recipe"].items() if k != "known_mistakes"},
+        say("Run"): lambda record: (
+            {
+                say("changed on the command line"): joined(
+                    say("{name} {value}", name=name, value=in_words(value))
+                    for name, value in record["overrides"].items()
+                ),
+                say("seed"): record["seed"],
+                say("command"): without_folders(record["command"]),
+                say("started"): record["started"],
+                say("commit"): record["commit"],
+                say("network"): known(record["model"]["name"]),
+                say("device"): f"{record['device']['kind']}: {record['device']['name']}",
+                say("precision"): record.get("precision"),
+                say("weights' SHA-256"): record["weights"].get("sha256"),
+                say("what is frozen is unchanged"): {
+                    None: NOTHING,
+                    True: say("yes: checked, the same before and after"),
+                    False: say("NO"),
+                }[banners.frozen(record)],
+                say("seconds preparing"): f"{record['seconds']['preparing']:.1f}",
+                say("seconds training"): f"{record['seconds']['training']:.1f}",
+                say("seconds predicting"): (
+                    say("in training, after every epoch")
+                    if any("test_loss" in row for row in record["history"])
+                    else f"{record['seconds']['predicting']:.1f}"
+                ),
+            }
+            | (
+                {say("seconds predicting corrupted copies"): f"{record['seconds']['robustness']:.1f}"}
+                if "robustness" in record["seconds"]
+                else {}
+            )
+        ),
+        say("Versions"): lambda record: record["versions"],
+        say("Data"): lambda record: {
+            say("name"): record["data"]["name"],
+            say("training images"): f"{record['data']['num_train']:,}",
+            say("validation images"): f"{record['data']['num_validation']:,}",
+            say("test images"): f"{record['data']['num_test']:,}",
+            say("fingerprint of images and labels"): record["data"]["fingerprint"],
+            say("fingerprint of the split"): record["data"]["split_fingerprint"],
+            say("fingerprint of the test labels"): record["data"]["test_labels_fingerprint"],
+        },
+    }
+    tables = []
+    for caption, of in groups.items():
+        columns = [of(one.record) for one in shown]
+        names = dict.fromkeys(name for column in columns for name in column)
+        rows = [(name, [in_words(column.get(name)) for column in columns]) for name in names]
+        tables.append({"caption": caption, "rows": rows})
+    return tables

@@ -1,0 +1,379 @@
+"""What the report says first: which run is better, how sure that is, what it costs, and what could change the answer.
+
+Every sentence is computed from the runs; one that does not apply is not there.
+"""
+
+import dataclasses
+import statistics
+
+import scipy.stats
+
+from compare.findings import metrics
+from compare.findings.metrics import MORE_THAN_CHANCE, Paired
+from compare.page.language import joined, known, say
+from compare.page.shown import Shown, alike
+from compare.page.words import branch_in_words, data_in_words, duration, kilojoules, with_prefix
+from compare.runs import record
+
+MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
+
+
+def headline(shown: list[Shown]) -> tuple[Shown, Shown]:
+    """The two runs that the verdict is about, the better one first: the best run of each branch that is here, or the
+    two best where all runs are of one branch."""
+    ranked = sorted(shown, key=lambda one: -one.result.accuracy)
+    best = ranked[0]
+    rivals = [one for one in ranked[1:] if one.record["branch"] != best.record["branch"]]
+    return best, (rivals or ranked[1:])[0]
+
+
+def sentences(shown: list[Shown]) -> list[str]:
+    """The verdict, the most important first."""
+    if not shown:
+        return [say("No run has finished, so there is no result.")]
+    if len(shown) == 1:
+        one, result = shown[0], shown[0].result
+        return [
+            say(
+                "{run} classifies {percent:.2f} % of the {number:,} test images of {data} right.",
+                run=one.label,
+                percent=100 * result.accuracy,
+                number=result.num_images,
+                data=data_in_words(one.record["data"]),
+            )
+        ]
+    first, second = headline(shown)
+    paired = metrics.paired(first.run, second.run)
+    said = [
+        lead(first, second, paired),
+        chance(first, second, paired),
+        seeds(shown, first, second),
+        classes(first, second),
+        robust(first, second),
+        cost(first, second),
+    ]
+    return [sentence for sentence in said if sentence is not None]
+
+
+def lead(first: Shown, second: Shown, paired: Paired) -> str:
+    """Which run is ahead, and by how much."""
+    values = {
+        "first": first.label,
+        "second": second.label,
+        "number": first.result.num_images,
+        "data": data_in_words(first.record["data"]),
+        "mine": first.result.accuracy,
+        "other": second.result.accuracy,
+    }
+    if paired.points_ahead == 0:
+        return say(
+            "{first} and {second} are level on the {number:,} test images of {data} ({mine:.4f} against {other:.4f}).",
+            **values,
+        )
+    return say(
+        "{first} is ahead of {second} by {points:.2f} percentage points on the {number:,} test images of {data} "
+        "({mine:.4f} against {other:.4f}); the 95 % interval of the difference is {interval}.",
+        points=paired.points_ahead,
+        interval=interval(paired),
+        **values,
+    )
+
+
+def chance(first: Shown, second: Shown, paired: Paired) -> str:
+    """How easily that comes by chance."""
+    if paired.num_only_first + paired.num_only_second == 0:
+        return say("They are right and wrong on the same images.")
+    if paired.points_ahead == 0:
+        return say(
+            "Each is right on {number:,} images that the other takes for a wrong class.", number=paired.num_only_first
+        )
+    more = paired.p_value < MORE_THAN_CHANCE
+    return say(
+        "Only {first} is right on {num_first:,} images, only {second} on {num_second:,}: {verdict}. Were both equally "
+        "good, images would divide this unevenly {chance} (exact McNemar test, {p_value}).",
+        first=first.label,
+        second=second.label,
+        num_first=paired.num_only_first,
+        num_second=paired.num_only_second,
+        verdict=say("more than chance explains") if more else say("a gap that may well be chance"),
+        chance=chance_in_words(paired.p_value),
+        p_value=p_in_words(paired.p_value),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeds:
+    """Runs with the same settings and different seeds, what the page calls them together, and their accuracies' mean
+    and standard deviation (of a sample; None below three runs)."""
+
+    label: str
+    runs: list[Shown]
+    mean: float
+    deviation: float | None
+
+
+def by_settings(shown: list[Shown]) -> list[Seeds]:
+    """The runs grouped by everything that was set but the seed."""
+    return [
+        Seeds(
+            runs[0].label
+            if len(runs) == 1
+            else say(
+                "{network} · {name}",
+                network=branch_in_words(runs[0].record),
+                name=runs[0].record["recipe"]["name"],
+            ),
+            runs,
+            statistics.mean(accuracies := [one.result.accuracy for one in runs]),
+            statistics.stdev(accuracies) if len(runs) > 2 else None,
+        )
+        for runs in ([shown[index] for index in group] for group in alike([one.record for one in shown]))
+    ]
+
+
+def named(some: list[Shown], shown: list[Shown]) -> list[str]:
+    """What the page calls some of its runs: seeds of the same settings together, where all of them are among these."""
+    names = []
+    for group in by_settings(shown):
+        here = [one.label for one in group.runs if one in some]
+        names += [group.label] if len(here) == len(group.runs) else here
+    return names
+
+
+def seeds(shown: list[Shown], first: Shown, second: Shown) -> str | None:
+    """What other seeds say about two runs; None where neither has any, or they are seeds of the same settings."""
+    groups = by_settings(shown)
+    mine, other = (next((group for group in groups if one in group.runs), None) for one in (first, second))
+    if mine is None or other is None or mine is other or min(len(mine.runs), len(other.runs)) < 2:
+        return None
+    accuracies = [[one.result.accuracy for one in group.runs] for group in (mine, other)]
+    values = {"mine": mine.mean, "other": other.mean, "num_mine": len(mine.runs), "num_other": len(other.runs)}
+    if any(len(set(of_group)) == 1 for of_group in accuracies):  # a group without any spread has no test
+        return say(
+            "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}.",
+            **values,
+        )
+    p_value = float(scipy.stats.ttest_ind(*accuracies, equal_var=False).pvalue)
+    more = p_value < MORE_THAN_CHANCE
+    return say(
+        "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}: {verdict} (Welch's t test "
+        "over seeds, {p_value}).",
+        verdict=say("more than the seeds explain") if more else say("no more than the seeds may explain"),
+        p_value=p_in_words(p_value),
+        **values,
+    )
+
+
+def classes(first: Shown, second: Shown) -> str | None:
+    """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
+    names = first.record["data"]["class_names"]
+    apart = metrics.classes_apart(first.run, second.run)
+    parts = []
+    for one, found in (
+        (first, [(index, pair) for index, pair in apart if pair.points_ahead > 0]),
+        (second, [(index, pair) for index, pair in reversed(apart) if pair.points_ahead < 0]),
+    ):
+        if found:
+            listed = joined(
+                say("{name} ({points:.1f} points)", name=known(names[index]), points=abs(pair.points_ahead))
+                for index, pair in found
+            )
+            parts.append(say("{run} is the stronger on {classes}", run=one.label, classes=listed))
+    if not parts:
+        paired = metrics.paired(first.run, second.run)
+        return say("No single class tells them apart.") if paired.num_only_first + paired.num_only_second else None
+    if len(apart) < len(names):
+        parts.append(say("the other classes do not tell them apart"))
+    return say("{parts}.", parts=joined(parts, "; "))
+
+
+def robust(first: Shown, second: Shown) -> str | None:
+    """Which of two runs does better on corrupted images; None where they did not predict the same ones, or where the
+    95 % interval of the difference has both signs."""
+    if not record.same_corruptions(first.run, second.run):
+        return None
+    better, worse = sorted((first, second), key=lambda one: -one.robustness.mean)
+    _, low, high = metrics.robustness_ahead(better.run, worse.run)
+    if low <= 0:
+        return None
+    values = {
+        "num_images": better.robustness.num_images,
+        "better": better.label,
+        "worse": worse.label,
+        "mean": better.robustness.mean,
+        "other": worse.robustness.mean,
+        "interval": say("{low:+.2f} to {high:+.2f}", low=low, high=high),
+    }
+    if better.result.accuracy < worse.result.accuracy:
+        return say(
+            "{better} is behind, but the more robust: on corrupted copies of {num_images:,} test images (shifted, "
+            "noisy, blurred, …) it is right on {mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference "
+            "is {interval} points.",
+            **values,
+        )
+    return say(
+        "On corrupted copies of {num_images:,} test images (shifted, noisy, blurred, …) {better} is right on "
+        "{mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference is {interval} points.",
+        **values,
+    )
+
+
+def cost(first: Shown, second: Shown) -> str:
+    """What the better run costs beside the other: training time and energy, where the device is the same and tells it,
+    parameters trained, and operations an image."""
+    parts = []
+    if first.record["device"] == second.record["device"]:
+        mine, other = (one.record["seconds"]["training"] for one in (first, second))
+        parts.append(
+            say(
+                "{times} training time ({mine} against {other})",
+                times=times(mine, other),
+                mine=duration(mine),
+                other=duration(other),
+            )
+        )
+        mine, other = (one.record.get("energy_joules") for one in (first, second))
+        if mine and other:
+            parts.append(
+                say(
+                    "{times} energy ({mine} against {other})",
+                    times=times(mine, other),
+                    mine=kilojoules(mine),
+                    other=kilojoules(other),
+                )
+            )
+    mine, other = (one.record["model"]["num_trainable_parameters"] for one in (first, second))
+    parts.append(
+        say("{times} trained parameters ({mine:,} against {other:,})", times=times(mine, other), mine=mine, other=other)
+    )
+    mine, other = (one.record["model"]["flops_per_image"] for one in (first, second))
+    parts.append(
+        say(
+            "{times} operations an image ({mine} against {other})",
+            times=times(mine, other),
+            mine=with_prefix(mine),
+            other=with_prefix(other),
+        )
+    )
+    return say("Beside {run} it took {parts} and {last}.", run=second.label, parts=joined(parts[:-1]), last=parts[-1])
+
+
+def times(mine: float, other: float) -> str:
+    """One amount beside another."""
+    ratio = mine / other
+    if 0.95 < ratio < 1.05:
+        return say("about the same")
+    larger = max(ratio, 1 / ratio)
+    larger = f"{larger:,.0f}" if larger >= 100 else f"{larger:.3g}"
+    return say("{number} times the", number=larger) if ratio > 1 else say("1/{number} of the", number=larger)
+
+
+def averaging(first: Shown, second: Shown) -> str:
+    """What the mean of both runs' probabilities would score, beside the better run."""
+    together = metrics.averaged(first.run, second.run)
+    paired = metrics.paired(together, first.run)
+    accuracy = first.result.accuracy + paired.points_ahead / 100
+    worth = say("not more than chance explains")
+    if paired.p_value < MORE_THAN_CHANCE:
+        better = paired.points_ahead > 0
+        worth = say("more than chance explains") if better else say("worse than the better one alone")
+    return say(
+        "The mean of both networks' probabilities would be right on {accuracy:.4f} of the test images, {points:+.2f} "
+        "points (95 % interval {interval}) beside {run}: {worth}.",
+        accuracy=accuracy,
+        points=paired.points_ahead,
+        interval=interval(paired),
+        run=first.label,
+        worth=worth,
+    )
+
+
+def interval(paired: Paired) -> str:
+    """The 95 % interval of a difference, in percentage points."""
+    return say("{low:+.2f} to {high:+.2f}", low=paired.points_low, high=paired.points_high)
+
+
+def chance_in_words(p_value: float) -> str:
+    """A probability as a frequency."""
+    if p_value < 0.001:
+        return say("in fewer than 1 of 1,000 cases")
+    if p_value < 0.1:
+        return say("in about {number:.0f} of 1,000 cases", number=1000 * p_value)
+    return say("in about {number:.0f} of 100 cases", number=100 * p_value)
+
+
+def p_in_words(p_value: float) -> str:
+    """A p value with as many digits as matter."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+# ---- what could change the answer
+
+
+def cautions(shown: list[Shown]) -> list[str]:
+    """What could change the answer, beside what the warnings at the top of the page say."""
+    found = [
+        caution(shown)
+        for caution in (one_seed, chosen_by_test_set, known_mistakes, different_devices, processors_shared)
+    ]
+    return [caution for caution in found if caution is not None]
+
+
+def one_seed(shown: list[Shown]) -> str | None:
+    """Little is known of other seeds."""
+    numbers = {len(group.runs) for group in by_settings(shown)}
+    if not numbers or min(numbers) > 2:
+        return None
+    few = say("Each run is one seed") if numbers == {1} else say("Some settings were trained with one or two seeds")
+    return say(
+        "{few}. The interval and the test cover the luck of these test images, not that of training once more: "
+        "--seeds 0,1,2 trains three times.",
+        few=few,
+    )
+
+
+def chosen_by_test_set(shown: list[Shown]) -> str | None:
+    """A branch with several runs has the better chance to have a lucky one."""
+    branches = [one.record["branch"] for one in shown]
+    if len(branches) < 3 or len(set(branches)) == len(branches):
+        return None
+    return say(
+        "The verdict is about the best run of each branch, chosen by the test set itself, which favours the branch "
+        "with more runs."
+    )
+
+
+def known_mistakes(shown: list[Shown]) -> str | None:
+    """A recipe that is wrong on purpose."""
+    mistaken = [one for one in shown if one.record["recipe"]["known_mistakes"]]
+    if not mistaken:
+        return None
+    return say(
+        "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.",
+        runs=joined(named(mistaken, shown)),
+    )
+
+
+def different_devices(shown: list[Shown]) -> str | None:
+    """Times that do not compare."""
+    if all(one.record["device"] == shown[0].record["device"] for one in shown):
+        return None
+    return say("The runs had different devices, so their times and memory do not compare.")
+
+
+def processors_shared(shown: list[Shown]) -> str | None:
+    """Times of trainings that were paused, or that shared the processors with other work."""
+    shares = []
+    for one in shown:
+        seconds, num_threads = one.record.get("processor_seconds"), one.record.get("num_threads")
+        if one.record["device"]["kind"] == "cpu" and seconds is not None and num_threads:
+            shares.append((seconds / one.record["seconds"]["training"] / num_threads, one))
+    waited = [(share, one) for share, one in shares if share < MOST_OF_THE_TIME]
+    if not waited:
+        return None
+    return say(
+        "Paused, or beside other work: {runs} had the processors for {share:.0%} of the training time, so times say "
+        "little about them.",
+        runs=joined(named([one for _, one in waited], shown)),
+        share=min(share for share, _ in waited),
+    )

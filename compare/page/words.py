@@ -1,0 +1,141 @@
+"""How the report calls things: branches, data sets, weights, and numbers with their units."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+from compare.page.language import Text, joined, known, say
+from compare.runs.checkpoint import UnfinishedRun
+from compare.system import display
+from compare.system.errors import printable
+
+DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": say("scikit-learn's digits")}
+BRANCH_WORDS = {"scratch_resnet": say("ResNet-18 from scratch"), "pretrained": say("Frozen ResNet50")}
+FINE_TUNED_WORDS = {"pretrained": say("Fine-tuned ResNet50")}
+START_WORDS = {"imagenet": "ImageNet", "random": say("random weights"), "file": say("weights from a file")}
+WEIGHT_WORDS = {
+    "none": say("random start, everything trained"),
+    "random": say("random backbone, not pretrained"),
+    "imagenet": "ImageNet",
+    "file": say("from a file"),
+}
+KINDS = {
+    "shift": say("Shift"),
+    "rotation": say("Rotation"),
+    "scale": say("Scale"),
+    "noise": say("Noise"),
+    "contrast": say("Contrast"),
+    "blur": say("Blur"),
+}
+UNITS = {"shift": "px", "blur": "px", "rotation": "°"}  # of a corruption's amount; the others are fractions
+CHANNELS = {"B": say("blue"), "G": say("green"), "R": say("red")}
+NOTHING = "–"
+
+
+def folder_name(folder: Path) -> str:
+    """The folder's own name, `printable`, also where it was given as `.`."""
+    return printable(Path(os.path.abspath(folder)).name)
+
+
+def run_name(folder: Path) -> str:
+    """What tells a run from others of its branch: its folder's name, or the comparison's that it lies in."""
+    folder = Path(os.path.abspath(folder))
+    return folder_name(folder.parent.parent if folder.parent.name == "runs" else folder)
+
+
+def branch_in_words(record: dict) -> str:
+    """What a run's network is called, with the weights that it began with; an unknown branch goes by its own name."""
+    kind = record.get("weights", {}).get("kind")
+    words = BRANCH_WORDS.get(record["branch"], record["branch"])
+    if record.get("recipe", {}).get("unfreeze", "none") != "none":
+        words = FINE_TUNED_WORDS.get(record["branch"], words)
+    if kind in (None, "none"):
+        return words
+    return say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
+
+
+def unfinished_label(run: UnfinishedRun) -> str:
+    """What a run is called that may have told nothing of itself: then by its folder, which compare.run names so."""
+    return branch_in_words({"branch": folder_name(run.folder)} | run.record)
+
+
+def without_folders(text: str) -> str:
+    """The text with every absolute path cut down to its last part: the page may be sent to others."""
+    return re.sub(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^/\\\s"':]+[/\\])+""", "…/", text)
+
+
+def in_words(value) -> str:
+    """A setting's value in words."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return say("yes") if value else say("no")
+    if isinstance(value, list):
+        return joined(in_words(part) for part in value)
+    return known(str(value))
+
+
+def duration(seconds: float) -> Text:
+    """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`."""
+    english = display.duration(seconds)
+    return Text(english, english.replace("h", "小时").replace("min", "分").replace("s", "秒"))
+
+
+def with_prefix(number: float) -> str:
+    """A large number with M (million) or G (thousand million): `665 M`."""
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.0f} M"
+
+
+def fraction(number: float, digits: int) -> str:
+    """A number with that many decimals, or a dash for one that is not defined."""
+    return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def data_in_words(data: dict) -> str:
+    """What a record's data set is called."""
+    return DATA_WORDS.get(data["name"], data["name"])
+
+
+def or_nothing(value: float | None, form: str) -> str:
+    """A number in that format, or a dash for None."""
+    return NOTHING if value is None else format(value, form)
+
+
+def kilojoules(joules: float | None) -> str:
+    """An energy in kJ, or a dash for None."""
+    return NOTHING if joules is None else f"{joules / 1e3:,.1f} kJ"
+
+
+def gigabytes(num_bytes: int | None) -> str:
+    """A number of bytes in GB, or a dash for None."""
+    return NOTHING if num_bytes is None else f"{num_bytes / 1e9:.2f} GB"
+
+
+def amount_in_words(kind: str, amount: float) -> str:
+    """How much of a kind of corruption (`compare.corruptions`)."""
+    if kind in KINDS and kind not in UNITS:
+        return f"{100 * amount:.0f} %"
+    if UNITS.get(kind) == "px":
+        return say("{number:g} px", number=amount)
+    return f"{amount:g}{UNITS.get(kind, '')}"
+
+
+def kind_in_words(kind: str, amounts: list[float]) -> str:
+    """A kind of corruption and how far its amounts reach."""
+    first, last = (amount_in_words(kind, amount) for amount in (amounts[0], amounts[-1]))
+    return say("{kind}: {first} to {last}", kind=KINDS.get(kind, kind), first=first, last=last)
+
+
+def range_in_words(seen: dict) -> str:
+    """What entered the network, as a record's `seen` has it: channels, and their lowest and highest."""
+    ranges = [
+        say("{low:.4g} to {high:.4g}", low=low, high=high)
+        for low, high in zip(seen["lowest"], seen["highest"], strict=True)
+    ]
+    if len(ranges) == 1:
+        return say("one channel, {range}", range=ranges[0])
+    if len(set(ranges)) == 1:
+        return say("{number} equal channels, {range}", number=len(ranges), range=ranges[0])
+    names = [CHANNELS.get(letter, letter) for letter in seen["channels"]]
+    return joined(say("{name} {value}", name=name, value=of) for name, of in zip(names, ranges, strict=False))

@@ -1,0 +1,7 @@
+"""The run on disk: what a branch hands over, and the only thing that findings and page are made of.
+
+record      a run: written by the branches, read by everything else
+schema      what it must hold to be believed
+checkpoint  one that is not complete: what it goes on from
+out_folder  where it is to be written, checked and claimed
+"""

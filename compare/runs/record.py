@@ -1,0 +1,243 @@
+"""A run on disk: what a branch hands over, and the only thing that metrics, figures and report are made of.
+
+    record.json             everything about the run but its test metrics, the hashes of the other files and its own;
+                            written last: its presence means complete
+    predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
+                            both in the order of the test file; what else a run may hold there says `Run`
+    weights                 model.safetensors (PyTorch) or model.keras (Keras); no report needs them
+    checkpoint-…            while unfinished: see `checkpoint`
+    log.txt                 what the run said
+
+The record's fields are those that `start_record` and `finish_run` write; what a reader insists on says `schema`.
+Losses are in nats an image, accuracies are fractions, times are seconds, sizes are bytes. `energy_joules`, of every
+epoch and of them all, is null where the device does not report it.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import io
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from compare.data.dataset import Dataset, fingerprint
+from compare.runs.schema import (
+    FORMAT,
+    HELD_OUT,
+    REQUIRED_IF_THERE,
+    ROBUSTNESS,
+    SEEN,
+    is_newer,
+    problem_with_predictions,
+    problem_with_record,
+)
+from compare.system import disk, machine
+from compare.system.disk import write_atomically
+from compare.system.errors import EXIT_REFUSED, UserError
+
+RECORD, PREDICTIONS, LOG = "record.json", "predictions.npz", "log.txt"
+WEIGHTS = ("model.safetensors", "model.keras")
+MAX_PREDICTIONS_BYTES, MAX_WEIGHTS_BYTES = 300_000_000, 2_000_000_000
+RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
+# What two runs must share to be compared, and what to call it.
+MUST_MATCH = {
+    "name": "data set",
+    "fingerprint": "images or labels",
+    "test_labels_fingerprint": "test labels",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A complete run.
+
+    Attributes:
+        folder: where it was read from.
+        record: the content of record.json.
+        test_probabilities: float32, (num_test, num_classes), each row summing to 1.
+        test_labels: uint8, (num_test,).
+        robustness_rows: int64, (num_images,), the test images whose corrupted copies were predicted, as rows of the
+            test file, ascending; None where none were. `record["robustness"]` says the kinds and strengths.
+        robustness_predicted: uint8, (num_kinds, num_strengths, num_images), the classes predicted for the copies.
+        seen_test, seen_training: uint8, (num_images, size, size), the first test images and the first training images
+            as they entered the network, the latter as the first epoch drew them. Black and white are the lowest and
+            highest that `record["seen"]` gives for every channel; the channels are alike, and one is here.
+        validation_probabilities, validation_labels: of the images that were held out of the training set, as those of
+            the test set, in the order of the training file; None where there are none, and in earlier versions' runs.
+    """
+
+    folder: Path
+    record: dict
+    test_probabilities: np.ndarray
+    test_labels: np.ndarray
+    robustness_rows: np.ndarray | None = None
+    robustness_predicted: np.ndarray | None = None
+    seen_test: np.ndarray | None = None
+    seen_training: np.ndarray | None = None
+    validation_probabilities: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
+
+
+# ---- writing
+
+
+def start_record(
+    *, branch: str, command: list[str], recipe, overrides: dict, seed: int, dataset: Dataset, split
+) -> dict:
+    """The record of a run that is about to begin: all that is known before training.
+
+    Args:
+        branch: the branch's package.
+        command: the arguments after `python -m <branch>.train`.
+        recipe: the recipe, a dataclass, with the overrides applied.
+        overrides: the recipe's fields that the command line changed.
+        seed: of every random draw.
+        dataset: what is trained on.
+        split: training and validation indices, as `dataset.split` gives them.
+    """
+    train, validation = split
+    return {
+        "format": FORMAT,
+        "branch": branch,
+        "command": shlex.join(["python", "-m", f"{branch}.train", *command]),
+        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),  # tuples become lists, as they will when read
+        "overrides": overrides,
+        "seed": seed,
+        "data": {
+            "name": dataset.name,
+            "num_train": len(train),
+            "num_validation": len(validation),
+            "num_test": len(dataset.test_labels),
+            "class_names": list(dataset.class_names),
+            "fingerprint": fingerprint(
+                dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
+            ),
+            "split_fingerprint": fingerprint(train, validation),
+            "test_labels_fingerprint": fingerprint(dataset.test_labels),
+        },
+        "history": [],
+        "seconds": {"preparing": 0.0, "training": 0.0, "predicting": 0.0},
+        "commit": machine.commit(),
+        "source": machine.source_sha256(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+
+
+def check_readable(content: dict, problem_with: Callable, *, exit_code: int = EXIT_REFUSED) -> None:
+    """Refuse to write as JSON what its own readers would refuse.
+
+    Args:
+        content: a record, complete or not, or what comparison.json holds.
+        problem_with: says what the readers would not take, beyond what `disk.parse_json` asks; None where all is well.
+        exit_code: of the refusal.
+
+    Raises:
+        UserError: they would not take it.
+    """
+    try:
+        problem = problem_with(disk.parse_json(json.dumps(content)))
+    except ValueError as error:
+        problem = str(error)
+    if problem is not None:
+        raise UserError(
+            f"what is to be written could not be read again: {problem}",
+            "names, texts and numbers as the readers of records take them",
+            "change what the command line says of it; where it is what this machine calls itself, report it",
+            exit_code=exit_code,
+        )
+
+
+def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray, **more) -> None:
+    """Write the predictions, and `more` of what `Run` names, and then the record, which makes the run complete."""
+    buffer = io.BytesIO()
+    arrays = {"test_probabilities": test_probabilities.astype(np.float32), "test_labels": test_labels, **more}
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(folder / PREDICTIONS, buffer.getvalue())
+    files = {name: _file_sha256(folder / name) for name in WEIGHTS if (folder / name).is_file()}
+    record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
+    record |= {"sha256": disk.own_sha256(record)}
+    write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- reading
+
+
+def read_run(folder: Path) -> Run:
+    """Read a complete run and make sure that it is one.
+
+    Raises:
+        UserError: it is not there, not complete, of another format, or one of its files, which is named, was changed.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        advice = "name the folder of a finished run"
+        raise UserError(f"{folder} holds no {RECORD}", "the folder of a finished run", advice)
+    try:
+        record = disk.read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", RESTORE) from error
+    problem = problem_with_record(record)
+    if problem is not None:
+        advice = "read it with a newer version of this project" if is_newer(record) else RESTORE
+        raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", advice)
+    for name in record["files"].keys() & set(WEIGHTS):
+        path = folder / name
+        if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or _file_sha256(path) != record["files"][name]):
+            raise UserError(f"{path} holds other bytes than the run wrote", "the run's weights, or none", RESTORE)
+    path = folder / PREDICTIONS
+    try:
+        content = disk.read_within(path, MAX_PREDICTIONS_BYTES)
+        if hashlib.sha256(content).hexdigest() != record["files"].get(PREDICTIONS):
+            raise ValueError("it holds other bytes than the run wrote")
+        disk.check_zip(content)
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
+    except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
+        raise UserError(f"{path} cannot be read ({error})", "the run's predictions", RESTORE) from error
+    problem = problem_with_predictions(record, arrays)
+    if problem is not None:
+        raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", RESTORE)
+    return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN + HELD_OUT))
+
+
+def check_comparable(runs: list[Run]) -> None:
+    """Refuse runs that did not see the same data, and the same run twice. What of the data they trained on may differ:
+    a recipe that holds out a validation split stands beside one that does not, and the report says so.
+
+    Raises:
+        UserError: names the runs and what they do not share, or a run and its copy.
+    """
+    folders = {}
+    for run in runs:
+        own = disk.own_sha256(run.record)
+        if own in folders:
+            raise UserError(
+                f"{run.folder} is the run in {folders[own]} once more", "every run once", "leave one of them out"
+            )
+        folders[own] = run.folder
+    for run in runs[1:]:
+        for field, words in MUST_MATCH.items():
+            if run.record["data"][field] != runs[0].record["data"][field]:
+                ours, theirs = runs[0].record["data"], run.record["data"]
+                raise UserError(
+                    f"{runs[0].folder} and {run.folder} differ in their {words}"
+                    f" ({ours['name']} {ours[field][:12]} against {theirs['name']} {theirs[field][:12]})",
+                    "runs on the same data and test labels: anything else compares nothing",
+                    "repeat one of them with the other's data (--demo, --data-dir), or report each alone",
+                )
+
+
+def same_corruptions(first: Run, second: Run) -> bool:
+    """Whether both runs predicted the same corrupted copies of the same test images."""
+    records = [run.record.get("robustness") for run in (first, second)]
+    return None not in records and all(records[0][name] == records[1][name] for name in REQUIRED_IF_THERE["robustness"])

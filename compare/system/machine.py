@@ -1,0 +1,172 @@
+"""What a run ran on: versions, processor, memory, energy, and the commit of the source."""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from compare import start
+
+POWERCAP = Path("/sys/class/powercap")
+APPLE_GPU = "Apple's GPU"
+SECONDS_BETWEEN_READINGS = 60  # a processor's counter may begin anew after some ten minutes
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of Python, the operating system, and this project and `packages` where they are installed."""
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for package in ("scratch-or-pretrained", *packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def processor_name() -> str:
+    """The processor's name and the number of threads it runs at once."""
+    name = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} threads"
+
+
+@functools.cache  # asked in every step
+def processor_computes_in_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 numbers itself; elsewhere they are slower than float32."""
+    if sys.platform != "linux":
+        return False
+    words = Path("/proc/cpuinfo").read_text(errors="replace").split()
+    return "avx512_bf16" in words or "amx_bf16" in words
+
+
+def peak_memory_bytes() -> int:
+    """The largest amount of main memory that this process has held."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def processor_seconds(process: int) -> float | None:
+    """The processor time that a process, all its threads and those of its children that have ended took so far; None
+    where Linux does not tell."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    ticks = stat.rpartition(")")[2].split()[11:15]  # utime to cstime of proc_pid_stat(5); names may hold spaces
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+class EnergyMeter:
+    """The energy that the device of a training takes, whatever else runs on it: a GPU board by the counter of NVIDIA's
+    driver, or the processor by Linux' powercap counters, its packages together, without memory, disks and fans.
+
+    Args:
+        gpu: the GPU's number among the visible ones; None for the processor.
+    """
+
+    def __init__(self, gpu: int | None = None):
+        # each is read in joules, and begins anew at its second number
+        self._counters = _processor_counters(POWERCAP) if gpu is None else _gpu_counters(gpu)
+        self._lock, self._joules = threading.Lock(), 0.0
+        self._before = [read() for read, _ in self._counters]
+        if self._counters:
+            threading.Thread(target=self._keep_reading, daemon=True).start()
+
+    def taken(self) -> float | None:
+        """The joules since this was last asked, at first since the beginning; None where the device does not tell."""
+        self._read()
+        with self._lock:
+            joules, self._joules = self._joules, 0.0
+            return joules if self._counters else None
+
+    def _keep_reading(self) -> None:
+        """So that no counter begins anew twice between two readings."""
+        while self._counters:
+            time.sleep(SECONDS_BETWEEN_READINGS)
+            self._read()
+
+    def _read(self) -> None:
+        with self._lock:
+            try:
+                now = [read() for read, _ in self._counters]
+            except (OSError, ValueError):  # no longer to be read
+                self._counters = now = self._before = []
+            for before, after, (_, largest) in zip(self._before, now, self._counters, strict=True):
+                self._joules += after - before + (largest if after < before else 0.0)
+            self._before = now
+
+
+def _processor_counters(powercap: Path) -> list[tuple[Callable[[], float], float]]:
+    """The counters of the processor's packages. There are none on other systems, in most virtual machines, and where
+    only the administrator may read them. A zone's parts, such as its cores, are counted in it."""
+    counters = []
+    with contextlib.suppress(OSError, ValueError):
+        for zone in sorted(powercap.glob("intel-rapl:*")):  # AMD's are called so, too
+            if (zone / "name").read_text().startswith("package"):
+                energy = zone / "energy_uj"
+                largest = int((zone / "max_energy_range_uj").read_text()) / 1e6
+                energy.read_text()
+                counters.append((lambda energy=energy: int(energy.read_text()) / 1e6, largest))
+        return counters
+    return []  # some packages alone would tell too little
+
+
+def _gpu_counters(gpu: int) -> list[tuple[Callable[[], float], float]]:
+    """The counter of a GPU since its driver was loaded, which GPUs from Volta on have, by the library that comes with
+    the driver: https://docs.nvidia.com/deploy/nvml-api/ (`nvmlDeviceGetTotalEnergyConsumption`, millijoules)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    name = visible.split(",")[gpu].strip() if visible else str(gpu)  # a number, or a UUID
+    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+    try:
+        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+        problem = nvml.nvmlInit_v2()
+        if name.isdecimal():
+            problem = problem or nvml.nvmlDeviceGetHandleByIndex_v2(int(name), ctypes.byref(handle))
+        else:
+            problem = problem or nvml.nvmlDeviceGetHandleByUUID(name.encode(), ctypes.byref(handle))
+
+        def read() -> float:
+            if nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)):
+                raise OSError("the GPU does not tell its energy")
+            return millijoules.value / 1000
+
+        return [(read, 0.0)] if not problem and read() > 0 else []
+    except (OSError, AttributeError):  # no such library, an old one, or an old GPU
+        return []
+
+
+def source_sha256() -> str:
+    """The SHA-256 of this project's own Python files: what a training goes by."""
+    digest, packages = hashlib.sha256(), Path(start.ROOT)
+    for package in start.OURS:
+        for path in sorted((packages / package).glob("**/*.py")):
+            digest.update(path.relative_to(packages).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def commit() -> str | None:
+    """The commit of the source, with `+changes` where the working tree differs; None outside a checkout, and where the
+    checkout is somebody's in which this is installed: then its version tells."""
+    try:
+        git, how = ["git", "-C", start.ROOT], {"capture_output": True, "check": True}
+        subprocess.run([*git, "ls-files", "--error-unmatch", "compare/start.py"], **how)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **how).stdout.decode("ascii", "replace").strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], **how)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if changes.stdout else "")

@@ -1,0 +1,126 @@
+"""The words of the command line that commands which train share.
+
+Standard library only, as `compare.system.command` is.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+
+from compare.system.command import MAX_EPOCHS, Parser, place, place_or_word, positive_number, whole_number, writable
+from compare.system.environment import OFFLINE_VARIABLE
+from compare.system.errors import UserError
+
+# The recipe's fields that the command line can change, and their words.
+OVERRIDES = {
+    "num_epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "image_size": "--image-size",
+    "learning_rate": "--learning-rate",
+}
+# What to do who wants to train a run for longer, and why.
+ANEW_FOR_EPOCHS = (
+    "start a new one with --epochs {value}: a complete run keeps no optimizer's state to go on from, and the learning "
+    "rate was planned over the epochs that it had"
+)
+KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
+WEIGHTS_WORDS = ("imagenet", "random", "local")  # what --weights takes beside a file's name
+UNFREEZE = ("none", "last-stage", "backbone")
+# In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it.
+ESTIMATE = "COMPARE_ESTIMATE"
+DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
+
+
+def device_name(text: str) -> str:
+    """The argparse type of `--device`: auto, cpu, cuda, cuda:N or mps, which is what PyTorch calls Apple's GPU."""
+    kind, _, index = text.partition(":")
+    if text not in ("auto", "cpu", "cuda", "mps") and not (
+        kind == "cuda" and index.isdecimal() and index == str(int(index))
+    ):
+        raise UserError(
+            f"--device {text}",
+            "auto, cpu, cuda, cuda:N or mps",
+            "say cpu, or leave it out to take a GPU where there is one",
+        )
+    return text
+
+
+class Offline(argparse.Action):
+    """`--offline`: from here on nothing is downloaded, in this process and in those that it starts."""
+
+    def __init__(self, option_strings, dest, **settings):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **settings)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Set the variable that `compare.download` asks."""
+        os.environ[OFFLINE_VARIABLE] = "1"
+
+
+def add_place_options(group) -> None:
+    """Add the options that say where data is read and computed, alike in every command that trains."""
+    group.add_argument("--data-dir", type=place, metavar="DIR", help="where Fashion-MNIST is, in any form (found)")
+    group.add_argument(
+        "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps (auto)"
+    )
+    group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
+
+
+def add_recipe_options(group, recipes: list[str]) -> None:
+    """Add the choice of a recipe by name. An empty list takes any name; the branches know theirs."""
+    choice = group.add_mutually_exclusive_group()
+    known = {"choices": recipes} if recipes else {}
+    words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'} (article)"
+    choice.add_argument("--recipe", type=writable, metavar="NAME", help=words, **known)
+    choice.add_argument("--demo", dest="recipe", action="store_const", const="demo", help="the same as --recipe demo")
+    seed = whole_number("--seed", 0, "leave it out for seed 0")
+    group.add_argument("--seed", type=seed, metavar="N", help="seed of every random draw (0)")
+
+
+def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> None:
+    """Add the options that change single fields of the recipe (`OVERRIDES`); `of` wraps their types."""
+    group = parser.add_argument_group("changes to the recipe, kept in the record")
+    advice = "say 1 for a single pass over the training images"
+    epochs = whole_number("--epochs", 1, advice, maximum=MAX_EPOCHS)
+    batch_size = whole_number("--batch-size", 1, "leave it out for the recipe's own")
+    image_size = whole_number("--image-size", 28, "say 28: anything smaller throws the data's own pixels away")
+    learning_rate = positive_number("--learning-rate", "leave it out for the recipe's own")
+    group.add_argument("--epochs", dest="num_epochs", type=of(epochs), metavar="N", help="passes over the images")
+    group.add_argument("--batch-size", type=of(batch_size), metavar="N", help="images a step")
+    group.add_argument("--image-size", type=of(image_size), metavar="N", help="pixels a side, at least 28")
+    group.add_argument("--learning-rate", type=of(learning_rate), metavar="X", help="size of a step")
+
+
+def add_backbone_options(parser: Parser) -> None:
+    """Add the options of the pretrained network."""
+    group = parser.add_argument_group("pretrained network")
+    words = "imagenet, random, or a file of Keras' with a ResNet50 (the recipe's)"
+    group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
+    group.add_argument(
+        "--unfreeze",
+        choices=UNFREEZE,
+        metavar="U",
+        help=f"fine-tune afterwards: {', '.join(UNFREEZE)} (the recipe's)",
+    )
+    words = f"auto, {', '.join(KERAS_BACKENDS)} (auto)"
+    choices = ("auto", *KERAS_BACKENDS)
+    group.add_argument("--keras-backend", choices=choices, default="auto", metavar="B", help=words)
+
+
+def add_how_options(group) -> None:
+    """Add the options that say how far to go, alike in every command that trains."""
+    group.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
+    group.add_argument(
+        "--robustness", action="store_true", help="predict shifted, noisy, … copies of test images as well, at the end"
+    )
+
+
+def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
+    """Add the options that both branches have, with the same words for the same things."""
+    add_recipe_options(parser.add_argument_group("what to train"), recipes)
+    where = parser.add_argument_group("where")
+    where.add_argument("--out", type=place, metavar="DIR", help="the run's own new folder (one below reports)")
+    add_place_options(where)
+    add_override_options(parser)
+    how = parser.add_argument_group("how")
+    add_how_options(how)
+    how.add_argument("--resume", type=place, metavar="DIR", help="go on with an unfinished run where it was left")

@@ -1,0 +1,169 @@
+"""Before the first minute of training: everything is checked, and the command line becomes a `Job`, new or resumed."""
+
+import dataclasses
+import datetime
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from compare.data import corruptions, dataset
+from compare.runs import checkpoint, out_folder, record
+from compare.runs.schema import problem_with_kinds
+from compare.system import environment, machine
+from compare.system.errors import UserError
+from compare.training.job import UNDER_WAY, Job
+from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED
+from compare.training.progress import Journal
+
+SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
+
+
+def prepare(
+    branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str], num_bytes: Callable
+) -> Job:
+    """Check everything that needs no framework and bring it together.
+
+    Args:
+        branch: the branch's package.
+        arguments: what `command.add_branch_options` parsed.
+        recipes: the branch's recipes by name.
+        overrides: the recipe's fields that the command line can change, and their options.
+        words: further words of the branch's command line that a repetition needs.
+        num_bytes: tells the room on disk that the run of a recipe needs.
+
+    Raises:
+        UserError: a check failed; nothing was written.
+    """
+    started, load = time.perf_counter(), environment.Load()
+    changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
+    # a record keeps the name of a file, not where it lay
+    changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
+    if arguments.resume is not None:
+        # weights may have moved; the rest is settled
+        given = {option: changes[name] for name, option in overrides.items() if name in changes and name != "weights"}
+        for name in ("recipe", "seed", "out"):
+            if (value := getattr(arguments, name)) is not None:
+                given[f"--{name}"] = value
+        if given or arguments.robustness:
+            said = [f"{option} {value}" for option, value in given.items()] + ["--robustness"] * arguments.robustness
+            raise UserError(
+                f"--resume together with {', '.join(said)}",
+                f"--resume alone: {begun_with(arguments.resume)}",
+                ANEW_FOR_EPOCHS.format(value=given["--epochs"])
+                if "--epochs" in given
+                else "leave the others out, or start a new run",
+            )
+        folder = arguments.resume
+        arrays, so_far = checkpoint.read(folder, branch)
+        check_same_versions(folder, so_far["versions"])
+        check_same_program(folder, so_far)
+        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
+        try:
+            recipe = type(recipes[DEFAULT_RECIPE])(**kept)
+        except TypeError as error:
+            raise UserError(
+                f"the run in {folder} was begun with a recipe of other fields ({error})",
+                "a run of this version",
+                "resume it with the version that began it, or start anew",
+            ) from error
+        seed = so_far["seed"]
+    else:
+        recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
+        seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        place = out_folder.unshared(Path("reports", f"{branch}-{recipe.name}-{now}"))
+        folder = arguments.out or place / "runs" / branch
+        out_folder.check(folder, num_bytes(recipe))
+        arrays = so_far = None
+    under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
+
+    data = dataset.load(recipe.data, arguments.data_dir)
+    split = dataset.split(data.train_labels, recipe.validation_fraction)
+    if not changes.get("batch_size", 1) <= len(split[0]):
+        raise UserError(
+            f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"
+        )
+    command = ["--recipe", recipe.name, "--seed", str(seed)]
+    for name, value in changes.items():
+        command += [overrides[name], str(value)]
+    for word, value in words.items():
+        command += [word, value]
+    command += ["--robustness"] if arguments.robustness else []
+    new = record.start_record(
+        branch=branch, command=command, recipe=recipe, overrides=changes, seed=seed, dataset=data, split=split
+    )
+    if arguments.robustness:
+        num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
+        new["robustness"] = {"strengths": corruptions.STRENGTHS, "num_images": num_images}
+    if so_far is not None and so_far["data"] != new["data"]:
+        names = [name for name, value in new["data"].items() if so_far["data"].get(name) != value]
+        begun, here = ([f"{name} {str(of.get(name))[:60]}" for name in names] for of in (so_far["data"], new["data"]))
+        raise UserError(
+            f"the data found here has {', '.join(here)}, and the run in {folder} began with {', '.join(begun)}",
+            "the same images, labels and split",
+            "name the folder of the same data with --data-dir",
+        )
+    if so_far is not None and environment.THREADS not in os.environ:
+        os.environ[environment.THREADS] = str(so_far.get("num_threads", load.num_threads()))  # as it was begun
+    new |= {"num_threads": load.num_threads(), "environment": environment.recorded()}
+    environment.compute_with(new["num_threads"])
+    record.check_readable(so_far or new, problem_with_kinds)
+    job = Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
+    job.is_unnamed = arguments.resume is None and arguments.out is None
+    for name, advice in (
+        ("num_threads", f"unset {environment.THREADS}, or set it to that"),
+        ("environment", "set these variables as they were"),
+    ):
+        job.check_same(name, new[name], advice=advice)
+    return job
+
+
+def begun_with(folder: Path) -> str:
+    """What the run in `folder` keeps, in words."""
+    if (folder / record.RECORD).exists():
+        return f"{folder} holds a complete run"
+    begun = checkpoint.read_unfinished_run(folder).record
+    if not begun:
+        return "an unfinished run keeps its recipe, its changes and its folder"
+    kept = [f"{name} {value}" for name, value in begun.get("overrides", {}).items()]
+    kept += ["robustness"] if "robustness" in begun else []
+    said = ", ".join([f"seed {begun.get('seed')}", *kept])
+    return f"the run in {folder} keeps what it was begun with, recipe {begun.get('recipe', {}).get('name')}, {said}"
+
+
+def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
+    """Refuse to go on with other versions, but for patches: their numbers may differ.
+
+    Raises:
+        UserError: names the packages, and both versions of each.
+    """
+    here = machine.versions(*SAME_VERSIONS)
+    others = [name for name in SAME_VERSIONS if name in begun and _minor(begun[name]) != _minor(here.get(name, "none"))]
+    if others:
+        now, then = ([f"{name} {versions.get(name, 'none')}" for name in others] for versions in (here, begun))
+        wanted = " ".join(f"{name}=={_minor(begun[name])}.*" for name in others)
+        raise UserError(
+            f"here is {', '.join(now)}, and the run in {folder} was begun with {', '.join(then)}",
+            "the same versions to the end, up to the second number",
+            f"install them (pip install {wanted}), or start anew",
+        )
+
+
+def check_same_program(folder: Path, begun: dict) -> None:
+    """Refuse to go on by other rules than those by which the run began.
+
+    Raises:
+        UserError: the source of this project is another by now.
+    """
+    if begun.get("source", here := machine.source_sha256()) != here:
+        then = f"commit {begun['commit'][:12]}" if begun.get("commit") else "another version"
+        raise UserError(
+            f"the program has changed since the run in {folder} was begun, with {then}",
+            "the same program to the end",
+            "go back to that version (git checkout COMMIT), resume the run and return; or start anew",
+        )
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
