@@ -142,8 +142,8 @@ def test_no_english_is_alone(tmp_path, kind):
     title = say("From scratch or pretrained: {name}", name="1")
     page = report.write_report(tmp_path / "reports" / "1", runs, unfinished, title=title)
     names = {"Fashion-MNIST", "ImageNet", "report.json", "metrics.csv"}
-    names |= {run.record["recipe"]["name"] for run in runs}
-    names |= {f"{run.record['device']['kind']}: {run.record['device']['name']}" for run in runs}
+    names |= {run.record.recipe.name for run in runs}
+    names |= {f"{run.record.device.kind}: {run.record.device.name}" for run in runs}
     for path in (page, tmp_path / "reports" / "index.html"):
         reader = Untranslated()
         reader.feed(path.read_text(encoding="ascii"))

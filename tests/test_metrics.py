@@ -276,12 +276,12 @@ def test_speed_is_that_of_all_epochs_together():
 def test_time_to_an_accuracy_by_hand():
     watched = run([0] * 9 + [1], [0] * 10)  # 0.9 at the end
     rows = [{"seconds": 10.0, "test_accuracy": 0.7}, {"seconds": 11.0, "test_accuracy": 0.95}, {"seconds": 12.0}]
-    watched.record["history"] = rows
+    watched.record.history = rows
     assert metrics.seconds_to_accuracy(watched, 0.7) == 10
     assert metrics.seconds_to_accuracy(watched, 0.8) == 21
     assert metrics.seconds_to_accuracy(watched, 0.96) is None
     held_out = run([0] * 9 + [1], [0] * 10)  # the test set was seen at the end alone
-    held_out.record["history"] = [{"seconds": 10.0, "validation_accuracy": 0.99}, {"seconds": 11.0}]
+    held_out.record.history = [{"seconds": 10.0, "validation_accuracy": 0.99}, {"seconds": 11.0}]
     assert metrics.seconds_to_accuracy(held_out, 0.9) == 21
     assert metrics.seconds_to_accuracy(held_out, 0.91) is None
 

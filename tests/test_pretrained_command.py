@@ -306,7 +306,7 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
         images = corruptions.corrupt(few_digits.test_images, "blur", amount)
         assert (loaded.predict(loop.grey(images), verbose=0).argmax(axis=1) == predicted).mean() > 0.97
     # black less ImageNet's mean, and white: blue, green, red
-    assert run.record["seen"] == {
+    assert run.record.seen == {
         "channels": "BGR",
         "lowest": [-103.939, -116.779, -123.68],
         "highest": [151.061, 138.221, 131.32],
@@ -371,8 +371,8 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
 
     def end_epoch_and_stop(job, **given):
         run(job, **given)
-        if len(job.record["history"]) in stops:
-            stops.remove(len(job.record["history"]))
+        if len(job.record.history) in stops:
+            stops.remove(len(job.record.history))
             raise KeyboardInterrupt
 
     environment.setattr(loop.Job, "end_epoch", end_epoch_and_stop)

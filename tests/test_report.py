@@ -91,7 +91,7 @@ def test_the_numbers_lie_beside_the_page_for_programs(two):
         predicted = run.test_probabilities.argmax(axis=1)
         assert said["test"]["counts"] == sklearn.metrics.confusion_matrix(run.test_labels, predicted).tolist()
         assert said["test"]["f1"] == pytest.approx(sklearn.metrics.f1_score(run.test_labels, predicted, average=None))
-        assert said["history"] == run.record["history"] and said["recipe"] == run.record["recipe"]
+        assert said["history"] == run.record.history and said["recipe"] == run.record.recipe
     (pair,) = content["pairs"]
     assert (pair["first"], pair["points_ahead"]) == ("ResNet-18 from scratch", 10)
     assert all(caution in page.text for caution in content["cautions"])
@@ -301,9 +301,9 @@ def test_label_smoothing_explains_a_low_confidence(tmp_path):
 
 def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
     run = record.read_run(write_run(tmp_path / "a", branch="pretrained"))
-    rows = [row | {"learning_rate": None, "penalty": 1e-3} for row in run.record["history"][:2]]
-    rows += [run.record["history"][2] | {"phase": "fine-tuning"}]
-    recipe = run.record["recipe"] | {"num_epochs": 2, "unfreeze": "last-stage", "num_unfrozen_epochs": 1}
+    rows = [row | {"learning_rate": None, "penalty": 1e-3} for row in run.record.history[:2]]
+    rows += [run.record.history[2] | {"phase": "fine-tuning"}]
+    recipe = run.record.recipe | {"num_epochs": 2, "unfreeze": "last-stage", "num_unfrozen_epochs": 1}
     other = write_run(tmp_path / "b", branch="pretrained", changes={"history": rows, "recipe": recipe})
     page = write(tmp_path / "out", other)
     assert "Fine-tuned ResNet50 (ImageNet)" in page.text and "Frozen" not in page.text

@@ -228,11 +228,9 @@ def test_words_of_kinds_that_a_later_version_may_have():
 
 def test_kinds_that_this_version_does_not_know_have_no_strip(runs, tmp_path):
     run = record.read_run(runs[0])
-    strange = run.record["robustness"]["strengths"].copy()
+    strange = run.record.robustness.strengths.copy()
     strange["fog"] = strange.pop("blur")
-    run = dataclasses.replace(
-        run, record=run.record | {"robustness": run.record["robustness"] | {"strengths": strange}}
-    )
+    run = dataclasses.replace(run, record=run.record | {"robustness": run.record.robustness | {"strengths": strange}})
     assert gallery.corrupted(dataset.load("digits").test_images, [run]) == (None, None)
     drawn = pictures.draw(show([run]))["robustness"]
     assert len(drawn) == 1 and b">fog: 0.5 to 2<" in drawn[0]["svg"]

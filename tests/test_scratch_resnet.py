@@ -322,13 +322,13 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
         images = torch.from_numpy(corruptions.corrupt(data.test_images, "shift", amount)).unsqueeze(1) / 255
         with torch.inference_mode():
             assert (network.eval()(images).argmax(dim=1).numpy() == predicted).mean() > 0.99
-    assert run.record["robustness"] | {"fingerprint": ""} == {
+    assert run.record.robustness | {"fingerprint": ""} == {
         "strengths": {"shift": [1, 3]},
         "num_images": 500,
         "fingerprint": "",
     }
-    assert run.record["seconds"]["robustness"] > 0 and "--robustness" in run.record["command"]
-    assert run.record["seen"] == {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
+    assert run.record.seconds.robustness > 0 and "--robustness" in run.record.command
+    assert run.record.seen == {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
     assert np.array_equal(run.seen_test, data.test_images[:5])
     training, _ = dataset.split(data.train_labels, 0.8)
     assert np.array_equal(run.seen_training, data.train_images[training[:5]])
@@ -478,11 +478,11 @@ def test_a_paused_training_shows_what_it_computed_beside_the_time_that_passed(ru
     monkeypatch.setattr(loop, "evaluate", paused)
     assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
     run = read_run(tmp_path / "run")
-    (row,) = run.record["history"]
+    (row,) = run.record.history
     begin, end, _ = computed
     assert row["processor_seconds"] == pytest.approx(end - begin, abs=0.2)
     assert 0 < row["processor_seconds"] < row["seconds"] - 1.9
-    assert run.record["processor_seconds"] == row["processor_seconds"]
+    assert run.record.processor_seconds == row["processor_seconds"]
 
 
 def test_in_half_precision_logits_are_not_rounded():

@@ -62,6 +62,22 @@ class Dataset:
         """The names of the classes; a label is an index into them."""
         return CLASS_NAMES[self.name]
 
+    @property
+    def title(self) -> str:
+        return {"digits": "scikit-learn's digits"}.get(self.name, "Fashion-MNIST")
+
+    @property
+    def is_demonstration(self) -> bool:
+        return self.name == "digits"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (28, 28, 1)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.train_images, self.train_labels, self.test_images, self.test_labels)
+
 
 def load(name: str, data_dir: Path | None = None, *, download: bool = True) -> Dataset:
     """Load a data set by name: `fashion-mnist` or `digits`.
@@ -86,6 +102,11 @@ def load(name: str, data_dir: Path | None = None, *, download: bool = True) -> D
             )
         return _load_digits()
     return _load_fashion_mnist(data_dir, download=download)
+
+
+def label_dtype(num_classes: int) -> np.dtype:
+    """The smallest type that holds the labels of so many classes."""
+    return np.min_scalar_type(num_classes - 1)
 
 
 def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:

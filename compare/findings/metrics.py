@@ -17,6 +17,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
 
 from compare.runs.record import Run
+from compare.runs.schema import Row
 
 CONFIDENCE = 0.95  # of every interval
 MORE_THAN_CHANCE = 0.05  # a p value below this is called so
@@ -361,18 +362,18 @@ def seconds_to_accuracy(run: Run, accuracy: float) -> float | None:
     A run that does not watch the test set after every epoch is seen once, at its end.
     """
     seconds = 0.0
-    for row in run.record["history"]:
-        seconds += row["seconds"]
-        if row.get("test_accuracy", 0) >= accuracy:
+    for row in run.record.history:
+        seconds += row.seconds or 0.0
+        if (row.test_accuracy or 0) >= accuracy:
             return seconds
     return seconds if is_right(run).mean() >= accuracy else None
 
 
-def images_per_second(history: list[dict]) -> float | None:
+def images_per_second(history: list[Row]) -> float | None:
     """The training speed over all epochs: the harmonic mean of the epochs' speeds, as each epoch has as many images.
 
-    None without an epoch.
+    None without an epoch, or where one's is not known.
     """
-    if not history:
+    if not history or any(row.images_per_second is None for row in history):
         return None
-    return len(history) / sum(1 / row["images_per_second"] for row in history)
+    return len(history) / sum(1 / row.images_per_second for row in history)

@@ -59,12 +59,12 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
     Returns:
         None where the images that the runs saw are not on this machine.
     """
-    data = runs[0].record["data"]
+    data = runs[0].record.data
     try:
-        images, fingerprint, *about = _local(data["name"], data_dir)
+        images, fingerprint, *about = _local(data.name, data_dir)
     except UserError:
         return None
-    if fingerprint != data["fingerprint"]:
+    if fingerprint != data.fingerprint:
         return None
     rows = np.arange(len(images)) if all_images else worth_showing(runs)
     return Gallery(rows, sprite(images[rows]), *about, *corrupted(images, runs))
@@ -100,11 +100,11 @@ def corrupted(images: np.ndarray, runs: list[Run]) -> tuple[bytes, int] | tuple[
     """`Gallery.corrupted` and `corrupted_row`, of test images uint8 (num_test, 28, 28): the first of those whose copies
     the first run that has any predicted."""
     run = next((run for run in runs if run.robustness_rows is not None), None)
-    if run is None or not run.record["robustness"]["strengths"].keys() <= corruptions.STRENGTHS.keys():
+    if run is None or not run.record.robustness.strengths.keys() <= corruptions.STRENGTHS.keys():
         return None, None
     row = int(run.robustness_rows[0])
     image = images[row : row + 1]
-    strengths = run.record["robustness"]["strengths"]
+    strengths = run.record.robustness.strengths
     lines = [[image, *(corruptions.corrupt(image, kind, amount) for amount in of)] for kind, of in strengths.items()]
     tiles = np.concatenate([tile for line in lines for tile in line])
     return sprite(tiles, num_columns=len(lines[0]), quality=CLEARER), row

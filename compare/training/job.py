@@ -14,7 +14,7 @@ import numpy as np
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record, schema
-from compare.runs.schema import num_epochs_planned
+from compare.runs.schema import Input, PeakMemory, Record, Row, UnderWay
 from compare.system import display, machine
 from compare.system.command import MAX_NUMBER, STOP_SIGNALS
 from compare.system.display import duration
@@ -49,7 +49,7 @@ class Job:
 
     folder: Path
     recipe: object
-    record: dict
+    record: Record
     checkpoint: dict[str, np.ndarray] | None
     under_way: dict[str, np.ndarray]
     data: dataset.Dataset
@@ -69,7 +69,7 @@ class Job:
     @property
     def seed(self) -> int:
         """The seed of every random draw."""
-        return self.record["seed"]
+        return self.record.seed
 
     @property
     def watched(self) -> str:
@@ -84,7 +84,7 @@ class Job:
     @property
     def num_corrupted_images(self) -> int:
         """How many corrupted copies of test images are predicted at the end."""
-        if "robustness" not in self.record:
+        if self.record.robustness is None:
             return 0
         num_copies = sum(map(len, corruptions.STRENGTHS.values()))
         return num_copies * min(corruptions.NUM_IMAGES, len(self.data.test_labels))
@@ -103,18 +103,18 @@ class Job:
 
     def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
         """The bar of one epoch, counted from 1, over the training images."""
-        title = f"epoch {epoch}/{num_epochs_planned(self.record)}"
+        title = f"epoch {epoch}/{self.record.num_epochs}"
         return self.journal.epoch(title, len(self.train_rows))
 
     @property
     def epochs_left(self) -> range:
         """The epochs to come, counted from 1."""
-        return range(len(self.record["history"]) + 1, num_epochs_planned(self.record) + 1)
+        return range(len(self.record.history) + 1, self.record.num_epochs + 1)
 
     @property
     def seconds_under_way(self) -> float:
         """What the epoch to go on within has taken already."""
-        return self.record.get("under_way", {}).get("seconds", 0.0)
+        return self.record.under_way.seconds if self.record.under_way else 0.0
 
     def check_same(self, name: str, value, *, advice: str = "resume it on the device that it was begun on") -> None:
         """Refuse to go on with another value of a field of the record than the run began with.
@@ -122,9 +122,10 @@ class Job:
         Raises:
             UserError: it is another.
         """
-        if self.checkpoint is not None and self.record.get(name, value) != value:
+        begun = getattr(self.record, name)
+        if self.checkpoint is not None and begun != value:
             raise UserError(
-                f"the run in {self.folder} was begun with {name} {self.record[name]}, and here it would be {value}",
+                f"the run in {self.folder} was begun with {name} {begun}, and here it would be {value}",
                 f"the same {name} to the end",
                 f"{advice}, or start anew",
             )
@@ -137,15 +138,15 @@ class Job:
             predicting: those of what comes after them.
             how, where: in words.
         """
-        recipe, num_epochs = self.recipe, num_epochs_planned(self.record)
+        recipe, num_epochs = self.recipe, self.record.num_epochs
         self._estimated = [*epochs, predicting]
         seconds = sum(self._estimated)
         self.journal.line(
-            f"{self.record['branch']}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
-            f"on {len(self.train_rows):,} images of {self.data.name} at {recipe.image_size}×{recipe.image_size}, "
+            f"{self.record.branch}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
+            f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "
             f"{how}, seed {self.seed}"
         )
-        threads = f"with {self.record['num_threads']} threads"
+        threads = f"with {self.record.num_threads} threads"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:  # compare.run adds up what its runs take
             print(ESTIMATE, *seconds, flush=True)
@@ -160,7 +161,8 @@ class Job:
         seconds: float,
         arrays: dict,
         advice: str = "start anew with a smaller --learning-rate",
-        **more,
+        penalty: float | None = None,
+        phase: str | None = None,
     ) -> None:
         """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
 
@@ -171,39 +173,45 @@ class Job:
             seconds: what the whole epoch took, watching included.
             arrays: what training goes on from.
             advice: what to do where the loss is not finite.
-            more: of this branch alone, to stand in the row.
+            penalty: of the head's weights, where it was brought to its optimum under one.
+            phase: what is trained, where that is not the same in every epoch.
 
         Raises:
             UserError: the loss is not finite, or too large for a record, or the checkpoint cannot be written.
         """
-        history = self.record["history"]
-        row = {
-            "epoch": len(history) + 1,
-            "seconds": seconds,
-            "images_per_second": len(self.train_rows) / training_seconds,
-            "learning_rate": learning_rate,
-            "train_loss": train[0],
-            "train_accuracy": train[1],
-            f"{self.watched}_loss": watched[0],
-            f"{self.watched}_accuracy": watched[1],
-            **self._used(),
-            **more,
-        }
+        epoch = len(self.record.history) + 1
         for split, (loss, _) in (("train", train), (self.watched, watched)):
             if not abs(loss) <= MAX_NUMBER:
-                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss}", advice)
+                raise diverged(f"the {split} loss of epoch {epoch} is {loss}", advice)
+        joules, processor_seconds = self._used()
+        row = Row(
+            epoch=epoch,
+            seconds=seconds,
+            images_per_second=len(self.train_rows) / training_seconds,
+            learning_rate=learning_rate,
+            penalty=penalty,
+            phase=phase,
+            train_loss=train[0],
+            train_accuracy=train[1],
+            energy_joules=joules,
+            processor_seconds=processor_seconds,
+        )
+        if self.watched == "test":
+            row.test_loss, row.test_accuracy = watched
+        else:
+            row.validation_loss, row.validation_accuracy = watched
         with self.finishing():
-            history.append(row)
-            self.record.pop("under_way", None)
+            self.record.history.append(row)
+            self.record.under_way = None
             self.under_way = {}
             self.write_checkpoint(arrays)
-            self.journal.line(epoch_line(row, num_epochs_planned(self.record)) + self._left(row))
+            self.journal.line(epoch_line(row, self.record.num_epochs) + self._left(row))
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
         with self.finishing():
             checkpoint.write(self.folder, arrays, self.record)
-            if "under_way" not in self.record:  # between two epochs: this stands in no row's seconds
+            if self.record.under_way is None:  # between two epochs: this stands in no row's seconds
                 self._processor = time.process_time()
         self._kept = time.perf_counter()
 
@@ -223,28 +231,27 @@ class Job:
             UserError: the checkpoint cannot be written.
             KeyboardInterrupt: a signal asked to stop.
         """
-        self.record["under_way"] = {"seconds": seconds, **self._used()}
+        joules, processor_seconds = self._used()
+        self.record.under_way = UnderWay(seconds=seconds, energy_joules=joules, processor_seconds=processor_seconds)
         self.write_checkpoint(arrays | {UNDER_WAY + name: array for name, array in under_way.items()})
         if self._stop is not None:
             raise self._stop
 
-    def _used(self) -> dict[str, float | None]:
-        """What the epoch under way has taken of energy, where that is known, and of the processors' time: beside its
-        seconds the latter tells of a training that was paused, or had to share them."""
-        before, now = self.record.get("under_way", {}), time.process_time()
-        joules_before, joules = before.get("energy_joules", 0.0), self.meter.taken()
-        joules = None if joules_before is None or joules is None else joules_before + joules
+    def _used(self) -> tuple[float | None, float]:
+        """What the epoch under way has taken of energy, in joules, where that is known, and of the processors' time in
+        seconds: beside its own the latter tell of a training that was paused, or had to share them."""
+        before, now = self.record.under_way or UnderWay(seconds=0.0, energy_joules=0.0), time.process_time()
+        joules = self.meter.taken()
+        joules = None if before.energy_joules is None or joules is None else before.energy_joules + joules
         seconds, self._processor = now - self._processor, now
-        return {
-            "energy_joules": None if joules is None or joules < 0 else joules,  # a counter may begin anew
-            "processor_seconds": before.get("processor_seconds", 0.0) + seconds,
-        }
+        # a counter may begin anew
+        return None if joules is None or joules < 0 else joules, before.processor_seconds + seconds
 
-    def _left(self, row: dict) -> str:
+    def _left(self, row: Row) -> str:
         """How long the rest takes, in words: as was estimated, as much longer as the epochs so far took."""
         if len(self._estimated) < 2:  # there is none, or none was estimated
             return ""
-        self._taken += row["seconds"], estimate.likely(self._estimated.pop(0))
+        self._taken += row.seconds, estimate.likely(self._estimated.pop(0))
         actual, expected = self._taken
         left = estimate.likely(sum(self._estimated)) * actual / expected
         return f", about {duration(left)} left" if self.epochs_left else ""
@@ -300,7 +307,7 @@ class Job:
         Returns:
             `robustness_rows` and `robustness_predicted` as `record.Run` describes them; nothing where not asked.
         """
-        if "robustness" not in self.record:
+        if self.record.robustness is None:
             return {}
         start = time.perf_counter()
         rows = corruptions.sample(self.data.test_labels)
@@ -316,18 +323,21 @@ class Job:
                 predicted.append(predict(corrupted).argmax(axis=1))
                 if bar.due():
                     bar.show(len(predicted) * len(rows))
-        self.record["robustness"] |= {"fingerprint": dataset.fingerprint(rows, *copies)}
-        self.record["seconds"]["robustness"] = seconds = time.perf_counter() - start
+        self.record.robustness.fingerprint = dataset.fingerprint(rows, *copies)
+        self.record.seconds.robustness = seconds = time.perf_counter() - start
         self.journal.line(f"{self.num_corrupted_images:,} corrupted copies of test images predicted in {seconds:.1f} s")
         shape = (len(corruptions.STRENGTHS), -1, len(rows))
-        return {"robustness_rows": rows, "robustness_predicted": np.array(predicted, np.uint8).reshape(shape)}
+        return {
+            "robustness_rows": rows,
+            "robustness_predicted": np.array(predicted, self.data.test_labels.dtype).reshape(shape),
+        }
 
     def keep_seen(self, test: np.ndarray, training: np.ndarray, *, channels: str) -> dict[str, np.ndarray]:
         """Keep some images as they enter the network: what they look like, and in the record their range.
 
         Args:
             test, training: float32, (num_images, size, size, num_channels), the first `NUM_SEEN` test images, and
-                training images as the first epoch draws them. The channels differ in nothing but their range.
+                training images as the first epoch draws them. Those of grey images differ in nothing but their range.
             channels: their order: grey, RGB or BGR.
 
         Returns:
@@ -335,11 +345,14 @@ class Job:
         """
         images = np.concatenate([test, training]).astype(np.float64)
         lowest, highest = images.min(axis=(0, 1, 2)), images.max(axis=(0, 1, 2))  # (num_channels,)
-        ranges = {"lowest": lowest.round(4).tolist(), "highest": highest.round(4).tolist()}
-        self.record["seen"] = {"channels": channels} | ranges
-        span = highest[0] - lowest[0] or 1.0
-        grey = np.rint(255 * (images[..., 0] - lowest[0]) / span).astype(np.uint8)
-        return {"seen_test": grey[: len(test)], "seen_training": grey[len(test) :]}
+        self.record.seen = Input(channels=channels, lowest=lowest.round(4).tolist(), highest=highest.round(4).tolist())
+        span = np.where(highest > lowest, highest - lowest, 1.0)
+        scaled = np.rint(255 * (images - lowest) / span).astype(np.uint8)  # (num_images, size, size, num_channels)
+        if self.data.image_shape[2] == 1:  # all channels are alike
+            scaled = scaled[..., 0]
+        elif channels == "BGR":
+            scaled = scaled[..., ::-1]
+        return {"seen_test": scaled[: len(test)], "seen_training": scaled[len(test) :]}
 
     def finish(
         self,
@@ -347,7 +360,7 @@ class Job:
         *,
         predicting_seconds: float,
         device_bytes: int | None,
-        **more: np.ndarray,
+        others: dict[str, np.ndarray],
     ) -> None:
         """Make the run complete. The weights are written by then.
 
@@ -356,25 +369,26 @@ class Job:
                 num_classes), the test images in the order of their file, the others as in `watched_images_and_labels`.
             predicting_seconds: what they took.
             device_bytes: the GPU's peak memory; None without a GPU.
-            more: arrays that stand beside the predictions, as `record.Run` names them.
+            others: arrays that stand beside the predictions, as `record.Run` names them.
         """
         if not all(np.isfinite(array).all() for array in probabilities.values()):
             raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
-        training_seconds = sum(row["seconds"] for row in self.record["history"])
-        self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
-        joules = [row.get("energy_joules") for row in self.record["history"]]
-        self.record["energy_joules"] = None if None in joules else sum(joules)
-        self.record["processor_seconds"] = sum(row.get("processor_seconds", 0.0) for row in self.record["history"])
-        self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
+        history = self.record.history
+        self.record.seconds.training = sum(row.seconds for row in history)
+        self.record.seconds.predicting = predicting_seconds
+        joules = [row.energy_joules for row in history]
+        self.record.energy_joules = None if None in joules else sum(joules)
+        self.record.processor_seconds = sum(row.processor_seconds for row in history)
+        self.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes)
+        arrays = {"test_probabilities": probabilities["test"].astype(np.float32), "test_labels": self.data.test_labels}
         if self.watched == "validation":
-            _, labels = self.watched_images_and_labels
-            held_out = probabilities["validation"].astype(np.float32)
-            more |= {"validation_probabilities": held_out, "validation_labels": labels}
-        record.check_readable(self.record | {"files": {}}, schema.problem_with_record, exit_code=EXIT_FAILED)
+            arrays["validation_probabilities"] = probabilities["validation"].astype(np.float32)
+            arrays["validation_labels"] = self.data.train_labels[self.validation_rows]
+        record.check_readable(self.record.as_json(), schema.problem_with_record, exit_code=EXIT_FAILED)
         self._waits = True  # from here on it is complete sooner than it is stopped
-        record.finish_run(self.folder, self.record, probabilities["test"], self.data.test_labels, **more)
+        record.finish_run(self.folder, self.record, arrays | others)
         checkpoint.remove(self.folder)
-        said = f"{self.record['branch']}: complete"
+        said = f"{self.record.branch}: complete"
         self.journal.console.print(f"{said}, in {self.folder}")
         self.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern
 
@@ -382,15 +396,15 @@ class Job:
     def running(self, gpu: int | None) -> Iterator[None]:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
-        record.check_readable(self.record, schema.problem_with_kinds)
+        record.check_readable(self.record.as_json(), schema.problem_so_far)
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
         self._processor = time.process_time()
         if self.is_unnamed:
             self.folder = out_folder.unshared(self.folder.parents[1], make=True) / "runs" / self.folder.name
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
         with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
-            self.record["seconds"]["preparing"] += time.perf_counter() - self.started
-            resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])
+            self.record.seconds.preparing += time.perf_counter() - self.started
+            resume = shlex.join(["python", "-m", f"{self.record.branch}.train", "--resume", str(self.folder)])
             try:
                 for name in checkpoint.set_damaged_aside(self.folder):
                     self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")

@@ -100,7 +100,7 @@ def train(job, *, device: str, loss: float) -> None:
     }
     row = {"seconds": 1.0, "images_per_second": 9.0, "learning_rate": 0.1, "train_loss": 1.0, "train_accuracy": 0.5}
     num_epochs = schema.num_epochs_planned(job.record)
-    job.record["history"] = [{"epoch": epoch} | row for epoch in range(1, num_epochs - 1)]
+    job.record.history = [{"epoch": epoch} | row for epoch in range(1, num_epochs - 1)]
     with job.running(None):
         for _ in job.epochs_left:
             means = {"train": (loss, 0.5), "watched": (loss, 0.5)}
@@ -135,10 +135,10 @@ def check_a_run(few, faults, folder, values):
         return
     run = record.read_run(out)
     num_epochs = values["--epochs"] + (values["--unfreeze"] != "none")
-    assert (run.record["seed"], len(run.record["history"])) == (values["--seed"], num_epochs)
+    assert (run.record.seed, len(run.record.history)) == (values["--seed"], num_epochs)
     kept = command.place(values["--weights"]).name
-    assert run.record["overrides"]["weights"] == kept and run.record["device"]["name"] == values["device"]
-    words = shlex.split(run.record["command"])
+    assert run.record.overrides.weights == kept and run.record.device.name == values["device"]
+    words = shlex.split(run.record.command)
     assert words[words.index("--weights") + 1] == kept
     written = report_files.as_json(show([run]), [], title="t", sentences=[], suspects=[], cautions=[])
     assert disk.parse_json(written)["runs"][0]["folder"] == values["--out"]
