@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,17 +14,18 @@ import numpy as np
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record, schema
 from compare.runs.schema import Input, PeakMemory, Record, Row, UnderWay
-from compare.system import display, machine
-from compare.system.command import MAX_NUMBER, STOP_SIGNALS
+from compare.system import machine
+from compare.system.command import MAX_NUMBER
 from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
 from compare.training import estimate
+from compare.training.limits import diverged
 from compare.training.options import ESTIMATE
 from compare.training.progress import EpochBar, Journal, epoch_line
+from compare.training.stopping import Stopping
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
-SECONDS_BETWEEN_SIGNALS = 3.0  # less, and a second SIGTERM is the first one once more
 UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch has come to
 NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
 
@@ -45,6 +45,7 @@ class Job:
         journal: says what happens.
         meter: of the energy that training takes, from its beginning.
         is_unnamed: whether nobody has named the folder, so that another may be taken where this one is.
+        stopping: whether a signal has asked to stop.
     """
 
     folder: Path
@@ -59,12 +60,11 @@ class Job:
     started: float
     meter: machine.EnergyMeter | None = None
     is_unnamed: bool = False
+    stopping: Stopping = dataclasses.field(default_factory=Stopping)
     _estimated: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the epochs to come, and what follows
     _taken: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # by the epochs so far, and estimated
     _processor: float = 0.0  # the seconds that this process had computed when that was last asked
     _kept: float = 0.0  # when the last checkpoint was written
-    _waits: bool = False  # whether a signal to stop waits for the step in progress
-    _stop: type[KeyboardInterrupt] | None = None  # what a signal has asked for
 
     @property
     def seed(self) -> int:
@@ -217,7 +217,7 @@ class Job:
 
     def must_keep(self) -> bool:
         """Whether it is time to `keep`: most of a minute has passed, or a signal asks to stop."""
-        return self._stop is not None or time.perf_counter() - self._kept >= SECONDS_BETWEEN_CHECKPOINTS
+        return self.stopping.asked is not None or time.perf_counter() - self._kept >= SECONDS_BETWEEN_CHECKPOINTS
 
     def keep(self, arrays: dict[str, np.ndarray], under_way: dict[str, np.ndarray], *, seconds: float) -> None:
         """Keep a checkpoint between two steps of an epoch; stop then, if a signal asked to.
@@ -234,8 +234,8 @@ class Job:
         joules, processor_seconds = self._used()
         self.record.under_way = UnderWay(seconds=seconds, energy_joules=joules, processor_seconds=processor_seconds)
         self.write_checkpoint(arrays | {UNDER_WAY + name: array for name, array in under_way.items()})
-        if self._stop is not None:
-            raise self._stop
+        if self.stopping.asked is not None:
+            raise self.stopping.asked
 
     def _used(self) -> tuple[float | None, float]:
         """What the epoch under way has taken of energy, in joules, where that is known, and of the processors' time in
@@ -256,47 +256,9 @@ class Job:
         left = estimate.likely(sum(self._estimated)) * actual / expected
         return f", about {duration(left)} left" if self.epochs_left else ""
 
-    @contextlib.contextmanager
-    def finishing(self) -> Iterator[None]:
-        """What a signal to stop lets come to its end: it waits for `keep`, or for the end of the block. Elsewhere in a
-        training it raises KeyboardInterrupt at once."""
-        waited, self._waits = self._waits, True
-        try:
-            yield
-        finally:
-            self._waits = waited
-        if self._stop is not None and not waited:
-            raise self._stop
-
-    @contextlib.contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """The `STOP_SIGNALS` stop the training as `finishing` says; the second one ends the process."""
-        signals = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-        heard = 0.0
-
-        def again(number, _):
-            # who ends all processes of a group reaches this one twice: compare.run passes it on as SIGTERM
-            if time.monotonic() - heard > SECONDS_BETWEEN_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-
-        def stop(number, _):
-            nonlocal heard
-            heard = time.monotonic()
-            for one in signals:
-                signal.signal(one, signal.SIG_DFL if signal.SIGINT in (one, number) else again)
-            kind = KeyboardInterrupt if number == signal.SIGINT else Terminated
-            self._stop = kind  # heeded later where the exception is lost, as in a callback of a library
-            if not self._waits:
-                raise kind
-            display.say_at_once("\nstopping after this step; a second time stops at once, without a checkpoint\n")
-
-        before = {one: signal.signal(one, stop) for one in signals}
-        try:
-            yield
-        finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
+    def finishing(self) -> contextlib.AbstractContextManager[None]:
+        """What a signal to stop lets come to its end; see `Stopping.finishing`."""
+        return self.stopping.finishing()
 
     def predict_corrupted(self, predict: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
         """Predict corrupted copies of a sample of the test images, where the command line asked for it.
@@ -354,6 +316,37 @@ class Job:
             scaled = scaled[..., ::-1]
         return {"seen_test": scaled[: len(test)], "seen_training": scaled[len(test) :]}
 
+    def end(
+        self,
+        *,
+        predict: Callable[[np.ndarray], np.ndarray],
+        watched: np.ndarray | None,
+        seen: Callable[[], tuple[np.ndarray, np.ndarray]],
+        channels: str,
+        save: Callable[[Path], None],
+        device_bytes: Callable[[], int | None],
+    ) -> None:
+        """What follows the last epoch: predict what is not predicted yet, keep some images as they entered the network,
+        save the weights, and make the run complete.
+
+        Args:
+            predict: gives probabilities (num_images, num_classes) for images uint8 as the data set has them.
+            watched: those of the watched split, as the last epoch left them; None where no epoch was left to train.
+            seen, channels: gives the first argument of `keep_seen`, and its last.
+            save: writes the weights into the run's folder.
+            device_bytes: tells the GPU's peak memory; None without a GPU.
+        """
+        start = time.perf_counter()
+        if watched is None:
+            watched = predict(self.watched_images_and_labels[0])
+        probabilities = {self.watched: watched}
+        if self.watched != "test":
+            probabilities["test"] = predict(self.data.test_images)
+        predicting_seconds = time.perf_counter() - start
+        others = self.predict_corrupted(predict) | self.keep_seen(*seen(), channels=channels)
+        save(self.folder)
+        self.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes(), others=others)
+
     def finish(
         self,
         probabilities: dict[str, np.ndarray],
@@ -385,7 +378,7 @@ class Job:
             arrays["validation_probabilities"] = probabilities["validation"].astype(np.float32)
             arrays["validation_labels"] = self.data.train_labels[self.validation_rows]
         record.check_readable(self.record.as_json(), schema.problem_with_record, exit_code=EXIT_FAILED)
-        self._waits = True  # from here on it is complete sooner than it is stopped
+        self.stopping.never()  # from here on it is complete sooner than it is stopped
         record.finish_run(self.folder, self.record, arrays | others)
         checkpoint.remove(self.folder)
         said = f"{self.record.branch}: complete"
@@ -402,7 +395,7 @@ class Job:
         if self.is_unnamed:
             self.folder = out_folder.unshared(self.folder.parents[1], make=True) / "runs" / self.folder.name
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
-        with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
+        with claimed, self.journal.kept_in(self.folder / record.LOG), self.stopping.heard():
             self.record.seconds.preparing += time.perf_counter() - self.started
             resume = shlex.join(["python", "-m", f"{self.record.branch}.train", "--resume", str(self.folder)])
             try:
@@ -428,47 +421,3 @@ class Job:
                     f"the whole story is in {self.folder / record.LOG}; to go on: {resume}",
                     exit_code=EXIT_FAILED,
                 ) from error
-
-
-def diverged(came: str, advice: str) -> UserError:
-    """The error of a training whose numbers are no longer finite."""
-    return UserError(came, "finite numbers: the training has diverged", advice, exit_code=EXIT_FAILED)
-
-
-@contextlib.contextmanager
-def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
-    """Turn what a device cannot do inside the block, in whichever framework, into words: a want of memory, into the
-    article's own hint (`smaller` says what can be made so), and an operation that it lacks, as Apple's GPUs do some.
-
-    Raises:
-        UserError: there was not enough memory, or no such operation.
-    """
-    try:
-        yield
-    except Exception as error:
-        words = (
-            "out of memory",
-            "not enough memory",
-            "can't allocate memory",
-            "resource exhausted",
-            "resourceexhausted",
-            "alloc failed",
-        )
-        said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
-        is_lacking = isinstance(error, NotImplementedError) and "aten::" in said
-        if is_lacking or "mps framework" in said:  # it has no float64
-            raise UserError(
-                f"the device lacks an operation: {str(error).partition('. ')[0][:300]}",
-                "one that has all that this training computes",
-                "choose --device cpu, or a newer PyTorch",
-                exit_code=exit_code,
-            ) from error
-        if not isinstance(error, MemoryError) and not any(word in said for word in words):
-            raise
-        size = f"{recipe.image_size}×{recipe.image_size}"
-        raise UserError(
-            f"out of memory with images of {size}",
-            "a step that fits into the device's memory",
-            f"make {smaller} smaller",
-            exit_code=exit_code,
-        ) from error
