@@ -278,7 +278,11 @@ def main() -> int:
     if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
         from compare.data import dataset
 
-        dataset.load(runs[0].record.data.name, arguments.data_dir, download=False)
+        name = runs[0].record.data.name
+        if name in dataset.NAMES:
+            dataset.load(name, arguments.data_dir, download=False)
+        else:
+            dataset.load(str(arguments.data_dir))
     judged = []
     if arguments.require:
         from compare.page.shown import show

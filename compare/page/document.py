@@ -160,15 +160,17 @@ def seen(one: Shown) -> dict:
     """What a run's network got: its first test and training images in a picture, and their size and range in words."""
     test, training = one.run.seen_test, one.run.seen_training
     num_columns = max(len(test), len(training))
-    lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0)]) for line in (test, training)]
+    lines = [line[..., np.newaxis] if line.ndim == 3 else line for line in (test, training)]
+    lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0), (0, 0)]) for line in lines]
+    tile = gallery.tiles(lines[0][:1]).shape[1]
     sprite = gallery.sprite(np.concatenate(lines), num_columns=num_columns, quality=gallery.CLEARER)
-    size = test.shape[-1]
+    size = test.shape[1]
     words = say("{size}×{size} pixels; {range}", size=size, range=range_in_words(one.record.seen))
     return {
         "one": one,
         "image": webp(sprite),
-        "width": num_columns * size,
-        "height": 2 * size,
+        "width": num_columns * tile,
+        "height": 2 * tile,
         "words": words,
         "alt": say(
             "{num_test} test images and {num_training} training images as they entered {run}, {words}.",

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pydantic
 
-from compare.data.dataset import Dataset, fingerprint
+from compare.data.images import Dataset, fingerprint
 from compare.runs import schema
 from compare.runs.schema import HELD_OUT, ROBUSTNESS, SEEN, Record
 from compare.system import disk, machine

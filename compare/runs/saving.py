@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from compare.data.dataset import fingerprint, label_dtype
+from compare.data.images import fingerprint, label_dtype
 from compare.runs import out_folder, record, schema
 from compare.system.errors import UserError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from compare.data.dataset import fingerprint
+from compare.data.images import MAX_CLASSES, fingerprint
 from compare.runs.format_1 import upgraded
 from compare.system import disk
 from compare.system.command import MAX_EPOCHS, MAX_NUMBER
@@ -18,7 +18,7 @@ from compare.system.command import MAX_EPOCHS, MAX_NUMBER
 ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
 HELD_OUT = ("validation_probabilities", "validation_labels")
 FORMAT = 2  # of record.json and checkpoint metadata; raised when a field changes its meaning
-MAX_CLASSES, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 1_000, 200, 10_000
+MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 200, 10_000
 MAX_DEPTH = 20  # less than other JSON may have: report.json has records in it
 
 Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]

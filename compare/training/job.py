@@ -91,14 +91,14 @@ class Job:
 
     @property
     def watched_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images, uint8 (num_images, 28, 28), and the labels, uint8 (num_images,), of the watched split."""
+        """The images, uint8 (num_images, height, width, channels), and the labels, (num_images,), of the watched split."""
         if self.watched == "test":
             return self.data.test_images, self.data.test_labels
         return self.data.train_images[self.validation_rows], self.data.train_labels[self.validation_rows]
 
     @property
     def train_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images, uint8 (num_images, 28, 28), and the labels, uint8 (num_images,), to train on."""
+        """The images, uint8 (num_images, height, width, channels), and the labels, (num_images,), to train on."""
         return self.data.train_images[self.train_rows], self.data.train_labels[self.train_rows]
 
     def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
@@ -264,7 +264,7 @@ class Job:
         """Predict corrupted copies of a sample of the test images, where the command line asked for it.
 
         Args:
-            predict: gives probabilities (num_images, num_classes) for images uint8 (num_images, 28, 28).
+            predict: gives probabilities (num_images, num_classes) for images uint8 as the data set has them.
 
         Returns:
             `robustness_rows` and `robustness_predicted` as `record.Run` describes them; nothing where not asked.

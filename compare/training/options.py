@@ -58,6 +58,8 @@ class Offline(argparse.Action):
 
 def add_place_options(group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
+    words = "fashion-mnist, digits, a folder of images, or an .npz file (the recipe's)"
+    group.add_argument("--data", type=place_or_word, metavar="D", help=words)
     group.add_argument("--data-dir", type=place, metavar="DIR", help="where Fashion-MNIST is, in any form (found)")
     group.add_argument(
         "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps (auto)"
