@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """A 1×1 convolution to fewer channels, a 3×3 convolution of these and a 1×1 convolution to four times as many; their
+    """A 1×1 convolution to fewer channels, a 3×3 one of these and a 1×1 one to four times as many channels, whose
     result is added to the input. The stride is the second one's, as in torchvision (*ResNet v1.5*), not the first
     one's, as in the paper.
 
