@@ -48,29 +48,30 @@ def scratch_resnet(name: str, num_images: int) -> dict:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from scratch_resnet import loop
+    from scratch_resnet import hardware, loop
     from scratch_resnet.batches import Batches
     from scratch_resnet.recipe import RECIPES
 
     recipe = dataclasses.replace(RECIPES[name], num_epochs=2)
     data = dataset.load("fashion-mnist")
-    device = loop.choose_device("auto")
-    loop.keep_freed_memory()
+    train_images = data.train_images.reshape(len(data.train_labels), 28, 28, 1)
+    device = hardware.choose_device("auto")
+    hardware.keep_freed_memory()
     network = loop.new_model(10, seed=0, device=device)
     optimizer = loop.new_optimizer(network, recipe)
 
     def epoch(num_images: int, epoch: int) -> float:
-        images = Batches(data.train_images[:num_images], data.train_labels[:num_images], device=device)
+        images = Batches(train_images, data.train_labels, rows=np.arange(num_images), device=device)
         with Journal().epoch("", num_images) as bar:
             start = time.perf_counter()
-            figures = torch.zeros(2, math.ceil(num_images / recipe.batch_size), device=device)
-            for _ in loop.train_epoch(network, optimizer, images, figures, recipe=recipe, seed=0, epoch=epoch, bar=bar):
+            totals = torch.zeros(2, math.ceil(num_images / recipe.batch_size), device=device)
+            for _ in loop.train_epoch(network, optimizer, images, totals, recipe=recipe, seed=0, epoch=epoch, bar=bar):
                 pass
             return time.perf_counter() - start
 
     epoch(4 * recipe.batch_size, 1)  # warms up
     seconds = epoch(num_images, 2)
-    images = Batches(data.train_images[:num_images], data.train_labels[:num_images], device=device)
+    images = Batches(train_images, data.train_labels, rows=np.arange(num_images), device=device)
     start = time.perf_counter()
     for _ in images.shuffled(recipe, seed=0, epoch=2):
         pass
@@ -84,7 +85,7 @@ def scratch_resnet(name: str, num_images: int) -> dict:
         "images_per_second": num_images / seconds,
         "preparing_share": preparing_seconds / seconds,
         "flops_per_image": counter.get_total_flops() / len(batch),
-        "precision": loop.precision(recipe, device),
+        "precision": hardware.precision(recipe, device),
     }
 
 
