@@ -91,7 +91,7 @@ class Job:
 
     @property
     def watched_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images, uint8 (num_images, height, width, channels), and the labels, (num_images,), of the watched split."""
+        """The images of the watched split, uint8 (num_images, height, width, channels), and their labels."""
         if self.watched == "test":
             return self.data.test_images, self.data.test_labels
         return self.data.train_images[self.validation_rows], self.data.train_labels[self.validation_rows]
