@@ -8,13 +8,15 @@ fine-tuned after that goes through `fit` as one network.
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from compare.system import disk
 from compare.training.estimate import measured
-from compare.training.job import NUM_SEEN, Job, diverged
+from compare.training.job import NUM_SEEN, Job
+from compare.training.limits import diverged
 from compare.training.progress import EpochBar
 from pretrained import augment, model, solver
 
@@ -25,12 +27,6 @@ VALUES_AT_ONCE = 2**24  # in them, at most: of larger images fewer are in memory
 UNFROZEN_IMAGES_AT_ONCE = 512  # the same in fine-tuning, where they take longer; a signal to stop waits for them
 BAD_FEATURES = "look at the weights: the features that they make are not numbers"
 NUM_SCALE_IMAGES = 2048  # not augmented, by which kept features are scaled
-
-
-def gather(images: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-    """Some images, uint8 (num_rows, height, width, channels), out of all of them, which may be a map of a file."""
-    some = images[rows]
-    return some if some.ndim == 4 else some[..., np.newaxis]  # until every data set's images have the axis
 
 
 def all_rows(images: np.ndarray) -> np.ndarray:
@@ -62,7 +58,7 @@ def predict_images(
     whole_batches = whole_batches and len(rows) > batch_size
     step, parts = at_once(images, batch_size=batch_size), []
     for begin in range(0, len(rows), step):
-        inputs = gather(images, rows[begin : begin + step]).astype(np.float32)
+        inputs = images[rows[begin : begin + step]].astype(np.float32)
         num_inputs = len(inputs)
         if whole_batches:
             inputs = np.pad(inputs, [(0, -num_inputs % batch_size)] + 3 * [(0, 0)])
@@ -98,14 +94,14 @@ def augmented(
     stride = at_once(images, batch_size=recipe.batch_size, most=most)
     for start in range(begin, len(rows), stride):
         part = order[start : start + stride]
-        yield part, augment.apply(gather(images, rows[part]), maps[start : start + stride])
+        yield part, augment.apply(images[rows[part]], maps[start : start + stride])
 
 
 def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
     """The first training images as that epoch of the head's training draws them, float32 (num_first, height, width,
     channels) in 0…255, out of all of them, as in `augmented`."""
     order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=recipe.solver == "sgd")
-    return augment.apply(gather(images, rows[:num_first]), maps[order.argsort()[:num_first]])
+    return augment.apply(images[rows[:num_first]], maps[order.argsort()[:num_first]])
 
 
 def _drawn(
@@ -193,7 +189,7 @@ def keep_pass(
     step = at_once(images, batch_size=PREDICTION_BATCH_SIZE)
     for file in kept.missing(epoch):
         parts = [slice(begin, min(begin + step, file.stop)) for begin in range(file.start, file.stop, step)]
-        inputs = (augment.apply(gather(images, rows[part]), maps[part]) for part in parts)
+        inputs = (augment.apply(images[rows[part]], maps[part]) for part in parts)
         features = np.concatenate([extract(feature_extractor, some, recipe=recipe) for some in inputs])
         if not np.isfinite(features).all():
             raise diverged(
@@ -219,13 +215,6 @@ def predict(head: keras.Model, features: np.ndarray) -> np.ndarray:
 # ---- the phases of a run
 
 
-def watched_images(job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The images that hold the watched split, all their labels, and which of them it is."""
-    if job.watched == "test":
-        return job.data.test_images, job.data.test_labels, all_rows(job.data.test_images)
-    return job.data.train_images, job.data.train_labels, job.validation_rows
-
-
 def descend(
     job: Job,
     network: keras.Model,
@@ -233,7 +222,7 @@ def descend(
     feature_extractor: keras.Model | None,
     last_epoch: int,
     learning_rate: float,
-    **more,
+    phase: str | None = None,
 ) -> np.ndarray | None:
     """Train by gradient descent, the epochs that are left up to `last_epoch`.
 
@@ -242,25 +231,29 @@ def descend(
         network, feature_extractor: as in `train_epoch`.
         last_epoch: counted from 1.
         learning_rate: the network's, for the record.
-        more: for the history's rows.
+        phase: for the history's rows.
 
     Returns:
         The probabilities of the watched split after the last epoch; None where no epoch was left.
     """
     recipe, data = job.recipe, job.data
-    images, labels, rows = watched_images(job)
+    images, labels, rows = job.watched_images
     start = time.perf_counter()
     features = None  # never augmented: once is enough for all epochs
     if feature_extractor is not None:
         features = extract(feature_extractor, images, rows, recipe=recipe)
     extracting_seconds = time.perf_counter() - start
     probabilities = None
-    for epoch in range(len(job.record["history"]) + 1, last_epoch + 1):
+    for epoch in range(len(job.record.history) + 1, last_epoch + 1):
         start = time.perf_counter() - job.seconds_under_way
         sums = job.under_way.get("sums", np.zeros(3))
         with job.finishing(), job.epoch_bar(epoch) as bar:
             for _ in train_epoch(
-                *(network, data.train_images, data.train_labels, job.train_rows, sums),
+                network,
+                data.train_images,
+                data.train_labels,
+                job.train_rows,
+                sums,
                 feature_extractor=feature_extractor,
                 recipe=recipe,
                 seed=job.seed,
@@ -281,7 +274,7 @@ def descend(
             training_seconds=training_seconds,
             seconds=time.perf_counter() - start + extracting_seconds,
             arrays=checkpoint_arrays(network),
-            **more,
+            phase=phase,
         )
         extracting_seconds = 0.0  # told once, with the first epoch
     return probabilities
@@ -305,7 +298,7 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray:
     recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
     feature_extractor, head = networks.extractor, networks.head
     start = time.perf_counter()
-    watched, all_labels, watched_rows = watched_images(job)
+    watched, all_labels, watched_rows = job.watched_images
     watched_features, watched_labels = (
         extract(feature_extractor, watched, watched_rows, recipe=recipe),
         all_labels[watched_rows],
@@ -319,19 +312,20 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray:
     extracting_seconds = time.perf_counter() - start
     solution = checkpoint.get("solution")
     along = None
-    for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
+    for epoch in range(len(job.record.history) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
         for earlier in range(1, epoch + 1):  # one pass more; or several, where a run goes on elsewhere
             if missing := kept.missing(earlier):
                 if damaged := [path.name for rows in missing if (path := kept.path(earlier, rows.start)).exists()]:
                     job.journal.line(f"{', '.join(damaged)}: damaged, and made anew")
                 with job.epoch_bar(earlier) as bar:
-                    draws = {"recipe": recipe, "seed": job.seed, "epoch": earlier}
-                    keep_pass(feature_extractor, kept, images, rows, **draws, bar=bar)
+                    keep_pass(
+                        feature_extractor, kept, images, rows, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar
+                    )
         along = solver.directions(kept) if along is None else along
         found = []
         # The first pass chooses the penalty: with weaker ones the watched loss falls, until they are too weak.
-        for penalty in recipe.penalties if epoch == 1 else (job.record["history"][-1]["penalty"],):
+        for penalty in recipe.penalties if epoch == 1 else (job.record.history[-1].penalty,):
             solution, *train_means = solver.solve(
                 kept, epoch, head.output_shape[1], penalty, along=along, start=solution
             )
@@ -384,56 +378,52 @@ def probabilities_of(
     return predict(networks.head, extract(networks.extractor, images, rows, recipe=recipe))
 
 
-def predict_splits(job: Job, networks: model.Networks, watched: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The class probabilities of the watched split and of the test images, by the split's name; `watched` are the
-    former where they are known."""
-    if watched is None:  # resumed after its last epoch
-        images, _, rows = watched_images(job)
-        watched = probabilities_of(networks, images, rows, recipe=job.recipe)
-    if job.watched == "test":
-        return {"test": watched}
-    return {
-        job.watched: watched,
-        "test": probabilities_of(networks, job.data.test_images, recipe=job.recipe),
-    }
+def end(job: Job, networks: model.Networks, watched: np.ndarray | None, *, device_bytes) -> None:
+    """What follows the last epoch, as `Job.end` does it.
 
-
-def keep_seen(job: Job, networks: model.Networks) -> dict[str, np.ndarray]:
-    """Keep some images as they enter the backbone, as `Job.keep_seen` does."""
+    Args:
+        job, networks: whose training is over.
+        watched: the probabilities of the watched split; None where no epoch was left to train.
+        device_bytes: tells the GPU's peak memory.
+    """
     recipe, data = job.recipe, job.data
-    test = gather(data.test_images, slice(0, NUM_SEEN)).astype(np.float32)
-    training = first_of(NUM_SEEN, data.train_images, job.train_rows, recipe=recipe, seed=job.seed, epoch=1)
-    preprocessed = [
-        keras.ops.convert_to_numpy(
-            model.network_input(
-                images,
+
+    def as_entered(images: np.ndarray) -> np.ndarray:
+        preprocessed = model.network_input(
+            images, image_size=recipe.image_size, preprocessing=recipe.preprocessing, backbone=networks.backbone
+        )
+        return keras.ops.convert_to_numpy(preprocessed)
+
+    def seen() -> tuple[np.ndarray, np.ndarray]:
+        training = first_of(NUM_SEEN, data.train_images, job.train_rows, recipe=recipe, seed=job.seed, epoch=1)
+        return as_entered(data.test_images[:NUM_SEEN].astype(np.float32)), as_entered(training)
+
+    def save(folder: Path) -> None:
+        """Write the whole network in float32, wherever it was trained."""
+        job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
+        extractor = networks.extractor
+        if job.record.precision != "float32":
+            model.compute_in_float32(networks.network)
+            extractor = model.build_feature_extractor(
+                networks.network,
+                networks.backbone,
+                image_shape=data.image_shape,
                 image_size=recipe.image_size,
                 preprocessing=recipe.preprocessing,
-                backbone=networks.backbone,
             )
-        )
-        for images in (test, training)
-    ]
-    channels = "RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone)
-    return job.keep_seen(*preprocessed, channels=channels)
+        # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
+        networks.head.optimizer.iterations.assign(0)
+        with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
+            model.join(extractor, networks.head).save(partial)
 
-
-def save(job: Job, networks: model.Networks) -> None:
-    """Write the whole network in float32, wherever it was trained, as `model.keras`."""
-    recipe, extractor = job.recipe, networks.extractor
-    if job.record["precision"] != "float32":
-        model.compute_in_float32(networks.network)
-        extractor = model.build_feature_extractor(
-            networks.network,
-            networks.backbone,
-            image_shape=extractor.input_shape[1:],
-            image_size=recipe.image_size,
-            preprocessing=recipe.preprocessing,
-        )
-    # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
-    networks.head.optimizer.iterations.assign(0)
-    with disk.replacing(job.folder / "model.keras") as partial, disk.temporary_in(job.folder):
-        model.join(extractor, networks.head).save(partial)
+    job.end(
+        predict=lambda images, rows: probabilities_of(networks, images, rows, recipe=recipe),
+        watched=watched,
+        seen=seen,
+        channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
+        save=save,
+        device_bytes=device_bytes,
+    )
 
 
 # ---- before and between them
@@ -444,7 +434,7 @@ def begin_or_go_on(job: Job, networks: model.Networks) -> None:
     if job.checkpoint is None:
         job.write_checkpoint(checkpoint_arrays(networks.head))
         return
-    num_begun = len(job.record["history"]) + bool(job.under_way)
+    num_begun = len(job.record.history) + bool(job.under_way)
     restore(networks.whole if num_begun > job.recipe.num_epochs else networks.head, job.checkpoint)
 
 
@@ -460,7 +450,7 @@ def estimate_epochs(job: Job, networks: model.Networks) -> tuple[list[np.ndarray
     """
     feature_extractor, head, whole = networks.extractor, networks.head, networks.whole
     recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
-    num_watched, num_finished = len(watched_images(job)[2]), len(job.record["history"])
+    num_watched, num_finished = len(job.watched_images[2]), len(job.record.history)
     num_test = job.num_more_test_images + job.num_corrupted_images
     trained = [network for network in (head, whole) if network is not None]
     before = [checkpoint_arrays(network) for network in trained]

@@ -11,7 +11,9 @@ import re
 import keras
 import numpy as np
 
-from compare.data.dataset import fingerprint
+from compare.data.images import fingerprint
+from compare.runs import schema
+from compare.runs.schema import Input, Record
 from compare.system.errors import UserError
 from pretrained.backbones import Backbone
 from pretrained.weights import Weights, check_unchanged
@@ -85,32 +87,28 @@ def build_networks(
     return Networks(backbone, network, extractor, head, whole, loaded)
 
 
-def described(networks: Networks, weights: Weights, *, recipe, num_classes: int) -> dict[str, dict]:
-    """What a record says of the networks: `model`, `weights` and `backbone`."""
+def note_facts(record: Record, networks: Networks, weights: Weights, *, recipe, num_classes: int) -> None:
+    """Say in the record what the network is, what it began with, and what of it is frozen."""
     backbone, network = networks.backbone, networks.network
     trainable = (networks.whole or networks.head).trainable_variables
-    return {
-        "model": {
-            "name": backbone.title,
-            "start": "random" if weights.kind == "random" else "pretrained",
-            "trained": TRAINED[recipe.unfreeze],
-            "depth": None,
-            "backbone": backbone.name,
-            "num_parameters": num_parameters(network.weights + networks.head.weights),
-            "num_trainable_parameters": num_parameters(trainable),
-            "flops_per_image": flops_per_image(network, num_classes, recipe.image_size),
-        },
-        "weights": {
-            "kind": weights.kind,
-            "sha256": weights.sha256,
-            "is_part_of_file": is_part_of_file(network, weights),
-            "expects": expects(backbone, weights),
-        },
-        "backbone": {
-            "sha256_loaded": networks.loaded,
-            "sha256_before": frozen_fingerprint(network, recipe.unfreeze),
-        },
-    }
+    record.model = schema.Model(
+        name=backbone.title,
+        start="random" if weights.kind == "random" else "pretrained",
+        trained=TRAINED[recipe.unfreeze],
+        backbone=backbone.name,
+        num_parameters=num_parameters(network.weights + networks.head.weights),
+        num_trainable_parameters=num_parameters(trainable),
+        flops_per_image=flops_per_image(network, num_classes, recipe.image_size),
+    )
+    record.weights = schema.Weights(
+        kind=weights.kind,
+        sha256=weights.sha256,
+        is_part_of_file=is_part_of_file(network, weights),
+        expects=expects(backbone, weights),
+    )
+    record.frozen = schema.Frozen(
+        sha256_loaded=networks.loaded, sha256_before=frozen_fingerprint(network, recipe.unfreeze)
+    )
 
 
 def is_part_of_file(network: keras.Model, weights: Weights) -> bool:
@@ -232,13 +230,13 @@ def channels(backbone: Backbone) -> str:
     return "RGB" if red[0] != black[0] else "BGR"
 
 
-def expects(backbone: Backbone, weights: Weights) -> dict | None:
+def expects(backbone: Backbone, weights: Weights) -> Input | None:
     """What the weights were trained on, as it enters the network: the order of the channels, and what black and white
     become in each. None for random weights and somebody's own: of those nobody knows."""
     if weights.kind != "imagenet":
         return None
     black, white = preprocess(np.array([[0, 0, 0], [255, 255, 255]], np.float32), backbone).astype(float)
-    return {"channels": channels(backbone), "lowest": black.round(4).tolist(), "highest": white.round(4).tolist()}
+    return Input(channels=channels(backbone), lowest=black.round(4).tolist(), highest=white.round(4).tolist())
 
 
 def network_input(images, *, image_size: int, preprocessing: str, backbone: Backbone):

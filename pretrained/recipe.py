@@ -20,7 +20,7 @@ class Recipe:
     name: str
     """What `--recipe` calls it."""
     data: str
-    """The data set, a name that `compare.dataset.load` knows."""
+    """The data set, a name that `compare.data.dataset.load` knows."""
     validation_fraction: float
     """Share of the training set, in [0, 1), that is held out and watched after every epoch. With 0 the test set is
     watched instead."""
@@ -65,6 +65,8 @@ class Recipe:
     """Adam's step size in fine-tuning, constant; no unit."""
     precision: Literal["float32", "bfloat16"]
     """float32; or bfloat16, for the backbone on devices that compute in it, others keep float32."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How images of a folder become squares: their middle, by the shorter side; or whole, on black."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
@@ -76,6 +78,11 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {', '.join(typing.get_args(hint))}")
         if self.solver == "lbfgs" and not (self.validation_fraction and self.penalties and not self.normalize_features):
             raise ValueError("lbfgs needs penalties, a validation split to choose by, and features as they are")
+
+    @property
+    def num_epochs_in_all(self) -> int:
+        """How many rows the history of a complete run has."""
+        return self.num_epochs + (0 if self.unfreeze == "none" else self.num_unfrozen_epochs)
 
 
 ARTICLE = Recipe(

@@ -7,7 +7,6 @@ takes under a minute. The loop itself is in `loop.py`.
 import argparse
 import shlex
 import sys
-import time
 from pathlib import Path
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
@@ -72,14 +71,14 @@ def main() -> int:
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
-        weights_word = arguments.weights or begun["weights"]["kind"]
+        weights_word = arguments.weights or begun.weights.kind
         if weights_word == "file":
             raise UserError(
                 f"--resume {prepared.folder}, which began with weights from a file of yours",
                 "that file's path again: a record keeps its hash, not its place",
                 f"--resume {shlex.quote(str(prepared.folder))} --weights FILE",
             )
-        backend_begun = begun["versions"].get("keras backend", backend_word)
+        backend_begun = begun.versions.get("keras backend", backend_word)
         if backend_word not in ("auto", backend_begun):
             raise UserError(
                 f"--keras-backend {backend_word}, and the run in {prepared.folder} was begun on {backend_begun}",
@@ -128,8 +127,9 @@ def check_of_use(arguments: argparse.Namespace) -> None:
 
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
+    from compare.runs.schema import Device
     from compare.system import machine
-    from compare.training.job import limits_in_words
+    from compare.training.limits import limits_in_words
     from pretrained import backend
 
     with backend.quiet_start():
@@ -138,14 +138,14 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
-    device = {"kind": device_kind, "name": gpu_name or machine.processor_name()}
+    device = Device(kind=device_kind, name=gpu_name or machine.processor_name())
     precision = backend.precision(recipe, backend_name, device_kind)
     job.check_same("precision", precision)
     networks = model.build_networks(
         BACKBONES[recipe.backbone],
         found,
         recipe=recipe,
-        image_shape=loop.gather(data.test_images, slice(0, 1)).shape[1:],
+        image_shape=data.image_shape,
         num_classes=len(data.class_names),
         seed=job.seed,
         precision=precision,
@@ -155,32 +155,29 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         epochs, predicting = loop.estimate_epochs(job, networks)
     of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""
-    where = f"{device['name']} in {precision} with Keras on {backend_name}"
+    where = f"{device.name} in {precision} with Keras on {backend_name}"
     job.announce(epochs, predicting, how=plan(recipe), where=f"{where}, {weights_words(recipe, found)}{of_file}")
     if check_only:
         return EXIT_DONE
 
     versions = machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
-    record |= model.described(networks, found, recipe=recipe, num_classes=len(data.class_names))
-    record |= {"device": device, "precision": precision, "versions": versions | {"keras backend": backend_name}}
+    model.note_facts(record, networks, found, recipe=recipe, num_classes=len(data.class_names))
+    record.device, record.precision, record.versions = device, precision, versions | {"keras backend": backend_name}
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         loop.begin_or_go_on(job, networks)
         watched = None  # the probabilities of the watched split, once they are known
-        if len(record["history"]) < recipe.num_epochs:
+        if len(record.history) < recipe.num_epochs:
             watched = (loop.descend_head if recipe.solver == "sgd" else loop.solve_head)(job, networks)
         solver.remove_kept(job.folder)
         if networks.whole is not None:
             watched = loop.fine_tune(job, networks)
-        start = time.perf_counter()
-        probabilities = loop.predict_splits(job, networks, watched)
-        predicting_seconds = time.perf_counter() - start
-        corrupted = job.predict_corrupted(lambda images: loop.probabilities_of(networks, images, recipe=recipe))
-        seen = loop.keep_seen(job, networks)
-        record["backbone"]["sha256_after"] = model.frozen_fingerprint(networks.network, recipe.unfreeze)
-        loop.save(job, networks)
-        device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
-        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes, **corrupted, **seen)
+        loop.end(
+            job,
+            networks,
+            watched,
+            device_bytes=lambda: backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None,
+        )
     return EXIT_DONE
 
 
@@ -202,17 +199,18 @@ def plan(recipe) -> str:
     return words
 
 
-def check_same_backbone(record: dict, fingerprint: str) -> None:
+def check_same_backbone(record, fingerprint: str) -> None:
     """Refuse to go on with another backbone than the run began with.
 
     Raises:
         UserError: the arrays differ.
     """
-    if fingerprint != record["backbone"]["sha256_loaded"]:
+    begun = record.frozen.sha256_loaded
+    if fingerprint != begun:
         raise UserError(
-            f"the backbone here is not the one that the run began with ({record['weights']['kind']} weights, "
-            f"Keras on {record['versions']['keras backend']} {record['versions'].get('keras')}): "
-            f"its arrays' hash is {fingerprint[:12]}, and was {record['backbone']['sha256_loaded'][:12]}",
+            f"the backbone here is not the one that the run began with ({record.weights.kind} weights, "
+            f"Keras on {record.versions['keras backend']} {record.versions.get('keras')}): "
+            f"its arrays' hash is {fingerprint[:12]}, and was {begun[:12]}",
             "the same weights: every feature so far came from them",
             "give the same --weights and --keras-backend with --resume, in the same versions, or start a new run",
         )

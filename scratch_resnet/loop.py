@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compare.training import estimate
-from compare.training.job import Job, diverged
+from compare.training.job import Job
+from compare.training.limits import diverged
 from compare.training.progress import EpochBar
 from scratch_resnet import hardware
 from scratch_resnet.batches import Batches

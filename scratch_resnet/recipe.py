@@ -53,6 +53,8 @@ class Recipe:
     precision: Literal["float32", "bfloat16"]
     """float32 (which PyTorch's convolutions on recent GPUs round to TF32); or bfloat16, for the convolutions on devices
     that compute in it, others keep float32."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How images of a folder become squares: their middle, by the shorter side; or whole, on black."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
@@ -62,6 +64,11 @@ class Recipe:
             value, modes = getattr(self, field.name), typing.get_args(field.type)
             if typing.get_origin(field.type) is Literal and value not in modes:
                 raise ValueError(f"{field.name} {value!r} in recipe {self.name}, not one of {modes}")
+
+    @property
+    def num_epochs_in_all(self) -> int:
+        """How many rows the history of a complete run has."""
+        return self.num_epochs
 
     def learning_rate_at(self, progress: float) -> float:
         """The step size when the share `progress`, in [0, 1], of the training is done.

@@ -6,7 +6,6 @@ Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in
 
 import argparse
 import sys
-import time
 import typing
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def num_bytes(recipe) -> int:
 
 def train(job, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder."""
-    from compare.training.job import limits_in_words
+    from compare.training.limits import limits_in_words
     from scratch_resnet import hardware, loop
 
     recipe = job.recipe
@@ -107,20 +106,13 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     optimizer = loop.new_optimizer(model, recipe)
     if job.checkpoint is not None:
         loop.restore(model, optimizer, job.checkpoint)
-    job.record |= facts(model, recipe, device)
+    note_facts(job.record, model, recipe, device)
     gpu = device.index or 0 if device.type == "cuda" else None
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         if job.checkpoint is None:
             job.write_checkpoint(loop.checkpoint_arrays(model, optimizer))
         logits = loop.train_epochs(job, model, optimizer, train_batches=train_batches, watched_batches=watched_batches)
-        finish(
-            job,
-            model,
-            logits,
-            train_batches=train_batches,
-            watched_batches=watched_batches,
-            test_batches=test_batches,
-        )
+        end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
     return EXIT_DONE
 
 
@@ -143,50 +135,40 @@ def batches_of(job, device) -> tuple:
     from scratch_resnet.batches import Batches
 
     data = job.data
-    train_images, test_images = with_channels(data.train_images), with_channels(data.test_images)
-    test = Batches(test_images, data.test_labels, device=device)
-    train = Batches(train_images, data.train_labels, rows=job.train_rows, device=device)
-    if job.watched == "test":
-        return train, test, test
-    return train, Batches(train_images, data.train_labels, rows=job.validation_rows, device=device), test
+    train = Batches(data.train_images, data.train_labels, rows=job.train_rows, device=device)
+    test = Batches(data.test_images, data.test_labels, device=device)
+    images, labels, rows = job.watched_images
+    return train, test if job.watched == "test" else Batches(images, labels, rows=rows, device=device), test
 
 
-def with_channels(images):
-    """Images (num_images, height, width) as (num_images, height, width, 1)."""
-    return images[..., None] if images.ndim == 3 else images  # to go, once `Dataset` has them with channels
-
-
-def facts(model, recipe, device) -> dict:
-    """What the record says of the network and of what computes it."""
+def note_facts(record, model, recipe, device) -> None:
+    """Say in the record what the network is, and what computes it."""
+    from compare.runs.schema import Device, Model
     from compare.system import machine
     from scratch_resnet import hardware
     from scratch_resnet.model import flops_per_image, num_parameters
 
-    return {
-        "model": {
-            "name": f"ResNet-{recipe.depth}",
-            "start": "random",
-            "trained": "all",
-            "depth": recipe.depth,
-            "backbone": None,
-            "num_parameters": num_parameters(model),
-            "num_trainable_parameters": num_parameters(model),
-            "flops_per_image": flops_per_image(model, recipe.image_size),
-        },
-        "weights": {"kind": "none", "sha256": None, "is_part_of_file": False, "expects": None},
-        "device": {"kind": device.type, "name": hardware.device_name(device)},
-        "precision": hardware.precision(recipe, device),
-        "versions": machine.versions("torch", "numpy", "scikit-learn"),
-    }
+    record.model = Model(
+        name=f"ResNet-{recipe.depth}",
+        start="random",
+        trained="all",
+        depth=recipe.depth,
+        num_parameters=num_parameters(model),
+        num_trainable_parameters=num_parameters(model),
+        flops_per_image=flops_per_image(model, recipe.image_size),
+    )
+    record.device = Device(kind=device.type, name=hardware.device_name(device))
+    record.precision = hardware.precision(recipe, device)
+    record.versions = machine.versions("torch", "numpy", "scikit-learn")
 
 
-def finish(job, model, logits, *, train_batches, watched_batches, test_batches) -> None:
+def end(job, model, logits, *, train_batches, test_batches) -> None:
     """Predict what is left to predict, keep what entered the network and the weights, and make the run complete.
 
     Args:
         job, model: whose training is over.
         logits: of the watched images; None where they were not predicted since the run was resumed.
-        train_batches, watched_batches, test_batches: as `batches_of` gives them.
+        train_batches, test_batches: as `batches_of` gives them.
     """
     import numpy as np
     import safetensors.numpy
@@ -198,27 +180,28 @@ def finish(job, model, logits, *, train_batches, watched_batches, test_batches) 
     from scratch_resnet.batches import Batches
 
     recipe, device = job.recipe, test_batches.device
-    start = time.perf_counter()
-    if logits is None:
-        logits = loop.infer(model, watched_batches, recipe=recipe)
-    probabilities = {job.watched: loop.probabilities(logits)}
-    if job.watched != "test":
-        probabilities["test"] = loop.probabilities(loop.infer(model, test_batches, recipe=recipe))
-    predicting_seconds = time.perf_counter() - start
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        batches = Batches(with_channels(images), np.zeros(len(images), np.uint8), device=device)
+    def predict(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+        batches = Batches(images, np.zeros(len(images), np.uint8), rows=rows, device=device)
         return loop.probabilities(loop.infer(model, batches, recipe=recipe))
 
-    corrupted = job.predict_corrupted(predict)
-    test, _ = next(test_batches.in_order(NUM_SEEN, image_size=recipe.image_size))
-    training = train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1)
-    test, training = (images.permute(0, 2, 3, 1).cpu().numpy() for images in (test, training))
-    seen = job.keep_seen(test, training, channels="grey" if test_batches.num_channels == 1 else "RGB")
-    weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
-    disk.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
-    device_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes, **corrupted, **seen)
+    def seen() -> tuple[np.ndarray, np.ndarray]:
+        test, _ = next(test_batches.in_order(NUM_SEEN, image_size=recipe.image_size))
+        training = train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1)
+        return tuple(images.permute(0, 2, 3, 1).cpu().numpy() for images in (test, training))
+
+    def save(folder: Path) -> None:
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
+        disk.write_atomically(folder / "model.safetensors", safetensors.numpy.save(weights))
+
+    job.end(
+        predict=predict,
+        watched=None if logits is None else loop.probabilities(logits),
+        seen=seen,
+        channels="grey" if test_batches.num_channels == 1 else "RGB",
+        save=save,
+        device_bytes=lambda: torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+    )
 
 
 def describe(depth: int) -> int:

@@ -24,6 +24,7 @@ from compare.training.options import ESTIMATE
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
 
+Predict = Callable[[np.ndarray, np.ndarray | None], np.ndarray]  # see `Job.end`
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
 UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch has come to
@@ -90,16 +91,12 @@ class Job:
         return num_copies * min(corruptions.NUM_IMAGES, len(self.data.test_labels))
 
     @property
-    def watched_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images of the watched split, uint8 (num_images, height, width, channels), and their labels."""
+    def watched_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The images among which the watched split is, uint8 (num_images, height, width, channels), all their labels,
+        and which rows it is."""
         if self.watched == "test":
-            return self.data.test_images, self.data.test_labels
-        return self.data.train_images[self.validation_rows], self.data.train_labels[self.validation_rows]
-
-    @property
-    def train_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images, uint8 (num_images, height, width, channels), and the labels, (num_images,), to train on."""
-        return self.data.train_images[self.train_rows], self.data.train_labels[self.train_rows]
+            return self.data.test_images, self.data.test_labels, np.arange(len(self.data.test_labels))
+        return self.data.train_images, self.data.train_labels, self.validation_rows
 
     def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
         """The bar of one epoch, counted from 1, over the training images."""
@@ -260,11 +257,13 @@ class Job:
         """What a signal to stop lets come to its end; see `Stopping.finishing`."""
         return self.stopping.finishing()
 
-    def predict_corrupted(self, predict: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    def predict_corrupted(
+        self, predict: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """Predict corrupted copies of a sample of the test images, where the command line asked for it.
 
         Args:
-            predict: gives probabilities (num_images, num_classes) for images uint8 as the data set has them.
+            predict: as in `end`.
 
         Returns:
             `robustness_rows` and `robustness_predicted` as `record.Run` describes them; nothing where not asked.
@@ -282,7 +281,7 @@ class Job:
         predicted = []
         with self.journal.epoch("corrupted copies", self.num_corrupted_images) as bar:
             for corrupted in copies:
-                predicted.append(predict(corrupted).argmax(axis=1))
+                predicted.append(predict(corrupted, None).argmax(axis=1))
                 if bar.due():
                     bar.show(len(predicted) * len(rows))
         self.record.robustness.fingerprint = dataset.fingerprint(rows, *copies)
@@ -319,7 +318,7 @@ class Job:
     def end(
         self,
         *,
-        predict: Callable[[np.ndarray], np.ndarray],
+        predict: Predict,
         watched: np.ndarray | None,
         seen: Callable[[], tuple[np.ndarray, np.ndarray]],
         channels: str,
@@ -330,7 +329,8 @@ class Job:
         save the weights, and make the run complete.
 
         Args:
-            predict: gives probabilities (num_images, num_classes) for images uint8 as the data set has them.
+            predict: gives probabilities (num_rows, num_classes) for rows of images, uint8 as the data set has them;
+                for all of them where the rows are None.
             watched: those of the watched split, as the last epoch left them; None where no epoch was left to train.
             seen, channels: gives the first argument of `keep_seen`, and its last.
             save: writes the weights into the run's folder.
@@ -338,10 +338,11 @@ class Job:
         """
         start = time.perf_counter()
         if watched is None:
-            watched = predict(self.watched_images_and_labels[0])
+            images, _, rows = self.watched_images
+            watched = predict(images, rows)
         probabilities = {self.watched: watched}
         if self.watched != "test":
-            probabilities["test"] = predict(self.data.test_images)
+            probabilities["test"] = predict(self.data.test_images, None)
         predicting_seconds = time.perf_counter() - start
         others = self.predict_corrupted(predict) | self.keep_seen(*seen(), channels=channels)
         save(self.folder)
@@ -359,7 +360,7 @@ class Job:
 
         Args:
             probabilities: of `test`, and of `validation` where that split is watched: float32, (num_images,
-                num_classes), the test images in the order of their file, the others as in `watched_images_and_labels`.
+                num_classes), in the order of their files.
             predicting_seconds: what they took.
             device_bytes: the GPU's peak memory; None without a GPU.
             others: arrays that stand beside the predictions, as `record.Run` names them.
