@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compare.data import corruptions, dataset
-from compare.data.dataset import CLASS_NAMES, Dataset
+from compare.data import corruptions, dataset, fashion_mnist
+from compare.data.images import Dataset
 from compare.runs import checkpoint, record
 from compare.runs.schema import Device, Frozen, Input, Model, PeakMemory, Record, Robustness, Row, Seconds, Weights
 
@@ -145,9 +145,19 @@ def _dataset(name: str, num_test: int | None) -> Dataset:
     """Black images, and labels that go round all classes; or the real data set."""
     if num_test is None:
         return dataset.load(name)
-    labels = np.arange(num_test, dtype=np.uint8) % len(CLASS_NAMES[name])
-    images = np.zeros((num_test, 28, 28), np.uint8)
-    return Dataset(name, images[:20], labels[:20], images, labels)
+    labels = np.arange(num_test, dtype=np.uint8) % 10
+    images = np.zeros((num_test, 28, 28, 1), np.uint8)
+    is_digits = name == "digits"
+    return Dataset(
+        name=name,
+        title="scikit-learn's digits" if is_digits else "Fashion-MNIST",
+        class_names=tuple("0123456789") if is_digits else fashion_mnist.CLASS_NAMES,
+        train_images=images[:20],
+        train_labels=labels[:20],
+        test_images=images,
+        test_labels=labels,
+        is_demonstration=is_digits,
+    )
 
 
 def _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides, weights, seed) -> Record:

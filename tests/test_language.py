@@ -12,7 +12,7 @@ from fake_runs import write_run, write_unfinished_run
 import pretrained.recipe
 import scratch_resnet.recipe
 from compare import report
-from compare.data import dataset
+from compare.data import fashion_mnist
 from compare.page.chinese import KNOWN, TEXTS
 from compare.page.language import Text, attribute, joined, known, on_page, say
 from compare.runs import checkpoint, record
@@ -57,7 +57,7 @@ def test_what_records_say_of_ours_is_known():
     for room in (scratch_resnet.recipe, pretrained.recipe):
         for recipe in room.RECIPES.values():
             assert set(recipe.known_mistakes) <= KNOWN.keys()
-    assert set(dataset.CLASS_NAMES["fashion-mnist"]) <= KNOWN.keys()
+    assert set(fashion_mnist.CLASS_NAMES) <= KNOWN.keys()
 
 
 def test_a_text_is_a_string_with_its_chinese():

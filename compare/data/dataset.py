@@ -12,7 +12,7 @@ from compare.data import arrays, digits, fashion_mnist, image_folder
 from compare.data.images import Dataset, fingerprint, stratified_sample
 from compare.system.errors import UserError
 
-__all__ = ["NAMES", "Dataset", "fingerprint", "load", "split"]
+__all__ = ["NAMES", "Dataset", "fingerprint", "load", "split", "train_and_validation"]
 
 NAMES = ("fashion-mnist", "digits")
 SPLIT_SEED = 0
@@ -61,33 +61,37 @@ def load(
     )
 
 
-def split(data: Dataset, validation_fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
+def train_and_validation(data: Dataset, validation_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation indices as `split` gives them; images that the source itself sets apart are the
+    validation split, and left out where none is wanted."""
+    if data.validation_rows is None:
+        return split(data.train_labels, validation_fraction)
+    train = np.setdiff1d(np.arange(len(data.train_labels)), data.validation_rows)
+    return train, data.validation_rows if validation_fraction else data.validation_rows[:0]
+
+
+def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Split the training set into training and validation indices, stratified by class.
 
     Args:
-        data: what is split. Images that its source itself sets apart are the validation split, or left out where none
-            is wanted.
+        labels: (num_train,) labels.
         validation_fraction: share of every class to hold out, in [0, 1); 0 holds out nothing.
         seed: of the draw. It is not the run's seed, so that runs of several seeds can be compared.
 
     Returns:
         Training and validation indices, int64, each in ascending order.
     """
-    everything = np.arange(len(data.train_labels))
-    if data.validation_rows is not None:
-        held_out = data.validation_rows if validation_fraction else everything[:0]
-        return np.setdiff1d(everything, data.validation_rows), held_out
+    everything = np.arange(len(labels))
     if validation_fraction == 0:
         return everything, everything[:0]
-    counts = np.bincount(data.train_labels)
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
     num_validation = int(np.ceil(validation_fraction * len(everything)))
-    if counts[counts > 0].min() < 2 or min(num_validation, len(everything) - num_validation) < (counts > 0).sum():
+    if counts.min() < 2 or min(num_validation, len(everything) - num_validation) < len(counts):
         # too few for one of every class on both sides
-        validation = stratified_sample(data.train_labels, num_validation, seed=seed)
+        validation = stratified_sample(labels, num_validation, seed=seed)
         return np.setdiff1d(everything, validation), validation
     from sklearn.model_selection import train_test_split  # here: it takes seconds, and most imports never split
 
-    train, validation = train_test_split(
-        everything, test_size=validation_fraction, stratify=data.train_labels, random_state=seed
-    )
+    train, validation = train_test_split(everything, test_size=validation_fraction, stratify=labels, random_state=seed)
     return np.sort(train), np.sort(validation)

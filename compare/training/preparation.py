@@ -85,7 +85,7 @@ def prepare(
     under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
 
     data = dataset.load(arguments.data or recipe.data, arguments.data_dir, image_size=recipe.image_size, fit=recipe.fit)
-    split = dataset.split(data, recipe.validation_fraction)
+    split = dataset.train_and_validation(data, recipe.validation_fraction)
     if not changes.get("batch_size", 1) <= len(split[0]):
         raise UserError(
             f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"

@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compare import report, run
-from compare.data import dataset, recognition
+from compare.data import dataset, fashion_mnist, recognition
 from compare.findings import metrics
 from compare.page import document, listing, report_files, verdict
 from compare.page.shown import show
@@ -125,7 +125,7 @@ def test_data_mutated_at_random(small, data_folder, faults, ending, num_examples
     @given(mutations(good))
     def check(content):
         path.write_bytes(content)
-        read, problem = dataset._read_file(path, name)
+        read, problem = fashion_mnist._read_file(path, name)
         faults.injected += 1
         faults.refused += problem is not None
         faults.survived += problem is None
@@ -179,9 +179,7 @@ def test_other_forms_of_the_data_mutated_at_random(small, tmp_path, faults, form
     @given(mutations(path.read_bytes()))
     def check(content):
         path.write_bytes(content)
-        faults.meets(
-            lambda: recognition.find(tmp_path, dataset.FASHION_MNIST_FILES), right=lambda found: found == small
-        )
+        faults.meets(lambda: recognition.find(tmp_path, fashion_mnist.FILES), right=lambda found: found == small)
 
     check()
 
@@ -268,7 +266,7 @@ def test_the_search_for_data_has_an_end(small, tmp_path, faults, monkeypatch):
         (tmp_path / "d" / name).write_bytes(content)
     assert faults.meets(lambda: dataset.load("fashion-mnist", tmp_path), right=lambda _: True) is None
     monkeypatch.setattr(recognition, "MAX_NUM_ENTRIES", 50)
-    assert faults.meets(lambda: recognition.find(tmp_path, dataset.FASHION_MNIST_FILES), right=lambda _: False)
+    assert faults.meets(lambda: recognition.find(tmp_path, fashion_mnist.FILES), right=lambda _: False)
 
 
 # ---- runs
