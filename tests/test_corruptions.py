@@ -20,7 +20,7 @@ def dot(row=13, column=12):
 def test_a_shift_moves_every_image_across_and_down_by_whole_pixels():
     places = np.argwhere(corrupt(np.stack([dot()] * 200), "shift", 3))
     assert len(places) == 200 and set(places[:, 0]) == set(range(200))
-    assert {tuple(place[1:]) for place in places} == {(10, 9), (10, 15), (16, 9), (16, 15)}  # each way
+    assert {tuple(place[1:3]) for place in places} == {(10, 9), (10, 15), (16, 9), (16, 15)}  # each way
     assert not corrupt(np.stack([dot(27, 27)] * 200), "shift", 1).all(axis=0).any()
     assert {corrupt(np.stack([dot(27, 27)] * 200), "shift", 1)[n].max() for n in range(200)} == {0, 200}  # pushed out
 
