@@ -170,7 +170,8 @@ def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) ->
     """
     if backbone.module == "efficientnet":
         # Keras adds this layer for weights="imagenet", not for weights=FILE, and no array tells of it.
-        divides = True if weights.kind == "imagenet" else divides_by_deviation(weights.path)
+        is_part = is_part_of_file(network, weights)
+        divides = weights.kind == "imagenet" or divides_by_deviation(weights.path, is_part=is_part)
         if divides is None:
             raise Unfit(
                 f"it does not say whether its {backbone.title} divides the input by the roots of ImageNet's "
