@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import h5py
@@ -19,7 +20,9 @@ import numpy as np
 import pytest
 
 from compare.data import corruptions, dataset, download
+from compare.runs import schema
 from compare.runs.record import read_run
+from compare.runs.schema import Frozen, Input
 from compare.system.errors import UserError
 from pretrained import backend, loop, model, train, weights, weights_file
 from pretrained.backbones import BACKBONES
@@ -456,13 +459,13 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     figures = [[{k: v for k, v in row.items() if "second" not in k} for row in r["history"]] for r in records]
     assert figures[0] == figures[1] and len(figures[0]) == 2
     assert records[0]["overrides"] == {"weights": "random"}
-    assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
-    assert records[0]["backbone"]["sha256_loaded"] == records[1]["backbone"]["sha256_loaded"]
+    assert records[0]["frozen"]["sha256_before"] == records[1]["frozen"]["sha256_after"]
+    assert records[0]["frozen"]["sha256_loaded"] == records[1]["frozen"]["sha256_loaded"]
     own = weights.find(str(cut), RESNET50)  # a run's folder stands for its network
     again = build(own)
     assert (own.kind, own.path, model.is_part_of_file(again, own)) == ("file", cut / "model.keras", True)
     again = model.frozen_fingerprint(again, "none")
-    assert again == records[0]["backbone"]["sha256_loaded"]
+    assert again == records[0]["frozen"]["sha256_loaded"]
     loaded = keras.saving.load_model(cut / "model.keras")
     assert loaded.count_params() == records[0]["model"]["num_parameters"]
 
@@ -472,11 +475,8 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
         images = corruptions.corrupt(few_digits.test_images, "blur", amount)
         assert (loaded.predict(as_input(images), verbose=0).argmax(axis=1) == predicted).mean() > 0.97
     # black less ImageNet's mean, and white: blue, green, red
-    assert run.record.seen == {
-        "channels": "BGR",
-        "lowest": [-103.939, -116.779, -123.68],
-        "highest": [151.061, 138.221, 131.32],
-    }
+    expected = Input(channels="BGR", lowest=[-103.939, -116.779, -123.68], highest=[151.061, 138.221, 131.32])
+    assert run.record.seen == expected
     enlarged = keras.ops.image.resize(as_input(few_digits.test_images[:5]), (32, 32))
     assert np.abs(run.seen_test - keras.ops.convert_to_numpy(enlarged)[..., 0]).max() <= 0.5 + 1e-3
     assert run.seen_training.shape == (5, 32, 32) and run.seen_training.any(axis=(1, 2)).all()
@@ -504,8 +504,7 @@ def test_a_run_on_a_file_is_resumed_with_that_file_again(environment, run_main, 
     assert code == 2 and "not the one that the run began with" in err
     assert run_main(train, "--resume", out, "--weights", own)[0] == 0
     sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
-    expected = {"kind": "file", "sha256": sha256, "is_part_of_file": True, "expects": None}
-    assert read_run(out).record["weights"] == expected
+    assert read_run(out).record.weights == schema.Weights(kind="file", sha256=sha256, is_part_of_file=True)
 
 
 def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, few_digits, tmp_path):
@@ -524,10 +523,10 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     assert run_main(train, *words, "--out", whole)[0] == 0
     record = json.loads((whole / "record.json").read_text())
     assert [row.get("phase") for row in record["history"]] == [None, None, "fine-tuning"]
-    assert [row["learning_rate"] for row in record["history"]] == [None, None, 1e-5]
+    assert [row.get("learning_rate") for row in record["history"]] == [None, None, 1e-5]
     assert {row["penalty"] for row in record["history"][:2]} <= {1e-1, 1e-3}
     assert record["overrides"] == {"unfreeze": "last-stage"}
-    assert record["backbone"]["sha256_before"] == record["backbone"]["sha256_after"]
+    assert record["frozen"]["sha256_before"] == record["frozen"]["sha256_after"]
     # conv5 by hand: 1×1, 3×3 and 1×1 convolutions with their offsets in three blocks, and a shortcut
     first = 1024 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048 + 1024 * 2048 + 2048
     others = 2048 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048
@@ -573,11 +572,11 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
 
 
 def test_resuming_needs_the_same_backbone():
-    record = {
-        "backbone": {"sha256_loaded": "a" * 64, "sha256_before": "c" * 64},
-        "weights": {"kind": "random"},
-        "versions": {"keras backend": "torch"},
-    }
+    record = types.SimpleNamespace(
+        frozen=Frozen(sha256_loaded="a" * 64, sha256_before="c" * 64),
+        weights=schema.Weights(kind="random"),
+        versions={"keras backend": "torch"},
+    )
     train.check_same_backbone(record, "a" * 64)
     with pytest.raises(UserError, match="not the one that the run began with"):
         train.check_same_backbone(record, "b" * 64)
