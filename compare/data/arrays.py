@@ -2,16 +2,16 @@
 train_labels, val_…, test_…`) have them. Its arrays are unpacked once, into files that later runs map."""
 
 import hashlib
+import os
 import shutil
-import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from compare.data import download
-from compare.data.images import MAX_CLASSES, Dataset, label_dtype
-from compare.system import disk
+from compare.data.images import MAX_CLASSES, Dataset, label_dtype, mapped
 from compare.system.errors import UserError, printable
 
 # for each part the names of its images and its labels, as Keras calls them and as MedMNIST does
@@ -45,16 +45,16 @@ def load(path: Path) -> Dataset:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: {error}", EXPECTED, ADVICE) from error
     num_classes = 1 + max(int(labels.max()) for _, labels in filter(None, parts.values()))
-    if not 2 <= num_classes <= MAX_CLASSES:
-        raise UserError(
-            f"{path}: labels of {num_classes:,} classes", f"2 to {MAX_CLASSES:,} classes", "mend the labels"
-        )
+    if num_classes < 2:
+        raise UserError(f"{path}: every label is 0", f"2 to {MAX_CLASSES:,} classes", "mend the labels")
     train_images, train_labels = parts["train"]
     validation_rows = None
     if parts["val"] is not None:
         held_out, held_out_labels = parts["val"]
         validation_rows = np.arange(len(train_images), len(train_images) + len(held_out))
-        train_images = _joined(folder / "train-and-val.npy", train_images, held_out)
+        shape = (len(train_images) + len(held_out), *train_images.shape[1:])
+        blocks = (part[row : row + 1000] for part in (train_images, held_out) for row in range(0, len(part), 1000))
+        train_images = mapped(f"{folder.name}-train-and-val.npy", shape, blocks)
         train_labels = np.concatenate([train_labels, held_out_labels])
     test_images, test_labels = parts["test"]
     dtype = label_dtype(num_classes)
@@ -75,30 +75,29 @@ def _unpacked(path: Path) -> Path:
     """The folder in the cache with the file's arrays of these names, as NAME.npy."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = download.cache_folder() / "arrays" / sha256
-    if folder.is_dir():
-        return folder
     wanted = {f"{name}.npy" for forms in NAMES.values() for form in forms for name in form}
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if member.filename in wanted]
         num_bytes = sum(member.file_size for member in members)
         if num_bytes > MAX_BYTES:
             raise ValueError(f"it unpacks to {num_bytes:,} bytes")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            disk.check_room(folder.parent, num_bytes)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=disk.PARTIAL) as temporary:
-                whole = Path(temporary, "whole")
-                whole.mkdir()
-                for member in members:
-                    with archive.open(member) as packed, (whole / member.filename).open("wb") as unpacked:
-                        shutil.copyfileobj(packed, unpacked, 1 << 20)
-                whole.rename(folder)
-        except FileExistsError:  # another process was faster
-            pass
-        except OSError as error:
-            raise disk.cannot_write(f"{folder} cannot be written", folder.parent, error) from error
-    return folder
+        # other methods ask for memory by what the archive says
+        if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+            raise ValueError("it is packed by another method than deflate")
+
+        def unpack(folder: Path):
+            folder.mkdir()
+            for member in members:
+                with (folder / member.filename).open("wb") as unpacked:
+                    try:
+                        with archive.open(member) as packed:
+                            shutil.copyfileobj(packed, unpacked, 1 << 20)
+                    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: a password
+                        raise ValueError(f"{member.filename} is damaged or cannot be unpacked ({error})") from error
+                    unpacked.flush()
+                    os.fsync(unpacked.fileno())
+
+        return download.keep(download.cache_folder() / "arrays" / sha256, num_bytes, unpack)
 
 
 def _part(folder: Path, forms) -> tuple[np.ndarray, np.ndarray] | None:
@@ -113,19 +112,9 @@ def _part(folder: Path, forms) -> tuple[np.ndarray, np.ndarray] | None:
         if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8 or not images.size:
             raise ValueError(f"{names[0]} is {images.dtype} {images.shape}")
         labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or labels.min() < 0:
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
             raise ValueError(f"{names[1]} is {labels.dtype} {labels.shape}, and {names[0]} {images.shape}")
+        if not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+            raise ValueError(f"{names[1]} has numbers in {labels.min()}…{labels.max()}, not in 0…{MAX_CLASSES - 1}")
         return images, np.array(labels, np.int64)
     return None
-
-
-def _joined(path: Path, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Both one after the other, as a map of a file."""
-    if not path.is_file():
-        with disk.replacing(path) as partial:
-            shape = (len(first) + len(second), *first.shape[1:])
-            both = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-            both[: len(first)], both[len(first) :] = first, second
-            both.flush()
-            del both
-    return np.load(path, mmap_mode="r")

@@ -1,29 +1,41 @@
 """A folder of images, a folder a class: decoded once, into one array on disk that later runs map.
 
-`FOLDER/train/CLASS/…` and `FOLDER/test/CLASS/…`, or `FOLDER/CLASS/…`, of which a fifth is then held out as test set.
-Files may lie deeper below their class. Nothing in the folder is written.
+`FOLDER/train/CLASS/…` with test/ and, where images to validate with are set apart, val/ beside it (`PARTS`), or
+`FOLDER/CLASS/…`. Where there is no test/, a fifth of the training images is held out for it. Files may lie deeper
+below their class; links to folders below it are not followed. Nothing in the folder is written.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
-import io
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from compare.data import download
-from compare.data.images import MAX_CLASSES, Dataset, label_dtype, stratified_sample
+from compare.data.images import MAX_CLASSES, Dataset, label_dtype, mapped, stratified_sample
 from compare.system import disk
 from compare.system.errors import UserError, printable
 
 DEFAULT_SIZE = 64
 TEST_FRACTION, TEST_SEED = 0.2, 0  # of a folder that has no test set of its own
-PASSED_OVER = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what systems leave, beside what begins with a dot
+PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+PASSED_OVER = ("__macosx", "desktop.ini")  # what systems leave, beside what is hidden
+NOTES = (".txt", ".md", ".csv", ".json", ".jsonl", ".xml", ".html", ".yaml", ".yml", ".db")  # passed over, too; all
+# other files are meant as images, and refused where they are none: who loses a class of HEIC should know
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # Pillow has some that run programs
 BACKGROUND = (255, 255, 255)  # behind what is transparent
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+MAX_FILE_BYTES = 500_000_000
+BATCH = 256  # files that are begun before the first of them is waited for, so that Ctrl-C need not wait for all
 NUM_NAMED = 5  # unreadable files that an error names
 
 
@@ -50,36 +62,44 @@ def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "p
     Raises:
         UserError: there are no classes, or other classes to test than to train, or files that cannot be read as images.
     """
+    if fit not in ("crop", "pad"):
+        raise UserError(f"fit={fit!r}", "crop or pad", "spell it so")
     size = image_size or DEFAULT_SIZE
-    has_split = (folder / "train").is_dir() and (folder / "test").is_dir()
-    train_folder = folder / "train" if has_split else folder
-    names = _class_names(train_folder)
-    train = _found(train_folder, names)
-    if has_split:
-        test = _found(folder / "test", names)
-    else:
-        labels = np.array([one.label for one in train])
-        rows = stratified_sample(labels, round(TEST_FRACTION * len(train)), seed=TEST_SEED)
-        held_out = set(rows.tolist())
-        test = [train[row] for row in rows]
-        train = [one for row, one in enumerate(train) if row not in held_out]
-    for part, found in (("train", train), ("test", test)):
-        if not found:
-            raise UserError(
-                f"{folder} holds no images to {part}",
-                "a folder a class with images in it, below train/ and test/ or alone",
-                "name the folder above those of the classes",
-            )
+    folders = _parts(folder)
+    names = _class_names(folders["train"])
+    found = {part: _found(below, names) for part, below in folders.items()}
+    train, held_out = found["train"], found.get("val", [])
+    labels = np.array([one.label for one in train], np.int64)
+    if empty := sorted(set(range(len(names))) - set(labels.tolist())):
+        raise UserError(
+            f"{folders['train'] / names[empty[0]]} holds no images",
+            "some to train on in the folder of every class",
+            "put images there, or remove the folder where it is no class",
+        )
+    if "test" not in found:
+        rows = set(stratified_sample(labels, round(TEST_FRACTION * len(train)), seed=TEST_SEED).tolist())
+        found["test"] = [one for row, one in enumerate(train) if row in rows]
+        train = [one for row, one in enumerate(train) if row not in rows]
+    test, num_train = found["test"], len(train)
+    train = [*train, *held_out]
+    if not test:
+        raise UserError(
+            f"{folder} holds {len(train):,} images, and none to test with",
+            "images in test/, or so many that a fifth of them can be held out",
+            "add images",
+        )
     images = _decoded([*train, *test], size=size, fit=fit)
     dtype = label_dtype(len(names))
+    name = printable(os.path.basename(os.path.abspath(folder)))  # a link's own name, not that of what it leads to
     return Dataset(
-        name=printable(folder.resolve().name),
-        title=printable(folder.resolve().name),
+        name=name,
+        title=name,
         class_names=tuple(names),
         train_images=images[: len(train)],
         train_labels=np.array([one.label for one in train], dtype),
         test_images=images[len(train) :],
         test_labels=np.array([one.label for one in test], dtype),
+        validation_rows=np.arange(num_train, len(train)) if held_out else None,
         sha256=_sha256(train, test),
     )
 
@@ -92,7 +112,22 @@ def _visible(folder: Path) -> list[Path]:
         raise UserError(
             f"{folder} cannot be read ({error.strerror})", "a folder of images", "permit reading it"
         ) from error
-    return [path for path in paths if not path.name.startswith(".") and path.name not in PASSED_OVER]
+    return [path for path in paths if not path.name.startswith(".") and path.name.lower() not in PASSED_OVER]
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folder of each of `PARTS` that is there; where they are none, the folder itself to train on. A folder called
+    train among others that are no parts is a class."""
+    folders = {path.name.lower(): path for path in _visible(folder) if path.is_dir()}
+    parts = {part: [folders[name] for name in names if name in folders] for part, names in PARTS.items()}
+    if not parts["train"] or (len(folders) > 1 and not parts["test"] and not parts["val"]):
+        return {"train": folder}
+    for part, several in parts.items():
+        if len(several) > 1:
+            raise UserError(
+                f"{folder} holds {' and '.join(path.name for path in several)}", f"one folder for {part}", "join them"
+            )
+    return {part: below[0] for part, below in parts.items() if below}
 
 
 def _class_names(folder: Path) -> list[str]:
@@ -102,7 +137,7 @@ def _class_names(folder: Path) -> list[str]:
         raise UserError(
             f"{folder} holds {len(names):,} folders",
             f"one for each class, 2 to {MAX_CLASSES:,}",
-            "put the images of each class into a folder that is called like it",
+            "put the images of each class into a folder that is called like it, and name the folder above these",
         )
     if unreadable := [name for name in names if printable(name) != name or len(name) > 200]:
         raise UserError(
@@ -126,50 +161,65 @@ def _found(folder: Path, names: list[str]) -> list[Found]:
             f"the classes to train on: {', '.join(names[:NUM_NAMED])}{', …' * (len(names) > NUM_NAMED)}",
             "rename them, or put images of them among those to train on",
         )
-    known = Image.registered_extensions()
     paths = []
     for label, name in enumerate(names):
         below = [folder / name] if (folder / name).is_dir() else []
         while below:
             for path in _visible(below.pop()):
                 if path.is_dir():
-                    below.append(path)
-                elif path.suffix.lower() in known:
+                    below += [] if path.is_symlink() else [path]  # a link may lead back
+                elif path.suffix.lower() not in NOTES:
                     paths.append((path, label))
     paths.sort(key=lambda one: (one[1], one[0]))
-    return _in_threads(_look, paths)
+    return list(_in_threads(_look, paths))
 
 
 def _look(path: Path, label: int) -> Found:
-    content = path.read_bytes()
-    with Image.open(io.BytesIO(content)) as image:
-        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise ValueError(f"it has {image.width}×{image.height} pixels, more than {Image.MAX_IMAGE_PIXELS:,}")
-        return Found(path, label, hashlib.sha256(content).hexdigest(), image.mode in GREY_MODES)
+    sha256 = hashlib.sha256(disk.read_within(path, MAX_FILE_BYTES)).hexdigest()
+    with _opened(path) as image:
+        return Found(path, label, sha256, image.mode in GREY_MODES)
 
 
-def _in_threads(call, arguments: list[tuple]) -> list:
-    """What `call` gives for each of the arguments, of which the first is a path.
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, of which no more than its head was read.
 
     Raises:
-        UserError: some files cannot be read; it names the first of them, with the reasons.
+        ValueError: it is none, or has too many pixels.
     """
-    results, problems = [], []
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError(f"it is none of {', '.join(FORMATS)}" if path.stat().st_size else "it is empty") from None
+    with image:
+        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise ValueError(f"it has {image.width}×{image.height} pixels, more than {Image.MAX_IMAGE_PIXELS:,}")
+        yield image
+
+
+def _in_threads(call: Callable, arguments: list[tuple]) -> Iterator:
+    """What `call` gives for each of the arguments, of which the first is a path, in their order.
+
+    Raises:
+        UserError: some files cannot be read; it names the first of them, with the reasons, when all were tried.
+    """
+    problems = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for given, future in [(given, pool.submit(call, *given)) for given in arguments]:
-            try:
-                results.append(future.result())
-            except Exception as error:  # Pillow raises many kinds on bytes that are no image
-                problems.append(f"{printable(str(given[0]))}: {str(error)[:200] or type(error).__name__}")
+        for start in range(0, len(arguments), BATCH):
+            for given, future in [(given, pool.submit(call, *given)) for given in arguments[start : start + BATCH]]:
+                try:
+                    result = future.result()
+                except Exception as error:  # Pillow raises many kinds on bytes that are no image
+                    problems.append(f"{printable(str(given[0]))}: {str(error)[:200] or type(error).__name__}")
+                else:
+                    yield result
     if problems:
         raise UserError(
-            f"{len(problems):,} of {len(arguments):,} files cannot be read as images: "
-            + "; ".join(problems[:NUM_NAMED])
-            + "; …" * (len(problems) > NUM_NAMED),
-            "whole image files",
+            f"{len(problems):,} of {len(arguments):,} files cannot be read as images:\n    "
+            + ";\n    ".join([*problems[:NUM_NAMED], *["…"] * (len(problems) > NUM_NAMED)]),
+            "whole image files below the folder of a class",
             "mend or remove them",
         )
-    return results
 
 
 def _sha256(*parts: list[Found]) -> str:
@@ -186,41 +236,43 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> np.ndarray:
     cache, which is written where it is not there yet."""
     num_channels = 1 if all(one.is_grey for one in found) else 3
     about = f"1 {size} {fit} {num_channels} " + " ".join(one.sha256 for one in found)
-    path = download.cache_folder() / "images" / f"{hashlib.sha256(about.encode()).hexdigest()}.npy"
-    if not path.is_file():
-        shape = (len(found), size, size, num_channels)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            disk.check_room(path.parent, int(np.prod(shape)))
-        except OSError as error:
-            raise disk.cannot_write(f"{path.parent} cannot be made", path.parent, error) from error
-        with disk.replacing(path) as partial:
-            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
-            def decode(path: Path, row: int):
-                images[row] = decoded(path, size=size, fit=fit, num_channels=num_channels)
+    def decode(path: Path) -> np.ndarray:
+        return decoded(path, size=size, fit=fit, num_channels=num_channels)
 
-            _in_threads(decode, [(one.path, row) for row, one in enumerate(found)])
-            images.flush()
-            del images
-    return np.load(path, mmap_mode="r")
+    name = f"{hashlib.sha256(about.encode()).hexdigest()}.npy"
+    images = _in_threads(decode, [(one.path,) for one in found])
+    return mapped(name, (len(found), size, size, num_channels), images)
 
 
-def decoded(path: Path, *, size: int, fit: str, num_channels: int) -> np.ndarray:
+def decoded(path: Path, *, size: int, fit: Literal["crop", "pad"], num_channels: int) -> np.ndarray:
     """One image file as uint8, (size, size, channels): turned as its camera says, 16 bits a channel brought to 8, on
-    white where it is transparent, and brought to its size with an antialiased bilinear filter."""
-    with Image.open(path) as image:
+    white where it is transparent, and brought to its size with an antialiased bilinear filter.
+
+    Raises:
+        Exception: it is not whole, or nothing that can be shown; of Pillow's many kinds.
+    """
+    with _opened(path) as image:
         image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at an eighth of its size, or more, where that does
         image.load()
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):
-            image = Image.fromarray(np.clip(np.asarray(image).astype(np.int64) // 257, 0, 255).astype(np.uint8))
+            levels = np.asarray(image)
+            if not 0 <= levels.min() <= levels.max() <= 65535:
+                raise ValueError("its pixels are numbers of no stated range")
+            image = Image.fromarray((levels // 257).astype(np.uint8))  # to convert cuts off at 255
         elif image.mode == "F":
             raise ValueError("its pixels are numbers of no stated range")
         elif image.has_transparency_data:
-            background = Image.new("RGBA", image.size, BACKGROUND)
-            image = Image.alpha_composite(background, image.convert("RGBA"))
-        image = image.convert("L" if num_channels == 1 else "RGB")
-        bring = ImageOps.fit if fit == "crop" else ImageOps.pad
-        image = bring(image, (size, size), Image.Resampling.BILINEAR)
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
+        mode = "L" if num_channels == 1 else "RGB"
+        image = image if image.mode == mode else image.convert(mode)
+        if fit == "crop":
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+        else:
+            shown = [max(1, round(side * size / max(image.size))) for side in image.size]
+            whole = Image.new(mode, (size, size))
+            whole.paste(image.resize(shown, Image.Resampling.BILINEAR), [(size - side) // 2 for side in shown])
+            image = whole
     return np.asarray(image).reshape(size, size, num_channels)

@@ -3,8 +3,15 @@
 import dataclasses
 import functools
 import hashlib
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
+
+from compare.data import download
+from compare.system.errors import UserError
 
 MAX_CLASSES = 1_000
 
@@ -49,6 +56,38 @@ class Dataset:
         if self.sha256 is not None:
             return self.sha256
         return fingerprint(self.train_images, self.train_labels, self.test_images, self.test_labels)
+
+
+def mapped(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """A uint8 array in the cache, as a map of its file, of which rows are read when they are needed.
+
+    Args:
+        name: of the file.
+        shape: of the array.
+        blocks: what it is written from where it is not there yet, one after the other; no more than one at a time is
+            in memory, and none is asked for where the file is there.
+
+    Raises:
+        UserError: it cannot be written, or the file is another one.
+    """
+
+    def write(path: Path):
+        with path.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in blocks:  # not through a map: where the disk is full, that ends the process
+                file.write(block.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    path = download.keep(download.cache_folder() / "images" / name, math.prod(shape), write)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.shape != shape or array.dtype != np.uint8:
+            raise ValueError(f"it holds {array.dtype} {array.shape}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}", f"uint8 {shape}, as it was written here", "delete that file") from error
+    return array
 
 
 def label_dtype(num_classes: int) -> np.dtype:
