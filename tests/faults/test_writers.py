@@ -135,7 +135,7 @@ def check_a_run(few, faults, folder, values):
     num_epochs = values["--epochs"] + (values["--unfreeze"] != "none")
     assert (run.record.seed, len(run.record.history)) == (values["--seed"], num_epochs)
     kept = command.place(values["--weights"]).name
-    assert run.record.overrides.weights == kept and run.record.device.name == values["device"]
+    assert run.record.overrides["weights"] == kept and run.record.device.name == values["device"]
     words = shlex.split(run.record.command)
     assert words[words.index("--weights") + 1] == kept
     written = report_files.as_json(show([run]), [], title="t", sentences=[], suspects=[], cautions=[])
