@@ -29,6 +29,7 @@ class Backbone:
         name_in_cache: of the file in Keras' own cache.
         digest_with_top: of the file with the top, where somebody may have that one instead.
         lacking_on: the backends on which Keras refuses to build it.
+        has_fixed_size: whether what Keras builds depends on the size of the images, and is wrong where it is left open.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Backbone:
     name_in_cache: str
     digest_with_top: str | None = None
     lacking_on: tuple[str, ...] = ()
+    has_fixed_size: bool = False
 
 
 def _family(module: str, file_name: str, mirrors: tuple[str, ...], *members, smallest_side: int = 32) -> list[Backbone]:
@@ -228,7 +230,7 @@ BACKBONES = {backbone.name: backbone for backbone in _all}
 for name, changes in {
     # the article's 28×28 is below the 32×32 that Keras asks for; it works, and is a known mistake of that recipe
     "ResNet50": {"smallest_side": 28, "digest_with_top": "2cb95161c43110f7111970584f804107"},
-    "NASNetMobile": {"name_in_cache": "nasnet_mobile_no_top.h5", "lacking_on": ("torch",)},
-    "NASNetLarge": {"name_in_cache": "nasnet_large_no_top.h5"},
+    "NASNetMobile": {"name_in_cache": "nasnet_mobile_no_top.h5", "lacking_on": ("torch",), "has_fixed_size": True},
+    "NASNetLarge": {"name_in_cache": "nasnet_large_no_top.h5", "has_fixed_size": True},
 }.items():
     BACKBONES[name] = dataclasses.replace(BACKBONES[name], **changes)

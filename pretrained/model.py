@@ -65,7 +65,7 @@ def build_networks(
 ) -> Networks:
     """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained; raises
     as `build_backbone` does."""
-    network = build_backbone(backbone, weights, seed=seed, precision=precision)
+    network = build_backbone(backbone, weights, seed=seed, image_size=recipe.image_size, precision=precision)
     loaded = frozen_fingerprint(network, "none")
     extractor = build_feature_extractor(
         network,
@@ -116,7 +116,9 @@ def is_part_of_file(network: keras.Model, weights: Weights) -> bool:
     return weights.num_layers is not None and weights.num_layers > len(layers_with_arrays(network))
 
 
-def build_backbone(backbone: Backbone, weights: Weights, *, seed: int, precision: str = "float32") -> keras.Model:
+def build_backbone(
+    backbone: Backbone, weights: Weights, *, seed: int, image_size: int, precision: str = "float32"
+) -> keras.Model:
     """The network without its top, frozen: images (batch, height, width, 3), as `network_input` makes them, to
     features float32 (batch, num_features): the means of its last maps, and what Keras has after those. It computes in
     `precision`, float32 or bfloat16; its weights are float32.
@@ -136,7 +138,9 @@ def build_backbone(backbone: Backbone, weights: Weights, *, seed: int, precision
         )
     keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(precision, precision))
     # Nothing but this: a name of our own or one channel would change what some of these functions build.
-    network = getattr(keras.applications, backbone.name)(include_top=False, weights=None, pooling="avg")
+    shape = (image_size, image_size, 3) if backbone.has_fixed_size else (None, None, 3)
+    build = getattr(keras.applications, backbone.name)
+    network = build(include_top=False, weights=None, pooling="avg", input_shape=shape)
     try:
         if weights.path is not None:
             network = _with_weights(network, backbone, weights)
@@ -164,7 +168,8 @@ def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) ->
     """
     if backbone.module == "efficientnet":
         # Keras adds this layer for weights="imagenet", not for weights=FILE, and no array tells of it.
-        divides = True if weights.kind == "imagenet" else divides_by_deviation(weights.path)
+        is_part = is_part_of_file(network, weights)
+        divides = weights.kind == "imagenet" or divides_by_deviation(weights.path, is_part=is_part)
         if divides is None:
             raise Unfit(
                 f"it does not say whether its {backbone.title} divides the input by the roots of ImageNet's "
@@ -295,8 +300,19 @@ def join(feature_extractor: keras.Model, head: keras.Model) -> keras.Model:
 
 def last_stage(network: keras.Model) -> list[keras.Layer]:
     """The layers of a backbone after the last point at which its maps become smaller, where any follow that can learn:
-    ResNet50's `conv5`."""
-    shapes = _output_shapes(network, (1, SIDE_TO_LOOK_AT, SIDE_TO_LOOK_AT, 3))
+    ResNet50's `conv5`.
+
+    Raises:
+        UserError: the network is built for one size of images, which is too small to tell.
+    """
+    side = network.input_shape[1] or SIDE_TO_LOOK_AT
+    shapes = _output_shapes(network, (1, side, side, 3))
+    if math.prod(next(shape for shape in reversed(shapes) if len(shape) == 4)[1:3]) == 1:
+        raise UserError(
+            f"--unfreeze last-stage with images of {side}×{side}",
+            "images of which this network's last maps have more than one pixel",
+            "make --image-size larger, or say --unfreeze backbone",
+        )
     # of squeeze-and-excitation too there are maps, of one pixel
     sides = [shape[1] if len(shape) == 4 and shape[1] > 1 else None for shape in shapes]
     last = [side for layer, side in zip(network.layers, sides, strict=True) if layer.weights and side is not None][-1]
@@ -316,7 +332,9 @@ def unfrozen_layers(network: keras.Model, part: str) -> list[keras.Layer]:
         network: the backbone.
         part: a value of `Recipe.unfreeze`: none, last-stage or backbone.
     """
-    layers = {"none": [], "last-stage": last_stage(network), "backbone": network.layers}[part]
+    if part == "none":
+        return []
+    layers = last_stage(network) if part == "last-stage" else network.layers
     return [layer for layer in layers if layer.weights and not isinstance(layer, NEVER_TRAINED)]
 
 

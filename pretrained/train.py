@@ -127,6 +127,7 @@ def check_of_use(arguments: argparse.Namespace) -> None:
 
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
+    from compare.runs.record import readable
     from compare.runs.schema import Device
     from compare.system import machine
     from compare.training.limits import limits_in_words
@@ -138,7 +139,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
-    device = Device(kind=device_kind, name=gpu_name or machine.processor_name())
+    device_name = gpu_name or machine.processor_name()
     precision = backend.precision(recipe, backend_name, device_kind)
     job.check_same("precision", precision)
     networks = model.build_networks(
@@ -155,14 +156,16 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         epochs, predicting = loop.estimate_epochs(job, networks)
     of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""
-    where = f"{device.name} in {precision} with Keras on {backend_name}"
+    where = f"{device_name} in {precision} with Keras on {backend_name}"
     job.announce(epochs, predicting, how=plan(recipe), where=f"{where}, {weights_words(recipe, found)}{of_file}")
     if check_only:
         return EXIT_DONE
 
     versions = machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
-    model.note_facts(record, networks, found, recipe=recipe, num_classes=len(data.class_names))
-    record.device, record.precision, record.versions = device, precision, versions | {"keras backend": backend_name}
+    with readable():
+        model.note_facts(record, networks, found, recipe=recipe, num_classes=len(data.class_names))
+        record.device, record.precision = Device(kind=device_kind, name=device_name), precision
+        record.versions = versions | {"keras backend": backend_name}
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         loop.begin_or_go_on(job, networks)

@@ -146,17 +146,23 @@ def read_backbone(path: Path, expected: dict[str, Expected], title: str) -> dict
     return arrays
 
 
-def divides_by_deviation(path: Path) -> bool | None:
+def divides_by_deviation(path: Path, *, is_part: bool) -> bool | None:
     """Whether the EfficientNet in a file divides its input by the roots of ImageNet's deviations, as Keras builds it
-    for `weights="imagenet"` and for nothing else, in a layer without arrays; None where the file does not say."""
+    for `weights="imagenet"` and for nothing else, in a layer without arrays; None where the file does not say.
+
+    Without a configuration such layers are counted, unless the file holds more (`is_part`), with some of its own."""
     import h5py
 
-    if path.open("rb").read(4) == ZIP:
+    if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            if "config.json" not in archive.namelist():
+                return None
             return IMAGENET_SCALE.search(archive.read("config.json").decode(errors="replace")) is not None
     with h5py.File(path, "r") as file:
         if "model_config" in file.attrs:
             return IMAGENET_SCALE.search(str(file.attrs["model_config"])) is not None
+        if is_part:
+            return None
         places = []
         file.visit(places.append)
     heads = {place.rpartition("/")[0] for place in places if re.fullmatch(r"(.*/)?(stem_conv|normalization)", place)}

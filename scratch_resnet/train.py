@@ -75,6 +75,7 @@ def num_bytes(recipe) -> int:
 
 def train(job, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder."""
+    from compare.runs.record import readable
     from compare.training.limits import limits_in_words
     from scratch_resnet import hardware, loop
 
@@ -106,7 +107,8 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     optimizer = loop.new_optimizer(model, recipe)
     if job.checkpoint is not None:
         loop.restore(model, optimizer, job.checkpoint)
-    note_facts(job.record, model, recipe, device)
+    with readable():
+        note_facts(job.record, model, recipe, device)
     gpu = device.index or 0 if device.type == "cuda" else None
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         if job.checkpoint is None:

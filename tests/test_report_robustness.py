@@ -153,7 +153,7 @@ def test_runs_without_it_have_no_section(runs, tmp_path):
 
 
 def test_other_copies_are_named_and_not_compared(runs, tmp_path):
-    kept = record.read_run(runs[0]).record["robustness"]
+    kept = record.read_run(runs[0]).record.robustness
     other = write_run(
         tmp_path / "other",
         branch="pretrained",
@@ -211,7 +211,7 @@ def test_what_each_network_saw_is_shown_with_its_range(report_of_three, runs):
     ],
 )
 def test_the_audit_measures_what_the_weights_got(tmp_path, lowest, highest, passed, says):
-    recipe = record.read_run(write_run(tmp_path / "plain", branch="pretrained")).record["recipe"]
+    recipe = record.read_run(write_run(tmp_path / "plain", branch="pretrained")).record.recipe
     changes = {
         "recipe": recipe | {"preprocessing": "whatever it says"},
         "seen": {"channels": "BGR", "lowest": lowest, "highest": highest},

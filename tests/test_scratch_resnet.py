@@ -1,6 +1,7 @@
 """The branch from scratch. Truths: torchvision's ResNets, numbers from the article and by hand."""
 
 import dataclasses
+import functools
 import json
 import re
 import time
@@ -15,6 +16,7 @@ from fake_runs import write_run
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint
 from compare.runs.record import read_run
+from compare.runs.schema import Input, Weights
 from compare.system import machine
 from compare.system.errors import UserError
 from compare.training.job import limits_in_words
@@ -24,14 +26,13 @@ from scratch_resnet import hardware, loop, model, train
 from scratch_resnet.batches import Batches
 from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES, TUNED
 from scratch_resnet.small_maps import Conv3x3
-from scratch_resnet.train import with_channels
 
 CPU = torch.device("cpu")
 
 
 def batches(num_images=96):
     data = dataset.load("digits")
-    return Batches(with_channels(data.train_images), data.train_labels, rows=np.arange(num_images), device=CPU)
+    return Batches(data.train_images, data.train_labels, rows=np.arange(num_images), device=CPU)
 
 
 def train_one_epoch(network, optimizer, images, *, epoch, recipe=DEMO, **changes):
@@ -181,13 +182,13 @@ def test_a_deeper_network_on_coloured_oblong_images(run_main, tmp_path, monkeypa
     }
     monkeypatch.setattr(dataset, "load", lambda *_, **__: dataclasses.replace(digits, **parts))
     monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, validation_fraction=0.5, horizontal_flip=True))
+    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
     words = ("--demo", "--epochs", 1, "--depth", 50, "--out", tmp_path / "run")
     assert run_main(train, *words)[0] == 0
     run = read_run(tmp_path / "run")
-    assert run.record["model"]["name"] == "ResNet-50" and run.record["overrides"]["depth"] == 50
-    assert run.record["model"]["num_parameters"] == 23_541_130 + 2 * 49 * 64
-    assert run.record["seen"]["channels"] == "RGB" and run.seen_test.shape == (5, 28, 28)
-    assert "--depth 50" in run.record["command"]
+    assert run.record.model.name == "ResNet-50" and run.record.overrides.depth == 50
+    assert run.record.seen.channels == "RGB" and run.seen_test.shape == (5, 28, 28, 3)
+    assert "--depth 50" in run.record.command
 
 
 def test_epoch_figures_are_means_over_images():
@@ -207,7 +208,7 @@ def test_epoch_figures_are_means_over_images():
 
 def test_mirrored_predictions_are_the_mean_over_both_sides():
     network = loop.new_model(10, seed=0, device=CPU)
-    images = with_channels(dataset.load("digits").train_images[:8])
+    images = dataset.load("digits").train_images[:8]
     images, mirrored = (Batches(side, np.zeros(8, int), device=CPU) for side in (images, images[:, :, ::-1]))
     one, other = (loop.infer(network, side, recipe=DEMO) for side in (images, mirrored))
     both = loop.infer(network, images, recipe=dataclasses.replace(DEMO, mirrored_predictions=True))
@@ -347,20 +348,17 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
         images = torch.from_numpy(corruptions.corrupt(data.test_images, "shift", amount)).unsqueeze(1) / 255
         with torch.inference_mode():
             assert (network.eval()(images).argmax(dim=1).numpy() == predicted).mean() > 0.99
-    assert run.record.robustness | {"fingerprint": ""} == {
-        "strengths": {"shift": [1, 3]},
-        "num_images": 500,
-        "fingerprint": "",
-    }
+    robustness = run.record.robustness
+    assert (robustness.strengths, robustness.num_images) == ({"shift": [1, 3]}, 500)
     assert run.record.seconds.robustness > 0 and "--robustness" in run.record.command
-    assert run.record.seen == {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
-    assert np.array_equal(run.seen_test, data.test_images[:5])
+    assert run.record.seen == Input(channels="grey", lowest=[0.0], highest=[1.0])
+    assert np.array_equal(run.seen_test, data.test_images[:5, ..., 0])
     training, _ = dataset.split(data.train_labels, 0.8)
-    assert np.array_equal(run.seen_training, data.train_images[training[:5]])
+    assert np.array_equal(run.seen_training, data.train_images[training[:5], ..., 0])
     sizes = {"num_parameters": 11_178_378, "num_trainable_parameters": 11_178_378}
     network = {"name": "ResNet-18", "start": "random", "trained": "all", "depth": 18, "backbone": None, **sizes}
-    assert network.items() <= run.record["model"].items()
-    assert run.record["weights"] == {"kind": "none", "sha256": None, "is_part_of_file": False, "expects": None}
+    assert network.items() <= run.record.model.model_dump().items()
+    assert run.record.weights == Weights(kind="none")
 
 
 def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
@@ -469,7 +467,7 @@ def test_a_run_is_resumed_only_as_it_was_begun(run_main, tmp_path, monkeypatch):
 
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert run_main(train, "--resume", tmp_path / "run")[0] == 0
-    assert read_run(tmp_path / "run").record["num_threads"] == 1
+    assert read_run(tmp_path / "run").record.num_threads == 1
 
 
 def test_a_paused_training_shows_what_it_computed_beside_the_time_that_passed(run_main, tmp_path, monkeypatch):

@@ -11,13 +11,14 @@
 The record's fields are declared in `schema`.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import io
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def start_record(
     train, validation = split
     labels = dataset.train_labels[np.concatenate(split)]
     counts = np.bincount(labels, minlength=len(dataset.class_names))
-    try:
+    with readable():
         return Record(
             branch=branch,
             command=shlex.join(["python", "-m", f"{branch}.train", *command]),
@@ -125,8 +126,6 @@ def start_record(
             source=machine.source_sha256(),
             started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         )
-    except pydantic.ValidationError as error:
-        raise unreadable(schema.in_words(error)) from error
 
 
 def check_readable(content, problem_with: Callable, *, exit_code: int = EXIT_REFUSED) -> None:
@@ -146,6 +145,19 @@ def check_readable(content, problem_with: Callable, *, exit_code: int = EXIT_REF
         problem = str(error)
     if problem is not None:
         raise unreadable(problem, exit_code=exit_code)
+
+
+@contextlib.contextmanager
+def readable(*, exit_code: int = EXIT_REFUSED) -> Iterator[None]:
+    """Refuse in words what inside the block is to be a part of a record, and is not as its readers take it.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        yield
+    except pydantic.ValidationError as error:
+        raise unreadable(schema.in_words(error), exit_code=exit_code) from error
 
 
 def unreadable(problem: str, *, exit_code: int = EXIT_REFUSED) -> UserError:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pydantic
 
 from compare.data.images import fingerprint, label_dtype
 from compare.runs import out_folder, record, schema
@@ -74,7 +73,7 @@ def save_run(
         )
         arrays |= {"validation_probabilities": held_out, "validation_labels": held_out_labels}
         num_validation = len(held_out)
-    try:
+    with record.readable():
         run = schema.Record(
             branch=title,
             recipe=schema.Recipe.model_validate({"name": NOT_KNOWN} | (recipe or {})),
@@ -102,8 +101,6 @@ def save_run(
             seconds=schema.Seconds(training=training_seconds, predicting=predicting_seconds),
             device=None if device is None else schema.Device(kind=NOT_KNOWN, name=device),
         )
-    except pydantic.ValidationError as error:
-        raise record.unreadable(schema.in_words(error)) from error
     record.check_readable(run.as_json(), schema.problem_with_record)
     problem = schema.problem_with_predictions(run, arrays)
     if problem is not None:

@@ -67,7 +67,7 @@ def prepare(
         }
         try:
             recipe = type(recipes[DEFAULT_RECIPE])(**kept)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"the run in {folder} was begun with a recipe of other fields ({error})",
                 "a run of this version",
@@ -85,6 +85,9 @@ def prepare(
     under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
 
     data = dataset.load(arguments.data or recipe.data, arguments.data_dir, image_size=recipe.image_size, fit=recipe.fit)
+    if not data.mirror_alike:
+        mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
+        recipe = dataclasses.replace(recipe, **mirrors)
     split = dataset.train_and_validation(data, recipe.validation_fraction)
     if not changes.get("batch_size", 1) <= len(split[0]):
         raise UserError(

@@ -92,6 +92,7 @@ def scratch_resnet(name: str, num_images: int) -> dict:
 def pretrained(name: str, num_images: int) -> dict:
     """Images a second in an epoch of the head, features included, and the seconds that the test set takes once."""
     from pretrained import backend
+    from pretrained.backbones import BACKBONES
     from pretrained.recipe import RECIPES
     from pretrained.weights import Weights
 
@@ -103,25 +104,30 @@ def pretrained(name: str, num_images: int) -> dict:
     data = dataset.load("fashion-mnist")
     device_kind, _ = backend.describe_device("tensorflow", "auto")
     precision = backend.precision(recipe, "tensorflow", device_kind)
-    backbone = model.build_backbone(Weights("random"), seed=0, precision=precision)
-    extractor = model.build_feature_extractor(
-        backbone, image_size=recipe.image_size, preprocessing=recipe.preprocessing
+    networks = model.build_networks(
+        BACKBONES[recipe.backbone],
+        Weights("random"),
+        recipe=dataclasses.replace(recipe, normalize_features=False, unfreeze="none"),
+        image_shape=(28, 28, 1),
+        num_classes=10,
+        seed=0,
+        precision=precision,
     )
-    head = model.build_head(10, normalize_features=False, learning_rate=recipe.learning_rate)
+    extractor, head = networks.extractor, networks.head
 
     def epoch(num_images: int) -> float:
-        images, labels = data.train_images[:num_images], data.train_labels[:num_images]
         with Journal().epoch("", num_images) as bar:
             start = time.perf_counter()
             draws = {"recipe": recipe, "seed": 0, "epoch": 1}
-            for _ in loop.train_epoch(head, images, labels, np.zeros(3), feature_extractor=extractor, **draws, bar=bar):
+            some = data.train_images, data.train_labels, np.arange(num_images), np.zeros(3)
+            for _ in loop.train_epoch(head, *some, feature_extractor=extractor, **draws, bar=bar):
                 pass
             return time.perf_counter() - start
 
     epoch(512)  # compiles
     seconds = epoch(num_images)
     start = time.perf_counter()
-    features = loop.extract(extractor, data.test_images)
+    features = loop.extract(extractor, data.test_images, recipe=recipe)
     extracting = time.perf_counter() - start
     loop.evaluate(loop.predict(head, features), data.test_labels)
     return {
