@@ -1,5 +1,6 @@
 """Images of one's own, from a folder and from an .npz file. Truths: Pillow by hand, NumPy, numbers by hand."""
 
+import hashlib
 import io
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from compare.data import dataset, download, image_folder
-from compare.data.images import label_dtype, stratified_sample
+from compare.data.images import fingerprint, label_dtype, stratified_sample, take
 from compare.system.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -426,3 +427,40 @@ def test_labels_too_large_for_a_signed_number_are_refused(tmp_path):
 def test_words_that_no_path_can_be_are_refused(source):
     with pytest.raises(UserError, match="the data a"):
         dataset.load(source)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_is_read_of_a_file_does_not_stay_in_memory(tmp_path):
+    """Nor does it of a part of it, turned round; the hash is that of the whole, and what was written into is kept."""
+    content = some(3000, 100, 100, 3)  # 90 MB
+    np.save(tmp_path / "a.npy", content)
+    code = f"""if True:
+        import numpy as np
+        from compare.data.images import fingerprint, take
+        def resident():
+            lines = open("/proc/self/status").read().splitlines()
+            return int(next(line for line in lines if line.startswith("RssFile")).split()[1]) * 1024
+        images = np.load({str(tmp_path / "a.npy")!r}, mmap_mode="r")
+        before = resident()
+        sha256 = fingerprint(images)
+        for row in range(2990):
+            take(images[5:][::-1], np.arange(row, row + 5))
+        print(sha256, resident() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    sha256, num_bytes = done.stdout.split()
+    assert sha256 == fingerprint(content) and int(num_bytes) < 20e6
+    own = np.load(tmp_path / "a.npy", mmap_mode="c")
+    own[7] = 1
+    assert (take(own, np.arange(7, 8)) == 1).all() and (own[7] == 1).all()
+    assert fingerprint(np.asfortranarray(content)) == fingerprint(content)
+
+
+def test_a_fingerprint_is_the_sha256_of_type_shape_and_bytes(monkeypatch):
+    arrays = [some(7, 3, 4, 1), np.array(3.5), np.zeros((0, 4), np.float32), np.arange(5, dtype=np.uint16)]
+    whole = hashlib.sha256()
+    for array, shape in zip(arrays, [(7, 3, 4), (), (0, 4), (5,)], strict=True):
+        whole.update(f"{array.dtype.str}{shape}".encode() + array.tobytes())
+    assert fingerprint(*arrays) == whole.hexdigest()
+    monkeypatch.setattr("compare.data.images.HASHED_BYTES", 25)
+    assert fingerprint(*arrays) == whole.hexdigest()
