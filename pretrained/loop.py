@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from compare.data.images import take
 from compare.system import disk
 from compare.training.estimate import measured
 from compare.training.job import NUM_SEEN, Job
@@ -58,7 +59,7 @@ def predict_images(
     whole_batches = whole_batches and len(rows) > batch_size
     step, parts = at_once(images, batch_size=batch_size), []
     for begin in range(0, len(rows), step):
-        inputs = images[rows[begin : begin + step]].astype(np.float32)
+        inputs = take(images, rows[begin : begin + step]).astype(np.float32)
         num_inputs = len(inputs)
         if whole_batches:
             inputs = np.pad(inputs, [(0, -num_inputs % batch_size)] + 3 * [(0, 0)])
@@ -94,14 +95,14 @@ def augmented(
     stride = at_once(images, batch_size=recipe.batch_size, most=most)
     for start in range(begin, len(rows), stride):
         part = order[start : start + stride]
-        yield part, augment.apply(images[rows[part]], maps[start : start + stride])
+        yield part, augment.apply(take(images, rows[part]), maps[start : start + stride])
 
 
 def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
     """The first training images as that epoch of the head's training draws them, float32 (num_first, height, width,
     channels) in 0…255, out of all of them, as in `augmented`."""
     order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=recipe.solver == "sgd")
-    return augment.apply(images[rows[:num_first]], maps[order.argsort()[:num_first]])
+    return augment.apply(take(images, rows[:num_first]), maps[order.argsort()[:num_first]])
 
 
 def _drawn(
@@ -189,7 +190,7 @@ def keep_pass(
     step = at_once(images, batch_size=PREDICTION_BATCH_SIZE)
     for file in kept.missing(epoch):
         parts = [slice(begin, min(begin + step, file.stop)) for begin in range(file.start, file.stop, step)]
-        inputs = (augment.apply(images[rows[part]], maps[part]) for part in parts)
+        inputs = (augment.apply(take(images, rows[part]), maps[part]) for part in parts)
         features = np.concatenate([extract(feature_extractor, some, recipe=recipe) for some in inputs])
         if not np.isfinite(features).all():
             raise diverged(

@@ -2,7 +2,6 @@
 all from the beginning, as bytes, so that no loader ever waits or is waited for. A processor gathers each batch from
 where the images lie, so that those on a disk need no main memory."""
 
-import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from compare.data.images import take
 from scratch_resnet import hardware
 
 MAX_SHARE_OF_GPU = 0.5  # of its free memory, that images may take: the network needs the rest
@@ -30,7 +30,6 @@ class Batches:
         self.device = device
         self._rows = np.arange(len(labels)) if rows is None else rows
         self._images = images
-        self._map = map_of(images)
         self.labels = torch.from_numpy(labels[self._rows].astype(np.int64)).to(device)  # (num_images,)
         num_bytes = len(self) * images[:1].nbytes
         self._resident = None  # all images, (num_images, height, width, channels) uint8, where the device holds them
@@ -92,10 +91,7 @@ class Batches:
         """The images at these places, int64 (batch,), of their own order: uint8 (batch, height, width, channels)."""
         if self._resident is not None:
             return self._resident[places]
-        images = self._images[self._rows[places.cpu().numpy()]]
-        if self._map is not None:
-            self._map.madvise(mmap.MADV_DONTNEED)  # else all that was read would count as memory that is taken
-        return torch.from_numpy(images).to(self.device)
+        return torch.from_numpy(take(self._images, self._rows[places.cpu().numpy()])).to(self.device)
 
     def _copied(self) -> Tensor:
         """All images, on the device; on the way there never many of them in main memory."""
@@ -103,16 +99,6 @@ class Batches:
         for part in torch.arange(len(self)).split(IMAGES_AT_ONCE):
             copied[part[0] : part[-1] + 1] = self._gathered(part)
         return copied
-
-
-def map_of(array: np.ndarray) -> mmap.mmap | None:
-    """The read-only map of a file that an array lies in, where there is one and the system can be told to forget what
-    was read of it."""
-    lies_in = array
-    while isinstance(lies_in, np.ndarray):
-        lies_in = lies_in.base
-    is_map = isinstance(lies_in, mmap.mmap) and not array.flags.writeable
-    return lies_in if is_map and hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def flip_and_shift(images: Tensor, flips: Tensor, shifts: Tensor, most: int) -> Tensor:

@@ -1,6 +1,10 @@
 """Images of one's own, from a folder and from an .npz file. Truths: Pillow by hand, NumPy, numbers by hand."""
 
+import hashlib
 import io
+import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -8,7 +12,7 @@ import pytest
 from PIL import Image
 
 from compare.data import dataset, download, image_folder
-from compare.data.images import label_dtype, stratified_sample
+from compare.data.images import fingerprint, label_dtype, stratified_sample, take
 from compare.system.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -245,3 +249,218 @@ def test_what_is_no_data_is_refused(tmp_path, monkeypatch, source):
         dataset.load(source)
     with pytest.raises(UserError, match="--data-dir .* with the data digits"):
         dataset.load("digits", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "counts"),
+    [
+        ({"train": 10, "test": 4}, (10, 0, 4)),
+        ({"Training": 10, "Testing": 4}, (10, 0, 4)),
+        ({"train": 10, "valid": 6, "test": 4}, (10, 6, 4)),
+        ({"train": 10, "dev": 6}, (8, 6, 2)),  # images that a recipe is chosen by test nothing
+        ({"train": 10}, (8, 0, 2)),
+        ({"train": 10, "test": 4, "unlabelled": 3}, (10, 0, 4)),
+    ],
+)
+def test_parts_go_by_their_usual_names(tmp_path, folders, counts):
+    for part, number in folders.items():
+        folder_of(tmp_path, some(number, 4, 4), np.arange(number) % 2, ("a", "b"), part)
+    data = dataset.load(str(tmp_path), image_size=4)
+    train, validation = dataset.train_and_validation(data, 0.0 if counts[1] == 0 else 0.1)
+    assert (len(train), len(validation), len(data.test_labels)) == counts and data.class_names == ("a", "b")
+    if counts[1]:
+        assert validation.tolist() == list(range(counts[0], counts[0] + counts[1]))
+        assert data.train_labels[validation].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_train_may_be_what_is_to_be_recognised(tmp_path):
+    folder_of(tmp_path, some(30, 4, 4), np.arange(30) % 3, ("bus", "car", "train"))
+    assert dataset.load(str(tmp_path), image_size=4).class_names == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        (["a/x"], "holds 1 folders"),
+        (["train/a", "train/b", "test/a", "testing/a"], "holds test and testing\n  expected: one folder for test"),
+        (["a", "b", "c/below"], "c holds no images\n  expected: some to train on in the folder of every class"),
+        (["a", "b\x07"], "names of classes without control characters"),
+        (["a", "b" * 220], "200 characters at most"),
+    ],
+)
+def test_a_folder_that_is_none_of_classes_is_refused(tmp_path, folders, says):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        if folder != "c/below":
+            write(tmp_path / folder / "x.png", some(1, 4, 4)[0])
+    with pytest.raises(UserError, match=says):
+        dataset.load(str(tmp_path), image_size=4)
+
+
+def test_classes_with_few_images_keep_them_to_train_on(tmp_path):
+    folder_of(tmp_path, some(23, 4, 4), [0] * 20 + [1, 1] + [2], ("many", "two", "one"))
+    data = dataset.load(str(tmp_path), image_size=4)
+    assert data.class_names == ("many", "one", "two")
+    assert np.bincount(data.train_labels).min() >= 1 and len(data.test_labels) == 5  # a fifth, rounded
+
+
+def test_names_of_any_script_and_links(tmp_path):
+    names = ("l'été 'quoted\"", "女装 鞋", "حذاء", "👟")
+    folder_of(tmp_path / "v3", some(8, 4, 4), np.arange(8) % 4, names)
+    link = tmp_path / "shoes of mine"
+    link.symlink_to(tmp_path / "v3")
+    (tmp_path / "v3" / names[0] / "back").symlink_to(tmp_path / "v3")  # followed, there would be no end
+    (tmp_path / "v3" / names[0] / "too").symlink_to(tmp_path / "v3")
+    data = dataset.load(str(link), image_size=4)
+    assert data.class_names == tuple(sorted(names)) and data.name == "shoes of mine"
+    assert len(data.train_labels) + len(data.test_labels) == 8
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_every_way_to_hold_a_camera(tmp_path, number):
+    """The tag tells how rows and columns of the file lie in the scene (EXIF 2.3, 4.6.4): the scene, brought to a file
+    by NumPy so that it lies as the tag says, comes back."""
+    scene = np.zeros((8, 8, 3), np.uint8)
+    scene[:4], scene[:, :3] = (200, 0, 0), (0, 0, 200)
+    files = [
+        *(scene, scene[:, ::-1], scene[::-1, ::-1], scene[::-1]),
+        *(scene.transpose(1, 0, 2), np.rot90(scene), scene[::-1, ::-1].transpose(1, 0, 2), np.rot90(scene, -1)),
+    ]
+    exif = Image.Exif()
+    exif[0x0112] = number
+    turned = decoded(tmp_path, np.ascontiguousarray(files[number - 1]), size=8, exif=exif)
+    assert np.array_equal(turned, scene)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (12000, 3)])
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_thin_images_have_at_least_a_line(tmp_path, size, fit):
+    thin = decoded(tmp_path, Image.new("RGB", size, (9, 8, 7)), fit=fit)
+    assert thin.shape == (SIDE, SIDE, 3) and (thin == (9, 8, 7)).all(axis=2).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("x.heic", b"\0\0\0\x18ftypheic", "x.heic: it is none of JPEG, PNG"),
+        ("x.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x.eps: it is none of JPEG, PNG"),
+        ("x.jpg", b"", "x.jpg: it is empty"),
+        ("x.jpg", b"a text", "x.jpg: it is none of"),
+        ("a pipe.png", None, "a pipe.png: it is not a file"),
+    ],
+)
+def test_no_image_is_lost_in_silence_and_no_program_is_run(tmp_path, name, content, says):
+    folder_of(tmp_path, some(4, 8, 8), [0, 1] * 2, ("a", "b"))
+    if content is None:
+        os.mkfifo(tmp_path / "a" / name)
+    else:
+        (tmp_path / "a" / name).write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        dataset.load(str(tmp_path), image_size=8)
+
+
+def test_numbers_without_a_range_are_no_grey(tmp_path):
+    for array in (np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32), np.full((4, 4), -1, np.int32)):
+        with pytest.raises(ValueError, match="numbers of no stated range"):
+            decoded(tmp_path, Image.fromarray(array), name="x.tif")
+
+
+def test_a_file_in_the_cache_that_was_cut_short_is_refused_by_name(tmp_path):
+    folder_of(tmp_path, some(10, 8, 8), [0, 1] * 5, ("a", "b"))
+    dataset.load(str(tmp_path), image_size=8)
+    (kept,) = (download.cache_folder() / "images").glob("*.npy")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"{kept.name}: (?s:.*)what to do: delete that file"):
+        dataset.load(str(tmp_path), image_size=8)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    folder_of(tmp_path / "own", some(4, 8, 8), [0, 1] * 2, ("a", "b"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="could not be written (?s:.*)set XDG_CACHE_HOME"):
+        dataset.load(str(tmp_path / "own"), image_size=8)
+
+
+def test_processes_that_begin_at_once_decode_and_unpack_once(tmp_path):
+    folder_of(tmp_path / "own", some(40, 8, 8), [0, 1] * 20, ("a", "b"))
+    np.savez(tmp_path / "a.npz", x_train=some(4, 8, 8), y_train=[0, 1] * 2, x_test=some(2, 8, 8), y_test=[0, 1])
+    code = "import sys; from compare.data import dataset; print([dataset.load(it).fingerprint for it in sys.argv[1:]])"
+    command = [sys.executable, "-c", code, str(tmp_path / "own"), str(tmp_path / "a.npz")]
+    several = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate() for process in several]
+    assert len({out for out, _ in said}) == 1 and not any(error for _, error in said), said
+    left = [path for path in download.cache_folder().rglob("*") if path.name.startswith(".partial")]
+    assert not left and len(list((download.cache_folder() / "images").glob("*.npy"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["bytes", "method", "shape"])
+def test_a_damaged_npz_is_refused(tmp_path, damage):
+    path = tmp_path / "a.npz"
+    arrays = {"x_train": some(40, 8, 8), "y_train": [0, 1] * 20, "x_test": some(2, 8, 8), "y_test": [0, 1]}
+    np.savez_compressed(path, **arrays)
+    if damage == "bytes":
+        content = bytearray(path.read_bytes())
+        content[300:330] = b"\xff" * 30
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        if damage == "shape":
+            members["x_train.npy"] = members["x_train.npy"].replace(b"(40, 8, 8)", b"(40, 8, 9)")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA if damage == "method" else zipfile.ZIP_STORED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    with pytest.raises(UserError, match="a.npz: (?s:.*)\n  expected: images uint8"):
+        dataset.load(str(path))
+    assert not [path for path in download.cache_folder().rglob("*") if path.name.startswith(".partial")]
+
+
+def test_labels_too_large_for_a_signed_number_are_refused(tmp_path):
+    labels = np.array([0, 1, 2, 2**64 - 1], np.uint64)
+    np.savez(tmp_path / "a.npz", x_train=some(4, 8, 8), y_train=labels, x_test=some(2, 8, 8), y_test=[0, 1])
+    with pytest.raises(UserError, match="numbers in 0…18446744073709551615"):
+        dataset.load(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("source", ["a" * 5000, "a\0b.npz"])
+def test_words_that_no_path_can_be_are_refused(source):
+    with pytest.raises(UserError, match="the data a"):
+        dataset.load(source)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_is_read_of_a_file_does_not_stay_in_memory(tmp_path):
+    """Nor does it of a part of it, turned round; the hash is that of the whole, and what was written into is kept."""
+    content = some(3000, 100, 100, 3)  # 90 MB
+    np.save(tmp_path / "a.npy", content)
+    code = f"""if True:
+        import numpy as np
+        from compare.data.images import fingerprint, take
+        def resident():
+            lines = open("/proc/self/status").read().splitlines()
+            return int(next(line for line in lines if line.startswith("RssFile")).split()[1]) * 1024
+        images = np.load({str(tmp_path / "a.npy")!r}, mmap_mode="r")
+        before = resident()
+        sha256 = fingerprint(images)
+        for row in range(2990):
+            take(images[5:][::-1], np.arange(row, row + 5))
+        print(sha256, resident() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    sha256, num_bytes = done.stdout.split()
+    assert sha256 == fingerprint(content) and int(num_bytes) < 20e6
+    own = np.load(tmp_path / "a.npy", mmap_mode="c")
+    own[7] = 1
+    assert (take(own, np.arange(7, 8)) == 1).all() and (own[7] == 1).all()
+    assert fingerprint(np.asfortranarray(content)) == fingerprint(content)
+
+
+def test_a_fingerprint_is_the_sha256_of_type_shape_and_bytes(monkeypatch):
+    arrays = [some(7, 3, 4, 1), np.array(3.5), np.zeros((0, 4), np.float32), np.arange(5, dtype=np.uint16)]
+    whole = hashlib.sha256()
+    for array, shape in zip(arrays, [(7, 3, 4), (), (0, 4), (5,)], strict=True):
+        whole.update(f"{array.dtype.str}{shape}".encode() + array.tobytes())
+    assert fingerprint(*arrays) == whole.hexdigest()
+    monkeypatch.setattr("compare.data.images.HASHED_BYTES", 25)
+    assert fingerprint(*arrays) == whole.hexdigest()

@@ -26,6 +26,7 @@ degrees. scale: the new size as a fraction of the old. noise: standard deviation
 distances of the levels from the image's mean that are left, as a fraction. blur: standard deviation of the Gaussian in
 pixels, were the shorter side of 28."""
 IN_PIXELS = ("shift", "blur")
+BLOCK = 64  # images that are corrupted at a time: all of them as float64 can be more than there is memory
 
 
 def sample(labels: np.ndarray, num_images: int = NUM_IMAGES) -> np.ndarray:
@@ -55,23 +56,27 @@ def corrupt(images: np.ndarray, kind: str, amount: float) -> np.ndarray:
         from beyond the edges is black.
     """
     rng = np.random.default_rng([SEED, list(STRENGTHS).index(kind)])
-    levels = images.astype(np.float64)
     if kind in IN_PIXELS:
         amount = amount * min(images.shape[1:3]) / 28
-    if kind == "noise":
-        changed = levels + rng.normal(0, 255 * amount, images.shape)
-    elif kind == "contrast":
-        mean = levels.mean(axis=(1, 2, 3), keepdims=True)
-        changed = mean + amount * (levels - mean)
-    elif kind == "blur":
-        changed = ndimage.gaussian_filter(levels, (0, amount, amount, 0), mode="constant")
-    else:
+    if kind in ("shift", "rotation", "scale"):
         signs = rng.choice([-1, 1], (len(images), 2))
-        changed = np.empty_like(levels)
-        for image, sign, out in zip(levels, signs, changed, strict=True):
-            for channel in range(image.shape[2]):
-                out[..., channel] = _moved(image[..., channel], kind, amount, sign)
-    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    corrupted = np.empty(images.shape, np.uint8)
+    for start in range(0, len(images), BLOCK):
+        levels = images[start : start + BLOCK].astype(np.float64)
+        if kind == "noise":
+            changed = levels + rng.normal(0, 255 * amount, levels.shape)
+        elif kind == "contrast":
+            mean = levels.mean(axis=(1, 2, 3), keepdims=True)
+            changed = mean + amount * (levels - mean)
+        elif kind == "blur":
+            changed = ndimage.gaussian_filter(levels, (0, amount, amount, 0), mode="constant")
+        else:
+            changed = np.empty_like(levels)
+            for image, sign, out in zip(levels, signs[start:], changed, strict=False):
+                for channel in range(image.shape[2]):
+                    out[..., channel] = _moved(image[..., channel], kind, amount, sign)
+        corrupted[start : start + BLOCK] = np.clip(np.rint(changed), 0, 255)
+    return corrupted
 
 
 def _moved(image: np.ndarray, kind: str, amount: float, sign: np.ndarray) -> np.ndarray:

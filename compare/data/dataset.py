@@ -3,6 +3,7 @@
 One file a source: `fashion_mnist`, `digits`, `image_folder`, `arrays`.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from compare.data import arrays, digits, fashion_mnist, image_folder
 from compare.data.images import Dataset, fingerprint, stratified_sample
-from compare.system.errors import UserError
+from compare.system.errors import UserError, printable
 
 __all__ = ["NAMES", "Dataset", "fingerprint", "load", "split", "train_and_validation"]
 
@@ -49,13 +50,12 @@ def load(
         return fashion_mnist.load(data_dir, download=download)
     if source == "digits":
         return digits.load()
-    path = Path(source)
-    if path.is_dir():
-        return image_folder.load(path, image_size=image_size, fit=fit)
-    if path.suffix == ".npz" and path.is_file():
-        return arrays.load(path)
+    if os.path.isdir(source):  # Path's own raises where a name is too long, or a folder above may not be read
+        return image_folder.load(Path(source), image_size=image_size, fit=fit)
+    if source.lower().endswith(".npz") and os.path.isfile(source):
+        return arrays.load(Path(source))
     raise UserError(
-        f"the data {source}",
+        f"the data {printable(source)[:300]}",
         f"one of {', '.join(NAMES)}, a folder of images, or an .npz file",
         "name it with --data; a path is relative to the current folder",
     )

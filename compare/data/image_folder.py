@@ -118,7 +118,7 @@ def _visible(folder: Path) -> list[Path]:
 def _parts(folder: Path) -> dict[str, Path]:
     """The folder of each of `PARTS` that is there; where they are none, the folder itself to train on. A folder called
     train among others that are no parts is a class."""
-    folders = {path.name.lower(): path for path in _visible(folder) if path.is_dir()}
+    folders = {path.name.lower(): path for path in _visible(folder) if os.path.isdir(path)}
     parts = {part: [folders[name] for name in names if name in folders] for part, names in PARTS.items()}
     if not parts["train"] or (len(folders) > 1 and not parts["test"] and not parts["val"]):
         return {"train": folder}
@@ -132,7 +132,7 @@ def _parts(folder: Path) -> dict[str, Path]:
 
 def _class_names(folder: Path) -> list[str]:
     """The names of the classes, which are those of the folders that images are to be trained on from."""
-    names = [path.name for path in _visible(folder) if path.is_dir()]
+    names = [path.name for path in _visible(folder) if os.path.isdir(path)]
     if not 2 <= len(names) <= MAX_CLASSES:
         raise UserError(
             f"{folder} holds {len(names):,} folders",
@@ -154,7 +154,7 @@ def _found(folder: Path, names: list[str]) -> list[Found]:
     Raises:
         UserError: a class is not one of `names`, or a file is no image.
     """
-    others = [path.name for path in _visible(folder) if path.is_dir() and path.name not in names]
+    others = [path.name for path in _visible(folder) if os.path.isdir(path) and path.name not in names]
     if others:
         raise UserError(
             f"{folder} holds the classes {', '.join(map(repr, others[:NUM_NAMED]))}",
@@ -163,10 +163,10 @@ def _found(folder: Path, names: list[str]) -> list[Found]:
         )
     paths = []
     for label, name in enumerate(names):
-        below = [folder / name] if (folder / name).is_dir() else []
+        below = [folder / name] if os.path.isdir(folder / name) else []
         while below:
             for path in _visible(below.pop()):
-                if path.is_dir():
+                if os.path.isdir(path):
                     below += [] if path.is_symlink() else [path]  # a link may lead back
                 elif path.suffix.lower() not in NOTES:
                     paths.append((path, label))

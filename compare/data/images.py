@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import mmap
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from compare.data import download
 from compare.system.errors import UserError
 
 MAX_CLASSES = 1_000
+HASHED_BYTES = 1 << 24  # at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +104,29 @@ def fingerprint(*arrays: np.ndarray) -> str:
     for array in arrays:
         array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        array = np.atleast_1d(array)
+        num_rows = max(1, HASHED_BYTES // max(1, array[:1].nbytes))
+        for start in range(0, len(array), num_rows):
+            digest.update(np.ascontiguousarray(array[start : start + num_rows]).data)
+            _let_go(array)
     return digest.hexdigest()
+
+
+def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows of an array in main memory; what was read for them of the map of a file is let go."""
+    taken = images[rows]
+    _let_go(images)
+    return taken
+
+
+def _let_go(array: np.ndarray) -> None:
+    """Let the system forget what was read of the read-only map of a file that an array lies in, if it does: else all
+    of it would soon count as memory that is taken."""
+    lies_in, is_writeable = array, array.flags.writeable
+    while isinstance(lies_in, np.ndarray):
+        lies_in = lies_in.base
+    if isinstance(lies_in, mmap.mmap) and not is_writeable and hasattr(mmap, "MADV_DONTNEED"):
+        lies_in.madvise(mmap.MADV_DONTNEED)
 
 
 def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.ndarray:
