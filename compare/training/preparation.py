@@ -36,12 +36,19 @@ def prepare(
         UserError: a check failed; nothing was written.
     """
     started, load = time.perf_counter(), environment.Load()
+    overrides = overrides | {"data": "--data"}
     changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
     # a record keeps the name of a file, not where it lay
-    changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
+    changes = {
+        name: os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
+        for name, value in changes.items()
+    }
     if arguments.resume is not None:
-        # weights may have moved; the rest is settled
-        given = {option: changes[name] for name, option in overrides.items() if name in changes and name != "weights"}
+        # data and weights may have moved; the rest is settled
+        may_move = ("weights", "data")
+        given = {
+            option: changes[name] for name, option in overrides.items() if name in changes and name not in may_move
+        }
         for name in ("recipe", "seed", "out"):
             if (value := getattr(arguments, name)) is not None:
                 given[f"--{name}"] = value
@@ -78,7 +85,7 @@ def prepare(
         arrays = so_far = None
     under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
 
-    data = dataset.load(recipe.data, arguments.data_dir)
+    data = dataset.load(arguments.data or recipe.data, arguments.data_dir)
     split = dataset.split(data.train_labels, recipe.validation_fraction)
     if not changes.get("batch_size", 1) <= len(split[0]):
         raise UserError(
