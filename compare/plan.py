@@ -87,7 +87,9 @@ def planned(arguments: argparse.Namespace) -> list[Training]:
     if arguments.seeds and any("--seed" in options for _, options in variants):
         raise UserError("--seed together with --seeds", "one of them", "add the one seed to the others")
     if len({tuple(options.get("--data", ())) for _, options in variants}) > 1:
-        raise UserError("trainings on several --data", "one: on other images nothing can be compared", "name one")
+        raise UserError(
+            "trainings on several --data", "one for all: on other images nothing compares", "say it once, beside --run"
+        )
     told = set()
     for branch, options in variants:
         if (one := (branch, *sorted(map(tuple, map(words_of_item, options.items()))))) in told:

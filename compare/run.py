@@ -230,8 +230,8 @@ def parse() -> argparse.Namespace:
     )
     which = parser.add_argument_group("which trainings (one of these)").add_mutually_exclusive_group(required=True)
     which.add_argument("--both", action="store_true", help="train both, and compare them")
-    which.add_argument("--scratch", action="store_true", help="the ResNet-18 from scratch alone")
-    which.add_argument("--pretrained", action="store_true", help="the frozen ResNet50 alone")
+    which.add_argument("--scratch", action="store_true", help="the network from scratch alone")
+    which.add_argument("--pretrained", action="store_true", help="the pretrained network alone")
     which.add_argument(
         "--run",
         type=plan.one_run,
