@@ -23,13 +23,17 @@ from compare import start
 
 start.check()
 
-_FROM_PYTHON = ("load_run", "compare_runs")
+_FROM_PYTHON = {
+    "load_run": "compare.comparison",
+    "compare_runs": "compare.comparison",
+    "save_run": "compare.runs.saving",
+}
 
 
 def __getattr__(name: str):
     # only when they are asked for: they bring NumPy, matplotlib and scikit-learn
     if name in _FROM_PYTHON:
-        from compare import comparison
+        import importlib
 
-        return getattr(comparison, name)
+        return getattr(importlib.import_module(_FROM_PYTHON[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

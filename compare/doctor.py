@@ -120,14 +120,14 @@ def examine() -> list[Finding]:
 
 def examine_more() -> list[Finding]:
     """All but the packages, by means of them."""
-    from compare.data import dataset, download
+    from compare.data import download, fashion_mnist
 
     backends = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
     answers = Answers(backends | {"data": data_folders, "weights": weights_paths}, time.monotonic() + SECONDS)
     weights = answers.get("weights", {"paths": {}, "mirrors": [], "name": "", "problem": NO_ANSWER})
     mirrors = {}
     for kind, bases, name in (
-        ("data", dataset.FASHION_MNIST_MIRRORS, f"{next(iter(dataset.FASHION_MNIST_FILES))}.gz"),
+        ("data", fashion_mnist.MIRRORS, f"{next(iter(fashion_mnist.FILES))}.gz"),
         ("weights", weights["mirrors"], weights["name"]),
     ):
         try:
@@ -215,9 +215,9 @@ def enough(version: str, specifier: str) -> bool:
 
 def data_folders() -> dict[str, str | None]:
     """The usual folders that hold something of Fashion-MNIST, each with what is wrong with it, or None."""
-    from compare.data import dataset
+    from compare.data import fashion_mnist
 
-    return {str(folder): problem for folder, problem in dataset.whereabouts()}
+    return {str(folder): problem for folder, problem in fashion_mnist.whereabouts()}
 
 
 def weights_paths() -> dict:
@@ -272,7 +272,7 @@ def reachable(urls: list[str], reached: dict[str, str | None]) -> bool:
 
 def data_findings(folders: dict[str, str | None] | str, can_fetch: bool) -> list[Finding]:
     """Fashion-MNIST."""
-    from compare.data import dataset
+    from compare.data import fashion_mnist
 
     if folders == NO_ANSWER:
         return [Finding("data", NO_ANSWER, ASK_AGAIN)]
@@ -282,7 +282,7 @@ def data_findings(folders: dict[str, str | None] | str, can_fetch: bool) -> list
     elif can_fetch:
         finding = Finding("data", "not here; will be downloaded (31 MB) when it is first needed")
     else:
-        finding = Finding("data", "Fashion-MNIST is not here", dataset.FASHION_MNIST_ADVICE, blocks=True)
+        finding = Finding("data", "Fashion-MNIST is not here", fashion_mnist.ADVICE, blocks=True)
     bad = [problem for problem in folders.values() if problem is not None]
     return [finding, *(Finding("data", problem, LEFT_ALONE) for problem in bad)]
 

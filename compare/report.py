@@ -212,7 +212,7 @@ def check_loses_no_run(folder: Path, runs: "list[Run]") -> None:
         there = {(str(run["folder"]), run["started"]) for run in disk.read_json(folder / NUMBERS)["runs"]}
     except (OSError, ValueError, LookupError, TypeError):
         there = {(f"what its {NUMBERS} does not tell", None)}
-    lost = {name for name, _ in there - {(words.folder_name(run.folder), run.record["started"]) for run in runs}}
+    lost = {name for name, _ in there - {(words.folder_name(run.folder), run.record.started) for run in runs}}
     if lost:
         raise UserError(
             f"the report in {folder} shows {', '.join(sorted(lost))[:500]}, which this one would not",
@@ -278,7 +278,11 @@ def main() -> int:
     if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
         from compare.data import dataset
 
-        dataset.load(runs[0].record["data"]["name"], arguments.data_dir, download=False)
+        name = runs[0].record.data.name
+        if name in dataset.NAMES:
+            dataset.load(name, arguments.data_dir, download=False)
+        else:
+            dataset.load(str(arguments.data_dir))
     judged = []
     if arguments.require:
         from compare.page.shown import show

@@ -39,7 +39,6 @@ from compare.training.options import (
     ANEW_FOR_EPOCHS,
     DEFAULT_RECIPE,
     OVERRIDES,
-    add_backbone_option,
     add_backbone_options,
     add_depth_option,
     add_how_options,
@@ -256,10 +255,8 @@ def parse() -> argparse.Namespace:
         "--name", type=writable, metavar="NAME", help="the comparison's name and title (recipe and time)"
     )
     add_place_options(where)
-    networks = parser.add_argument_group("networks")
-    add_depth_option(networks)
-    add_backbone_option(networks, [])
-    add_backbone_options(parser)
+    add_depth_option(parser.add_argument_group("network from scratch"))
+    add_backbone_options(parser, names=[])
     add_override_options(parser, of=plan.per_branch)
     add_how_options(parser.add_argument_group("how"))
     arguments = parser.parse_args()

@@ -1,11 +1,12 @@
-"""The branch that trains a new head on a frozen ImageNet ResNet50, and may fine-tune it, in Keras 3 on any of its
-backends.
+"""The branch that trains a new head on a frozen network, ImageNet's ResNet50 or another, and may fine-tune it, in Keras
+3 on any of its backends.
 
 recipe   the hyperparameters, by name
+backbones  the networks that are pretrained: what has to be known before Keras is loaded
 weights  the file with the backbone's weights: found or downloaded, verified before it is opened
-weights_file  what somebody's file is, and the ResNet50 in it: read without Keras, in words where it has none
+weights_file  what somebody's file is, and the backbone in it: read without Keras, in words where it has none
 backend  which of the three Keras runs on, and what it sees of the hardware
-model    preprocessing, backbone and head
+model    preprocessing, backbone and head, from Keras' own objects
 augment  shear, zoom and flip as one affine map
 solver   the head brought to its optimum on features that are kept
 loop     features of augmented images, the head trained on them, fine-tuning

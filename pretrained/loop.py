@@ -5,80 +5,120 @@ the head in the article's small ones: the same result as training the whole netw
 fine-tuned after that goes through `fit` as one network.
 """
 
+import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 
+from compare.system import disk
 from compare.training.estimate import measured
-from compare.training.job import Job, diverged
+from compare.training.job import NUM_SEEN, Job
+from compare.training.limits import diverged
 from compare.training.progress import EpochBar
-from pretrained import augment, solver
+from pretrained import augment, model, solver
 
 PREDICTION_BATCH_SIZE = 256
+PIXELS_IN_BATCH = 256 * 128**2  # of prediction, as they enter the backbone: of larger images there are fewer
 IMAGES_AT_ONCE = 2048  # augmented, turned into features and learned from, before the next ones are
+VALUES_AT_ONCE = 2**24  # in them, at most: of larger images fewer are in memory as float32
 UNFROZEN_IMAGES_AT_ONCE = 512  # the same in fine-tuning, where they take longer; a signal to stop waits for them
 BAD_FEATURES = "look at the weights: the features that they make are not numbers"
 NUM_SCALE_IMAGES = 2048  # not augmented, by which kept features are scaled
 
 
-def extract(feature_extractor: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The features, float32 (num_images, 2048), of images (num_images, 28, 28) or (num_images, 28, 28, 1) in 0…255."""
-    inputs = grey(images)
-    if (
-        len(images) > PREDICTION_BATCH_SIZE
-    ):  # to whole batches: XLA compiles the network anew for every size that it meets
-        inputs = np.pad(inputs, [(0, -len(images) % PREDICTION_BATCH_SIZE)] + 3 * [(0, 0)])
-    return feature_extractor.predict(inputs, batch_size=PREDICTION_BATCH_SIZE, verbose=0)[: len(images)]
+def all_rows(images: np.ndarray) -> np.ndarray:
+    """The indices of all images."""
+    return np.arange(len(images))
 
 
-def grey(images: np.ndarray) -> np.ndarray:
-    """Images (num_images, 28, 28), or with the one channel that they have, as float32 (num_images, 28, 28, 1)."""
-    return images.reshape(-1, 28, 28, 1).astype(np.float32)
+def at_once(images: np.ndarray, *, batch_size: int, most: int | None = None) -> int:
+    """How many images are worked on at a time: `most`, `IMAGES_AT_ONCE` if None, or fewer where they are large; whole
+    batches."""
+    num_values = math.prod(images.shape[1:])
+    return batch_size * max(1, min(most or IMAGES_AT_ONCE, VALUES_AT_ONCE // num_values) // batch_size)
+
+
+def predict_images(
+    network: keras.Model, images: np.ndarray, rows: np.ndarray | None = None, *, recipe, whole_batches: bool = False
+) -> np.ndarray:
+    """What a network gives for images: features or probabilities, float32 (num_rows, …).
+
+    Args:
+        network: takes images, float32 (batch, height, width, channels) in 0…255.
+        images: (num_images, height, width, channels), uint8, or float32 where they were augmented.
+        rows: which of them, all if None. They are taken out of `images` some at a time.
+        recipe: its size of images bounds the batch.
+        whole_batches: fill the last one with zeros: XLA compiles the network anew for every size that it meets.
+    """
+    rows = all_rows(images) if rows is None else rows
+    batch_size = max(1, min(PREDICTION_BATCH_SIZE, PIXELS_IN_BATCH // recipe.image_size**2))
+    whole_batches = whole_batches and len(rows) > batch_size
+    step, parts = at_once(images, batch_size=batch_size), []
+    for begin in range(0, len(rows), step):
+        inputs = images[rows[begin : begin + step]].astype(np.float32)
+        num_inputs = len(inputs)
+        if whole_batches:
+            inputs = np.pad(inputs, [(0, -num_inputs % batch_size)] + 3 * [(0, 0)])
+        parts.append(network.predict(inputs, batch_size=batch_size, verbose=0)[:num_inputs])
+    return np.concatenate(parts)
+
+
+def extract(
+    feature_extractor: keras.Model, images: np.ndarray, rows: np.ndarray | None = None, *, recipe
+) -> np.ndarray:
+    """The features, float32 (num_rows, num_features), of images as in `predict_images`."""
+    return predict_images(feature_extractor, images, rows, recipe=recipe, whole_batches=True)
 
 
 def augmented(
-    images: np.ndarray, *, recipe, seed: int, epoch: int, at_once: int | None = None, begin: int = 0
+    images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int, most: int | None = None, begin: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All images once, shuffled and each augmented anew, some at a time. The draws depend on the seed and the epoch
-    alone, so that a resumed run meets the images of an uninterrupted one.
+    """The training images once, shuffled and each augmented anew, some at a time. The draws depend on the seed and the
+    epoch alone, so that a resumed run meets the images of an uninterrupted one.
 
     Args:
-        images: uint8, (num_images, 28, 28).
+        images: uint8, (num_images, height, width, channels).
+        rows: (num_rows,), which of them to train on.
         recipe: says how to augment; its batches divide all parts but the last.
         seed, epoch: of the draws.
-        at_once: how many at a time, at most but for one batch; `IMAGES_AT_ONCE` if None.
+        most: how many at a time, as in `at_once`.
         begin: how many are left out: some first parts.
 
     Yields:
-        The images' indices, (part,), and they themselves, float32 (part, 28, 28, 1) in 0…255.
+        Indices into `rows`, (part,), and their images, float32 (part, height, width, channels) in 0…255.
     """
-    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=True)
-    stride = recipe.batch_size * max(1, (at_once or IMAGES_AT_ONCE) // recipe.batch_size)
-    for start in range(begin, len(images), stride):
-        rows = order[start : start + stride]
-        yield rows, augment.apply(images[rows], maps[start : start + stride])
+    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=True)
+    stride = at_once(images, batch_size=recipe.batch_size, most=most)
+    for start in range(begin, len(rows), stride):
+        part = order[start : start + stride]
+        yield part, augment.apply(images[rows[part]], maps[start : start + stride])
 
 
-def first_of(num_first: int, images: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
-    """The first images as that epoch of the head's training draws them, float32 (num_first, 28, 28, 1) in 0…255, out of
-    all of them, as in `augmented`."""
-    order, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=recipe.solver == "sgd")
-    return augment.apply(images[:num_first], maps[order.argsort()[:num_first]])
+def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
+    """The first training images as that epoch of the head's training draws them, float32 (num_first, height, width,
+    channels) in 0…255, out of all of them, as in `augmented`."""
+    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=recipe.solver == "sgd")
+    return augment.apply(images[rows[:num_first]], maps[order.argsort()[:num_first]])
 
 
-def _drawn(num_images: int, *, recipe, seed: int, epoch: int, shuffle: bool) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(
+    images: np.ndarray, num_rows: int, *, recipe, seed: int, epoch: int, shuffle: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """The order of an epoch's images, and in that order their maps, as `augment.draw` gives them."""
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(num_images) if shuffle else np.arange(num_images)
-    return order, augment.draw(num_images, rng, recipe)
+    order = rng.permutation(num_rows) if shuffle else np.arange(num_rows)
+    height, width = images.shape[1:3]
+    return order, augment.draw(num_rows, rng, recipe, height=height, width=width)
 
 
 def train_epoch(
     network: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
+    rows: np.ndarray,
     sums: np.ndarray,
     *,
     feature_extractor: keras.Model | None,
@@ -91,7 +131,8 @@ def train_epoch(
 
     Args:
         network: the head, or the whole network.
-        images, labels: uint8, (num_images, 28, 28), and (num_images,).
+        images, labels: uint8, (num_images, height, width, channels), and (num_images,).
+        rows: (num_rows,), which of them to train on.
         sums: float64, (3,): here are added up the images that were learned from, their losses in nats, and how many of
             them were right; each image counted before the step that it took part in. It goes on after as many images as
             it has already.
@@ -106,14 +147,13 @@ def train_epoch(
     Raises:
         UserError: the loss is not finite.
     """
-    at_once = IMAGES_AT_ONCE if feature_extractor is not None else min(UNFROZEN_IMAGES_AT_ONCE, IMAGES_AT_ONCE)
-    draws = {"recipe": recipe, "seed": seed, "epoch": epoch}
-    for rows, inputs in augmented(images, **draws, at_once=at_once, begin=int(sums[0])):
+    most = None if feature_extractor is not None else min(UNFROZEN_IMAGES_AT_ONCE, IMAGES_AT_ONCE)
+    for part, inputs in augmented(images, rows, recipe=recipe, seed=seed, epoch=epoch, most=most, begin=int(sums[0])):
         if feature_extractor is not None:
-            inputs = extract(feature_extractor, inputs)  # (rows, 2048)
-        means = network.fit(inputs, labels[rows], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
+            inputs = extract(feature_extractor, inputs, recipe=recipe)  # (part, num_features)
+        means = network.fit(inputs, labels[rows[part]], batch_size=recipe.batch_size, shuffle=False, verbose=0).history
         if not np.isfinite(means["loss"][0]):
-            first, last = sums[0] // recipe.batch_size + 1, -(-(sums[0] + len(rows)) // recipe.batch_size)
+            first, last = sums[0] // recipe.batch_size + 1, -(-(sums[0] + len(part)) // recipe.batch_size)
             rate = float(network.optimizer.learning_rate)
             raise diverged(
                 f"the loss in steps {first:,.0f} to {last:,.0f} of epoch {epoch} is {means['loss'][0]}, "
@@ -122,7 +162,7 @@ def train_epoch(
                 if feature_extractor is not None
                 else "start anew without --unfreeze, or with a smaller unfrozen_learning_rate in the recipe",
             )
-        sums += len(rows) * np.array([1, means["loss"][0], means["accuracy"][0]])
+        sums += len(part) * np.array([1, means["loss"][0], means["accuracy"][0]])
         if bar.due():
             bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
         yield int(sums[0])
@@ -132,29 +172,33 @@ def keep_pass(
     feature_extractor: keras.Model,
     kept: solver.KeptFeatures,
     images: np.ndarray,
+    rows: np.ndarray,
     *,
     recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,
 ) -> None:
-    """Keep the features of every image, augmented anew, as the pass `epoch`, in the images' own order; what is kept of
-    it already stays.
+    """Keep the features of the training images `rows`, augmented anew, as the pass `epoch`, in their own order; what is
+    kept of it already stays.
 
     Raises:
         UserError: they are not finite, or the disk is full.
     """
-    _, maps = _drawn(len(images), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
-    for rows in kept.missing(epoch):
-        features = extract(feature_extractor, augment.apply(images[rows], maps[rows]))
+    _, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
+    step = at_once(images, batch_size=PREDICTION_BATCH_SIZE)
+    for file in kept.missing(epoch):
+        parts = [slice(begin, min(begin + step, file.stop)) for begin in range(file.start, file.stop, step)]
+        inputs = (augment.apply(images[rows[part]], maps[part]) for part in parts)
+        features = np.concatenate([extract(feature_extractor, some, recipe=recipe) for some in inputs])
         if not np.isfinite(features).all():
             raise diverged(
-                f"features of the images {rows.start:,} to {rows.stop - 1:,} in pass {epoch} are not numbers",
+                f"features of the images {file.start:,} to {file.stop - 1:,} in pass {epoch} are not numbers",
                 BAD_FEATURES,
             )
-        kept.keep(epoch, rows.start, features)
+        kept.keep(epoch, file.start, features)
         if bar.due():
-            bar.show(rows.stop)
+            bar.show(file.stop)
 
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -163,9 +207,9 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, floa
     return float(losses.mean()), float((probabilities.argmax(axis=1) == labels).mean())
 
 
-def predict(network: keras.Model, inputs: np.ndarray) -> np.ndarray:
-    """The class probabilities, float32 (num_images, num_classes), of the head by features or the whole by images."""
-    return network.predict(inputs, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
+def predict(head: keras.Model, features: np.ndarray) -> np.ndarray:
+    """The class probabilities, float32 (num_images, num_classes), of the head by features."""
+    return head.predict(features, batch_size=PREDICTION_BATCH_SIZE, verbose=0)
 
 
 # ---- the phases of a run
@@ -178,7 +222,7 @@ def descend(
     feature_extractor: keras.Model | None,
     last_epoch: int,
     learning_rate: float,
-    **more,
+    phase: str | None = None,
 ) -> np.ndarray | None:
     """Train by gradient descent, the epochs that are left up to `last_epoch`.
 
@@ -187,24 +231,29 @@ def descend(
         network, feature_extractor: as in `train_epoch`.
         last_epoch: counted from 1.
         learning_rate: the network's, for the record.
-        more: for the history's rows.
+        phase: for the history's rows.
 
     Returns:
         The probabilities of the watched split after the last epoch; None where no epoch was left.
     """
-    recipe, (images, labels) = job.recipe, job.train_images_and_labels
-    watched_images, watched_labels = job.watched_images_and_labels
+    recipe, data = job.recipe, job.data
+    images, labels, rows = job.watched_images
     start = time.perf_counter()
-    # never augmented: once is enough for all epochs
-    watched = grey(watched_images) if feature_extractor is None else extract(feature_extractor, watched_images)
+    features = None  # never augmented: once is enough for all epochs
+    if feature_extractor is not None:
+        features = extract(feature_extractor, images, rows, recipe=recipe)
     extracting_seconds = time.perf_counter() - start
     probabilities = None
-    for epoch in range(len(job.record["history"]) + 1, last_epoch + 1):
+    for epoch in range(len(job.record.history) + 1, last_epoch + 1):
         start = time.perf_counter() - job.seconds_under_way
         sums = job.under_way.get("sums", np.zeros(3))
         with job.finishing(), job.epoch_bar(epoch) as bar:
             for _ in train_epoch(
-                *(network, images, labels, sums),
+                network,
+                data.train_images,
+                data.train_labels,
+                job.train_rows,
+                sums,
                 feature_extractor=feature_extractor,
                 recipe=recipe,
                 seed=job.seed,
@@ -214,49 +263,69 @@ def descend(
                 if job.must_keep():
                     job.keep(checkpoint_arrays(network), {"sums": sums}, seconds=time.perf_counter() - start)
         training_seconds = time.perf_counter() - start
-        probabilities = predict(network, watched)
+        if features is not None:
+            probabilities = predict(network, features)
+        else:
+            probabilities = predict_images(network, images, rows, recipe=recipe)
         job.end_epoch(
             train=(sums[1] / sums[0], sums[2] / sums[0]),
-            watched=evaluate(probabilities, watched_labels),
+            watched=evaluate(probabilities, labels[rows]),
             learning_rate=learning_rate,
             training_seconds=training_seconds,
             seconds=time.perf_counter() - start + extracting_seconds,
             arrays=checkpoint_arrays(network),
-            **more,
+            phase=phase,
         )
         extracting_seconds = 0.0  # told once, with the first epoch
     return probabilities
 
 
-def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> np.ndarray:
+def descend_head(job: Job, networks: model.Networks) -> np.ndarray | None:
+    """Train the head on the frozen backbone, as `descend` does."""
+    return descend(
+        job,
+        networks.head,
+        feature_extractor=networks.extractor,
+        last_epoch=job.recipe.num_epochs,
+        learning_rate=job.recipe.learning_rate,
+    )
+
+
+def solve_head(job: Job, networks: model.Networks) -> np.ndarray:
     """Keep the features of one more pass over the training images, bring the head to its optimum on all that are kept,
     and so on for the passes that are left. Returns the probabilities of the watched split, which chooses the penalty,
     after the last."""
-    recipe, (images, labels) = job.recipe, job.train_images_and_labels
-    watched_images, watched_labels = job.watched_images_and_labels
+    recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
+    feature_extractor, head = networks.extractor, networks.head
     start = time.perf_counter()
-    watched_features = extract(feature_extractor, watched_images)
+    watched, all_labels, watched_rows = job.watched_images
+    watched_features, watched_labels = (
+        extract(feature_extractor, watched, watched_rows, recipe=recipe),
+        all_labels[watched_rows],
+    )
     checkpoint = job.checkpoint or {}
     if "scale/mean" in checkpoint:  # what is kept already is scaled so
         scale = solver.Scale(checkpoint["scale/mean"], checkpoint["scale/deviation"])
     else:
-        scale = solver.Scale.of(extract(feature_extractor, images[:NUM_SCALE_IMAGES]))
-    kept = solver.KeptFeatures(job.folder, scale, labels)
+        scale = solver.Scale.of(extract(feature_extractor, images, rows[:NUM_SCALE_IMAGES], recipe=recipe))
+    kept = solver.KeptFeatures(job.folder, scale, job.data.train_labels[rows])
     extracting_seconds = time.perf_counter() - start
     solution = checkpoint.get("solution")
     along = None
-    for epoch in range(len(job.record["history"]) + 1, recipe.num_epochs + 1):
+    for epoch in range(len(job.record.history) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
         for earlier in range(1, epoch + 1):  # one pass more; or several, where a run goes on elsewhere
             if missing := kept.missing(earlier):
                 if damaged := [path.name for rows in missing if (path := kept.path(earlier, rows.start)).exists()]:
                     job.journal.line(f"{', '.join(damaged)}: damaged, and made anew")
                 with job.epoch_bar(earlier) as bar:
-                    keep_pass(feature_extractor, kept, images, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar)
+                    keep_pass(
+                        feature_extractor, kept, images, rows, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar
+                    )
         along = solver.directions(kept) if along is None else along
         found = []
         # The first pass chooses the penalty: with weaker ones the watched loss falls, until they are too weak.
-        for penalty in recipe.penalties if epoch == 1 else (job.record["history"][-1]["penalty"],):
+        for penalty in recipe.penalties if epoch == 1 else (job.record.history[-1].penalty,):
             solution, *train_means = solver.solve(
                 kept, epoch, head.output_shape[1], penalty, along=along, start=solution
             )
@@ -283,56 +352,138 @@ def solve_head(job: Job, feature_extractor: keras.Model, head: keras.Model) -> n
     return probabilities
 
 
+def fine_tune(job: Job, networks: model.Networks) -> np.ndarray | None:
+    """Train the whole network after the head, as `descend` does."""
+    recipe = job.recipe
+    return descend(
+        job,
+        networks.whole,
+        feature_extractor=None,
+        last_epoch=recipe.num_epochs + recipe.num_unfrozen_epochs,
+        learning_rate=recipe.unfrozen_learning_rate,
+        phase="fine-tuning",
+    )
+
+
+# ---- after them
+
+
+def probabilities_of(
+    networks: model.Networks, images: np.ndarray, rows: np.ndarray | None = None, *, recipe
+) -> np.ndarray:
+    """The class probabilities, float32 (num_rows, num_classes), of images as in `predict_images`, by what was
+    trained."""
+    if networks.whole is not None:
+        return predict_images(networks.whole, images, rows, recipe=recipe)
+    return predict(networks.head, extract(networks.extractor, images, rows, recipe=recipe))
+
+
+def end(job: Job, networks: model.Networks, watched: np.ndarray | None, *, device_bytes) -> None:
+    """What follows the last epoch, as `Job.end` does it.
+
+    Args:
+        job, networks: whose training is over.
+        watched: the probabilities of the watched split; None where no epoch was left to train.
+        device_bytes: tells the GPU's peak memory.
+    """
+    recipe, data = job.recipe, job.data
+
+    def as_entered(images: np.ndarray) -> np.ndarray:
+        preprocessed = model.network_input(
+            images, image_size=recipe.image_size, preprocessing=recipe.preprocessing, backbone=networks.backbone
+        )
+        return keras.ops.convert_to_numpy(preprocessed)
+
+    def seen() -> tuple[np.ndarray, np.ndarray]:
+        training = first_of(NUM_SEEN, data.train_images, job.train_rows, recipe=recipe, seed=job.seed, epoch=1)
+        return as_entered(data.test_images[:NUM_SEEN].astype(np.float32)), as_entered(training)
+
+    def save(folder: Path) -> None:
+        """Write the whole network in float32, wherever it was trained."""
+        job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
+        extractor = networks.extractor
+        if job.record.precision != "float32":
+            model.compute_in_float32(networks.network)
+            extractor = model.build_feature_extractor(
+                networks.network,
+                networks.backbone,
+                image_shape=data.image_shape,
+                image_size=recipe.image_size,
+                preprocessing=recipe.preprocessing,
+            )
+        # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
+        networks.head.optimizer.iterations.assign(0)
+        with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
+            model.join(extractor, networks.head).save(partial)
+
+    job.end(
+        predict=lambda images, rows: probabilities_of(networks, images, rows, recipe=recipe),
+        watched=watched,
+        seen=seen,
+        channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
+        save=save,
+        device_bytes=device_bytes,
+    )
+
+
 # ---- before and between them
 
 
-def estimate_epochs(
-    job: Job, feature_extractor: keras.Model, head: keras.Model, whole: keras.Model | None
-) -> tuple[list[np.ndarray], np.ndarray]:
+def begin_or_go_on(job: Job, networks: model.Networks) -> None:
+    """Write the first checkpoint, or put back what the last one holds."""
+    if job.checkpoint is None:
+        job.write_checkpoint(checkpoint_arrays(networks.head))
+        return
+    num_begun = len(job.record.history) + bool(job.under_way)
+    restore(networks.whole if num_begun > job.recipe.num_epochs else networks.head, job.checkpoint)
+
+
+def estimate_epochs(job: Job, networks: model.Networks) -> tuple[list[np.ndarray], np.ndarray]:
     """How long the rest of the run takes, by some measured steps. All is as before afterwards.
 
     Args:
         job: what is left to do.
-        feature_extractor, head: what is trained first.
-        whole: what is fine-tuned after that, if anything.
+        networks: what is trained.
 
     Returns:
         The seconds of every epoch to come, and those of the predictions after them, as pairs (`compare.estimate`).
     """
-    recipe, (images, labels) = job.recipe, job.train_images_and_labels
-    num_watched, num_finished = len(job.watched_images_and_labels[1]), len(job.record["history"])
+    feature_extractor, head, whole = networks.extractor, networks.head, networks.whole
+    recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
+    num_watched, num_finished = len(job.watched_images[2]), len(job.record.history)
     num_test = job.num_more_test_images + job.num_corrupted_images
-    networks = [network for network in (head, whole) if network is not None]
-    before = [checkpoint_arrays(network) for network in networks]
+    trained = [network for network in (head, whole) if network is not None]
+    before = [checkpoint_arrays(network) for network in trained]
 
-    rows, some = next(augmented(images, recipe=recipe, seed=0, epoch=1))
+    part, some = next(augmented(images, rows, recipe=recipe, seed=0, epoch=1))
+    labels = job.data.train_labels[rows[part]]
     augmenting = measured(
-        lambda: next(augmented(images, recipe=recipe, seed=0, epoch=1)), num_images=len(rows), seconds=0.2
+        lambda: next(augmented(images, rows, recipe=recipe, seed=0, epoch=1)), num_images=len(part), seconds=0.2
     )
-    extracting = measured(lambda: extract(feature_extractor, some), num_images=len(rows))
-    features = extract(feature_extractor, some)
+    extracting = measured(lambda: extract(feature_extractor, some, recipe=recipe), num_images=len(part))
+    features = extract(feature_extractor, some, recipe=recipe)
     epochs = []
     if recipe.solver == "sgd":
         learn = {"batch_size": recipe.batch_size, "verbose": 0}
-        learning = measured(lambda: head.fit(features, labels[rows], **learn), num_images=len(rows))
-        epochs += [len(images) * (augmenting + extracting + learning)] * (recipe.num_epochs - num_finished)
+        learning = measured(lambda: head.fit(features, labels, **learn), num_images=len(part))
+        epochs += [len(rows) * (augmenting + extracting + learning)] * (recipe.num_epochs - num_finished)
     else:
         evaluating = solver.measure(features, head.output_shape[1])
         for number in range(num_finished + 1, recipe.num_epochs + 1):
             num_evaluations = solver.evaluations_expected(number, len(recipe.penalties))
-            epochs.append(len(images) * (augmenting + extracting + num_evaluations * evaluating))
+            epochs.append(len(rows) * (augmenting + extracting + num_evaluations * evaluating))
     if epochs:
         num_scaled = NUM_SCALE_IMAGES if recipe.solver == "lbfgs" else 0
         epochs[0] = epochs[0] + (num_watched + num_scaled) * extracting
     if whole is not None:
         few = slice(0, 8 * recipe.batch_size)
         tuning = measured(
-            lambda: whole.fit(some[few], labels[rows][few], batch_size=recipe.batch_size, verbose=0),
-            num_images=len(labels[rows][few]),
+            lambda: whole.fit(some[few], labels[few], batch_size=recipe.batch_size, verbose=0),
+            num_images=len(labels[few]),
         )
-        epoch = len(images) * (augmenting + tuning) + num_watched * extracting
+        epoch = len(rows) * (augmenting + tuning) + num_watched * extracting
         epochs += [epoch] * (len(job.epochs_left) - len(epochs))
-    for network, arrays in zip(networks, before, strict=True):
+    for network, arrays in zip(trained, before, strict=True):
         restore(network, arrays)
     return epochs, num_test * extracting
 

@@ -1,81 +1,287 @@
-"""The ResNet50 with its preprocessing, and the head that is trained on its features.
+"""The backbone with its preprocessing, and the head that is trained on its features.
 
-Source: `keras.applications.ResNet50`, after K. He et al., *Deep Residual Learning for Image Recognition*, 2015, and
-Keras' guide *Transfer learning & fine-tuning*.
+Source: `keras.applications`, and Keras' guide *Transfer learning & fine-tuning*. What the backbone expects, what its
+features are, and where its last stage begins are taken from the objects that Keras builds.
 """
 
+import dataclasses
 import math
+import re
 
 import keras
 import numpy as np
 
-from compare.data.dataset import fingerprint
+from compare.data.images import fingerprint
+from compare.runs import schema
+from compare.runs.schema import Input, Record
 from compare.system.errors import UserError
+from pretrained.backbones import Backbone
 from pretrained.weights import Weights, check_unchanged
-from pretrained.weights_file import Unfit, read_backbone
+from pretrained.weights_file import Expected, Unfit, divides_by_deviation, read_backbone
 
-NUM_FEATURES = 2048
+TRAINED = {
+    "none": "head",
+    "last-stage": "last stage",
+    "backbone": "backbone",
+}  # words of a record for `Recipe.unfreeze`
+SIDE_TO_LOOK_AT = 256  # pixels: there all stages of a backbone have maps of different sizes
+IMAGENET_VARIANCES = (0.229, 0.224, 0.225)  # so called in Keras' EfficientNet; they are deviations
+COUNTED = tuple(
+    getattr(keras.layers, name) for name in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense")
+)  # Conv2D is a class above none of the others
+NEVER_TRAINED = (keras.layers.BatchNormalization, keras.layers.Normalization)
 
 
-def build_backbone(weights: Weights, *, seed: int, precision: str = "float32") -> keras.Model:
-    """The ResNet50 without its top, frozen: images (batch, height, width, 3) to feature maps of a 32nd of their size,
-    rounded up, (batch, …, …, 2048). It computes in `precision`, float32 or bfloat16; its weights are float32.
+@dataclasses.dataclass
+class Networks:
+    """What a run trains.
+
+    Attributes:
+        backbone: which network is pretrained.
+        network: that network, frozen but for what is fine-tuned.
+        extractor: it with its preprocessing: images to features.
+        head: features to probabilities.
+        whole: all as one, where it is fine-tuned.
+        loaded: the SHA-256 of all arrays of the backbone as it was loaded.
+    """
+
+    backbone: Backbone
+    network: keras.Model
+    extractor: keras.Model
+    head: keras.Model
+    whole: keras.Model | None
+    loaded: str
+
+
+def build_networks(
+    backbone: Backbone,
+    weights: Weights,
+    *,
+    recipe,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    seed: int,
+    precision: str,
+) -> Networks:
+    """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained; raises
+    as `build_backbone` does."""
+    network = build_backbone(backbone, weights, seed=seed, image_size=recipe.image_size, precision=precision)
+    loaded = frozen_fingerprint(network, "none")
+    extractor = build_feature_extractor(
+        network,
+        backbone,
+        image_shape=image_shape,
+        image_size=recipe.image_size,
+        preprocessing=recipe.preprocessing,
+    )
+    head = build_head(
+        network.output_shape[1],
+        num_classes,
+        normalize_features=recipe.normalize_features,
+        learning_rate=recipe.learning_rate,
+    )
+    whole = None
+    if recipe.unfreeze != "none":
+        unfreeze(network, recipe.unfreeze)  # of no consequence before `whole` is trained
+        whole = build_whole(extractor, head, learning_rate=recipe.unfrozen_learning_rate)
+    return Networks(backbone, network, extractor, head, whole, loaded)
+
+
+def note_facts(record: Record, networks: Networks, weights: Weights, *, recipe, num_classes: int) -> None:
+    """Say in the record what the network is, what it began with, and what of it is frozen."""
+    backbone, network = networks.backbone, networks.network
+    trainable = (networks.whole or networks.head).trainable_variables
+    record.model = schema.Model(
+        name=backbone.title,
+        start="random" if weights.kind == "random" else "pretrained",
+        trained=TRAINED[recipe.unfreeze],
+        backbone=backbone.name,
+        num_parameters=num_parameters(network.weights + networks.head.weights),
+        num_trainable_parameters=num_parameters(trainable),
+        flops_per_image=flops_per_image(network, num_classes, recipe.image_size),
+    )
+    record.weights = schema.Weights(
+        kind=weights.kind,
+        sha256=weights.sha256,
+        is_part_of_file=is_part_of_file(network, weights),
+        expects=expects(backbone, weights),
+    )
+    record.frozen = schema.Frozen(
+        sha256_loaded=networks.loaded, sha256_before=frozen_fingerprint(network, recipe.unfreeze)
+    )
+
+
+def is_part_of_file(network: keras.Model, weights: Weights) -> bool:
+    """Whether the file holds more than the network: a top, or a whole network around it."""
+    return weights.num_layers is not None and weights.num_layers > len(layers_with_arrays(network))
+
+
+def build_backbone(
+    backbone: Backbone, weights: Weights, *, seed: int, image_size: int, precision: str = "float32"
+) -> keras.Model:
+    """The network without its top, frozen: images (batch, height, width, 3), as `network_input` makes them, to
+    features float32 (batch, num_features): the means of its last maps, and what Keras has after those. It computes in
+    `precision`, float32 or bfloat16; its weights are float32.
 
     Frozen also means that batch normalisation keeps its ImageNet statistics: with `trainable` off Keras runs those
     layers in inference mode wherever the network is called.
 
     Raises:
-        UserError: the file holds no such network, or was written to meanwhile.
+        UserError: this backend lacks the network; or the file holds no such network, or was written to meanwhile.
     """
     keras.utils.set_random_seed(seed)
+    if keras.backend.backend() in backbone.lacking_on:
+        raise UserError(
+            f"--backbone {backbone.name} with Keras on {keras.backend.backend()}",
+            f"a backend on which Keras has this network: it refuses {', '.join(backbone.lacking_on)}",
+            "choose another with --keras-backend, or another --backbone",
+        )
     keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(precision, precision))
-    backbone = keras.applications.ResNet50(include_top=False, weights=None)
-    keras.config.set_dtype_policy("float32")
-    if weights.path is not None:
-        try:
-            arrays, _ = read_backbone(weights.path)
-        except Unfit as problem:
-            raise UserError(
-                f"{weights.path}: {problem}",
-                "a file in which Keras saved a ResNet50",
-                "name such a file with --weights",
-            ) from problem
-        check_unchanged(weights)
-        for name, values in arrays.items():
-            backbone.get_layer(name).set_weights(values)
-    backbone.trainable = False
-    return backbone
+    # Nothing but this: a name of our own or one channel would change what some of these functions build.
+    shape = (image_size, image_size, 3) if backbone.has_fixed_size else (None, None, 3)
+    build = getattr(keras.applications, backbone.name)
+    network = build(include_top=False, weights=None, pooling="avg", input_shape=shape)
+    try:
+        if weights.path is not None:
+            network = _with_weights(network, backbone, weights)
+    except Unfit as problem:
+        raise UserError(
+            f"{weights.path}: {problem}",
+            f"a file in which Keras saved the network {backbone.title}",
+            "name such a file with --weights, or the network that it holds with --backbone",
+        ) from problem
+    finally:
+        keras.config.set_dtype_policy("float32")
+    pooling = next(layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D))
+    for layer in network.layers[network.layers.index(pooling) :]:  # ConvNeXt normalises once more after it
+        layer.dtype_policy = "float32"
+    network.trainable = False
+    return network
 
 
-def network_input(images, *, image_size: int, preprocessing: str):
-    """Preprocessing: grey images float32 (batch, 28, 28, 1) in 0…255, an array or a symbol of Keras, as they enter the
-    backbone, (batch, size, size, 3)."""
-    if image_size != 28:
-        images = keras.layers.Resizing(image_size, image_size, interpolation="bilinear")(
-            images
-        )  # (batch, size, size, 1)
-    x = keras.layers.Concatenate()([images, images, images])  # (batch, size, size, 3)
+def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) -> keras.Model:
+    """The network, or for EfficientNet one with a layer more, with the arrays of the file.
+
+    Raises:
+        Unfit: it holds no such network.
+        UserError: the file was written to meanwhile.
+    """
+    if backbone.module == "efficientnet":
+        # Keras adds this layer for weights="imagenet", not for weights=FILE, and no array tells of it.
+        is_part = is_part_of_file(network, weights)
+        divides = weights.kind == "imagenet" or divides_by_deviation(weights.path, is_part=is_part)
+        if divides is None:
+            raise Unfit(
+                f"it does not say whether its {backbone.title} divides the input by the roots of ImageNet's "
+                'deviations, as Keras builds it for weights="imagenet" alone; a file of the whole network (model.save) '
+                "does"
+            )
+        if divides:
+            network = _dividing_by_deviation(network)
+    arrays = read_backbone(weights.path, expected_layers(network), backbone.title)
+    check_unchanged(weights)
+    for layer in layers_with_arrays(network):
+        layer.set_weights(arrays[layer.name])
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with what it derives from its arrays
+    return network
+
+
+def _dividing_by_deviation(network: keras.Model) -> keras.Model:
+    """The EfficientNet as Keras builds it for `weights="imagenet"`."""
+    scale = [1 / math.sqrt(variance) for variance in IMAGENET_VARIANCES]
+
+    def call(layer, *inputs, **settings):
+        outputs = layer(*inputs, **settings)
+        if isinstance(layer, keras.layers.Normalization):
+            outputs = keras.layers.Rescaling(scale)(outputs)
+        return outputs
+
+    return keras.models.clone_model(network, call_function=call)
+
+
+def layers_with_arrays(network: keras.Model) -> list[keras.Layer]:
+    """The layers that have arrays of their own, in the network's order; those of a network within it, too."""
+    found = []
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            found += layers_with_arrays(layer)
+        elif layer.weights:
+            found.append(layer)
+    return found
+
+
+def expected_layers(network: keras.Model) -> dict[str, Expected]:
+    """What a file with the network's weights has to hold, by the layers' names."""
+    expected = {}
+    for layer in layers_with_arrays(network):
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)).lower()
+        roles = tuple(variable.name for variable in layer.weights)
+        counts = tuple(variable.name for variable in layer.weights if "int" in variable.dtype)
+        expected[layer.name] = Expected(kind, roles, tuple(tuple(one.shape) for one in layer.weights), counts)
+    return expected
+
+
+def preprocess(images, backbone: Backbone):
+    """Images RGB in 0…255, (…, 3), an array or a symbol of Keras, as the backbone's weights expect them."""
+    if isinstance(images, np.ndarray):
+        images = images.copy()  # Keras edits arrays in place
+    return getattr(keras.applications, backbone.module).preprocess_input(images)
+
+
+def channels(backbone: Backbone) -> str:
+    """The order of the channels, RGB or BGR, in which they enter the backbone."""
+    black, red = preprocess(np.array([[0, 0, 0], [255, 0, 0]], np.float32), backbone)
+    return "RGB" if red[0] != black[0] else "BGR"
+
+
+def expects(backbone: Backbone, weights: Weights) -> Input | None:
+    """What the weights were trained on, as it enters the network: the order of the channels, and what black and white
+    become in each. None for random weights and somebody's own: of those nobody knows."""
+    if weights.kind != "imagenet":
+        return None
+    black, white = preprocess(np.array([[0, 0, 0], [255, 255, 255]], np.float32), backbone).astype(float)
+    return Input(channels=channels(backbone), lowest=black.round(4).tolist(), highest=white.round(4).tolist())
+
+
+def network_input(images, *, image_size: int, preprocessing: str, backbone: Backbone):
+    """Preprocessing: images float32 (batch, height, width, 1 or 3) in 0…255, an array or a symbol of Keras, as they
+    enter the backbone, (batch, size, size, 3). Of others than square ones the longer side becomes the size, and the
+    rest is black, in equal parts before and after."""
+    height, width, num_channels = images.shape[1:]
+    if (height, width) != (image_size, image_size):
+        images = keras.layers.Resizing(
+            image_size,
+            image_size,
+            interpolation="bilinear",
+            pad_to_aspect_ratio=height != width,
+            antialias=max(height, width) > image_size,
+        )(images)  # (batch, size, size, channels)
+    if num_channels == 1:
+        images = keras.layers.Concatenate()([images, images, images])  # (batch, size, size, 3)
     if preprocessing == "unit":
-        return keras.layers.Rescaling(1 / 255)(x)
-    return keras.applications.resnet50.preprocess_input(x)
+        return keras.layers.Rescaling(1 / 255)(images)
+    return preprocess(images, backbone)
 
 
-def build_feature_extractor(backbone: keras.Model, *, image_size: int, preprocessing: str) -> keras.Model:
-    """Preprocessing and backbone as one network: grey images float32 (batch, 28, 28, 1) in 0…255 to features float32
-    (batch, 2048)."""
-    images = keras.Input((28, 28, 1), name="grey_images")
-    x = network_input(images, image_size=image_size, preprocessing=preprocessing)  # (batch, size, size, 3)
-    maps = backbone(x, training=False)  # (batch, size / 32, size / 32, 2048)
-    features = keras.layers.GlobalAveragePooling2D(dtype="float32")(maps)  # (batch, 2048)
+def build_feature_extractor(
+    network: keras.Model, backbone: Backbone, *, image_shape: tuple[int, int, int], image_size: int, preprocessing: str
+) -> keras.Model:
+    """Preprocessing and backbone as one network: images float32 (batch, height, width, channels) in 0…255 to features
+    float32 (batch, num_features)."""
+    images = keras.Input(image_shape, name="grey_images" if image_shape[2] == 1 else "images")
+    x = network_input(images, image_size=image_size, preprocessing=preprocessing, backbone=backbone)
+    features = network(x, training=False)  # (batch, num_features)
     return keras.Model(images, features, name="features")
 
 
-def build_head(num_classes: int, *, normalize_features: bool, learning_rate: float) -> keras.Model:
-    """The linear classifier, ready to train: features (batch, 2048) to probabilities (batch, num_classes).
+def build_head(num_features: int, num_classes: int, *, normalize_features: bool, learning_rate: float) -> keras.Model:
+    """The linear classifier, ready to train: features (batch, num_features) to probabilities (batch,
+    num_classes).
 
     The loss is the article's categorical cross-entropy; its sparse form takes the labels as they are.
     """
-    layers = [keras.Input((NUM_FEATURES,))]
+    layers = [keras.Input((num_features,))]
     if normalize_features:
         # momentum 0.9: a few dozen steps must be enough to learn the statistics
         layers.append(keras.layers.BatchNormalization(center=False, scale=False, momentum=0.9))
@@ -87,11 +293,35 @@ def build_head(num_classes: int, *, normalize_features: bool, learning_rate: flo
 
 
 def join(feature_extractor: keras.Model, head: keras.Model) -> keras.Model:
-    """The whole network: grey images float32 (batch, 28, 28, 1) in 0…255 to probabilities (batch, num_classes)."""
-    return keras.Model(feature_extractor.input, head(feature_extractor.output), name="resnet50_with_head")
+    """The whole network: images float32 (batch, height, width, channels) in 0…255 to probabilities (batch,
+    num_classes)."""
+    return keras.Model(feature_extractor.input, head(feature_extractor.output), name="backbone_with_head")
 
 
-def unfrozen_layers(backbone: keras.Model, part: str) -> list[keras.Layer]:
+def last_stage(network: keras.Model) -> list[keras.Layer]:
+    """The layers of a backbone after the last point at which its maps become smaller, where any follow that can learn:
+    ResNet50's `conv5`.
+
+    Raises:
+        UserError: the network is built for one size of images, which is too small to tell.
+    """
+    side = network.input_shape[1] or SIDE_TO_LOOK_AT
+    shapes = _output_shapes(network, (1, side, side, 3))
+    if math.prod(next(shape for shape in reversed(shapes) if len(shape) == 4)[1:3]) == 1:
+        raise UserError(
+            f"--unfreeze last-stage with images of {side}×{side}",
+            "images of which this network's last maps have more than one pixel",
+            "make --image-size larger, or say --unfreeze backbone",
+        )
+    # of squeeze-and-excitation too there are maps, of one pixel
+    sides = [shape[1] if len(shape) == 4 and shape[1] > 1 else None for shape in shapes]
+    last = [side for layer, side in zip(network.layers, sides, strict=True) if layer.weights and side is not None][-1]
+    begin = sides.index(last)
+    of_stage = zip(network.layers[begin:], sides[begin:], strict=True)
+    return [layer for layer, side in of_stage if side is None or side == last]
+
+
+def unfrozen_layers(network: keras.Model, part: str) -> list[keras.Layer]:
     """The layers that fine-tuning trains.
 
     Never batch normalisation: its statistics and factors stay ImageNet's. A small batch would replace what a million
@@ -99,25 +329,20 @@ def unfrozen_layers(backbone: keras.Model, part: str) -> list[keras.Layer]:
     (keras-team/keras issue 20285).
 
     Args:
-        backbone: the ResNet50.
+        network: the backbone.
         part: a value of `Recipe.unfreeze`: none, last-stage or backbone.
     """
-    begin = {"none": None, "last-stage": "conv5", "backbone": ""}[part]
-    return [
-        layer
-        for layer in backbone.layers
-        if begin is not None
-        and layer.name.startswith(begin)
-        and layer.weights
-        and not isinstance(layer, keras.layers.BatchNormalization)
-    ]
+    if part == "none":
+        return []
+    layers = last_stage(network) if part == "last-stage" else network.layers
+    return [layer for layer in layers if layer.weights and not isinstance(layer, NEVER_TRAINED)]
 
 
-def unfreeze(backbone: keras.Model, part: str) -> None:
+def unfreeze(network: keras.Model, part: str) -> None:
     """Let the layers that `unfrozen_layers` names, and no others, be trained."""
-    chosen = unfrozen_layers(backbone, part)
-    backbone.trainable = True
-    for layer in backbone.layers:
+    chosen = unfrozen_layers(network, part)
+    network.trainable = True
+    for layer in network.layers:
         layer.trainable = layer in chosen
 
 
@@ -130,18 +355,19 @@ def build_whole(feature_extractor: keras.Model, head: keras.Model, *, learning_r
     return whole
 
 
-def frozen_fingerprint(backbone: keras.Model, part: str) -> str:
+def frozen_fingerprint(network: keras.Model, part: str) -> str:
     """The SHA-256 of every array of the backbone that stays as it is when `part` is fine-tuned, statistics of batch
     normalisation included."""
-    trained = unfrozen_layers(backbone, part)
-    return fingerprint(*(array for layer in backbone.layers if layer not in trained for array in layer.get_weights()))
+    trained = unfrozen_layers(network, part)
+    return fingerprint(*(array for layer in network.layers if layer not in trained for array in layer.get_weights()))
 
 
-def in_float32(backbone: keras.Model) -> keras.Model:
-    """A copy that computes in float32, as any processor can."""
-    copy = build_backbone(Weights("random"), seed=0)
-    copy.set_weights(backbone.get_weights())
-    return copy
+def compute_in_float32(network: keras.Model) -> None:
+    """Let a backbone compute in float32 from here on, as any processor can."""
+    for layer in network.layers:
+        layer.dtype_policy = "float32"
+        if isinstance(layer, keras.Model):
+            compute_in_float32(layer)
 
 
 def num_parameters(variables: list[keras.Variable]) -> int:
@@ -149,13 +375,24 @@ def num_parameters(variables: list[keras.Variable]) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
 
 
-def flops_per_image(backbone: keras.Model, num_classes: int, image_size: int) -> int:
-    """Floating-point operations of one image's forward pass through convolutions and linear layers, two a
-    multiply-add, as `torch.utils.flop_counter` counts them."""
-    at_size = keras.Model(backbone.inputs, [layer.output for layer in backbone.layers])
-    shapes = at_size.compute_output_shape((1, image_size, image_size, 3))
-    flops = 2 * NUM_FEATURES * num_classes
-    for layer, shape in zip(backbone.layers, shapes, strict=True):
-        if isinstance(layer, keras.layers.Conv2D):
-            flops += 2 * math.prod(shape[1:3]) * int(np.prod(layer.kernel.shape))
+def flops_per_image(network: keras.Model, num_classes: int, image_size: int) -> int:
+    """Floating-point operations of one image's forward pass through convolutions, depthwise and separable ones
+    included, and linear layers, the head's too: two a multiply-add, as `torch.utils.flop_counter` counts them."""
+    return _flops(network, (1, image_size, image_size, 3)) + 2 * network.output_shape[1] * num_classes
+
+
+def _flops(network: keras.Model, shape: tuple[int, ...]) -> int:
+    flops = 0
+    for layer, leaving in zip(network.layers, _output_shapes(network, shape), strict=True):
+        if isinstance(layer, keras.Model):
+            flops += _flops(layer, keras.Model(network.inputs, layer.input).compute_output_shape(shape))
+        elif isinstance(layer, COUNTED):
+            kernels = [variable for variable in layer.weights if len(variable.shape) > 1]
+            flops += 2 * math.prod(leaving[1:-1]) * num_parameters(kernels)
     return flops
+
+
+def _output_shapes(network: keras.Model, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shapes of what each layer gives for an input of this shape."""
+    outputs = [layer.output for layer in network.layers]
+    return keras.Model(network.inputs, outputs).compute_output_shape(shape)

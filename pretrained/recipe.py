@@ -9,6 +9,8 @@ demo     scikit-learn's digits at 32×32: expect about 0.91 with random weights,
 """
 
 import dataclasses
+import typing
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +20,21 @@ class Recipe:
     name: str
     """What `--recipe` calls it."""
     data: str
-    """The data set, a name that `compare.dataset.load` knows."""
+    """The data set, a name that `compare.data.dataset.load` knows."""
     validation_fraction: float
     """Share of the training set, in [0, 1), that is held out and watched after every epoch. With 0 the test set is
     watched instead."""
-    weights: str
+    backbone: str
+    """The network that is pretrained, as `pretrained.backbones` names it."""
+    weights: Literal["imagenet", "random", "local"] | str
     """The backbone's weights if `--weights` names none: imagenet (found or downloaded), random, or local (ImageNet's
-    if they are on this machine, else random)."""
+    if they are on this machine, else random). In the recipe of a run it may be the name of somebody's file."""
     image_size: int
-    """Pixels a side that the 28×28 images are resized to, after augmentation."""
-    preprocessing: str
-    """unit: grey levels divided by 255. imagenet: what these weights expect, BGR in 0…255 with ImageNet's mean
-    subtracted (`keras.applications.resnet50.preprocess_input`)."""
+    """Pixels a side that images are resized to, after augmentation: of others than square ones the longer side, and
+    the rest is black, in equal parts before and after."""
+    preprocessing: Literal["unit", "imagenet"]
+    """unit: levels divided by 255. imagenet: what the backbone's weights expect, `preprocess_input` of its module in
+    `keras.applications`; for ResNet50 BGR in 0…255 with ImageNet's mean subtracted."""
     shear_degrees: float
     """Each training image is sheared by an angle drawn from ± this many degrees."""
     zoom_range: float
@@ -40,7 +45,7 @@ class Recipe:
     """Whether the head begins with a batch normalisation of the features (without scale and offset of its own)."""
     num_epochs: int
     """Passes over the training images, each augmented anew, for the head on the frozen backbone."""
-    solver: str
+    solver: Literal["sgd", "lbfgs"]
     """sgd: the head learns batch by batch while the images pass, by plain gradient descent. lbfgs: the features of
     every pass are kept, and after each pass the head is brought to its optimum on all of them."""
     batch_size: int
@@ -51,28 +56,40 @@ class Recipe:
     """With lbfgs: the penalty is half the sum of squares of the head's weights, on scaled features
     (`pretrained.solver.Scale`), times one of these, the strongest first; the loss on the validation split chooses
     which, after the first pass."""
-    unfreeze: str
-    """What is fine-tuned together with the head after that: none, last-stage (the backbone's `conv5`), or backbone (all
-    of it). Batch normalisation stays as it was."""
+    unfreeze: Literal["none", "last-stage", "backbone"]
+    """What is fine-tuned together with the head after that: none, last-stage (of the backbone, what works at the
+    size of its last maps: ResNet50's `conv5`), or backbone (all of it). Batch normalisation stays as it was."""
     num_unfrozen_epochs: int
     """Passes over the training images, each augmented anew, for this fine-tuning."""
     unfrozen_learning_rate: float
     """Adam's step size in fine-tuning, constant; no unit."""
-    precision: str
+    precision: Literal["float32", "bfloat16"]
     """float32; or bfloat16, for the backbone on devices that compute in it, others keep float32."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How images of a folder become squares: their middle, by the shorter side; or whole, on black."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
     def __post_init__(self):
-        """Refuse a recipe that would choose by the test set, or a head that has no optimum to find."""
+        """Refuse a mode that there is not, a recipe that would choose by the test set, and a head that has no optimum
+        to find."""
+        for name, hint in typing.get_type_hints(type(self)).items():
+            if typing.get_origin(hint) is Literal and getattr(self, name) not in typing.get_args(hint):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {', '.join(typing.get_args(hint))}")
         if self.solver == "lbfgs" and not (self.validation_fraction and self.penalties and not self.normalize_features):
             raise ValueError("lbfgs needs penalties, a validation split to choose by, and features as they are")
+
+    @property
+    def num_epochs_in_all(self) -> int:
+        """How many rows the history of a complete run has."""
+        return self.num_epochs + (0 if self.unfreeze == "none" else self.num_unfrozen_epochs)
 
 
 ARTICLE = Recipe(
     name="article",
     data="fashion-mnist",
     validation_fraction=0.0,
+    backbone="ResNet50",
     weights="imagenet",
     image_size=28,
     preprocessing="unit",

@@ -1,4 +1,4 @@
-"""Train a new head on a frozen ImageNet ResNet50: `python -m pretrained.train`.
+"""Train a new head on a frozen network, ImageNet's ResNet50 or another one: `python -m pretrained.train`.
 
 Recipe `article` on Fashion-MNIST, 10 epochs: about 17 minutes on two fast CPU cores (see `reports/reference`). `--demo`
 takes under a minute. The loop itself is in `loop.py`.
@@ -7,7 +7,6 @@ takes under a minute. The loop itself is in `loop.py`.
 import argparse
 import shlex
 import sys
-import time
 from pathlib import Path
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
@@ -17,6 +16,7 @@ from compare.system.command import Parser
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
 from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_backbone_options, add_branch_options
 from compare.training.stopping import run_training
+from pretrained.backbones import BACKBONES
 from pretrained.recipe import RECIPES
 
 EXAMPLES = """examples:
@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   python -m pretrained.train                                     the article's snippet, with ImageNet weights
   python -m pretrained.train --recipe tuned                      the best head on the same network, in less time
   python -m pretrained.train --recipe tuned --unfreeze last-stage  and then its last stage fine-tuned
+  python -m pretrained.train --recipe tuned --backbone EfficientNetV2B0 --image-size 96  on another network
   python -m pretrained.train --weights random                    the control: the same without pretraining
   python -m pretrained.train --weights FILE --keras-backend jax  weights from a file, on JAX
   python -m pretrained.train --resume DIR                        go on with an interrupted run
@@ -37,11 +38,11 @@ def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(
         prog="python -m pretrained.train",
-        description="Train a new head on a frozen ImageNet ResNet50, in Keras 3.",
+        description="Train a new head on a frozen ImageNet ResNet50, or on another network (--backbone), in Keras 3.",
         epilog=EXAMPLES,
     )
     add_branch_options(parser, recipes=list(RECIPES))
-    add_backbone_options(parser)
+    add_backbone_options(parser, names=list(BACKBONES))
     return parser.parse_args()
 
 
@@ -62,19 +63,19 @@ def main() -> int:
     check_of_use(arguments)
     words = {"--keras-backend": arguments.keras_backend, "--device": arguments.device}
     words = {word: value for word, value in words.items() if value != "auto"}
-    overrides = OVERRIDES | {"weights": "--weights", "unfreeze": "--unfreeze"}
+    overrides = OVERRIDES | {"backbone": "--backbone", "weights": "--weights", "unfreeze": "--unfreeze"}
     prepared = prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=num_bytes)
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
-        weights_word = arguments.weights or begun["weights"]["kind"]
+        weights_word = arguments.weights or begun.weights.kind
         if weights_word == "file":
             raise UserError(
                 f"--resume {prepared.folder}, which began with weights from a file of yours",
                 "that file's path again: a record keeps its hash, not its place",
                 f"--resume {shlex.quote(str(prepared.folder))} --weights FILE",
             )
-        backend_begun = begun["versions"].get("keras backend", backend_word)
+        backend_begun = begun.versions.get("keras backend", backend_word)
         if backend_word not in ("auto", backend_begun):
             raise UserError(
                 f"--keras-backend {backend_word}, and the run in {prepared.folder} was begun on {backend_begun}",
@@ -82,18 +83,34 @@ def main() -> int:
                 f"leave --keras-backend out, or say {backend_begun}",
             )
         backend_word = backend_begun
-    found = weights.find(weights_word)
+    found = weights.find(weights_word, BACKBONES[prepared.recipe.backbone])
     backend_name = backend.choose(backend_word, arguments.device)
     return train(prepared, found, backend_name, device_name=arguments.device, check_only=arguments.check)
 
 
 def check_of_use(arguments: argparse.Namespace) -> None:
-    """Refuse a step size or a batch for a head that is brought to its optimum without either.
+    """Refuse a step size or a batch for a head that is brought to its optimum without either, and another backbone with
+    what is made for the recipe's own.
 
     Raises:
         UserError: it was given.
     """
     recipe = RECIPES[arguments.recipe or DEFAULT_RECIPE]
+    backbone = BACKBONES[arguments.backbone or recipe.backbone]
+    size = arguments.image_size or recipe.image_size
+    if arguments.resume is None and backbone.name != recipe.backbone and recipe.preprocessing == "unit":
+        raise UserError(
+            f"--backbone {backbone.name} with recipe {recipe.name}, which divides pixels by 255: its mistake with "
+            f"{recipe.backbone}",
+            "a recipe that gives each network what it expects",
+            "say --recipe tuned, or leave --backbone out",
+        )
+    if arguments.resume is None and size < backbone.smallest_side:
+        raise UserError(
+            f"--backbone {backbone.name} with images of {size}×{size}",
+            f"at least {backbone.smallest_side}×{backbone.smallest_side}, which this network needs",
+            f"say --image-size {backbone.smallest_side} or more: smaller images are enlarged to it",
+        )
     fine_tunes = (arguments.unfreeze or recipe.unfreeze) != "none"
     for name, used in (("learning_rate", False), ("batch_size", fine_tunes)):
         if recipe.solver == "lbfgs" and getattr(arguments, name) is not None and not used:
@@ -107,118 +124,69 @@ def check_of_use(arguments: argparse.Namespace) -> None:
 
 def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
-    from compare.system import disk, machine
-    from compare.training.job import NUM_SEEN, limits_in_words
+    from compare.runs.record import readable
+    from compare.runs.schema import Device
+    from compare.system import machine
+    from compare.training.limits import limits_in_words
     from pretrained import backend
 
     with backend.quiet_start():
-        import keras
-
         from pretrained import loop, model, solver
 
     recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
-    name = gpu_name or machine.processor_name()
+    device_name = gpu_name or machine.processor_name()
     precision = backend.precision(recipe, backend_name, device_kind)
-    num_classes = len(data.class_names)
-
-    backbone = model.build_backbone(found, seed=job.seed, precision=precision)
     job.check_same("precision", precision)
-    loaded = model.frozen_fingerprint(backbone, "none")
-    if job.checkpoint is not None:
-        check_same_backbone(record, loaded)
-    extractor = model.build_feature_extractor(
-        backbone, image_size=recipe.image_size, preprocessing=recipe.preprocessing
+    networks = model.build_networks(
+        BACKBONES[recipe.backbone],
+        found,
+        recipe=recipe,
+        image_shape=data.image_shape,
+        num_classes=len(data.class_names),
+        seed=job.seed,
+        precision=precision,
     )
-    normalize, rate = recipe.normalize_features, recipe.learning_rate
-    head = model.build_head(num_classes, normalize_features=normalize, learning_rate=rate)
-    whole = None
-    if recipe.unfreeze != "none":
-        model.unfreeze(backbone, recipe.unfreeze)  # of no consequence before `whole` is trained
-        whole = model.build_whole(extractor, head, learning_rate=recipe.unfrozen_learning_rate)
+    if job.checkpoint is not None:
+        check_same_backbone(record, networks.loaded)
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
-        epochs, predicting = loop.estimate_epochs(job, extractor, head, whole)
-    words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
-    of_whole = ", the backbone of a whole network" if found.is_part else ""
-    where = f"{name} in {precision} with Keras on {backend_name}, {words[found.kind]}{of_whole}"
-    job.announce(epochs, predicting, how=plan(recipe), where=where)
+        epochs, predicting = loop.estimate_epochs(job, networks)
+    of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""
+    where = f"{device_name} in {precision} with Keras on {backend_name}"
+    job.announce(epochs, predicting, how=plan(recipe), where=f"{where}, {weights_words(recipe, found)}{of_file}")
     if check_only:
         return EXIT_DONE
 
-    record |= {
-        "model": {
-            "name": f"ResNet50, {UNFROZEN_WORDS[recipe.unfreeze]}, with a linear head",
-            "num_parameters": model.num_parameters(backbone.weights + head.weights),
-            "num_trainable_parameters": model.num_parameters((whole or head).trainable_variables),
-            "flops_per_image": model.flops_per_image(backbone, num_classes, recipe.image_size),
-        },
-        "weights": {"kind": found.kind, "sha256": found.sha256, "is_part_of_file": found.is_part},
-        "backbone": {
-            "sha256_loaded": loaded,
-            "sha256_before": model.frozen_fingerprint(backbone, recipe.unfreeze),
-        },
-        "device": {"kind": device_kind, "name": name},
-        "precision": precision,
-        "versions": machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
-        | {"keras backend": backend_name},
-    }
+    versions = machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
+    with readable():
+        model.note_facts(record, networks, found, recipe=recipe, num_classes=len(data.class_names))
+        record.device, record.precision = Device(kind=device_kind, name=device_name), precision
+        record.versions = versions | {"keras backend": backend_name}
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
-        if job.checkpoint is None:
-            job.write_checkpoint(loop.checkpoint_arrays(head))
-        else:
-            num_finished = len(record["history"]) + bool(job.under_way)
-            loop.restore(whole if num_finished > recipe.num_epochs else head, job.checkpoint)
-        watched = None
-        if len(record["history"]) < recipe.num_epochs:
-            if recipe.solver == "sgd":
-                watched = loop.descend(
-                    job, head, feature_extractor=extractor, last_epoch=recipe.num_epochs, learning_rate=rate
-                )
-            else:
-                watched = loop.solve_head(job, extractor, head)
+        loop.begin_or_go_on(job, networks)
+        watched = None  # the probabilities of the watched split, once they are known
+        if len(record.history) < recipe.num_epochs:
+            watched = (loop.descend_head if recipe.solver == "sgd" else loop.solve_head)(job, networks)
         solver.remove_kept(job.folder)
-        if whole is not None:
-            rate, last = recipe.unfrozen_learning_rate, recipe.num_epochs + recipe.num_unfrozen_epochs
-            watched = loop.descend(
-                job, whole, feature_extractor=None, last_epoch=last, learning_rate=rate, phase="fine-tuning"
-            )
-
-        def predict(images):
-            if whole is not None:
-                return loop.predict(whole, loop.grey(images))
-            return loop.predict(head, loop.extract(extractor, images))
-
-        start = time.perf_counter()
-        if watched is None:  # resumed after its last epoch
-            watched = predict(job.watched_images_and_labels[0])
-        probabilities = {job.watched: watched}
-        if job.watched != "test":
-            probabilities["test"] = predict(data.test_images)
-        predicting_seconds = time.perf_counter() - start
-        corrupted = job.predict_corrupted(predict)
-        training_images, _ = job.train_images_and_labels
-        seen = [
-            loop.grey(data.test_images[:NUM_SEEN]),
-            loop.first_of(NUM_SEEN, training_images, recipe=recipe, seed=job.seed, epoch=1),
-        ]
-        size, preprocessing = recipe.image_size, recipe.preprocessing
-        seen = [model.network_input(images, image_size=size, preprocessing=preprocessing) for images in seen]
-        channels = "BGR" if preprocessing == "imagenet" else "RGB"
-        seen = job.keep_seen(*map(keras.ops.convert_to_numpy, seen), channels=channels)
-        record["backbone"]["sha256_after"] = model.frozen_fingerprint(backbone, recipe.unfreeze)
-        if precision != "float32":
-            extractor = model.build_feature_extractor(
-                model.in_float32(backbone), image_size=recipe.image_size, preprocessing=recipe.preprocessing
-            )
-        # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
-        head.optimizer.iterations.assign(0)
-        with disk.replacing(job.folder / "model.keras") as partial, disk.temporary_in(job.folder):
-            model.join(extractor, head).save(partial)
-        device_bytes = backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None
-        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes, **corrupted, **seen)
+        if networks.whole is not None:
+            watched = loop.fine_tune(job, networks)
+        loop.end(
+            job,
+            networks,
+            watched,
+            device_bytes=lambda: backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None,
+        )
     return EXIT_DONE
+
+
+def weights_words(recipe, found) -> str:
+    """Which network begins with which weights, in words."""
+    if found.kind == "imagenet" and BACKBONES[recipe.backbone].digest is None:
+        return f"{recipe.backbone} with ImageNet weights, of which Keras publishes no digest to compare"
+    words = {"imagenet": "ImageNet weights", "random": "random weights: no pretraining", "file": "weights from a file"}
+    return words[found.kind] if recipe.backbone == "ResNet50" else f"{recipe.backbone} with {words[found.kind]}"
 
 
 def plan(recipe) -> str:
@@ -231,17 +199,18 @@ def plan(recipe) -> str:
     return words
 
 
-def check_same_backbone(record: dict, fingerprint: str) -> None:
+def check_same_backbone(record, fingerprint: str) -> None:
     """Refuse to go on with another backbone than the run began with.
 
     Raises:
         UserError: the arrays differ.
     """
-    if fingerprint != record["backbone"]["sha256_loaded"]:
+    begun = record.frozen.sha256_loaded
+    if fingerprint != begun:
         raise UserError(
-            f"the backbone here is not the one that the run began with ({record['weights']['kind']} weights, "
-            f"Keras on {record['versions']['keras backend']} {record['versions'].get('keras')}): "
-            f"its arrays' hash is {fingerprint[:12]}, and was {record['backbone']['sha256_loaded'][:12]}",
+            f"the backbone here is not the one that the run began with ({record.weights.kind} weights, "
+            f"Keras on {record.versions['keras backend']} {record.versions.get('keras')}): "
+            f"its arrays' hash is {fingerprint[:12]}, and was {begun[:12]}",
             "the same weights: every feature so far came from them",
             "give the same --weights and --keras-backend with --resume, in the same versions, or start a new run",
         )

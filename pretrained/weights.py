@@ -16,15 +16,9 @@ from compare.data import download
 from compare.system import processes
 from compare.system.errors import UserError, printable
 from pretrained import weights_file
+from pretrained.backbones import BACKBONES, Backbone
 
-IMAGENET_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
-IMAGENET_NUM_BYTES = 94765736
-IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"  # the hash that Keras publishes for this file
-IMAGENET_WITH_TOP_MD5 = "2cb95161c43110f7111970584f804107"  # and for the one with the top
-IMAGENET_MIRRORS = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/",
-    "https://github.com/keras-team/keras-applications/releases/download/resnet/",
-)
+MAX_DOWNLOAD_BYTES = 1_500_000_000  # the largest, ConvNeXt-XLarge, has 1.4 GB
 IMAGENET_ADVICE = (
     "connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; or take "
     "--weights random, which has learned nothing"
@@ -42,20 +36,22 @@ class Weights:
         kind: imagenet, random, or file (somebody's own).
         path: the file; None for random.
         sha256: of the file's bytes; None for random.
-        is_part: whether the file holds more than the backbone: a top, or a whole network around it.
+        num_layers: how many layers with arrays somebody's own file holds: more than the backbone's where it has a top,
+            or is a whole network around it.
     """
 
     kind: str
     path: Path | None = None
     sha256: str | None = None
-    is_part: bool = False
+    num_layers: int | None = None
 
 
-def find(word: str) -> Weights:
+def find(word: str, backbone: Backbone) -> Weights:
     """The weights that `--weights` or the recipe asks for.
 
     Args:
         word: imagenet (found, else downloaded), random, local (ImageNet's if found, else random), or a file's path.
+        backbone: whose they are. That a file of somebody's is of this network is seen when it is built.
 
     Raises:
         UserError: they cannot be had, or are not what they should be.
@@ -63,43 +59,46 @@ def find(word: str) -> Weights:
     if word == "random":
         return Weights("random")
     if word in ("imagenet", "local"):
-        path = next((path for path in _usual_paths() if problem_with_imagenet(path) is None), None)
+        usual = _usual_paths(backbone)
+        path = next((path for path in usual if problem_with_imagenet(path, backbone) is None), None)
         if path is None and word == "local":
             return Weights("random")
-        return Weights("imagenet", *_with_sha256(path or _fetch()))
-    return _user_file(word)
+        return Weights("imagenet", *_with_sha256(path or _fetch(backbone)))
+    return _user_file(word, backbone)
 
 
-def problem_with_imagenet(path: Path) -> str | None:
-    """What keeps the file at `path` from being Keras' ImageNet weights, or None."""
+def problem_with_imagenet(path: Path, backbone: Backbone) -> str | None:
+    """What keeps the file at `path` from being Keras' ImageNet weights, or None. Where Keras publishes no digest it is
+    only known to be a file of Keras': building the network then compares every layer."""
     try:
         if not path.is_file():
             return "is not there"
-        if path.stat().st_size != IMAGENET_NUM_BYTES:
-            return f"has {path.stat().st_size:,} bytes, not {IMAGENET_NUM_BYTES:,}"
-        return None if _digest(path, _md5) == IMAGENET_MD5 else "holds other bytes"
+        if backbone.digest is None:
+            return _inspect_elsewhere(path).get("problem")
+        return None if _keras_digest(path, backbone.digest) == backbone.digest else "holds other bytes"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
 
-def _usual_paths() -> list[Path]:
+def _usual_paths(backbone: Backbone) -> list[Path]:
     """Keras' cache and our own downloads."""
     keras_home = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")))
-    return [keras_home / "models" / IMAGENET_FILE, download.cache_folder() / IMAGENET_FILE]
+    return [keras_home / "models" / backbone.name_in_cache, download.cache_folder() / backbone.file_name]
 
 
-def _fetch() -> Path:
+def _fetch(backbone: Backbone) -> Path:
     return download.fetch(
-        IMAGENET_MIRRORS,
-        download.cache_folder() / IMAGENET_FILE,
-        max_bytes=IMAGENET_NUM_BYTES,
-        problem_with=problem_with_imagenet,
+        backbone.mirrors,
+        download.cache_folder() / backbone.file_name,
+        max_bytes=MAX_DOWNLOAD_BYTES,
+        problem_with=lambda path: problem_with_imagenet(path, backbone),
         advice=IMAGENET_ADVICE,
     )
 
 
-def _user_file(word: str) -> Weights:
-    expected = "imagenet, random, or a file in which Keras saved a ResNet50, alone or in a whole network"
+def _user_file(word: str, backbone: Backbone) -> Weights:
+    name = backbone.title
+    expected = f"imagenet, random, or a file in which Keras saved the network {name}, alone or in a whole one"
     advice, path, problem = "name such a file, or take --weights imagenet", Path(word), None
     try:
         if ADDRESS.match(word):
@@ -116,14 +115,15 @@ def _user_file(word: str) -> Weights:
                 problem = "TensorFlow's checkpoint"
         if problem is None:
             path, sha256 = _with_sha256(path)
-            kind = "imagenet" if _digest(path, _md5) in (IMAGENET_MD5, IMAGENET_WITH_TOP_MD5) else "file"
+            published = (digest for digest in (backbone.digest, backbone.digest_with_top) if digest is not None)
+            kind = "imagenet" if any(_keras_digest(path, digest) == digest for digest in published) else "file"
             found = _inspect_elsewhere(path)
             problem = found.get("problem")
     except OSError as error:
         problem = f"it cannot be read ({error.strerror})"
     if problem is not None:
         raise UserError(f"--weights {printable(word)}: {problem}", expected, advice)
-    return Weights(kind, path, sha256, is_part=found["is_part"])
+    return Weights(kind, path, sha256, found["num_layers"])
 
 
 def check_unchanged(weights: Weights) -> None:
@@ -165,16 +165,24 @@ def _md5():
     return hashlib.md5(usedforsecurity=False)  # else some computers of offices and states refuse it
 
 
+def _keras_digest(path: Path, published: str) -> str:
+    """The file's digest by the algorithm that made the published one."""
+    return _digest(path, "sha256" if len(published) == 64 else _md5)
+
+
 def _digest(path: Path, algorithm) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def main() -> None:
-    """Say where ImageNet's weights may be, for `compare.doctor`, which does not import the branches."""
+    """Say where ImageNet's weights of the recipes' backbone may be, for `compare.doctor`, which does not import the
+    branches."""
     processes.end_with_parent()
-    paths = {str(path): problem_with_imagenet(path) for path in _usual_paths()}
-    print(json.dumps({"paths": paths, "mirrors": IMAGENET_MIRRORS, "name": IMAGENET_FILE, "advice": IMAGENET_ADVICE}))
+    backbone = BACKBONES["ResNet50"]
+    paths = {str(path): problem_with_imagenet(path, backbone) for path in _usual_paths(backbone)}
+    said = {"paths": paths, "mirrors": backbone.mirrors, "name": backbone.file_name, "advice": IMAGENET_ADVICE}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a file of somebody's holds, and the ResNet50 in it: read by its content, whatever its name, without Keras.
+"""What a file of somebody's holds, and the backbone in it: read by its content, whatever its name, without Keras.
 
 Keras saves a network in three forms: HDF5 with every array under its layer's name (`.h5`, weights or whole networks),
 HDF5 with layers counted by class (`.weights.h5`; newer versions write the layer's name beside it), and an archive of
 the second (`.keras`). The network may lie in another one, or have a top. Arrays are read, and nothing else: no code, no
-configuration, no link to elsewhere.
+link to elsewhere, and of a configuration no more than whether it says one thing (`divides_by_deviation`).
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from compare.system import processes
 from compare.system.errors import printable
 
 MEMBER = "model.weights.h5"  # of a .keras archive
-MAX_NUM_BYTES, MAX_NUM_ITEMS = 1_000_000_000, 20_000  # ten times the network, for optimizers that were saved with it
+MAX_NUM_BYTES, MAX_NUM_ITEMS = 1_500_000_000, 20_000  # ConvNeXt-XLarge; or ResNet50 and optimizers saved with it
 MAX_DEPTH = 50
 INSPECTION_BYTES = 6_000_000_000
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
@@ -46,24 +46,32 @@ IN_OTHER_FOLDERS = {
     "pytorch_model.bin": "that of a network of PyTorch",
     MEMBER: f"an unpacked .keras archive: name the {MEMBER} in it",
 }
-# A layer that other networks have, in the order in which they are told apart.
-OTHER_NETWORKS = {
+# A layer that a network has, as a pattern, and its name; in the order in which they are told apart.
+NETWORKS = {
     "res2a_branch2a": "a ResNet50 under the names that Keras gave its layers before 2.2.4",
     "conv_dw_1": "MobileNet",
     "Conv_1": "MobileNetV2",
-    "expanded_conv_depthwise_bn": "MobileNetV3",
+    "expanded_conv_11_.*": "MobileNetV3-Large",
+    "expanded_conv_(depthwise_bn|depthwise_BatchNorm)": "MobileNetV3-Small",
     "block14_sepconv1": "Xception",
     "block5_conv4": "VGG19",
     "block5_conv3": "VGG16",
-    "conv_7b": "InceptionResNetV2",
-    "pool2_conv": "DenseNet",
-    "block1a_project_conv": "EfficientNet",
+    "conv_7b": "Inception-ResNet-v2",
+    "stem_bn1": "NASNet",
+    "conv4_block48_1_conv": "DenseNet-201",
+    "conv4_block32_1_conv": "DenseNet-169",
+    "pool2_conv": "DenseNet-121",
+    "conv4_block36_preact_bn": "ResNet152V2",
+    "conv4_block23_preact_bn": "ResNet101V2",
+    "conv4_block6_preact_bn": "ResNet50V2",
+    "conv4_block36_1_conv": "ResNet152",
+    "conv4_block23_1_conv": "ResNet101",
+    "conv4_block6_1_conv": "ResNet50",
+    "convnext_(tiny|small|base|large|xlarge)_stem_conv": "ConvNeXt",
+    "block1a_dwconv": "EfficientNet",
+    "block1a_project_conv": "EfficientNetV2",
 }
-STAGES = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}  # ResNet50's: channels, and how many blocks
-DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the fourth stage
-ROLES = {"conv": ("kernel", "bias"), "bn": ("gamma", "beta", "moving_mean", "moving_variance")}
-BLOCK = re.compile(r"conv([2-5])_block(\d+)_")
-COUNTED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
+IMAGENET_SCALE = re.compile(r'"scale":\s*\[\s*2\.08[89]')  # 1 / sqrt(0.229) and so on, as Keras' EfficientNet divides
 CUT_SHORT = re.compile(r"truncated file: eof = (\d+).* stored_eof = (\d+)")
 
 
@@ -77,68 +85,92 @@ class Layer:
 
     Attributes:
         place: the names of the groups that lead to it.
-        name: its own; None where the file does not say it.
+        name: its own; None where the file does not say it, or says it by its place.
+        is_counted: whether its place is a number among the layers of its class.
         arrays: by their names: kernel, bias, …, or 0, 1, …, or others.
         order: their places in the layer's `get_weights`, where the file lists it.
     """
 
     place: tuple[str, ...]
     name: str | None
+    is_counted: bool
     arrays: dict[str, np.ndarray]
     order: dict[str, int]
 
 
-def resnet50_shapes() -> dict[str, list[tuple[int, ...]]]:
-    """The shapes of the arrays of every layer of `keras.applications.ResNet50` without its top that has any, by the
-    layers' names. Layers of one class stand in Keras' order."""
-    shapes = {}
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """A layer that a network has, as its Keras object says (`pretrained.model.expected_layers`).
 
-    def add(name: str, size: int, num_inputs: int, num_outputs: int) -> None:
-        shapes[f"{name}_conv"] = [(size, size, num_inputs, num_outputs), (num_outputs,)]
-        shapes[f"{name}_bn"] = [(num_outputs,)] * 4
+    Attributes:
+        kind: its class, as Keras counts layers by it: conv2d, batch_normalization, …
+        roles: the names of its arrays, in the order of its `get_weights`.
+        shapes: theirs.
+        whole_numbers: those of the roles that count.
+    """
 
-    add("conv1", 7, 3, 64)
-    num_inputs = 64
-    for stage, (channels, num_blocks) in STAGES.items():
-        for block in range(1, num_blocks + 1):
-            name = f"conv{stage}_block{block}"
-            add(f"{name}_1", 1, num_inputs, channels)
-            add(f"{name}_2", 3, channels, channels)
-            if block == 1:
-                add(f"{name}_0", 1, num_inputs, 4 * channels)
-            add(f"{name}_3", 1, channels, 4 * channels)
-            num_inputs = 4 * channels
-    return shapes
+    kind: str
+    roles: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    whole_numbers: tuple[str, ...] = ()
 
 
-RESNET50 = resnet50_shapes()
+def read_backbone(path: Path, expected: dict[str, Expected], title: str) -> dict[str, list[np.ndarray]]:
+    """The arrays of a network in a file, for each of its layers in the order of the layer's `get_weights`.
 
-
-def read_backbone(path: Path) -> tuple[dict[str, list[np.ndarray]], bool]:
-    """The arrays of the ResNet50 in a file, float32, for each of its layers, in the order of the layer's `get_weights`;
-    and whether the file holds more than those: a top, or a whole network around them.
+    Args:
+        path: the file.
+        expected: the network's layers that have arrays, by their names, in the network's order.
+        title: the network's, for words.
 
     Raises:
-        Unfit: it holds none, or several, or is no file of Keras'.
+        Unfit: it holds no such network, or several, or is no file of Keras'.
     """
     layers = read_layers(path)
-    _name_by_order(layers)
+    _name_by_order(layers, expected)
     named = {}
     for layer in layers:
-        named.setdefault(layer.name or layer.place[-1], []).append(layer)
-    others = [name for name in named if BLOCK.match(name) and name not in RESNET50]
-    missing = [name for name in RESNET50 if name not in named]
-    if others or missing:
-        raise Unfit(_another_network(named, missing))
+        named.setdefault(layer.name, []).append(layer)
+    missing = [name for name in expected if name not in named]
+    if missing or _more_of_its_kind(named, expected):
+        raise Unfit(_another_network(named, missing, title))
     arrays = {}
-    for name, expected in RESNET50.items():
+    for name, one in expected.items():
         if len(named[name]) > 1:
             raise Unfit(f"it holds {len(named[name])} layers {name}: several networks, and which is meant is not said")
-        arrays[name] = _in_order(named[name][0], name)
+        arrays[name] = _in_order(named[name][0], name, one, title)
         found = [array.shape for array in arrays[name]]
-        if found != expected:
-            raise Unfit(f"its layer {name} has the shapes {_listed(found)}, and ResNet50's has {_listed(expected)}")
-    return arrays, len(layers) > len(RESNET50)
+        if found != list(one.shapes):
+            of_title = f"its layer {name} has the shapes {_listed(found)}, and {title}'s has {_listed(one.shapes)}"
+            raise Unfit(of_title)
+    return arrays
+
+
+def divides_by_deviation(path: Path, *, is_part: bool) -> bool | None:
+    """Whether the EfficientNet in a file divides its input by the roots of ImageNet's deviations, as Keras builds it
+    for `weights="imagenet"` and for nothing else, in a layer without arrays; None where the file does not say.
+
+    Without a configuration such layers are counted, unless the file holds more (`is_part`), with some of its own."""
+    import h5py
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "config.json" not in archive.namelist():
+                return None
+            return IMAGENET_SCALE.search(archive.read("config.json").decode(errors="replace")) is not None
+    with h5py.File(path, "r") as file:
+        if "model_config" in file.attrs:
+            return IMAGENET_SCALE.search(str(file.attrs["model_config"])) is not None
+        if is_part:
+            return None
+        places = []
+        file.visit(places.append)
+    heads = {place.rpartition("/")[0] for place in places if re.fullmatch(r"(.*/)?(stem_conv|normalization)", place)}
+    num_rescalings = {
+        sum(re.fullmatch(rf"{re.escape(head)}/?rescaling(_\d+)?", place) is not None for place in places)
+        for head in heads
+    } - {0}
+    return {1: False, 2: True}.get(*num_rescalings) if len(num_rescalings) == 1 else None
 
 
 def read_layers(path: Path) -> list[Layer]:
@@ -219,11 +251,10 @@ def _layers_of(file) -> list[Layer]:
         for index, listed in enumerate(np.ravel(attributes.get("weight_names", []))):
             listed = listed.decode(errors="replace") if isinstance(listed, bytes) else str(listed)
             order["/".join([*place, listed])] = index
-        if place[-1] == "vars":
+        is_counted, name = place[-1] == "vars", None
+        if is_counted:
             place, name = place[:-1] or [""], attributes.get("name")
             name = name if isinstance(name, str) else None
-        else:  # one of TensorFlow's scopes, which may be numbered, lies in the layer's own group
-            name = next((part for part in place if part in RESNET50), place[-1])
         for key in group:
             num_items += 1
             if num_items > MAX_NUM_ITEMS:
@@ -249,7 +280,7 @@ def _layers_of(file) -> list[Layer]:
             if not np.isfinite(array).all():
                 raise Unfit(f"{where} holds numbers that are not finite")
             if place[:1] not in (["optimizer"], ["optimizer_weights"]):
-                layer = layers.setdefault(group.name, Layer(tuple(place), name, {}, {}))
+                layer = layers.setdefault(group.name, Layer(tuple(place), name, is_counted, {}, {}))
                 role = key.partition(":")[0]  # TensorFlow's names end in :0
                 layer.arrays[role] = np.asarray(array)
                 if (listed := f"{group.name}/{key}".strip("/")) in order:
@@ -257,56 +288,92 @@ def _layers_of(file) -> list[Layer]:
     return list(layers.values())
 
 
-def _name_by_order(layers: list[Layer]) -> None:
-    """Name the layers of a ResNet50 that a file only counts: the convolutions in one group whose shapes are, one after
-    the other, those of all of ResNet50's, and batch normalisation alike."""
-    counted = {}
+def _name_by_order(layers: list[Layer], expected: dict[str, Expected]) -> None:
+    """Name the layers of a file as the network expects them.
+
+    Where a file only counts layers, or Keras itself gave them numbers for names, which depend on what it had built
+    before, they are known by their order: those in one group of one class whose shapes are, one after the other, those
+    of all such layers of the network.
+    """
+    counted = re.compile(rf"({'|'.join({one.kind for one in expected.values()})})(?:_(\d+))?")
+    runs = {}
     for layer in layers:
-        if layer.name is None and (found := COUNTED.fullmatch(layer.place[-1])):
-            kind = "conv" if found[1] == "conv2d" else "bn"
-            counted.setdefault((layer.place[:-1], kind), []).append((int(found[2] or 0), layer))
-    for (_, kind), some in counted.items():
-        names = [name for name in RESNET50 if name.endswith(kind)]
-        expected = [RESNET50[name] for name in names]
+        if layer.name is None and not layer.is_counted:
+            # one of TensorFlow's scopes, which may be numbered, lies in the layer's own group
+            layer.name = next((part for part in layer.place if part in expected), layer.place[-1])
+        if found := counted.fullmatch(name := layer.name or layer.place[-1]):
+            above = layer.place[: layer.place.index(name)] if name in layer.place else layer.place[:-1]
+            run = runs.setdefault((above, found[1], layer.name is None), [])
+            run.append((int(found[2] or 0), layer))
+            layer.name = None
+    for (_, kind, only_counted), some in runs.items():
+        names = [name for name, one in expected.items() if one.kind == kind]
+        if not only_counted:
+            numbers = {name: int(found[2] or 0) for name in names if (found := counted.fullmatch(name))}
+            names = sorted(numbers, key=numbers.get)
         some = [layer for _, layer in sorted(some, key=lambda one: one[0])]
-        found = [[array.shape for _, array in sorted(layer.arrays.items())] for layer in some]
-        for start in range(len(some) - len(names) + 1):  # twice only where there are two
-            if found[start : start + len(names)] == expected:
+        for start in range(len(some) - len(names) + 1 if names else 0):  # twice only where there are two
+            if all(map(_is_alike, some[start:], (expected[name] for name in names))):
                 for layer, name in zip(some[start:], names, strict=False):
                     layer.name = name
+    for layer in layers:
+        layer.name = layer.name or "/".join(layer.place)
 
 
-def _in_order(layer: Layer, name: str) -> list[np.ndarray]:
-    """A layer's arrays as `get_weights` has them, float32."""
-    roles = ROLES[name.rpartition("_")[2]]
-    if set(layer.arrays) == set(roles):
-        keys = roles
-    elif set(layer.arrays) == set(map(str, range(len(roles)))):
-        keys = sorted(layer.arrays)
-    elif len(layer.arrays) == len(layer.order) == len(roles):  # under Keras' names of 2017 and before
-        keys = sorted(layer.order, key=layer.order.get)
-    else:
-        raise Unfit(f"its layer {name} has {_listed(sorted(layer.arrays))}, and ResNet50's has {_listed(roles)}")
-    if any(array.dtype.kind != "f" for array in layer.arrays.values()):
-        raise Unfit(f"its layer {name} holds whole numbers: save the network in float32")
-    return [layer.arrays[key].astype(np.float32) for key in keys]
+def _is_alike(layer: Layer, one: Expected) -> bool:
+    """Whether a layer has arrays of the shapes that another has."""
+    keys = _keys(layer, one)
+    return keys is not None and [layer.arrays[key].shape for key in keys] == list(one.shapes)
 
 
-def _another_network(names, missing: list[str]) -> str:
-    """Which network has layers of these names, and lacks some of ResNet50's."""
+def _keys(layer: Layer, one: Expected) -> list[str] | None:
+    """The names of a layer's arrays in the order of `get_weights`; None where it has others."""
+    if set(layer.arrays) == set(one.roles):
+        return list(one.roles)
+    if set(layer.arrays) == set(map(str, range(len(one.roles)))):
+        return sorted(layer.arrays, key=int)
+    if len(layer.arrays) == len(layer.order) == len(one.roles):  # under names of older versions
+        return sorted(layer.order, key=layer.order.get)
+    return None
+
+
+def _in_order(layer: Layer, name: str, one: Expected, title: str) -> list[np.ndarray]:
+    """A layer's arrays as `get_weights` has them: float32, but for those that count."""
+    keys = _keys(layer, one)
+    if keys is None:
+        raise Unfit(f"its layer {name} has {_listed(sorted(layer.arrays))}, and {title}'s has {_listed(one.roles)}")
+    arrays = []
+    for key, role in zip(keys, one.roles, strict=True):
+        array = layer.arrays[key]
+        if role not in one.whole_numbers:
+            if array.dtype.kind != "f":
+                raise Unfit(f"its layer {name} holds whole numbers: save the network in float32")
+            array = array.astype(np.float32)
+        arrays.append(array)
+    return arrays
+
+
+def _more_of_its_kind(named, expected) -> bool:
+    """Whether there are layers that differ from the network's in their numbers alone: those of a deeper one."""
+    patterns = {re.sub(r"\d+[a-z]?(?=_|$)", "#", name) for name in expected} - {one.kind for one in expected.values()}
+    patterns -= {f"{one.kind}_#" for one in expected.values()}
+    more = {re.sub(r"\d+[a-z]?(?=_|$)", "#", name) for name in named if name not in expected}
+    return bool(more & {pattern for pattern in patterns if "#" in pattern})
+
+
+def _another_network(names, missing: list[str], title: str) -> str:
+    """Which network has layers of these names, and lacks some of those of `title`, or has more."""
     if not names:
         return "it holds no weights"
-    for mark, words in OTHER_NETWORKS.items():
-        if mark in names:
-            return f"it holds another network, {words}"
-    num_blocks = max((int(found[2]) for name in names if (found := BLOCK.match(name)) and found[1] == "4"), default=0)
-    if num_blocks in DEPTHS:
-        version = "V2" if any("preact" in name for name in names) else ""
-        network = f"ResNet{DEPTHS[num_blocks]}{version}"
-        if network != "ResNet50":
-            return f"it holds another network, {network}"
-        return f"it holds a ResNet50 without {len(missing)} of its layers ({_listed(missing)})"
-    return f"it holds another network, with the layers {_listed(names)}"
+    found = next((words for mark, words in NETWORKS.items() if any(re.fullmatch(mark, name) for name in names)), None)
+    if found is None:
+        return f"it holds another network, with the layers {_listed(names)}"
+    if found != title and not title.startswith(f"{found}-"):
+        return f"it holds another network, {found}"
+    of_its_own = (
+        f"without {len(missing)} of its layers ({_listed(missing)})" if missing else "with more layers than it has"
+    )
+    return f"it holds a {title} {of_its_own}" if found == title else f"it holds another {found}: {title} {of_its_own}"
 
 
 def _listed(some) -> str:
@@ -316,17 +383,23 @@ def _listed(some) -> str:
 
 
 def main() -> None:
-    """With a file: say as JSON what keeps it from being used, or whether it holds more than the ResNet50."""
+    """With a file: say as JSON what keeps it from being used, or how many layers with arrays it holds."""
     processes.end_with_parent()
     if sys.platform != "win32":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (INSPECTION_BYTES, INSPECTION_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print(json.dumps(inspect(Path(sys.argv[1]))))
+
+
+def inspect(path: Path) -> dict:
+    """What keeps a file from being used, as `problem`; or `num_layers`, how many layers with arrays it holds."""
     try:
-        print(json.dumps({"is_part": read_backbone(Path(sys.argv[1]))[1]}))
+        num_layers = len(read_layers(path))
+        return {"num_layers": num_layers} if num_layers else {"problem": "it holds no weights"}
     except Unfit as problem:
-        print(json.dumps({"problem": str(problem)}))
+        return {"problem": str(problem)}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""The training loop of `scratch_resnet`, and what it needs of PyTorch: the device, the measuring, the checkpoint."""
+"""A training in PyTorch: its epochs, an epoch's steps, and what they need. It begins with `train_epochs`."""
 
-import contextlib
-import ctypes
 import itertools
 import math
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,22 +10,81 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compare.system import machine
-from compare.system.errors import UserError
 from compare.training import estimate
-from compare.training.job import diverged
+from compare.training.job import Job
+from compare.training.limits import diverged
 from compare.training.progress import EpochBar
-from scratch_resnet.batches import Batches, network_input
+from scratch_resnet import hardware
+from scratch_resnet.batches import Batches
 from scratch_resnet.model import ResNet
+from scratch_resnet.small_maps import fast_on_small_maps
 
-MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # mallopt's numbers for them, in glibc's malloc.h
+
+def train_epochs(
+    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, *, train_batches: Batches, watched_batches: Batches
+) -> Tensor | None:
+    """Train the epochs that are left, from within the one under way on, each with its row and its checkpoint.
+
+    Args:
+        job: whose epochs.
+        model, optimizer: are changed.
+        train_batches: the images to train on.
+        watched_batches: those that are predicted after every epoch.
+
+    Returns:
+        The logits of the watched images after the last epoch, float32 (num_images, num_classes); None where no epoch
+        was left.
+
+    Raises:
+        UserError: a loss is not finite, or a checkpoint cannot be written.
+        KeyboardInterrupt: a signal asked to stop.
+    """
+    recipe = job.recipe
+    num_steps = math.ceil(len(train_batches) / recipe.batch_size)
+    logits = None
+    for epoch in job.epochs_left:
+        start = time.perf_counter() - job.seconds_under_way
+        totals = torch.zeros(2, num_steps, device=train_batches.device)
+        begin = int(job.under_way.get("steps", 0))
+        if begin:  # resumed within it
+            totals.copy_(torch.from_numpy(job.under_way["totals"]))
+        with job.finishing(), job.epoch_bar(epoch) as bar:
+            steps = train_epoch(
+                model,
+                optimizer,
+                train_batches,
+                totals,
+                recipe=recipe,
+                seed=job.seed,
+                epoch=epoch,
+                bar=bar,
+                begin=begin,
+            )
+            for num_done in steps:
+                if job.must_keep():
+                    job.keep(
+                        checkpoint_arrays(model, optimizer),
+                        {"steps": np.array(num_done), "totals": totals.cpu().numpy()},
+                        seconds=time.perf_counter() - start,
+                    )
+        training_seconds = time.perf_counter() - start
+        logits = infer(model, watched_batches, recipe=recipe)
+        job.end_epoch(
+            train=means(totals, len(train_batches)),
+            watched=evaluate(logits, watched_batches.labels),
+            learning_rate=learning_rate(recipe, epoch, num_steps - 1, num_steps),
+            training_seconds=training_seconds,
+            seconds=time.perf_counter() - start,
+            arrays=checkpoint_arrays(model, optimizer),
+        )
+    return logits
 
 
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
-    figures: Tensor,
+    totals: Tensor,
     *,
     recipe,
     seed: int,
@@ -39,7 +97,7 @@ def train_epoch(
     Args:
         model, optimizer: are changed.
         batches: the training images.
-        figures: float32, (2, num_steps), on the device: here each step writes its loss, in nats, summed over its
+        totals: float32, (2, num_steps), on the device: here each step writes its loss, in nats, summed over its
             images, and how many of them were right; both before the step, and the loss without label smoothing.
         recipe, seed, epoch: of the batches, and of the learning rate.
         bar: is kept up to date.
@@ -52,12 +110,11 @@ def train_epoch(
         UserError: the loss is not finite; noticed within half a second.
     """
     model.train()
-    device = batches.labels.device
-    num_steps = figures.shape[1]
+    num_steps = totals.shape[1]
     for step, (images, labels) in enumerate(batches.shuffled(recipe, seed=seed, epoch=epoch, begin=begin), begin):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, epoch, step, num_steps)
-        with autocast(recipe, device):
+        with hardware.autocast(recipe, batches.device):
             logits = model(images)  # (batch, num_classes)
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
@@ -65,15 +122,15 @@ def train_epoch(
         optimizer.step()
 
         # Kept on the device: reading a number in every step would make the device wait for Python.
-        figures[0, step] = F.cross_entropy(logits.detach(), labels, reduction="sum")
-        figures[1, step] = (logits.detach().argmax(dim=1) == labels).sum()
+        totals[0, step] = F.cross_entropy(logits.detach(), labels, reduction="sum")
+        totals[1, step] = (logits.detach().argmax(dim=1) == labels).sum()
         if bar.due() or step + 1 == num_steps:
             num_seen = min(recipe.batch_size * (step + 1), len(batches))
-            loss, accuracy = means(figures, num_seen)
+            loss, accuracy = means(totals, num_seen)
             if not math.isfinite(loss):
-                at = int(torch.nonzero(~figures[0].isfinite())[0])
+                at = int(torch.nonzero(~totals[0].isfinite())[0])
                 raise diverged(
-                    f"the loss of step {at + 1:,} of {num_steps:,} in epoch {epoch} is {figures[0, at]:g}, "
+                    f"the loss of step {at + 1:,} of {num_steps:,} in epoch {epoch} is {totals[0, at]:g}, "
                     f"at a learning rate of {learning_rate(recipe, epoch, at, num_steps):.3g}",
                     f"start anew with a smaller --learning-rate than {recipe.learning_rate:g}",
                 )
@@ -86,10 +143,10 @@ def learning_rate(recipe, epoch: int, step: int, num_steps: int) -> float:
     return recipe.learning_rate_at((epoch - 1 + step / num_steps) / recipe.num_epochs)
 
 
-def means(figures: Tensor, num_images: int) -> tuple[float, float]:
+def means(totals: Tensor, num_images: int) -> tuple[float, float]:
     """The mean loss in nats an image and the accuracy as a fraction, over an epoch as it went, of what `train_epoch`
     wrote down for its first `num_images`."""
-    loss_sum, num_correct = figures.cpu().double().sum(dim=1).tolist()
+    loss_sum, num_correct = totals.cpu().double().sum(dim=1).tolist()
     return loss_sum / num_images, num_correct / num_images
 
 
@@ -99,7 +156,7 @@ def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
     model.eval()
     batch_size = 4 * recipe.batch_size  # without gradients it needs less memory than a step of training
     parts = []
-    with autocast(recipe, batches.labels.device):
+    with hardware.autocast(recipe, batches.device):
         for images, _ in batches.in_order(batch_size, image_size=recipe.image_size):
             logits = model(images)
             if recipe.mirrored_predictions:
@@ -120,11 +177,12 @@ def probabilities(logits: Tensor) -> np.ndarray:
     return logits.softmax(dim=1).cpu().numpy()
 
 
-def new_model(num_classes: int, *, seed: int, device: torch.device) -> ResNet:
-    """The article's network, initialised by PyTorch's defaults from `seed`, on the device."""
+def new_model(num_classes: int, *, num_channels: int = 1, depth: int = 18, seed: int, device: torch.device) -> ResNet:
+    """The article's network, or a deeper one, initialised by PyTorch's defaults from `seed`, on the device."""
     torch.manual_seed(seed)
+    model = fast_on_small_maps(ResNet(num_classes, num_channels, depth))
     # channels_last is a layout, not another network: 1.1 times faster on CPUs with AVX-512, and what tensor cores want
-    return ResNet(num_classes).to(device, memory_format=torch.channels_last)
+    return model.to(device, memory_format=torch.channels_last)
 
 
 def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
@@ -136,91 +194,43 @@ def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def precision(recipe, device: torch.device) -> str:
-    """What the convolutions are computed in: the recipe's precision where the device is made for it, else float32."""
-    if recipe.precision == "bfloat16":
-        if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
-            return "bfloat16"
-        if device.type == "cpu" and machine.processor_computes_in_bfloat16():
-            return "bfloat16"
-    return "float32"
+def estimate_epochs(
+    job: Job, *, train_batches: Batches, watched_batches: Batches
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The seconds of every epoch that is left, and those of what comes after them, as pairs (`estimate`)."""
+    training, predicting = seconds_an_image(train_batches, len(job.data.class_names), recipe=job.recipe)
+    epoch = len(train_batches) * training + len(watched_batches) * predicting
+    return [epoch] * len(job.epochs_left), (job.num_more_test_images + job.num_corrupted_images) * predicting
 
 
-def autocast(recipe, device: torch.device) -> torch.autocast:
-    """The context in which the network computes in `precision`. Its weights stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision(recipe, device) == "bfloat16")
-
-
-def keep_freed_memory() -> None:
-    """Keep what a step frees for the next one. By default glibc gives every large array back to the kernel, which then
-    hands it out anew page by page: 5 % of a step of the article's training. Without glibc this does nothing."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        libc = ctypes.CDLL(None)
-        # before its version 2.35 it takes no more than 32 MB
-        if libc.mallopt(MALLOC_MMAP_THRESHOLD, 2**30) or libc.mallopt(MALLOC_MMAP_THRESHOLD, 2**25):
-            libc.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that `--device` names: auto takes a GPU where PyTorch sees one.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    num_gpus, has_mps = torch.cuda.device_count(), torch.backends.mps.is_available()
-    if name == "auto":
-        name = "cuda" if num_gpus else "mps" if has_mps else "cpu"
-    if name == "mps" and not has_mps:
-        raise UserError(
-            f"--device mps, but PyTorch {torch.__version__} has none here",
-            "a Mac with Apple's own processor, and a PyTorch built for it",
-            "choose --device cpu, or leave it out",
-        )
-    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= num_gpus:
-        raise UserError(
-            f"--device {name}, but PyTorch {torch.__version__} sees {num_gpus} CUDA GPUs here",
-            "a GPU with that number, its driver, and a PyTorch built for CUDA",
-            "choose --device cpu, or a lower number, or mend the driver (nvidia-smi should list the GPU)",
-        )
-    return torch.device(name)
-
-
-def measure(batches: Batches, num_classes: int, *, recipe, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """Measure some steps of a network that is thrown away.
-
-    Returns:
-        The seconds that training on one image takes, and those that predicting one takes, as pairs (`estimate`).
-    """
-    model = new_model(num_classes, seed=0, device=device)
+def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.ndarray, np.ndarray]:
+    """What training on one image takes, and what predicting one takes, as pairs, by some steps of a network that is
+    thrown away."""
+    device = batches.device
+    many, _ = next(batches.in_order(4 * recipe.batch_size, image_size=recipe.image_size))
+    model = new_model(num_classes, num_channels=many.shape[1], depth=recipe.depth, seed=0, device=device)
     optimizer = new_optimizer(model, recipe)
     few = itertools.chain.from_iterable(batches.shuffled(recipe, seed=0, epoch=epoch) for epoch in itertools.count(1))
-    many = network_input(batches.images[: 4 * recipe.batch_size], recipe.image_size)
 
     def train():
         images, labels = next(few)
-        with autocast(recipe, device):
+        with hardware.autocast(recipe, device):
             logits = model(images)
         optimizer.zero_grad()
         F.cross_entropy(logits, labels).backward()
         optimizer.step()
-        wait_for(device)
+        hardware.wait_for(device)
 
     def predict():
-        with torch.inference_mode(), autocast(recipe, device):
+        with torch.inference_mode(), hardware.autocast(recipe, device):
             model(many)
-        wait_for(device)
+        hardware.wait_for(device)
 
     batch_size = min(recipe.batch_size, len(batches))
     training = estimate.measured(train, num_images=batch_size, seconds=3.0, warm_up=2)
     model.eval()
     predicting = estimate.measured(predict, num_images=len(many), seconds=0.5)
     return training, (1 + recipe.mirrored_predictions) * predicting
-
-
-def wait_for(device: torch.device) -> None:
-    """Return when the device has done what it was given."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:

@@ -11,6 +11,10 @@ demo     scikit-learn's digits at 28×28: expect about 0.90, in under a minute o
 
 import dataclasses
 import math
+import typing
+from typing import Literal
+
+Depth = Literal[18, 34, 50, 101, 152]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,23 +24,25 @@ class Recipe:
     name: str
     """What `--recipe` calls it."""
     data: str
-    """The data set, a name that `compare.dataset.load` knows."""
+    """The data set, a name that `compare.data.dataset.load` knows."""
+    depth: Depth
+    """The network's layers with weights, as its name counts them: 18 is the article's ResNet-18."""
     validation_fraction: float
     """Share of the training set, in [0, 1), that is held out and watched after every epoch. With 0 the test set is
     watched instead."""
     image_size: int
-    """Pixels a side that the 28×28 images are resized to."""
+    """Pixels a side that the images are resized to."""
     horizontal_flip: bool
     """Whether every other training image, on average, is mirrored."""
     shift_pixels: int
-    """Each training image is shifted, down and across, by up to this many of its 28 pixels; black comes in."""
+    """Each training image is shifted, down and across, by up to this many of its own pixels; black comes in."""
     batch_size: int
     """Images a step."""
     num_epochs: int
     """Passes over the training images."""
     learning_rate: float
     """Adam's step size, no unit: constant, or the highest of the schedule."""
-    schedule: str
+    schedule: Literal["constant", "one-cycle"]
     """constant, or one-cycle: up from nearly nothing and down to it again, once."""
     weight_decay: float
     """Share of each convolution's and linear layer's weights, times the step size, that every step takes away."""
@@ -44,11 +50,25 @@ class Recipe:
     """Probability, in [0, 1), that the training targets spread evenly over all classes."""
     mirrored_predictions: bool
     """Whether a prediction is the mean of the logits of the image and of its mirror image."""
-    precision: str
+    precision: Literal["float32", "bfloat16"]
     """float32 (which PyTorch's convolutions on recent GPUs round to TF32); or bfloat16, for the convolutions on devices
     that compute in it, others keep float32."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How images of a folder become squares: their middle, by the shorter side; or whole, on black."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
+
+    def __post_init__(self):
+        """Refuse a mode that there is not: another one would be trained without a word."""
+        for field in dataclasses.fields(self):
+            value, modes = getattr(self, field.name), typing.get_args(field.type)
+            if typing.get_origin(field.type) is Literal and value not in modes:
+                raise ValueError(f"{field.name} {value!r} in recipe {self.name}, not one of {modes}")
+
+    @property
+    def num_epochs_in_all(self) -> int:
+        """How many rows the history of a complete run has."""
+        return self.num_epochs
 
     def learning_rate_at(self, progress: float) -> float:
         """The step size when the share `progress`, in [0, 1], of the training is done.
@@ -68,6 +88,7 @@ class Recipe:
 ARTICLE = Recipe(
     name="article",
     data="fashion-mnist",
+    depth=18,
     validation_fraction=0.0,
     image_size=96,
     horizontal_flip=False,

@@ -1,13 +1,11 @@
-"""Train the article's ResNet-18 from scratch: `python -m scratch_resnet.train`.
+"""Train the article's ResNet-18, or a deeper one, from scratch: `python -m scratch_resnet.train`.
 
 Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in about an hour on two AVX-512 cores
 (`reports/reference` has a measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
 """
 
 import argparse
-import math
 import sys
-import time
 from pathlib import Path
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
@@ -15,7 +13,7 @@ if not __package__:  # run as a file: then its own folder is on the path, not th
 
 from compare.system.command import Parser
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
-from compare.training.options import OVERRIDES, add_branch_options
+from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options, add_depth_option
 from compare.training.stopping import run_training
 from scratch_resnet.recipe import RECIPES
 
@@ -23,11 +21,13 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train --demo                      a minute, to see it work
   python -m scratch_resnet.train                             the article's training
   python -m scratch_resnet.train --epochs 1 --device cuda:1  one epoch on the second GPU
+  python -m scratch_resnet.train --recipe tuned --depth 50   the network of fifty layers
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
 """
 SMALLER = "the batch (--batch-size) or the images (--image-size)"  # what to make so when memory runs out
 
-NUM_BYTES = 450_000_000  # two checkpoints of 134 MB and a third that replaces one, and the weights
+# of parameters, by the depth, with 1,000 classes
+MILLIONS = {18: 11.7, 34: 21.9, 50: 25.6, 101: 44.6, 152: 60.3}
 
 
 def parse() -> argparse.Namespace:
@@ -39,6 +39,7 @@ def parse() -> argparse.Namespace:
     )
     add_branch_options(parser, recipes=list(RECIPES))
     network = parser.add_argument_group("network")
+    add_depth_option(network)
     network.add_argument("--describe", action="store_true", help="print the network's shapes at 1×1×224×224, and stop")
     return parser.parse_args()
 
@@ -47,147 +48,166 @@ def main() -> int:
     """Parse, check, train."""
     arguments = parse()
     if arguments.describe:
-        return describe()
+        return describe(arguments.depth or RECIPES[arguments.recipe or DEFAULT_RECIPE].depth)
 
     from compare.training.preparation import prepare
 
     words = {"--device": arguments.device} if arguments.device != "auto" else {}
     prepared = prepare(
-        "scratch_resnet", arguments, RECIPES, overrides=OVERRIDES, words=words, num_bytes=lambda recipe: NUM_BYTES
+        "scratch_resnet",
+        arguments,
+        RECIPES,
+        overrides=OVERRIDES | {"depth": "--depth"},
+        words=words,
+        num_bytes=num_bytes,
     )
     return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
 
+def num_bytes(recipe) -> int:
+    """The room on disk that a run needs: two checkpoints of twelve bytes a parameter and a third that replaces one, and
+    the weights."""
+    return int((3 * 12 + 4) * 1e6 * MILLIONS[recipe.depth])
+
+
 def train(job, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder."""
-    import numpy as np
-    import safetensors.numpy
-    import torch
+    from compare.runs.record import readable
+    from compare.training.limits import limits_in_words
+    from scratch_resnet import hardware, loop
 
-    from compare.system import disk, machine
-    from compare.training.job import NUM_SEEN, limits_in_words
-    from scratch_resnet import loop
-    from scratch_resnet.batches import Batches, network_input
-    from scratch_resnet.model import flops_per_image, num_parameters
-
-    recipe, record, data = job.recipe, job.record, job.data
-    device = loop.choose_device(device_name)
-    name = machine.APPLE_GPU if device.type == "mps" else machine.processor_name()
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    num_classes = len(data.class_names)
-    if (len(job.train_rows) % recipe.batch_size or recipe.batch_size) == 1 and recipe.image_size <= 32:
-        raise UserError(
-            f"{len(job.train_rows):,} images in batches of {recipe.batch_size}: one batch is a single image",
-            "two or more: up to 32×32 the last feature map is 1×1, and one value has no variance to normalise by",
-            "choose another --batch-size, or an --image-size above 32",
-        )
-    loop.keep_freed_memory()
+    recipe = job.recipe
+    check_last_batch(len(job.train_rows), recipe)
+    device = hardware.choose_device(device_name)
+    precision = hardware.precision(recipe, device)
+    job.check_same("precision", precision)
+    hardware.keep_freed_memory()
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
-        train_batches, watched_batches, test_batches = (
-            Batches(images, labels, device=device)
-            for images, labels in (
-                job.train_images_and_labels,
-                job.watched_images_and_labels,
-                (data.test_images, data.test_labels),
-            )
-        )
-        step_seconds, predict_seconds = loop.measure(train_batches, num_classes, recipe=recipe, device=device)
-    epoch_seconds = len(train_batches) * step_seconds + len(watched_batches) * predict_seconds
-    num_predicted = job.num_more_test_images + job.num_corrupted_images
-    job.check_same("precision", loop.precision(recipe, device))
+        train_batches, watched_batches, test_batches = batches_of(job, device)
+        epochs, predicting = loop.estimate_epochs(job, train_batches=train_batches, watched_batches=watched_batches)
     job.announce(
-        [epoch_seconds] * len(job.epochs_left),
-        num_predicted * predict_seconds,
+        epochs,
+        predicting,
         how=f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
-        where=f"{device} ({name}) in {loop.precision(recipe, device)}",
+        where=f"{device} ({hardware.device_name(device)}) in {precision}",
     )
     if check_only:
         return EXIT_DONE
 
-    model = loop.new_model(num_classes, seed=job.seed, device=device)
+    model = loop.new_model(
+        len(job.data.class_names),
+        num_channels=train_batches.num_channels,
+        depth=recipe.depth,
+        seed=job.seed,
+        device=device,
+    )
     optimizer = loop.new_optimizer(model, recipe)
     if job.checkpoint is not None:
         loop.restore(model, optimizer, job.checkpoint)
-    record |= {
-        "model": {
-            "name": "ResNet-18 of the article",
-            "num_parameters": num_parameters(model),
-            "num_trainable_parameters": num_parameters(model),
-            "flops_per_image": flops_per_image(model, recipe.image_size),
-        },
-        "weights": {"kind": "none", "sha256": None},
-        "device": {"kind": device.type, "name": name},
-        "precision": loop.precision(recipe, device),
-        "versions": machine.versions("torch", "numpy", "scikit-learn"),
-    }
+    with readable():
+        note_facts(job.record, model, recipe, device)
     gpu = device.index or 0 if device.type == "cuda" else None
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         if job.checkpoint is None:
             job.write_checkpoint(loop.checkpoint_arrays(model, optimizer))
-        logits = None
-        for epoch in job.epochs_left:
-            start = time.perf_counter() - job.seconds_under_way
-            num_steps = math.ceil(len(train_batches) / recipe.batch_size)
-            figures = torch.zeros(2, num_steps, device=device)
-            begin = int(job.under_way.get("steps", 0))
-            if begin:  # resumed within it
-                figures.copy_(torch.from_numpy(job.under_way["figures"]))
-            with job.finishing(), job.epoch_bar(epoch) as bar:
-                for num_done in loop.train_epoch(
-                    *(model, optimizer, train_batches, figures),
-                    recipe=recipe,
-                    seed=job.seed,
-                    epoch=epoch,
-                    bar=bar,
-                    begin=begin,
-                ):
-                    if job.must_keep():
-                        job.keep(
-                            loop.checkpoint_arrays(model, optimizer),
-                            {"steps": np.array(num_done), "figures": figures.cpu().numpy()},
-                            seconds=time.perf_counter() - start,
-                        )
-            training_seconds = time.perf_counter() - start
-            logits = loop.infer(model, watched_batches, recipe=recipe)
-            job.end_epoch(
-                train=loop.means(figures, len(train_batches)),
-                watched=loop.evaluate(logits, watched_batches.labels),
-                learning_rate=loop.learning_rate(recipe, epoch, num_steps - 1, num_steps),
-                training_seconds=training_seconds,
-                seconds=time.perf_counter() - start,
-                arrays=loop.checkpoint_arrays(model, optimizer),
-            )
-
-        start = time.perf_counter()
-        if logits is None:  # resumed after its last epoch
-            logits = loop.infer(model, watched_batches, recipe=recipe)
-        probabilities = {job.watched: loop.probabilities(logits)}
-        if job.watched != "test":
-            probabilities["test"] = loop.probabilities(loop.infer(model, test_batches, recipe=recipe))
-        predicting_seconds = time.perf_counter() - start
-        corrupted = job.predict_corrupted(
-            lambda images: loop.probabilities(
-                loop.infer(model, Batches(images, np.zeros(len(images)), device=device), recipe=recipe)
-            )
-        )
-        seen = [
-            network_input(test_batches.images[:NUM_SEEN], recipe.image_size),
-            train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1),
-        ]
-        seen = job.keep_seen(*(images.permute(0, 2, 3, 1).cpu().numpy() for images in seen), channels="grey")
-        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
-        disk.write_atomically(job.folder / "model.safetensors", safetensors.numpy.save(weights))
-        device_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-        job.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes, **corrupted, **seen)
+        logits = loop.train_epochs(job, model, optimizer, train_batches=train_batches, watched_batches=watched_batches)
+        end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
     return EXIT_DONE
 
 
-def describe() -> int:
+def check_last_batch(num_images: int, recipe) -> None:
+    """Refuse an epoch whose last batch is one image that has become one pixel.
+
+    Raises:
+        UserError: it would be.
+    """
+    if (num_images % recipe.batch_size or recipe.batch_size) == 1 and recipe.image_size <= 32:
+        raise UserError(
+            f"{num_images:,} images in batches of {recipe.batch_size}: one batch is a single image",
+            "two or more: up to 32×32 the last feature map is 1×1, and one value has no variance to normalise by",
+            "choose another --batch-size, or an --image-size above 32",
+        )
+
+
+def batches_of(job, device) -> tuple:
+    """The images to train on, those that are watched and those of the test set, as `Batches`."""
+    from scratch_resnet.batches import Batches
+
+    data = job.data
+    train = Batches(data.train_images, data.train_labels, rows=job.train_rows, device=device)
+    test = Batches(data.test_images, data.test_labels, device=device)
+    images, labels, rows = job.watched_images
+    return train, test if job.watched == "test" else Batches(images, labels, rows=rows, device=device), test
+
+
+def note_facts(record, model, recipe, device) -> None:
+    """Say in the record what the network is, and what computes it."""
+    from compare.runs.schema import Device, Model
+    from compare.system import machine
+    from scratch_resnet import hardware
+    from scratch_resnet.model import flops_per_image, num_parameters
+
+    record.model = Model(
+        name=f"ResNet-{recipe.depth}",
+        start="random",
+        trained="all",
+        depth=recipe.depth,
+        num_parameters=num_parameters(model),
+        num_trainable_parameters=num_parameters(model),
+        flops_per_image=flops_per_image(model, recipe.image_size),
+    )
+    record.device = Device(kind=device.type, name=hardware.device_name(device))
+    record.precision = hardware.precision(recipe, device)
+    record.versions = machine.versions("torch", "numpy", "scikit-learn")
+
+
+def end(job, model, logits, *, train_batches, test_batches) -> None:
+    """Predict what is left to predict, keep what entered the network and the weights, and make the run complete.
+
+    Args:
+        job, model: whose training is over.
+        logits: of the watched images; None where they were not predicted since the run was resumed.
+        train_batches, test_batches: as `batches_of` gives them.
+    """
+    import numpy as np
+    import safetensors.numpy
+    import torch
+
+    from compare.system import disk
+    from compare.training.job import NUM_SEEN
+    from scratch_resnet import loop
+    from scratch_resnet.batches import Batches
+
+    recipe, device = job.recipe, test_batches.device
+
+    def predict(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+        batches = Batches(images, np.zeros(len(images), np.uint8), rows=rows, device=device)
+        return loop.probabilities(loop.infer(model, batches, recipe=recipe))
+
+    def seen() -> tuple[np.ndarray, np.ndarray]:
+        test, _ = next(test_batches.in_order(NUM_SEEN, image_size=recipe.image_size))
+        training = train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1)
+        return tuple(images.permute(0, 2, 3, 1).cpu().numpy() for images in (test, training))
+
+    def save(folder: Path) -> None:
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
+        disk.write_atomically(folder / "model.safetensors", safetensors.numpy.save(weights))
+
+    job.end(
+        predict=predict,
+        watched=None if logits is None else loop.probabilities(logits),
+        seen=seen,
+        channels="grey" if test_batches.num_channels == 1 else "RGB",
+        save=save,
+        device_bytes=lambda: torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+    )
+
+
+def describe(depth: int) -> int:
     """Print what the article prints: each part's output shape, and beside it parameters and FLOPs."""
     from scratch_resnet.model import ResNet, num_parameters, shape_walk
 
-    model = ResNet()
+    model = ResNet(depth=depth)
     print(f"{'part':<20} {'output shape':<20} {'parameters':>12} {'MFLOP':>10}")
     total = 0
     for part, shape, parameters, flops in shape_walk(model, 224):

@@ -20,7 +20,7 @@ from fake_runs import write_run
 from pages import write
 
 from compare import plan
-from compare.data import dataset, download
+from compare.data import download, fashion_mnist
 from compare.data.download import MIRRORS_VARIABLE
 from compare.system.environment import OFFLINE_VARIABLE
 from pretrained import backend
@@ -129,8 +129,8 @@ def small(monkeypatch):
     """Let four small files be the real ones of Fashion-MNIST, and no folder of this machine be usual."""
     files = idx_files()
     table = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in files.items()}
-    monkeypatch.setattr(dataset, "FASHION_MNIST_FILES", table)
-    monkeypatch.setattr(dataset, "_usual_folders", lambda: [download.cache_folder() / "fashion-mnist"])
+    monkeypatch.setattr(fashion_mnist, "FILES", table)
+    monkeypatch.setattr(fashion_mnist, "_usual_folders", lambda: [download.cache_folder() / "fashion-mnist"])
     return files
 
 

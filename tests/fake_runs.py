@@ -5,24 +5,30 @@ from pathlib import Path
 
 import numpy as np
 
-from compare.data import corruptions, dataset
-from compare.data.dataset import CLASS_NAMES, Dataset
+from compare.data import corruptions, dataset, fashion_mnist
+from compare.data.images import Dataset
 from compare.runs import checkpoint, record
+from compare.runs.schema import Device, Frozen, Input, Model, PeakMemory, Record, Robustness, Row, Seconds, Weights
 
-MODELS = {
-    "scratch_resnet": {
-        "name": "ResNet-18 of the article",
-        "num_parameters": 11_172_810,
-        "num_trainable_parameters": 11_172_810,
-        "flops_per_image": 665_000_000,
-    },
-    "pretrained": {
-        "name": "ResNet50, frozen, with a new head",
-        "num_parameters": 23_608_202,
-        "num_trainable_parameters": 20_490,
-        "flops_per_image": 170_000_000,
-    },
-}
+SCRATCH = Model(
+    name="ResNet-18",
+    start="random",
+    trained="all",
+    depth=18,
+    num_parameters=11_172_810,
+    num_trainable_parameters=11_172_810,
+    flops_per_image=665_000_000,
+)
+PRETRAINED = Model(
+    name="ResNet50",
+    start="pretrained",
+    trained="head",
+    backbone="ResNet50",
+    num_parameters=23_608_202,
+    num_trainable_parameters=20_490,
+    flops_per_image=170_000_000,
+)
+EXPECTS = Input(channels="BGR", lowest=[-103.939, -116.779, -123.68], highest=[151.061, 138.221, 131.32])
 NUM_VALIDATION = 4
 
 
@@ -88,19 +94,25 @@ def write_run(
         (folder / "model.safetensors").write_bytes(weights_file)
     run = _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides or {}, weights, seed)
     random = np.random.default_rng([seed, len(branch)])
-    run["history"] = _history(random, accuracy, num_epochs, watched)
-    run["seconds"] = {"preparing": 2.5, "training": 41.0 * num_epochs, "predicting": 3.25}
+    run.history = _history(random, accuracy, num_epochs, watched)
+    run.seconds = Seconds(preparing=2.5, training=41.0 * num_epochs, predicting=3.25)
     fake = _dataset(data, num_test)
     labels = fake.test_labels
-    probabilities, more = _probabilities(random, labels, accuracy), {}
+    probabilities = _probabilities(random, labels, accuracy)
+    arrays = {"test_probabilities": probabilities, "test_labels": labels}
     if robustness is not None:
-        more |= _robustness(random, run, probabilities, labels, robustness)
+        arrays |= _robustness(random, run, probabilities, labels, robustness)
     if seen:
-        more |= _seen(run, pretrained=branch == "pretrained")
+        arrays |= _seen(run, pretrained=branch == "pretrained")
     if watched == "validation":
         held_out = fake.train_labels[-NUM_VALIDATION:]
-        more |= {"validation_probabilities": _probabilities(random, held_out, accuracy), "validation_labels": held_out}
-    record.finish_run(folder, run | (changes or {}), probabilities, labels, **more)
+        arrays |= {
+            "validation_probabilities": _probabilities(random, held_out, accuracy),
+            "validation_labels": held_out,
+        }
+    if changes:
+        run = Record.model_validate(run.as_json() | changes)
+    record.finish_run(folder, run, arrays)
     (folder / record.LOG).write_text(f"{branch}: complete\n", encoding="utf-8")
     return folder
 
@@ -120,8 +132,9 @@ def write_unfinished_run(
     """
     folder.mkdir(parents=True)
     run = _record(branch, num_epochs, "test", "fashion-mnist", 200, "article", (), {}, None, 0)
-    run["history"] = _history(np.random.default_rng(0), 0.9, num_epochs, "test")[:num_finished]
-    run.get("backbone", {}).pop("sha256_after", None)
+    run.history = _history(np.random.default_rng(0), 0.9, num_epochs, "test")[:num_finished]
+    if run.frozen is not None:
+        run.frozen.sha256_after = None
     if kept:
         checkpoint.write(folder, {"weight": np.zeros(3, np.float32)}, run)
     (folder / record.LOG).write_text(log, encoding="utf-8")
@@ -132,60 +145,69 @@ def _dataset(name: str, num_test: int | None) -> Dataset:
     """Black images, and labels that go round all classes; or the real data set."""
     if num_test is None:
         return dataset.load(name)
-    labels = np.arange(num_test, dtype=np.uint8) % len(CLASS_NAMES[name])
-    images = np.zeros((num_test, 28, 28), np.uint8)
-    return Dataset(name, images[:20], labels[:20], images, labels)
+    labels = np.arange(num_test, dtype=np.uint8) % 10
+    images = np.zeros((num_test, 28, 28, 1), np.uint8)
+    is_digits = name == "digits"
+    return Dataset(
+        name=name,
+        title="scikit-learn's digits" if is_digits else "Fashion-MNIST",
+        class_names=tuple("0123456789") if is_digits else fashion_mnist.CLASS_NAMES,
+        train_images=images[:20],
+        train_labels=labels[:20],
+        test_images=images,
+        test_labels=labels,
+        is_demonstration=is_digits,
+    )
 
 
-def _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides, weights, seed) -> dict:
+def _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides, weights, seed) -> Record:
     num_validation = NUM_VALIDATION if watched == "validation" else 0
     run = record.start_record(
         branch=branch,
         command=["--recipe", recipe, "--seed", str(seed)],
         recipe=Recipe(recipe, data, num_validation / 20, 28, 64, num_epochs, 0.001, known_mistakes),
+        num_epochs=num_epochs,
         overrides=overrides,
         seed=seed,
         dataset=_dataset(data, num_test),
         split=(np.arange(20 - num_validation), np.arange(20 - num_validation, 20)),
     )
-    pretrained = branch == "pretrained"
-    run |= {
-        "model": MODELS.get(branch, MODELS["scratch_resnet"]),
-        "weights": {
-            "kind": weights or ("imagenet" if pretrained else "none"),
-            "sha256": "c0ffee" if pretrained else None,
-        },
-        "device": {"kind": "cpu", "name": "a made-up processor, 2 threads"},
-        "versions": {"python": "3.11.7", "platform": "Linux x86_64", "numpy": "2.4.6"},
-        "peak_memory_bytes": {"main": 1_234_567_890, "device": None},
-        # neither the clock nor the checkout may change a made-up run
-        "commit": "0123456789abcdef0123456789abcdef01234567",
-        "started": "2026-01-02T03:04:05Z",
-    }
-    if pretrained:
-        run["backbone"] = {"sha256_before": "beef" * 16, "sha256_after": "beef" * 16}
-        run["versions"] |= {"keras": "3.15.1", "keras backend": "tensorflow"}
+    run.model, run.weights = SCRATCH.model_copy(), Weights(kind=weights or "none")
+    run.versions = {"python": "3.11.7", "platform": "Linux x86_64", "numpy": "2.4.6"}
+    if branch == "pretrained":
+        kind = weights or "imagenet"
+        start = "random" if kind == "random" else "pretrained"
+        run.model = PRETRAINED.model_copy(update={"start": start})
+        run.weights = Weights(kind=kind, sha256="c0ffee", expects=EXPECTS if kind == "imagenet" else None)
+        run.frozen = Frozen(sha256_before="beef" * 16, sha256_after="beef" * 16)
+        run.versions |= {"keras": "3.15.1", "keras backend": "tensorflow"}
+    elif branch != "scratch_resnet":
+        run.model.title = branch
+    run.device = Device(kind="cpu", name="a made-up processor, 2 threads")
+    run.peak_memory_bytes = PeakMemory(main=1_234_567_890)
+    # neither the clock nor the checkout may change a made-up run
+    run.commit, run.source = "0123456789abcdef0123456789abcdef01234567", None
+    run.started = "2026-01-02T03:04:05Z"
     return run
 
 
-def _history(random, accuracy: float, num_epochs: int, watched: str) -> list[dict]:
+def _history(random, accuracy: float, num_epochs: int, watched: str) -> list[Row]:
     """Curves that end at `accuracy`, with train a little above."""
     rows = []
     for epoch in range(1, num_epochs + 1):
         error = (1 - accuracy) * (num_epochs / epoch) ** 0.5
         loss = 2.5 * error
-        rows.append(
-            {
-                "epoch": epoch,
-                "seconds": 41.0,
-                "images_per_second": 1500 + float(random.integers(0, 50)),
-                "learning_rate": 0.001,
-                "train_loss": 0.9 * loss,
-                "train_accuracy": max(0.0, 1 - 0.9 * error),
-                f"{watched}_loss": loss,
-                f"{watched}_accuracy": max(0.0, 1 - error),
-            }
+        row = Row(
+            epoch=epoch,
+            seconds=41.0,
+            images_per_second=1500 + float(random.integers(0, 50)),
+            learning_rate=0.001,
+            train_loss=0.9 * loss,
+            train_accuracy=max(0.0, 1 - 0.9 * error),
         )
+        setattr(row, f"{watched}_loss", loss)
+        setattr(row, f"{watched}_accuracy", max(0.0, 1 - error))
+        rows.append(row)
     return rows
 
 
@@ -204,12 +226,13 @@ def _probabilities(random, labels: np.ndarray, accuracy: float) -> np.ndarray:
     return probabilities.astype(np.float32)
 
 
-def _robustness(random, run: dict, probabilities: np.ndarray, labels: np.ndarray, robustness: float) -> dict:
+def _robustness(random, run: Record, probabilities: np.ndarray, labels: np.ndarray, robustness: float) -> dict:
     """Classes predicted for corrupted copies: what is wrong stays so, and the stronger the more."""
     rows = corruptions.sample(labels)
     strengths = corruptions.STRENGTHS
-    run["robustness"] = {"strengths": strengths, "num_images": len(rows), "fingerprint": "c0ffee"}
-    run["seconds"]["robustness"] = 12.5
+    strengths_listed = {kind: list(amounts) for kind, amounts in strengths.items()}
+    run.robustness = Robustness(strengths=strengths_listed, num_images=len(rows), fingerprint="c0ffee")
+    run.seconds.robustness = 12.5
     clean = probabilities.argmax(axis=1)[rows]
     share = 1 - (1 - robustness) * np.arange(1, 6)[:, None] / 5  # (num_strengths, 1)
     lost = random.random((len(strengths), 5, len(rows))) > share
@@ -217,11 +240,8 @@ def _robustness(random, run: dict, probabilities: np.ndarray, labels: np.ndarray
     return {"robustness_rows": rows, "robustness_predicted": predicted.astype(np.uint8)}
 
 
-def _seen(run: dict, *, pretrained: bool) -> dict:
+def _seen(run: Record, *, pretrained: bool) -> dict:
     """Five test and five training images, each a ramp of grey levels."""
-    run["seen"] = {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
-    if pretrained:
-        lowest, highest = [-103.939, -116.779, -123.68], [151.061, 138.221, 131.32]
-        run["seen"] = {"channels": "BGR", "lowest": lowest, "highest": highest}
+    run.seen = EXPECTS if pretrained else Input(channels="grey", lowest=[0.0], highest=[1.0])
     ramp = np.linspace(0, 255, 5 * 8 * 8).astype(np.uint8).reshape(5, 8, 8)
     return {"seen_test": ramp, "seen_training": ramp[::-1].copy()}

@@ -12,7 +12,7 @@ import sklearn.datasets
 import torch
 from data_forms import CSV, FORMS, arrays, csv, npz, tables, write_form, zipped
 
-from compare.data import dataset, download, recognition
+from compare.data import dataset, download, fashion_mnist, recognition
 from compare.system.errors import UserError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -28,7 +28,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 def test_digits_are_scikit_learns_at_28_pixels():
     data = dataset.load("digits")
     original = sklearn.datasets.load_digits()
-    assert data.train_images.shape == (1297, 28, 28) and data.test_images.shape == (500, 28, 28)
+    assert data.train_images.shape == (1297, 28, 28, 1) and data.test_images.shape == (500, 28, 28, 1)
     assert np.array_equal(np.concatenate([data.train_labels, data.test_labels]), original.target)
     # The middle of each 3×3 block is the original's pixel, 0…16 brought to 0…255.
     middle = data.test_images[:, 3:26:3, 3:26:3]
@@ -119,7 +119,7 @@ def test_a_stray_file_does_not_hide_a_whole_set(small, tmp_path, monkeypatch, be
     write(tmp_path / "data" / below, small)
     expected = small["train-images-idx3-ubyte"][16:]
     assert dataset.load("fashion-mnist", tmp_path / "data").train_images.tobytes() == expected
-    monkeypatch.setattr(dataset, "_usual_folders", lambda: [tmp_path / "first", tmp_path / "data" / below])
+    monkeypatch.setattr(fashion_mnist, "_usual_folders", lambda: [tmp_path / "first", tmp_path / "data" / below])
     write(tmp_path / "first", strays)
     assert dataset.load("fashion-mnist", download=False).train_images.tobytes() == expected
 
@@ -248,7 +248,7 @@ def test_tables_ask_for_their_package_in_words(small, tmp_path, monkeypatch):
 
 
 def test_download_takes_the_next_mirror_and_keeps_only_right_bytes(small, server, monkeypatch):
-    monkeypatch.setattr(dataset, "FASHION_MNIST_MIRRORS", [f"{server.url}/{n}/" for n in range(4)])
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"{server.url}/{n}/" for n in range(4)])
     for name, content in small.items():
         server.answers[f"/0/{name}.gz"] = (503, b"busy")
         server.answers[f"/1/{name}.gz"] = (200, b"<html>please log in</html>")
@@ -265,7 +265,7 @@ def test_download_takes_the_next_mirror_and_keeps_only_right_bytes(small, server
 
 
 def test_download_that_fails_everywhere_says_why_and_leaves_nothing(small, server, monkeypatch):
-    monkeypatch.setattr(dataset, "FASHION_MNIST_MIRRORS", [f"{server.url}/", "http://127.0.0.1:1/"])
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"{server.url}/", "http://127.0.0.1:1/"])
     with pytest.raises(UserError) as error:
         dataset.load("fashion-mnist")
     assert "HTTP status 404" in str(error.value) and "ConnectionError" in str(error.value)
@@ -293,7 +293,7 @@ def test_fingerprint_tells_bytes_shapes_and_types_apart():
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_real_fashion_mnist():
     data = dataset.load("fashion-mnist")
-    assert data.train_images.shape == (60000, 28, 28) and data.test_images.shape == (10000, 28, 28)
+    assert data.train_images.shape == (60000, 28, 28, 1) and data.test_images.shape == (10000, 28, 28, 1)
     assert np.bincount(data.train_labels).tolist() == [6000] * 10
     assert np.bincount(data.test_labels).tolist() == [1000] * 10
     assert data.class_names[data.train_labels[0]] == "Ankle boot"  # the best-known picture of the set

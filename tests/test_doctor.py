@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compare import doctor
-from compare.data import dataset, download
+from compare.data import download, fashion_mnist
 
 ROOT = Path(__file__).parent.parent
 WORKS = "works, on the processor"
@@ -22,7 +22,7 @@ def healthy(monkeypatch, server):
     monkeypatch.setattr(doctor, "data_folders", lambda: {"/data": None})
     weights = {"paths": {"/w.h5": None}, "mirrors": [f"{server.url}/weights"], "name": "w.h5", "advice": "take random"}
     monkeypatch.setattr(doctor, "weights_paths", lambda: weights)
-    monkeypatch.setattr(dataset, "FASHION_MNIST_MIRRORS", [f"{server.url}/data"])
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"{server.url}/data"])
     return weights
 
 
@@ -39,7 +39,7 @@ def test_where_everything_is_there_nothing_is_to_be_done(healthy, run_main):
 def test_what_can_be_downloaded_is_no_gap(healthy, run_main, monkeypatch, server):
     healthy["paths"] = {"/w.h5": "holds other bytes"}
     monkeypatch.setattr(doctor, "data_folders", lambda: {"/data": "/data/train is damaged"})
-    server.answers = {"/weights/w.h5": (200, b"w"), f"/data/{next(iter(dataset.FASHION_MNIST_FILES))}.gz": (200, b"d")}
+    server.answers = {"/weights/w.h5": (200, b"w"), f"/data/{next(iter(fashion_mnist.FILES))}.gz": (200, b"d")}
     code, out, _ = run_main(doctor)
     assert code == 0 and "will be downloaded (95 MB)" in out and "will be downloaded (31 MB)" in out
     assert f"note\tweights\t/w.h5 holds other bytes\t{doctor.LEFT_ALONE}" in out

@@ -12,7 +12,7 @@ from fake_runs import write_run, write_unfinished_run
 import pretrained.recipe
 import scratch_resnet.recipe
 from compare import report
-from compare.data import dataset
+from compare.data import fashion_mnist
 from compare.page.chinese import KNOWN, TEXTS
 from compare.page.language import Text, attribute, joined, known, on_page, say
 from compare.runs import checkpoint, record
@@ -57,7 +57,7 @@ def test_what_records_say_of_ours_is_known():
     for room in (scratch_resnet.recipe, pretrained.recipe):
         for recipe in room.RECIPES.values():
             assert set(recipe.known_mistakes) <= KNOWN.keys()
-    assert set(dataset.CLASS_NAMES["fashion-mnist"]) <= KNOWN.keys()
+    assert set(fashion_mnist.CLASS_NAMES) <= KNOWN.keys()
 
 
 def test_a_text_is_a_string_with_its_chinese():
@@ -142,8 +142,8 @@ def test_no_english_is_alone(tmp_path, kind):
     title = say("From scratch or pretrained: {name}", name="1")
     page = report.write_report(tmp_path / "reports" / "1", runs, unfinished, title=title)
     names = {"Fashion-MNIST", "ImageNet", "report.json", "metrics.csv"}
-    names |= {run.record["recipe"]["name"] for run in runs}
-    names |= {f"{run.record['device']['kind']}: {run.record['device']['name']}" for run in runs}
+    names |= {run.record.recipe.name for run in runs}
+    names |= {f"{run.record.device.kind}: {run.record.device.name}" for run in runs}
     for path in (page, tmp_path / "reports" / "index.html"):
         reader = Untranslated()
         reader.feed(path.read_text(encoding="ascii"))

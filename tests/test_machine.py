@@ -132,7 +132,7 @@ def test_no_library_no_energy(monkeypatch):
 def test_a_record_with_or_without_energy_is_read(tmp_path):
     for joules in (12.5, 12, None):
         folder = write_run(tmp_path / str(joules), changes={"energy_joules": joules})
-        assert record.read_run(folder).record["energy_joules"] == joules
+        assert record.read_run(folder).record.energy_joules == joules
     path = write_run(tmp_path / "none") / record.RECORD
     assert "energy_joules" not in json.loads(path.read_text()) and record.read_run(path.parent)
     with pytest.raises(UserError, match="energy_joules is 'much'"):

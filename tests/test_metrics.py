@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import sklearn.metrics
 from compare.findings import metrics
 from compare.findings.calibration import NUM_BINS, calibration, scaled
 from compare.runs.record import Run
+from compare.runs.schema import Row
 
 # Eight images of three classes by hand: one 0 taken for 1, one 1 for 0, and class 2 never predicted.
 LABELS = [0, 0, 0, 1, 1, 1, 1, 2]
@@ -21,11 +23,15 @@ PREDICTED = [0, 0, 1, 1, 1, 1, 0, 0]
 COUNTS = [[2, 1, 0], [1, 3, 0], [1, 0, 0]]
 
 
+def made_up(probabilities, labels) -> Run:
+    return Run(Path("made-up"), SimpleNamespace(), "", probabilities, labels)
+
+
 def run(predicted, labels=LABELS, num_classes=3, confidence=0.8) -> Run:
     """A run that gives `confidence` to the predicted class and the rest to the others in equal parts."""
     probabilities = np.full((len(labels), num_classes), (1 - confidence) / (num_classes - 1), np.float32)
     probabilities[np.arange(len(labels)), predicted] = confidence
-    return Run(Path("made-up"), {}, probabilities, np.array(labels, np.uint8))
+    return made_up(probabilities, np.array(labels, np.uint8))
 
 
 def runs_with(num_both, num_only_first, num_only_second, num_neither):
@@ -148,7 +154,7 @@ def test_classes_that_tell_two_runs_apart():
 def test_the_linear_model_sees_a_sample_of_many_images_the_same_each_time(monkeypatch):
     monkeypatch.setattr(metrics, "NUM_BASELINE_IMAGES", 30)
     labels = np.repeat([0, 1, 2], [300, 200, 100]).astype(np.uint8)
-    images = np.zeros((600, 28, 28), np.uint8)
+    images = np.zeros((600, 28, 28, 1), np.uint8)
     images[np.arange(600), 3 * labels] = 255  # one bright line tells the class
     seen = []
     fit = metrics.LogisticRegression.fit
@@ -166,7 +172,9 @@ def test_suspects_and_confident_mistakes_by_hand():
     # right; wrong alike and sure; wrong alike, one unsure; wrong in different ways; only the second wrong
     one = np.array([[0.9, 0.05, 0.05], [0.02, 0.98, 0], [0, 0.99, 0.01], [0, 1, 0], [0, 0.6, 0.4]], np.float32)
     other = np.array([[0.9, 0.1, 0], [0.05, 0.95, 0], [0.2, 0.8, 0], [0, 0, 1], [1, 0, 0]], np.float32)
-    first, second = (Run(Path("made-up"), {}, probabilities, labels) for probabilities in (one, other))
+    first, second = (
+        Run(Path("made-up"), SimpleNamespace(), "", probabilities, labels) for probabilities in (one, other)
+    )
     assert metrics.suspects(first, second) == [metrics.Suspect(1, 0, 1, pytest.approx(0.95))]
     assert [metrics.num_confident_mistakes(run) for run in (first, second)] == [3, 3]
     np.testing.assert_allclose(metrics.averaged(first, second).test_probabilities[4], [0.5, 0.3, 0.2])
@@ -176,7 +184,7 @@ def test_calibration_by_hand():
     """Eight images: four of confidence 0.55, three of them right; four of 0.95, two of them right."""
     probabilities = np.repeat([[0.55, 0.45], [0.95, 0.05]], 4, axis=0).astype(np.float32)
     labels = np.array([0, 0, 0, 1, 0, 0, 1, 1], np.uint8)
-    found = calibration(Run(Path("made-up"), {}, probabilities, labels))
+    found = calibration(made_up(probabilities, labels))
     assert found.error == pytest.approx((4 * 0.20 + 4 * 0.45) / 8)
     # right: (1-p)^2 twice, wrong: p^2 twice
     squares = 3 * 2 * 0.45**2 + 2 * 0.55**2 + 2 * 2 * 0.05**2 + 2 * 2 * 0.95**2
@@ -189,7 +197,7 @@ def test_reliability_is_scikit_learns():
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.full(10, 0.3), 2000).astype(np.float32)
     labels = random.integers(0, 10, 2000).astype(np.uint8)
-    found = calibration(Run(Path("made-up"), {}, probabilities, labels))
+    found = calibration(made_up(probabilities, labels))
     right = probabilities.argmax(axis=1) == labels
     true, predicted = sklearn.calibration.calibration_curve(right, probabilities.max(axis=1), n_bins=NUM_BINS)
     some = found.num_images > 0
@@ -208,7 +216,7 @@ def test_the_interval_of_the_calibration_error_covers_the_truth():
         confidence = random.uniform(0.6, 1, 1000)
         probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
         labels = (random.random(1000) > confidence - 0.1).astype(np.uint8)
-        found = calibration(Run(Path("made-up"), {}, probabilities, labels))
+        found = calibration(made_up(probabilities, labels))
         covered += found.error_low <= 0.1 <= found.error_high
     assert covered >= 34  # fewer would come up in 1 of 300 cases if 95 % were covered
 
@@ -223,7 +231,15 @@ def held_out(validation, labels, test, test_labels) -> Run:
     """A run with these probabilities of the validation split and the test set."""
     validation, test = (np.array(rows, np.float32) for rows in (validation, test))
     labels, test_labels = (np.array(of, np.uint8) for of in (labels, test_labels))
-    return Run(Path("made-up"), {}, test, test_labels, validation_probabilities=validation, validation_labels=labels)
+    return Run(
+        Path("made-up"),
+        SimpleNamespace(),
+        "",
+        test,
+        test_labels,
+        validation_probabilities=validation,
+        validation_labels=labels,
+    )
 
 
 def test_temperature_by_hand():
@@ -268,20 +284,21 @@ def test_no_temperature_without_a_validation_split():
 
 
 def test_speed_is_that_of_all_epochs_together():
-    rows = [{"images_per_second": 100.0}, {"images_per_second": 300.0}]
+    rows = [Row(epoch=1, images_per_second=100.0), Row(epoch=2, images_per_second=300.0)]
     assert metrics.images_per_second(rows) == pytest.approx(150)  # 600 images each: 6 s and 2 s
     assert metrics.images_per_second([]) is None
 
 
 def test_time_to_an_accuracy_by_hand():
     watched = run([0] * 9 + [1], [0] * 10)  # 0.9 at the end
-    rows = [{"seconds": 10.0, "test_accuracy": 0.7}, {"seconds": 11.0, "test_accuracy": 0.95}, {"seconds": 12.0}]
-    watched.record["history"] = rows
+    rows = [Row(epoch=1, seconds=10.0, test_accuracy=0.7), Row(epoch=2, seconds=11.0, test_accuracy=0.95)]
+    rows += [Row(epoch=3, seconds=12.0)]
+    watched.record.history = rows
     assert metrics.seconds_to_accuracy(watched, 0.7) == 10
     assert metrics.seconds_to_accuracy(watched, 0.8) == 21
     assert metrics.seconds_to_accuracy(watched, 0.96) is None
     held_out = run([0] * 9 + [1], [0] * 10)  # the test set was seen at the end alone
-    held_out.record["history"] = [{"seconds": 10.0, "validation_accuracy": 0.99}, {"seconds": 11.0}]
+    held_out.record.history = [Row(epoch=1, seconds=10.0, validation_accuracy=0.99), Row(epoch=2, seconds=11.0)]
     assert metrics.seconds_to_accuracy(held_out, 0.9) == 21
     assert metrics.seconds_to_accuracy(held_out, 0.91) is None
 

@@ -3,12 +3,15 @@
 import json
 import re
 import sys
+import typing
 
 import pytest
 
 from compare import plan, plan_file, run
+from compare.data import dataset
 from compare.system.errors import UserError
-from compare.training.options import DATA_WORDS
+from compare.training import options
+from scratch_resnet import recipe
 
 
 def planned(monkeypatch, *words) -> list[plan.Training]:
@@ -88,7 +91,6 @@ def test_places_are_kept_by_their_full_path(monkeypatch, tmp_path):
     for given, kept in (("photos", tmp_path / "photos"), ("~/photos", tmp_path / "photos"), ("digits", "digits")):
         for words in (["--scratch", "--data", given], ["--run", f"scratch_resnet --data '{given}'"]):
             assert planned(monkeypatch, *words)[0].words == ("--data", str(kept))
-    assert "digits" in DATA_WORDS
 
 
 def test_a_package_of_ones_own_is_a_branch_if_it_has_a_module_train(monkeypatch, tmp_path):
@@ -159,3 +161,8 @@ def test_what_was_asked_for_is_read_strictly(tmp_path, change):
     (tmp_path / "comparison.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="holds no comparison to go on with"):
         plan_file.read(tmp_path)
+
+
+def test_words_for_networks_and_data_are_those_that_there_are():
+    assert options.DATA_WORDS == dataset.NAMES
+    assert options.DEPTHS == typing.get_args(recipe.Depth)

@@ -16,41 +16,61 @@ import numpy as np
 import pytest
 import scipy.ndimage
 from keras.src.legacy.preprocessing import image as legacy
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 from compare.data import dataset
 from compare.system.errors import UserError
-from compare.training.options import KERAS_BACKENDS
+from compare.training.options import KERAS_BACKENDS, WEIGHTS_WORDS
 from compare.training.progress import Journal
 from pretrained import augment, loop, model, solver
-from pretrained.recipe import ARTICLE, DEMO, TUNED
+from pretrained.backbones import BACKBONES
+from pretrained.recipe import ARTICLE, DEMO, RECIPES, TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
+RESNET50 = BACKBONES["ResNet50"]
+
+
+def build(name="ResNet50", *, image_size=28, precision="float32"):
+    return model.build_backbone(BACKBONES[name], Weights("random"), seed=0, image_size=image_size, precision=precision)
+
+
+def extractor_of(network, *, image_size, preprocessing="imagenet", image_shape=(28, 28, 1), name="ResNet50"):
+    return model.build_feature_extractor(
+        network, BACKBONES[name], image_shape=image_shape, image_size=image_size, preprocessing=preprocessing
+    )
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    return model.build_backbone(Weights("random"), seed=0)
+    return build()
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return dataset.load("digits")
+    data = dataset.load("digits")
+    images = {name: loop.gather(getattr(data, name), slice(None)) for name in ("train_images", "test_images")}
+    return dataclasses.replace(data, **images)
 
 
 def new_head(recipe=DEMO):
     keras.utils.set_random_seed(0)
-    return model.build_head(10, normalize_features=recipe.normalize_features, learning_rate=recipe.learning_rate)
+    return model.build_head(2048, 10, normalize_features=recipe.normalize_features, learning_rate=recipe.learning_rate)
 
 
 def train_one_epoch(extractor, head, images, labels, *, epoch, recipe=DEMO):
     sums = np.zeros(3)
     with Journal().epoch("", len(images)) as bar:
         for _ in loop.train_epoch(
-            head, images, labels, sums, feature_extractor=extractor, recipe=recipe, seed=0, epoch=epoch, bar=bar
+            *(head, images, labels, np.arange(len(images)), sums),
+            feature_extractor=extractor,
+            recipe=recipe,
+            seed=0,
+            epoch=epoch,
+            bar=bar,
         ):
             pass
     return sums[1] / sums[0], sums[2] / sums[0]
@@ -68,7 +88,7 @@ def test_maps_are_the_legacy_generators(digits, monkeypatch, shear, zoom_x, zoom
     monkeypatch.setattr(scipy.ndimage, "interpolation", scipy.ndimage, raising=False)
     image = digits.train_images[7]
     theirs = legacy.apply_affine_transform(
-        image[..., np.newaxis].astype(np.float32),
+        image.astype(np.float32),
         shear=shear,
         zx=zoom_x,
         zy=zoom_y,
@@ -79,13 +99,23 @@ def test_maps_are_the_legacy_generators(digits, monkeypatch, shear, zoom_x, zoom
     if flip:
         theirs = legacy.flip_axis(theirs, 1)
     one = [np.array([value]) for value in (np.deg2rad(shear), zoom_x, zoom_y)]
-    ours = augment.apply(image[np.newaxis], augment.affine_maps(*one, np.array([flip]), 28))[0]
+    ours = augment.apply(image[np.newaxis], augment.affine_maps(*one, np.array([flip]), height=28, width=28))[0]
     assert ours.shape == (28, 28, 1) and ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, atol=0.02)  # of 255 grey levels
 
 
+def test_maps_of_oblong_images_in_colour_are_the_legacy_generators(monkeypatch):
+    monkeypatch.setattr(scipy.ndimage, "interpolation", scipy.ndimage, raising=False)
+    image = np.random.default_rng(0).integers(0, 256, (20, 33, 3), np.uint8)
+    axes = {"row_axis": 0, "col_axis": 1, "channel_axis": 2}
+    theirs = legacy.apply_affine_transform(image.astype(np.float32), shear=12.0, zx=0.8, zy=1.1, **axes)
+    one = [np.array([value]) for value in (np.deg2rad(12.0), 0.8, 1.1)]
+    ours = augment.apply(image[np.newaxis], augment.affine_maps(*one, np.array([True]), height=20, width=33))[0]
+    np.testing.assert_allclose(ours, legacy.flip_axis(theirs, 1), atol=0.02)
+
+
 def test_draws_fill_the_articles_ranges():
-    maps = augment.draw(20_000, np.random.default_rng(0), ARTICLE)
+    maps = augment.draw(20_000, np.random.default_rng(0), ARTICLE, height=28, width=28)
     zoom_x, zoom_y = np.abs(maps[:, 0]), maps[:, 4]  # the cosine of 0.2° is 1 to five places
     assert 0.8 <= zoom_x.min() < 0.801 and 1.199 < zoom_x.max() <= 1.2
     assert 0.799 <= zoom_y.min() < 0.801 and 1.199 < zoom_y.max() <= 1.2
@@ -93,28 +123,28 @@ def test_draws_fill_the_articles_ranges():
     angle = np.rad2deg(np.arcsin(-maps[:, 1] / zoom_y))
     assert 0.19 < np.abs(angle).max() <= 0.2001
     assert 0.48 < (maps[:, 0] < 0).mean() < 0.52  # half of them mirrored
-    assert not (augment.draw(100, np.random.default_rng(0), DEMO)[:, 0] < 0).any()
+    assert not (augment.draw(100, np.random.default_rng(0), DEMO, height=28, width=28)[:, 0] < 0).any()
 
 
 def test_no_change_is_no_change(digits):
-    nothing = augment.affine_maps(np.zeros(3), np.ones(3), np.ones(3), np.zeros(3, bool), 28)
-    np.testing.assert_allclose(
-        augment.apply(digits.test_images[:3], nothing)[..., 0], digits.test_images[:3], atol=1e-4
-    )
+    nothing = augment.affine_maps(np.zeros(3), np.ones(3), np.ones(3), np.zeros(3, bool), height=28, width=28)
+    np.testing.assert_allclose(augment.apply(digits.test_images[:3], nothing), digits.test_images[:3], atol=1e-4)
 
 
 @pytest.mark.parametrize("recipe", [DEMO, TUNED])
 def test_the_first_images_are_kept_as_the_epoch_draws_them(digits, recipe):
     images = digits.train_images[:100]
-    first = loop.first_of(5, images, recipe=recipe, seed=1, epoch=1)
+    first = loop.first_of(5, images, np.arange(100), recipe=recipe, seed=1, epoch=1)
     if recipe is DEMO:
-        drawn = list(loop.augmented(images, recipe=recipe, seed=1, epoch=1))
+        drawn = list(loop.augmented(images, np.arange(100), recipe=recipe, seed=1, epoch=1))
         rows, all_images = np.concatenate([rows for rows, _ in drawn]), np.concatenate([some for _, some in drawn])
         all_images = all_images[rows.argsort()]
     else:  # the features of kept passes are in the images' own order
-        all_images = augment.apply(images, augment.draw(100, np.random.default_rng([1, 1]), recipe))
+        all_images = augment.apply(
+            images, augment.draw(100, np.random.default_rng([1, 1]), recipe, height=28, width=28)
+        )
     np.testing.assert_allclose(first, all_images[:5], atol=1e-3)
-    assert first.shape == (5, 28, 28, 1) and np.abs(first[..., 0] - images[:5]).max() > 20
+    assert first.shape == (5, 28, 28, 1) and np.abs(first - images[:5]).max() > 20
 
 
 # ---- the network
@@ -127,7 +157,7 @@ def test_the_first_images_are_kept_as_the_epoch_draws_them(digits, recipe):
 )
 def test_white_enters_the_backbone_as_the_preprocessing_says(preprocessing, expected):
     white = np.full((2, 28, 28, 1), 255, np.float32)
-    entered = model.network_input(white, image_size=40, preprocessing=preprocessing)
+    entered = model.network_input(white, image_size=40, preprocessing=preprocessing, backbone=RESNET50)
     entered = keras.ops.convert_to_numpy(entered)
     assert entered.shape == (2, 40, 40, 3)
     np.testing.assert_allclose(entered, np.broadcast_to(expected, entered.shape), rtol=1e-5)
@@ -135,15 +165,90 @@ def test_white_enters_the_backbone_as_the_preprocessing_says(preprocessing, expe
 
 @pytest.mark.parametrize(("preprocessing", "image_size"), [("unit", 28), ("imagenet", 28), ("imagenet", 40)])
 def test_features_are_keras_applications_on_three_channels(backbone, digits, preprocessing, image_size):
-    extractor = model.build_feature_extractor(backbone, image_size=image_size, preprocessing=preprocessing)
-    images = np.repeat(digits.test_images[:4, ..., np.newaxis].astype(np.float32), 3, axis=-1)
+    extractor = extractor_of(backbone, image_size=image_size, preprocessing=preprocessing)
+    images = np.repeat(digits.test_images[:4].astype(np.float32), 3, axis=-1)
     images = keras.ops.convert_to_numpy(keras.ops.image.resize(images, (image_size, image_size)))
     if preprocessing == "unit":
         images = images / 255
     else:
         images = keras.applications.resnet50.preprocess_input(images.copy())
-    expected = backbone.predict(images, verbose=0).mean(axis=(1, 2))
-    np.testing.assert_allclose(loop.extract(extractor, digits.test_images[:4]), expected, rtol=1e-4, atol=1e-4)
+    theirs = keras.applications.ResNet50(include_top=False, weights=None)
+    theirs.set_weights(backbone.get_weights())
+    expected = theirs.predict(images, verbose=0).mean(axis=(1, 2))
+    np.testing.assert_allclose(
+        loop.extract(extractor, digits.test_images[:4], recipe=DEMO), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 60), (60, 30), (25, 25)])
+def test_oblong_images_keep_their_proportions_on_black(height, width):
+    """The longer side becomes the size; Pillow's resizing is the truth for what stands in the middle."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    entered = model.network_input(
+        image[np.newaxis].astype(np.float32),
+        image_size=40,
+        preprocessing="imagenet",
+        backbone=BACKBONES["ConvNeXtTiny"],
+    )
+    (entered,) = keras.ops.convert_to_numpy(entered)
+    assert entered.shape == (40, 40, 3)
+    inner_height, inner_width = 40 * height // max(height, width), 40 * width // max(height, width)
+    top, left = (40 - inner_height) // 2, (40 - inner_width) // 2
+    inner = entered[top : top + inner_height, left : left + inner_width]
+    theirs = np.asarray(Image.fromarray(image).resize((inner_width, inner_height), Image.Resampling.BILINEAR))
+    assert np.abs(inner[1:-1, 1:-1] - theirs[1:-1, 1:-1]).max() <= 1  # of 255; Pillow rounds
+    outside = np.ones((40, 40), bool)
+    outside[max(top - 1, 0) : top + inner_height + 1, max(left - 1, 0) : left + inner_width + 1] = False
+    assert not entered[outside].any()
+
+
+def test_preprocessing_leaves_the_images_as_they_are():
+    for name, backbone in BACKBONES.items():
+        images = np.full((1, 2, 2, 3), 200, np.float32)
+        with_keras = keras.ops.convert_to_numpy(model.preprocess(keras.ops.convert_to_tensor(images), backbone))
+        np.testing.assert_allclose(model.preprocess(images, backbone), with_keras, rtol=1e-5, err_msg=name)
+        assert (images == 200).all(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ResNet50", ("BGR", [-103.939, -116.779, -123.68], [151.061, 138.221, 131.32])),
+        ("MobileNetV2", ("RGB", [-1, -1, -1], [1, 1, 1])),
+        ("DenseNet121", ("RGB", [-2.1179, -2.0357, -1.8044], [2.2489, 2.4286, 2.64])),  # (0 and 1 - mean) / deviation
+        ("EfficientNetV2B0", ("RGB", [0, 0, 0], [255, 255, 255])),
+    ],
+)
+def test_what_imagenet_weights_expect(name, expected):
+    said = model.expects(BACKBONES[name], Weights("imagenet"))
+    assert (said["channels"], said["lowest"], said["highest"]) == expected
+    assert model.expects(BACKBONES[name], Weights("random")) is None
+
+
+def test_features_are_made_of_parts_of_a_file_of_images(tmp_path, monkeypatch):
+    """A training set in colour that lies in a file is read some rows at a time."""
+    monkeypatch.setattr(loop, "PREDICTION_BATCH_SIZE", 4)
+    monkeypatch.setattr(loop, "VALUES_AT_ONCE", 8 * 20 * 30 * 3)
+    images = np.random.default_rng(0).integers(0, 256, (30, 20, 30, 3), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    mapped, rows = np.load(tmp_path / "images.npy", mmap_mode="r"), np.arange(1, 28, 2)
+    read, gather = [], loop.gather
+    monkeypatch.setattr(loop, "gather", lambda images, rows: read.append(len(rows)) or gather(images, rows))
+    network = build("MobileNet", image_size=32)
+    extractor = extractor_of(network, image_size=32, image_shape=(20, 30, 3), name="MobileNet")
+    recipe = dataclasses.replace(TUNED, image_size=32, horizontal_flip=False, zoom_range=0.0, batch_size=4)
+    features = loop.extract(extractor, mapped, rows, recipe=recipe)
+    assert features.shape == (14, 1024) and read == [8, 6]
+    whole = extractor.predict(images[rows].astype(np.float32), verbose=0)
+    np.testing.assert_allclose(features, whole, rtol=1e-3, atol=1e-5)
+    kept = solver.KeptFeatures(tmp_path, solver.Scale(np.zeros(1024, np.float32), np.ones(1024, np.float32)), rows)
+    with Journal().epoch("", 14) as bar:
+        loop.keep_pass(extractor, kept, mapped, rows, recipe=recipe, seed=0, epoch=1, bar=bar)
+    np.testing.assert_allclose(halves_of(kept, 1, 14, 1024), whole, rtol=1e-2, atol=1e-3)
+    parts = list(loop.augmented(mapped, rows, recipe=recipe, seed=0, epoch=1))
+    assert [len(part) for part, _ in parts] == [8, 6]
+    for part, some in parts:
+        np.testing.assert_allclose(some, images[rows[part]], atol=1e-2)
 
 
 def test_size_of_the_network(backbone):
@@ -155,9 +260,66 @@ def test_size_of_the_network(backbone):
 
 @pytest.mark.parametrize("image_size", [28, 96])
 def test_flops_are_those_that_pytorch_counts(backbone, image_size):
+    check_flops(backbone, image_size)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MobileNetV3Small",
+        "ConvNeXtTiny",
+        *(
+            pytest.param(name, marks=pytest.mark.thorough)
+            for name, one in BACKBONES.items()
+            if "torch" not in one.lacking_on
+        ),
+    ],
+)
+def test_flops_of_other_networks_are_those_that_pytorch_counts(name):
+    """Depthwise and separable convolutions, and linear layers on maps."""
+    size = max(64, BACKBONES[name].smallest_side)
+    check_flops(build(name, image_size=size), size)
+
+
+def check_flops(network, image_size):
     with FlopCounterMode(display=False) as counter:
-        backbone(np.zeros((1, image_size, image_size, 3), np.float32))
-    assert model.flops_per_image(backbone, 10, image_size) == counter.get_total_flops() + 2 * 2048 * 10
+        network(np.zeros((1, image_size, image_size, 3), np.float32))
+    num_features = network.output_shape[1]
+    assert model.flops_per_image(network, 10, image_size) == counter.get_total_flops() + 2 * num_features * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "num_layers"),
+    [
+        ("ResNet50", "conv5_block1_1_conv", 10),
+        ("VGG16", "block5_conv1", 3),
+        ("MobileNet", "conv_dw_12", 4),
+        ("DenseNet121", "conv5_block1_1_conv", 32),
+        ("EfficientNetB0", "block6a_dwconv", 25),
+        ("ConvNeXtTiny", "convnext_tiny_downsampling_block_2", 17),
+    ],
+)
+def test_the_last_stage_is_what_the_names_of_its_layers_say(name, first, num_layers):
+    """By Keras' own names: conv5; block5; the 7×7 maps of MobileNet's table; dense block 4; blocks 6 and 7 and the top;
+    the last of four stages."""
+    network = build(name)
+    layers = model.unfrozen_layers(network, "last-stage")
+    assert layers[0].name == first and len(layers) == num_layers
+    assert set(layers) < set(model.unfrozen_layers(network, "backbone"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("preprocessing", "imagnet"), ("solver", "lbgfs"), ("unfreeze", "last_stage"), ("precision", "bf16")],
+)
+def test_a_mode_that_there_is_not_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field} is '{value}', not one of "):
+        dataclasses.replace(TUNED, **{field: value})
+
+
+def test_recipes_name_a_backbone_and_weights_that_there_are():
+    for recipe in RECIPES.values():
+        assert recipe.backbone == "ResNet50" and recipe.weights in WEIGHTS_WORDS
 
 
 # ---- training
@@ -167,7 +329,7 @@ def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatc
     """Backbone in batches of 256 and head in batches of 32 end with the head of plain `fit` on the joined network."""
     monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 64)
     recipe = dataclasses.replace(DEMO, image_size=28, normalize_features=False, learning_rate=1e-4)
-    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing=recipe.preprocessing)
+    extractor = extractor_of(backbone, image_size=28, preprocessing=recipe.preprocessing)
     images, labels = digits.train_images[:150], digits.train_labels[:150]
     head = new_head(recipe)
     loss, accuracy = train_one_epoch(extractor, head, images, labels, epoch=1, recipe=recipe)
@@ -177,7 +339,7 @@ def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatc
     whole.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
     rng = np.random.default_rng([0, 1])
     order = rng.permutation(150)
-    augmented = augment.apply(images[order], augment.draw(150, rng, recipe))
+    augmented = augment.apply(images[order], augment.draw(150, rng, recipe, height=28, width=28))
     history = whole.fit(augmented, labels[order], batch_size=32, shuffle=False, verbose=0).history
     assert loss == pytest.approx(history["loss"][0], rel=1e-3)
     assert accuracy == pytest.approx(history["accuracy"][0], abs=1e-6)
@@ -194,15 +356,15 @@ def halves_of(kept, number, num_images, num_features):
 
 def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_path, monkeypatch):
     monkeypatch.setattr(solver, "IMAGES_IN_FILE", 32)
-    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing="imagenet")
+    extractor = extractor_of(backbone, image_size=28, preprocessing="imagenet")
     images, labels = digits.train_images[:80], digits.train_labels[:80]
-    plain = loop.extract(extractor, images)
+    plain = loop.extract(extractor, images, recipe=TUNED)
     scale = solver.Scale.of(plain)
     kept = solver.KeptFeatures(tmp_path, scale, labels)
     with Journal().epoch("", 80) as bar:
-        loop.keep_pass(extractor, kept, images, recipe=TUNED, seed=3, epoch=2, bar=bar)
-    maps = augment.draw(80, np.random.default_rng([3, 2]), TUNED)
-    expected = loop.extract(extractor, augment.apply(images, maps))
+        loop.keep_pass(extractor, kept, images, np.arange(80), recipe=TUNED, seed=3, epoch=2, bar=bar)
+    maps = augment.draw(80, np.random.default_rng([3, 2]), TUNED, height=28, width=28)
+    expected = loop.extract(extractor, augment.apply(images, maps), recipe=TUNED)
     halves = halves_of(kept, 2, 80, 2048)
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert sum(sizes) == 80 * 2048 * 2 + 3 * 32  # what the disk is reckoned by, and three hashes
@@ -217,7 +379,7 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
         again = solver.KeptFeatures(tmp_path, scale, labels)
         assert [again.path(2, rows.start) for rows in again.missing(2)] == [path]
         with Journal().epoch("", 80) as bar:
-            loop.keep_pass(extractor, again, images, recipe=TUNED, seed=3, epoch=2, bar=bar)
+            loop.keep_pass(extractor, again, images, np.arange(80), recipe=TUNED, seed=3, epoch=2, bar=bar)
         assert {path: path.read_bytes() for path in before} == before
     solver.remove_kept(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -272,29 +434,33 @@ def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("recipe", "unfreeze"), [(DEMO, "none"), (TUNED, "none"), (TUNED, "last-stage")])
 def test_estimating_changes_nothing(digits, recipe, unfreeze):
     recipe = dataclasses.replace(recipe, image_size=28, batch_size=8, unfreeze=unfreeze)
-    network = model.build_backbone(Weights("random"), seed=0)
-    extractor = model.build_feature_extractor(network, image_size=28, preprocessing="imagenet")
-    head, whole = new_head(recipe), None
-    if unfreeze != "none":
-        model.unfreeze(network, unfreeze)
-        whole = model.build_whole(extractor, head, learning_rate=1e-3)
+    networks = model.build_networks(
+        *(RESNET50, Weights("random")),
+        recipe=recipe,
+        image_shape=(28, 28, 1),
+        num_classes=10,
+        seed=0,
+        precision="float32",
+    )
+    head, whole = networks.head, networks.whole
     job = types.SimpleNamespace(
         recipe=recipe,
         record={"history": []},
         data=digits,
-        train_images_and_labels=(digits.train_images[:300], digits.train_labels[:300]),
-        watched_images_and_labels=(digits.train_images[300:400], digits.train_labels[300:400]),
+        train_rows=np.arange(300),
+        validation_rows=np.arange(300, 400),
+        watched="validation",
         num_more_test_images=500,
         num_corrupted_images=0,
         epochs_left=range(recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)),
     )
     trained = [one for one in (head, whole) if one is not None]
     before = [loop.checkpoint_arrays(one) for one in trained]
-    epochs, predicting = loop.estimate_epochs(job, extractor, head, whole)
+    epochs, predicting = loop.estimate_epochs(job, networks)
     assert len(epochs) == recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)
     assert (0 < sum(epochs) + predicting).all() and (sum(epochs) + predicting < 600).all()
     job.num_corrupted_images = 10**7  # of which each takes a tenth of a millisecond at least
-    assert (loop.estimate_epochs(job, extractor, head, whole)[1] > 600).all()
+    assert (loop.estimate_epochs(job, networks)[1] > 600).all()
     for one, arrays in zip(trained, before, strict=True):
         after = loop.checkpoint_arrays(one)
         assert after.keys() == arrays.keys() and all(np.array_equal(after[name], arrays[name]) for name in arrays)
@@ -308,8 +474,8 @@ def test_a_penalty_is_never_chosen_by_the_test_set():
 @pytest.mark.parametrize(("part", "num_layers"), [("none", 0), ("last-stage", 10), ("backbone", 53)])
 def test_fine_tuning_trains_what_it_names_and_no_statistics(digits, part, num_layers):
     """Under `fit`, for which `training=False` at the call is not enough (keras-team/keras issue 20285)."""
-    network = model.build_backbone(Weights("random"), seed=0)
-    extractor = model.build_feature_extractor(network, image_size=32, preprocessing="imagenet")
+    network = build()
+    extractor = extractor_of(network, image_size=32, preprocessing="imagenet")
     model.unfreeze(network, part)
     whole = model.build_whole(extractor, new_head(ARTICLE), learning_rate=1e-3)
     before = {layer.name: layer.get_weights() for layer in network.layers}
@@ -329,11 +495,11 @@ def test_fine_tuning_trains_what_it_names_and_no_statistics(digits, part, num_la
 
 
 def test_in_bfloat16_the_features_are_nearly_the_same(backbone, digits):
-    half = model.build_backbone(Weights("random"), seed=0, precision="bfloat16")
+    half = build(precision="bfloat16")
     assert keras.config.dtype_policy().name == "float32"
     assert all(ours.dtype == "float32" for ours in half.weights)
     features = [
-        loop.extract(model.build_feature_extractor(network, image_size=32, preprocessing="imagenet"), images)
+        loop.extract(extractor_of(network, image_size=32), images, recipe=DEMO)
         for images in (digits.test_images[:32],)
         for network in (backbone, half)
     ]
@@ -344,7 +510,7 @@ def test_in_bfloat16_the_features_are_nearly_the_same(backbone, digits):
 
 
 def test_checkpoint_goes_on_bit_for_bit(backbone, digits):
-    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing="imagenet")
+    extractor = extractor_of(backbone, image_size=28, preprocessing="imagenet")
     images, labels = digits.train_images[:96], digits.train_labels[:96]
 
     def trained(head, *epochs):
@@ -354,7 +520,7 @@ def test_checkpoint_goes_on_bit_for_bit(backbone, digits):
 
     expected_figures, expected = trained(new_head(), 1, 2)
     _, arrays = trained(new_head(), 1)
-    head = model.build_head(10, normalize_features=True, learning_rate=DEMO.learning_rate)
+    head = model.build_head(2048, 10, normalize_features=True, learning_rate=DEMO.learning_rate)
     loop.restore(head, arrays)
     figures, got = trained(head, 2)
     assert figures == expected_figures
@@ -369,8 +535,8 @@ def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
     images, labels = digits.train_images[:96], digits.train_labels[:96]
 
     def new():
-        network = model.build_backbone(Weights("random"), seed=0)
-        extractor = model.build_feature_extractor(network, image_size=28, preprocessing="imagenet")
+        network = build()
+        extractor = extractor_of(network, image_size=28, preprocessing="imagenet")
         if unfreeze == "none":
             return new_head(), extractor
         model.unfreeze(network, unfreeze)
@@ -379,7 +545,12 @@ def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
     def steps(network, extractor, sums):
         with Journal().epoch("", len(images)) as bar:
             yield from loop.train_epoch(
-                *(network, images, labels, sums), feature_extractor=extractor, recipe=DEMO, seed=0, epoch=1, bar=bar
+                *(network, images, labels, np.arange(96), sums),
+                feature_extractor=extractor,
+                recipe=DEMO,
+                seed=0,
+                epoch=1,
+                bar=bar,
             )
 
     (whole, extractor), sums = new(), np.zeros(3)
@@ -396,28 +567,37 @@ def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
 
 def test_a_loss_that_is_not_finite_stops_the_head_within_the_epoch(backbone, digits, monkeypatch):
     monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 32)
-    extractor = model.build_feature_extractor(backbone, image_size=28, preprocessing="imagenet")
-    head = model.build_head(10, normalize_features=False, learning_rate=1e38)
+    extractor = extractor_of(backbone, image_size=28, preprocessing="imagenet")
+    head = model.build_head(2048, 10, normalize_features=False, learning_rate=1e38)
     with pytest.raises(UserError, match=r"the loss in steps \d to \d of epoch 1 is nan, at a learning rate of 1e\+38"):
         train_one_epoch(extractor, head, digits.train_images[:96], digits.train_labels[:96], epoch=1)
 
 
 def test_saved_network_is_read_by_keras_alone(backbone, digits, tmp_path):
-    extractor = model.build_feature_extractor(backbone, image_size=32, preprocessing="imagenet")
+    extractor = extractor_of(backbone, image_size=32, preprocessing="imagenet")
     head = new_head()
     model.join(extractor, head).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    images = digits.test_images[:5].reshape(-1, 28, 28, 1).astype(np.float32)
-    expected = loop.predict(head, loop.extract(extractor, images))
+    images = digits.test_images[:5].astype(np.float32)
+    expected = loop.predict(head, loop.extract(extractor, images, recipe=DEMO))
     np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-5)
 
 
+OF_EACH_KIND = {  # of preprocessing; all others are among the thorough ones
+    "tensorflow": ["VGG16", "MobileNetV2", "DenseNet121", "MobileNetV3Small"],
+    "torch": ["ConvNeXtTiny"],
+    "jax": ["EfficientNetB0"],
+}
+
+
 @pytest.mark.parametrize("name", KERAS_BACKENDS)
-def test_frozen_on_every_backend(name):
+@pytest.mark.parametrize("which", ["few", pytest.param("all", marks=pytest.mark.thorough)])
+def test_frozen_on_every_backend(name, which):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
     environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
     command = [sys.executable, str(HERE / "check_backend.py"), name]
+    command += OF_EACH_KIND[name] if which == "few" else list(BACKBONES)
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip() == "as expected"

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import h5py
@@ -19,19 +20,33 @@ import numpy as np
 import pytest
 
 from compare.data import corruptions, dataset, download
+from compare.runs import schema
 from compare.runs.record import read_run
+from compare.runs.schema import Frozen, Input
 from compare.system.errors import UserError
 from pretrained import backend, loop, model, train, weights, weights_file
+from pretrained.backbones import BACKBONES
 from pretrained.recipe import DEMO, TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
+RESNET50 = BACKBONES["ResNet50"]
 legacy_h5 = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
 
 
 @pytest.fixture(scope="module")
 def digits():
     return dataset.load("digits")
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What a file with a ResNet50 has to hold."""
+    return model.expected_layers(keras.applications.ResNet50(include_top=False, weights=None, pooling="avg"))
+
+
+def build(found, name="ResNet50", **more):
+    return model.build_backbone(BACKBONES[name], found, seed=0, image_size=32, **more)
 
 
 # ---- weights
@@ -42,7 +57,7 @@ def imagenet_like(tmp_path_factory):
     """Weights of a ResNet50 that differ from those of seed 0, batch statistics included, as Keras' old h5."""
     network = keras.applications.ResNet50(include_top=False, weights=None)
     randomize(network)
-    path = tmp_path_factory.mktemp("weights") / weights.IMAGENET_FILE
+    path = tmp_path_factory.mktemp("weights") / RESNET50.file_name
     with h5py.File(path, "w") as file:
         legacy_h5.save_weights_to_hdf5_group(file, network)
     return path
@@ -81,14 +96,14 @@ def without_names(path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["backbone", "flat", "nested", "row", "in another", "top"])
-def test_the_backbone_is_taken_from_every_form_that_keras_saves(tmp_path, form):
+def test_the_backbone_is_taken_from_every_form_that_keras_saves(tmp_path, expected, form):
     """Whole networks with optimizers, as HDF5 (under another ending), as archives and as numbered weights."""
     network = saved_network(form)
     randomize(network)
     backbone = network
     while form in ("nested", "row", "in another") and any(isinstance(one, keras.Model) for one in backbone.layers):
         backbone = next(one for one in backbone.layers if isinstance(one, keras.Model))
-    expected = {
+    arrays_of = {
         layer.name: layer.get_weights() for layer in backbone.layers if layer.name[:4] == "conv" and layer.weights
     }
     network.compile("adam", "mse")
@@ -98,21 +113,22 @@ def test_the_backbone_is_taken_from_every_form_that_keras_saves(tmp_path, form):
     without_names(shutil.copy(tmp_path / "numbers.weights.h5", tmp_path / "nameless.h5"))
     (tmp_path / "old.h5").rename(tmp_path / "old.keras")
     (tmp_path / "whole.keras").rename(tmp_path / "whole.H5")
-    found = weights.find(str(tmp_path / "whole.H5"))
+    found = weights.find(str(tmp_path / "whole.H5"), RESNET50)
     sha256 = hashlib.sha256(found.path.read_bytes()).hexdigest()
-    assert found == Weights("file", tmp_path / "whole.H5", sha256, is_part=form != "backbone")
-    built = model.build_backbone(found, seed=0)
+    assert found == Weights("file", tmp_path / "whole.H5", sha256, found.num_layers)
+    built = build(found)
+    assert model.is_part_of_file(built, found) == (form != "backbone")
     read = {layer.name: layer.get_weights() for layer in built.layers if layer.weights}
     for path in sorted(tmp_path.iterdir()):
-        for arrays in (read, weights_file.read_backbone(path)[0]):
-            assert arrays.keys() == expected.keys()
-            for name, values in expected.items():
+        for arrays in (read, weights_file.read_backbone(path, expected, "ResNet50")):
+            assert arrays.keys() == arrays_of.keys()
+            for name, values in arrays_of.items():
                 assert all(map(np.array_equal, arrays[name], values)) and len(arrays[name]) == len(values), path.name
         path.unlink()  # half a gigabyte in all
 
 
 @pytest.mark.parametrize("new_name", ["{layer}_{letter}_1:0", "{layer}_1/{role}:0"])
-def test_older_names_of_arrays_are_read_as_keras_reads_them(imagenet_like, tmp_path, new_name):
+def test_older_names_of_arrays_are_read_as_keras_reads_them(imagenet_like, tmp_path, expected, new_name):
     path = shutil.copy(imagenet_like, tmp_path / "old.h5")
     network = keras.applications.ResNet50(include_top=False, weights=None)
     with h5py.File(path, "a") as file:
@@ -127,29 +143,34 @@ def test_older_names_of_arrays_are_read_as_keras_reads_them(imagenet_like, tmp_p
                 group.move(*names)
             group.attrs["weight_names"] = new
         legacy_h5.load_weights_from_hdf5_group(file, network)
-    arrays, is_part = weights_file.read_backbone(path)
-    assert not is_part and len(arrays) == sum(len(layer.weights) > 0 for layer in network.layers)
+    arrays = weights_file.read_backbone(path, expected, "ResNet50")
+    assert len(arrays) == sum(len(layer.weights) > 0 for layer in network.layers)
     for name, values in arrays.items():
         assert all(map(np.array_equal, values, network.get_layer(name).get_weights())), name
 
 
-def write_network(path: Path, layers: dict[str, list[tuple[int, ...]]] = weights_file.RESNET50) -> Path:
+def write_network(path: Path, layers: dict[str, list[tuple[int, ...]]]) -> Path:
     """Layers of these shapes as Keras' old HDF5 has them, full of zeros that take no room."""
     with h5py.File(path, "w") as file:
         for name, shapes in layers.items():
-            roles = weights_file.ROLES["bn" if len(shapes) == 4 else "conv"]
+            roles = ("gamma", "beta", "moving_mean", "moving_variance") if len(shapes) == 4 else ("kernel", "bias")
             for role, shape in zip(roles, shapes, strict=False):
                 file.create_dataset(f"{name}/{name}/{role}:0", shape, np.float32)
     return path
 
 
-def other_networks():
-    """Layers that are not those of a ResNet50, as they are named by Keras, and what is said of them."""
-    for name in ("ResNet50V2", "ResNet101", "ResNet152V2", "MobileNet", "MobileNetV2", "VGG16", "DenseNet121"):
-        network = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(224, 224, 3))
-        layers = {layer.name: [array.shape for array in layer.weights] for layer in network.layers if layer.weights}
-        yield layers, f"it holds another network, {name.rstrip('12') if 'Dense' in name else name}"
-    good = weights_file.RESNET50
+OTHERS = ["ResNet50V2", "ResNet101", "ResNet152V2", "MobileNet", "MobileNetV2", "VGG16", "DenseNet121"]
+ALL_OTHERS = [name for name in BACKBONES if name not in ("ResNet50", "InceptionV3", "NASNetMobile")]
+
+
+def shapes_of(name: str) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of a network's layers, as they are named by Keras."""
+    network = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(224, 224, 3))
+    return {layer.name: [array.shape for array in layer.weights] for layer in network.layers if layer.weights}
+
+
+def not_quite(good):
+    """Layers that are not those of a ResNet50, and what is said of them."""
     yield {"dense": [(3, 2), (2,)]}, "it holds another network, with the layers dense"
     yield {"dense\x1b[31m\u2028": [(3, 2), (2,)]}, r"another network, with the layers dense\x1b[31m"
     yield {}, "it holds no weights"
@@ -160,60 +181,197 @@ def other_networks():
     yield good | {"conv1_conv": [(7, 7, 3, 64)]}, "its layer conv1_conv has kernel, and ResNet50's has kernel, bias"
     twice = {f"{place}/{name}": shapes for place in "ab" for name, shapes in good.items()}
     yield twice, "it holds 2 layers conv1_conv: several networks"
+    yield (
+        good | {"conv5_block4_1_conv": good["conv5_block3_1_conv"]},
+        "it holds a ResNet50 with more layers than it has",
+    )
     old = {"conv1": good["conv1_conv"], "res2a_branch2a": good["conv2_block1_1_conv"]}
     yield old, "a ResNet50 under the names that Keras gave its layers before 2.2.4"
 
 
-def test_another_network_is_called_by_its_name(environment, run_main, tmp_path):
-    for layers, words in other_networks():
+@pytest.mark.parametrize(
+    "names", [OTHERS, pytest.param([name for name in ALL_OTHERS if name not in OTHERS], marks=pytest.mark.thorough)]
+)
+def test_another_network_is_called_by_its_name(tmp_path, expected, names):
+    for name in names:
         with pytest.raises(weights_file.Unfit) as problem:
-            weights_file.read_backbone(write_network(tmp_path / "other.h5", layers))
+            weights_file.read_backbone(write_network(tmp_path / "other.h5", shapes_of(name)), expected, "ResNet50")
+        title = BACKBONES[name].title
+        family = title.partition("-")[0] if title[:4] in ("Effi", "Conv", "NASN") else title
+        assert str(problem.value) == f"it holds another network, {family}"
+
+
+def test_a_file_that_is_not_quite_the_network_is_refused_in_words(environment, run_main, tmp_path, expected):
+    good = {name: list(one.shapes) for name, one in expected.items()}
+    for layers, words in not_quite(good):
+        with pytest.raises(weights_file.Unfit) as problem:
+            weights_file.read_backbone(write_network(tmp_path / "other.h5", layers), expected, "ResNet50")
         assert words in str(problem.value)
     for kind, said in (("int8", "its layer conv1_bn holds whole numbers"), ("V2", "holds bfloat16")):
-        with h5py.File(write_network(tmp_path / "kind.h5"), "a") as file:
+        with h5py.File(write_network(tmp_path / "kind.h5", good), "a") as file:
             del file["conv1_bn/conv1_bn/beta:0"]
             file.create_dataset("conv1_bn/conv1_bn/beta:0", (64,), kind)
         with pytest.raises(weights_file.Unfit, match=said):
-            weights_file.read_backbone(tmp_path / "kind.h5")
+            weights_file.read_backbone(tmp_path / "kind.h5", expected, "ResNet50")
     code, _, err = run_main(train, "--demo", "--keras-backend", "torch", "--weights", tmp_path / "other.h5")
     assert code == 2 and words in err and err.count("\n") == 3  # and nothing else, of Keras or HDF5
 
 
+@pytest.mark.parametrize(("ours", "deeper"), [("EfficientNetB0", "EfficientNetB1"), ("VGG16", "VGG19")])
+def test_the_layers_of_a_deeper_network_are_not_taken_for_those_of_another(tmp_path, ours, deeper):
+    """All layers of the one are in the other, under their names and with their shapes."""
+    getattr(keras.applications, deeper)(include_top=False, weights=None).save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(UserError, match="it holds another (network, VGG19|EfficientNet: EfficientNet-B0 with more)"):
+        build(weights.find(str(tmp_path / "other.weights.h5"), BACKBONES[ours]), ours)
+
+
+@pytest.mark.parametrize("ending", [".h5", ".keras", ".weights.h5", "-weights.h5"])
+@pytest.mark.parametrize("name", ["ConvNeXtTiny", "Xception", "MobileNetV3Small"])
+def test_other_networks_are_read_from_every_form(tmp_path, name, ending):
+    """Among them layers in a row of its own within the network, and such as Keras numbers anew in every process."""
+    network = getattr(keras.applications, name)(include_top=False, weights=None, pooling="avg")
+    randomize(network)
+    path = tmp_path / f"own{ending}"
+    if ending == "-weights.h5":  # as the files are that Keras offers
+        with h5py.File(path, "w") as file:
+            legacy_h5.save_weights_to_hdf5_group(file, network)
+    else:
+        (network.save_weights if ending == ".weights.h5" else network.save)(path)
+    found = weights.find(str(path), BACKBONES[name])
+    built = build(found, name)
+    assert found.kind == "file" and not model.is_part_of_file(built, found)
+    assert model.expects(BACKBONES[name], found) is None
+    images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
+    np.testing.assert_allclose(built.predict(images, verbose=0), network.predict(images, verbose=0), rtol=1e-4)
+
+
 @pytest.fixture
-def as_imagenet(imagenet_like, monkeypatch):
+def as_published(monkeypatch, tmp_path):
+    """An EfficientNet with `weights="imagenet"`, as Keras itself builds it on a file that stands for the real one."""
+    network = keras.applications.EfficientNetB0(include_top=False, weights=None, pooling="avg")
+    rng = np.random.default_rng(5)
+    network.set_weights([rng.normal(1, 0.1, one.shape).astype(one.dtype) for one in network.get_weights()])
+    path = tmp_path / "published.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5.save_weights_to_hdf5_group(file, network)
+    module = importlib.import_module("keras.src.applications.efficientnet")
+    monkeypatch.setattr(module.file_utils, "get_file", lambda *_, **__: path)
+    return keras.applications.EfficientNetB0(include_top=False, weights="imagenet", pooling="avg"), network, path
+
+
+def test_efficientnet_divides_its_input_where_keras_does(as_published, tmp_path):
+    """Keras adds a layer for weights="imagenet" that it does not add for the same file by its name, silently."""
+    theirs, without, path = as_published
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    expected, other = theirs.predict(images, verbose=0), without.predict(images, verbose=0)
+    assert not np.allclose(expected, other, rtol=0.01)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    built = build(Weights("imagenet", path, sha256), "EfficientNetB0")
+    np.testing.assert_allclose(built.predict(images, verbose=0), expected, rtol=1e-5)
+    for network, features in ((theirs, expected), (without, other)):
+        whole = keras.Sequential([network, keras.layers.Rescaling(1 / 255), keras.layers.Dense(3)])
+        network.save(tmp_path / "own.h5")
+        network.save_weights(tmp_path / "own.weights.h5")
+        whole.save(tmp_path / "whole.keras")
+        for name in ("own.h5", "own.weights.h5", "whole.keras"):
+            built = build(weights.find(str(tmp_path / name), BACKBONES["EfficientNetB0"]), "EfficientNetB0")
+            np.testing.assert_allclose(built.predict(images, verbose=0), features, rtol=1e-5, err_msg=name)
+    with h5py.File(tmp_path / "own.weights.h5", "a") as file:
+        del file["layers/rescaling"]
+    with pytest.raises(UserError, match="does not say whether its EfficientNet-B0 divides the input"):
+        build(weights.find(str(tmp_path / "own.weights.h5"), BACKBONES["EfficientNetB0"]), "EfficientNetB0")
+
+
+@pytest.fixture
+def as_imagenet(imagenet_like):
     """Let the file be ImageNet's."""
     content = imagenet_like.read_bytes()
-    monkeypatch.setattr(weights, "IMAGENET_NUM_BYTES", len(content))
-    monkeypatch.setattr(weights, "IMAGENET_MD5", hashlib.md5(content).hexdigest())
-    return content
+    return dataclasses.replace(RESNET50, digest=hashlib.md5(content).hexdigest()), content
 
 
-def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, server, monkeypatch, tmp_path):
-    assert weights.find("local") == Weights("random")
-    monkeypatch.setattr(weights, "IMAGENET_MIRRORS", [f"{server.url}/a/", f"{server.url}/b/"])
-    server.answers[f"/a/{weights.IMAGENET_FILE}"] = (200, as_imagenet[:-1])
-    server.answers[f"/b/{weights.IMAGENET_FILE}"] = (200, as_imagenet)
-    cached = Path(os.environ["KERAS_HOME"], "models", weights.IMAGENET_FILE)
+def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, server, tmp_path):
+    backbone, content = as_imagenet
+    assert weights.find("local", backbone) == Weights("random")
+    backbone = dataclasses.replace(backbone, mirrors=(f"{server.url}/a/", f"{server.url}/b/"))
+    server.answers[f"/a/{backbone.file_name}"] = (200, content[:-1])
+    server.answers[f"/b/{backbone.file_name}"] = (200, content)
+    cached = Path(os.environ["KERAS_HOME"], "models", backbone.name_in_cache)
     cached.parent.mkdir()
     cached.write_bytes(b"half a file of the user's")
 
-    found = weights.find("imagenet")
-    assert found.kind == "imagenet" and found.path.read_bytes() == as_imagenet
+    found = weights.find("imagenet", backbone)
+    assert found.kind == "imagenet" and found.path.read_bytes() == content
     assert found.path.parent == download.cache_folder()
     assert cached.read_bytes() == b"half a file of the user's"
     assert len(server.asked) == 2
 
-    cached.write_bytes(as_imagenet)
-    assert weights.find("imagenet").path == cached and weights.find("local").path == cached
+    cached.write_bytes(content)
+    assert weights.find("imagenet", backbone).path == cached and weights.find("local", backbone).path == cached
     named = tmp_path / "mine.h5"
-    named.write_bytes(as_imagenet)
-    assert weights.find(str(named)).kind == "imagenet"
+    named.write_bytes(content)
+    assert weights.find(str(named), backbone).kind == "imagenet"
     assert len(server.asked) == 2
 
 
-def test_the_hashes_are_those_that_keras_publishes():
+def test_without_a_published_digest_a_download_has_to_be_a_file_of_keras(server, tmp_path):
+    backbone = dataclasses.replace(BACKBONES["MobileNet"], mirrors=(f"{server.url}/a/", f"{server.url}/b/"))
+    assert backbone.digest is None
+    network = keras.applications.MobileNet(include_top=False, weights=None)
+    network.save_weights(tmp_path / "own.weights.h5")
+    content = (tmp_path / "own.weights.h5").read_bytes()
+    server.answers[f"/a/{backbone.file_name}"] = (200, b"<html>sign in</html>")
+    server.answers[f"/b/{backbone.file_name}"] = (200, content)
+    found = weights.find("imagenet", backbone)
+    assert found.path.read_bytes() == content and len(server.asked) == 2
+    assert "Keras publishes no digest" in train.weights_words(dataclasses.replace(DEMO, backbone="MobileNet"), found)
+    expected = network.get_layer("conv_pw_13").get_weights()[0]
+    assert np.array_equal(build(found, "MobileNet").get_layer("conv_pw_13").get_weights()[0], expected)
+
+
+ASKED_FOR = """
+import importlib, json, sys
+import keras
+asked = {}
+
+def get_file(name, url, cache_subdir, file_hash=None):
+    asked["file"] = name, url, file_hash
+    raise InterruptedError
+
+for name in sys.argv[1:]:
+    build = getattr(keras.applications, name)
+    importlib.import_module(build.__module__).file_utils.get_file = get_file
+    try:
+        build(include_top=False, weights="imagenet")
+    except InterruptedError:
+        print(json.dumps([name, build.__module__.rpartition(".")[2], *asked["file"]]))
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ResNet50", "MobileNet", "MobileNetV3Small", "VGG19", "ConvNeXtTiny", "NASNetMobile", "EfficientNetB0"],
+        pytest.param(list(BACKBONES), marks=pytest.mark.thorough),
+    ],
+)
+def test_the_files_and_their_hashes_are_those_that_keras_asks_for(names):
+    """On JAX, where Keras builds them all."""
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-W", "ignore", "-c", ASKED_FOR, *names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [name for name, *_ in said] == names, done.stderr[-2000:]
+    for name, module, file_name, url, digest in said:
+        ours = BACKBONES[name]
+        assert (ours.module, ours.name_in_cache, ours.mirrors[0] + ours.file_name) == (module, file_name, url)
+        assert ours.digest == digest
+
+
+def test_every_classifier_of_keras_is_there():
+    functions = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert functions == set(BACKBONES)
     published = importlib.import_module("keras.src.applications.resnet").WEIGHTS_HASHES["resnet50"]
-    assert (weights.IMAGENET_WITH_TOP_MD5, weights.IMAGENET_MD5) == published
+    assert (RESNET50.digest_with_top, RESNET50.digest) == published
 
 
 # ---- the command
@@ -237,6 +395,11 @@ def test_the_hashes_are_those_that_keras_publishes():
         (["--keras-backend", "jax", "--device", "mps"], "--device mps with Keras on jax"),
         (["--device", "metal"], "--device metal"),
         (["--unfreeze", "everything"], "'everything'"),
+        (["--backbone", "ResNet-50"], "'ResNet-50'"),
+        (["--backbone", "Xception"], "--backbone Xception with images of 32×32"),
+        (["--backbone", "VGG16", "--image-size", "28"], "--backbone VGG16 with images of 28×28"),
+        (["--recipe", "article", "--backbone", "VGG16"], "--backbone VGG16 with recipe article, which divides"),
+        (["--backbone", "NASNetMobile", "--keras-backend", "torch", "--weights", "random"], "with Keras on torch"),
         (["--recipe", "tuned", "--learning-rate", "0.1"], "--learning-rate with recipe tuned"),
         (["--recipe", "tuned", "--batch-size", "64"], "--batch-size with recipe tuned"),
     ],
@@ -261,6 +424,11 @@ def few_digits(monkeypatch, digits):
     )
     monkeypatch.setattr(dataset, "load", lambda *_: few)
     return few
+
+
+def as_input(images):
+    """Images as the saved network takes them, float32 (num_images, 28, 28, 1)."""
+    return loop.gather(images, slice(None)).astype(np.float32)
 
 
 def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few_digits, tmp_path):
@@ -291,12 +459,13 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     figures = [[{k: v for k, v in row.items() if "second" not in k} for row in r["history"]] for r in records]
     assert figures[0] == figures[1] and len(figures[0]) == 2
     assert records[0]["overrides"] == {"weights": "random"}
-    assert records[0]["backbone"]["sha256_before"] == records[1]["backbone"]["sha256_after"]
-    assert records[0]["backbone"]["sha256_loaded"] == records[1]["backbone"]["sha256_loaded"]
-    own = weights.find(str(cut))  # a run's folder stands for its network
-    assert (own.kind, own.path, own.is_part) == ("file", cut / "model.keras", True)
-    again = model.frozen_fingerprint(model.build_backbone(own, seed=1), "none")
-    assert again == records[0]["backbone"]["sha256_loaded"]
+    assert records[0]["frozen"]["sha256_before"] == records[1]["frozen"]["sha256_after"]
+    assert records[0]["frozen"]["sha256_loaded"] == records[1]["frozen"]["sha256_loaded"]
+    own = weights.find(str(cut), RESNET50)  # a run's folder stands for its network
+    again = build(own)
+    assert (own.kind, own.path, model.is_part_of_file(again, own)) == ("file", cut / "model.keras", True)
+    again = model.frozen_fingerprint(again, "none")
+    assert again == records[0]["frozen"]["sha256_loaded"]
     loaded = keras.saving.load_model(cut / "model.keras")
     assert loaded.count_params() == records[0]["model"]["num_parameters"]
 
@@ -304,14 +473,11 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     assert run.robustness_predicted.shape == (1, 2, 70)
     for amount, predicted in zip((1, 2), run.robustness_predicted[0], strict=True):
         images = corruptions.corrupt(few_digits.test_images, "blur", amount)
-        assert (loaded.predict(loop.grey(images), verbose=0).argmax(axis=1) == predicted).mean() > 0.97
+        assert (loaded.predict(as_input(images), verbose=0).argmax(axis=1) == predicted).mean() > 0.97
     # black less ImageNet's mean, and white: blue, green, red
-    assert run.record["seen"] == {
-        "channels": "BGR",
-        "lowest": [-103.939, -116.779, -123.68],
-        "highest": [151.061, 138.221, 131.32],
-    }
-    enlarged = keras.ops.image.resize(loop.grey(few_digits.test_images[:5]), (32, 32))
+    expected = Input(channels="BGR", lowest=[-103.939, -116.779, -123.68], highest=[151.061, 138.221, 131.32])
+    assert run.record.seen == expected
+    enlarged = keras.ops.image.resize(as_input(few_digits.test_images[:5]), (32, 32))
     assert np.abs(run.seen_test - keras.ops.convert_to_numpy(enlarged)[..., 0]).max() <= 0.5 + 1e-3
     assert run.seen_training.shape == (5, 32, 32) and run.seen_training.any(axis=(1, 2)).all()
 
@@ -338,7 +504,7 @@ def test_a_run_on_a_file_is_resumed_with_that_file_again(environment, run_main, 
     assert code == 2 and "not the one that the run began with" in err
     assert run_main(train, "--resume", out, "--weights", own)[0] == 0
     sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
-    assert read_run(out).record["weights"] == {"kind": "file", "sha256": sha256, "is_part_of_file": True}
+    assert read_run(out).record.weights == schema.Weights(kind="file", sha256=sha256, is_part_of_file=True)
 
 
 def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, run_main, few_digits, tmp_path):
@@ -357,10 +523,10 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     assert run_main(train, *words, "--out", whole)[0] == 0
     record = json.loads((whole / "record.json").read_text())
     assert [row.get("phase") for row in record["history"]] == [None, None, "fine-tuning"]
-    assert [row["learning_rate"] for row in record["history"]] == [None, None, 1e-5]
+    assert [row.get("learning_rate") for row in record["history"]] == [None, None, 1e-5]
     assert {row["penalty"] for row in record["history"][:2]} <= {1e-1, 1e-3}
     assert record["overrides"] == {"unfreeze": "last-stage"}
-    assert record["backbone"]["sha256_before"] == record["backbone"]["sha256_after"]
+    assert record["frozen"]["sha256_before"] == record["frozen"]["sha256_after"]
     # conv5 by hand: 1×1, 3×3 and 1×1 convolutions with their offsets in three blocks, and a shortcut
     first = 1024 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048 + 1024 * 2048 + 2048
     others = 2048 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048
@@ -371,8 +537,8 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
 
     def end_epoch_and_stop(job, **given):
         run(job, **given)
-        if len(job.record["history"]) in stops:
-            stops.remove(len(job.record["history"]))
+        if len(job.record.history) in stops:
+            stops.remove(len(job.record.history))
             raise KeyboardInterrupt
 
     environment.setattr(loop.Job, "end_epoch", end_epoch_and_stop)
@@ -383,10 +549,10 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
     loaded = keras.saving.load_model(cut / "model.keras")  # in float32, wherever it was trained
     assert {layer.dtype_policy.name for layer in loaded.get_layer("resnet50").layers} == {"float32"}
-    probabilities = loaded.predict(loop.grey(few_digits.test_images), verbose=0)
+    probabilities = loaded.predict(as_input(few_digits.test_images), verbose=0)
     with np.load(cut / "predictions.npz") as arrays:
         assert np.abs(probabilities - arrays["test_probabilities"]).mean() < 0.02
-        blurred = loop.grey(corruptions.corrupt(few_digits.test_images, "blur", 1))
+        blurred = as_input(corruptions.corrupt(few_digits.test_images, "blur", 1))
         answers = loaded.predict(blurred, verbose=0).argmax(axis=1)
         assert (answers == arrays["robustness_predicted"][0, 0]).mean() > 0.8  # in bfloat16 there
     kept = read_run(whole)  # the validation split is kept as it was after the last epoch
@@ -406,11 +572,11 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
 
 
 def test_resuming_needs_the_same_backbone():
-    record = {
-        "backbone": {"sha256_loaded": "a" * 64, "sha256_before": "c" * 64},
-        "weights": {"kind": "random"},
-        "versions": {"keras backend": "torch"},
-    }
+    record = types.SimpleNamespace(
+        frozen=Frozen(sha256_loaded="a" * 64, sha256_before="c" * 64),
+        weights=schema.Weights(kind="random"),
+        versions={"keras backend": "torch"},
+    )
     train.check_same_backbone(record, "a" * 64)
     with pytest.raises(UserError, match="not the one that the run began with"):
         train.check_same_backbone(record, "b" * 64)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import filelock
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from fake_runs import write_run, write_unfinished_run
 
-from compare.runs import checkpoint, out_folder, record
+from compare.runs import checkpoint, out_folder, record, schema
 from compare.system import disk
 from compare.system.errors import UserError
 
@@ -22,7 +23,13 @@ def change(folder, **fields):
     """Put other fields into the record, as a program would that hashes it anew."""
     path = folder / record.RECORD
     changed = json.loads(path.read_text()) | fields
+    changed = {name: value for name, value in changed.items() if value is not None}
     path.write_text(json.dumps(changed | {"sha256": disk.own_sha256(changed)}))
+
+
+def keep(folder, content):
+    """A checkpoint with any record."""
+    checkpoint.write(folder, {}, types.SimpleNamespace(as_json=lambda: content))
 
 
 def reorder(folder, rows):
@@ -35,7 +42,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     run = record.read_run(write_run(tmp_path / "run", accuracy=0.9, num_test=200, num_epochs=3))
     assert run.test_probabilities.shape == (200, 10) and run.test_probabilities.dtype == np.float32
     assert (run.test_probabilities.argmax(axis=1) == run.test_labels).mean() == pytest.approx(0.9)
-    assert [row["epoch"] for row in run.record["history"]] == [1, 2, 3]
+    assert [row.epoch for row in run.record.history] == [1, 2, 3]
     assert not list(run.folder.glob(".partial*")) and not checkpoint.found(run.folder)
 
 
@@ -47,10 +54,10 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
         (lambda folder: (folder / record.RECORD).write_text("[]"), "not a JSON object"),
         (lambda folder: change(folder, format=99), "format 99"),
         (lambda folder: change(folder, seed="0"), "seed is '0'"),
-        (lambda folder: change(folder, model={"name": "x"}), "model.num_parameters is missing"),
-        (lambda folder: change(folder, history=[{"epoch": 1}]), "a history row lacks seconds"),
-        (lambda folder: change(folder, history=[]), "the history has 0 epochs, and its recipe 3"),
-        (lambda folder: reorder(folder, [0, 1]), "the history has 2 epochs, and its recipe 3"),
+        (lambda folder: change(folder, model={}), "model.name is missing"),
+        (lambda folder: change(folder, history=[{"epoch": "1"}]), "history.0.epoch is '1'"),
+        (lambda folder: change(folder, history=[]), "the history has 0 epochs, and 3 were planned"),
+        (lambda folder: reorder(folder, [0, 1]), "the history has 2 epochs, and 3 were planned"),
         (lambda folder: reorder(folder, [0, 1, 1]), r"epochs \[1, 2, 2\], not 1, 2, … in order"),
         (lambda folder: reorder(folder, [0, 2, 1]), r"epochs \[1, 3, 2\], not 1, 2, … in order"),
         (lambda folder: reorder(folder, [1, 2]), r"epochs \[2, 3\], not 1, 2, … in order"),
@@ -73,15 +80,14 @@ def test_what_is_not_a_run_is_refused_by_name(tmp_path, damage, words):
 
 def test_a_newer_record_asks_for_a_newer_version(tmp_path):
     """Whatever else is other in it; an older one, or none, is a matter of the run."""
-    for number, advice in ((record.FORMAT + 1, "a newer version of this project"), (0, "train the run anew")):
+    for number, advice in ((schema.FORMAT + 1, "a newer version of this project"), (0, "train the run anew")):
         folder = write_run(tmp_path / str(number))
         change(folder, format=number, recipe="of another kind")
         with pytest.raises(UserError, match=f"format {number}") as refused:
             record.read_run(folder)
         assert advice in str(refused.value)
-    so_far = {"format": record.FORMAT + 1, "branch": "scratch_resnet", "recipe": "of another kind"}
-    checkpoint.write(tmp_path, {}, so_far)
-    with pytest.raises(UserError, match="format 2") as refused:
+    keep(tmp_path, {"format": schema.FORMAT + 1, "branch": "scratch_resnet", "recipe": "of another kind"})
+    with pytest.raises(UserError, match="format 3") as refused:
         checkpoint.read(tmp_path, "scratch_resnet")
     assert "the version that began it" in str(refused.value)
 
@@ -89,15 +95,16 @@ def test_a_newer_record_asks_for_a_newer_version(tmp_path):
 def test_a_checkpoint_with_epochs_twice_is_refused(tmp_path):
     folder = write_unfinished_run(tmp_path / "run", num_finished=2)
     arrays, so_far = checkpoint.read(folder, "pretrained")
-    checkpoint.write(folder, arrays, so_far | {"history": so_far["history"][:1] * 2})
+    so_far.history[1] = so_far.history[0]
+    checkpoint.write(folder, arrays, so_far)
     with pytest.raises(UserError, match=r"the history has epochs \[1, 1\]"):
         checkpoint.read(folder, "pretrained")
-    assert checkpoint.read_unfinished_run(folder).record == {}
+    assert checkpoint.read_unfinished_run(folder).record is None
 
 
 def test_the_reference_runs_are_read():
     runs = sorted((Path(__file__).parent.parent / "reports" / "reference" / "runs").iterdir())
-    assert len(runs) == 4 and all(record.read_run(run).record["history"] for run in runs)
+    assert len(runs) == 4 and all(record.read_run(run).record.history for run in runs)
 
 
 def test_predictions_of_another_run_are_refused(tmp_path):
@@ -135,7 +142,7 @@ def test_a_record_has_the_hashes_of_all_files_and_its_own(tmp_path):
 )
 def test_predictions_that_are_none_are_refused(tmp_path, probabilities, words):
     run = record.read_run(write_run(tmp_path / "run", num_test=200))
-    record.finish_run(run.folder, run.record, probabilities, run.test_labels)
+    record.finish_run(run.folder, run.record, {"test_probabilities": probabilities, "test_labels": run.test_labels})
     with pytest.raises(UserError, match=words):
         record.read_run(run.folder)
 
@@ -169,10 +176,10 @@ def rewritten(folder, changed: dict, **arrays):
     """The run in `folder` with other fields of the record and other arrays beside the predictions, hashed as its own;
     None takes one away."""
     run = record.read_run(folder)
-    more = {name: getattr(run, name) for name in record.ROBUSTNESS + record.SEEN + record.HELD_OUT} | arrays
-    written = {name: value for name, value in (run.record | changed).items() if value is not None}
-    more = {name: array for name, array in more.items() if array is not None}
-    record.finish_run(folder, written, run.test_probabilities, run.test_labels, **more)
+    names = ("test_probabilities", "test_labels", *schema.ROBUSTNESS, *schema.SEEN, *schema.HELD_OUT)
+    arrays = {name: getattr(run, name) for name in names} | arrays
+    record.finish_run(folder, run.record, {name: array for name, array in arrays.items() if array is not None})
+    change(folder, **changed)
     return folder
 
 
@@ -186,7 +193,8 @@ def test_corrupted_images_and_what_was_seen_are_read_as_written(tmp_path):
     assert np.array_equal(again.robustness_predicted, run.robustness_predicted)
     assert record.same_corruptions(run, again) and not record.same_corruptions(run, old)
     for name, other in (("fingerprint", "another"), ("strengths", {"shift": [1, 2, 3, 4, 5]}), ("num_images", 3)):
-        changed = run.record | {"robustness": run.record["robustness"] | {name: other}}
+        robustness = run.record.robustness.model_copy(update={name: other})
+        changed = run.record.model_copy(update={"robustness": robustness})
         assert not record.same_corruptions(run, dataclasses.replace(run, record=changed))
 
 
@@ -202,23 +210,27 @@ RANGE = {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
         ({}, {"robustness_predicted": None}, "do not agree on whether corrupted images"),
         ({}, {"robustness_rows": None, "robustness_predicted": None}, "do not agree on whether corrupted images"),
         ({"robustness": None}, {}, "do not agree on whether corrupted images"),
-        ({"robustness": []}, {}, r"robustness is \[\]"),
-        ({"robustness": {"num_images": 200}}, {}, "robustness is"),
-        ({"robustness": KEPT | {"strengths": {}}}, {}, "uneven strengths"),
+        ({"robustness": []}, {}, r"robustness is '\[\]'"),
+        ({"robustness": {"num_images": 200}}, {}, "robustness.strengths is missing"),
+        ({"robustness": KEPT | {"strengths": {}}}, {}, "robustness.strengths is '{}'"),
         ({"robustness": KEPT | {"strengths": {"a": [1, 2], "b": [1]}}}, {}, "uneven strengths"),
-        ({"robustness": KEPT | {"strengths": {"a": ["1"]}}}, {}, "no numbers"),
+        ({"robustness": KEPT | {"strengths": {"a": ["1"]}}}, {}, r"robustness.strengths.a.0.* is '1'"),
         ({"robustness": KEPT | {"num_images": 100}}, {}, r"int64 \(200,\) of corrupted images, not int64 \(100,\)"),
         ({}, {"robustness_rows": ROWS.astype(np.int32)}, "int32"),
         ({}, {"robustness_rows": ROWS[::-1]}, "not ascending rows"),
         ({}, {"robustness_rows": ROWS + 1}, "not ascending rows"),
-        ({}, {"robustness_predicted": COPIES[:, :4]}, r"\(6, 4, 200\) of corrupted images, not uint8 \(6, 5, 200\)"),
+        (
+            {},
+            {"robustness_predicted": COPIES[:, :4]},
+            r"\(6, 4, 200\) of corrupted images, not unsigned numbers \(6, 5, 200\)",
+        ),
         ({}, {"robustness_predicted": COPIES.astype(np.int8)}, "int8"),
         ({}, {"robustness_predicted": COPIES + np.uint8(10)}, "classes of corrupted images that there are not"),
         ({}, {"seen_test": None}, "do not agree on whether images are there"),
         ({"seen": None}, {}, "do not agree on whether images are there"),
-        ({"seen": RANGE | {"lowest": 0}}, {}, "seen is"),
-        ({"seen": RANGE | {"lowest": [0, 0]}}, {}, "ranges of the network's input"),
-        ({"seen": RANGE | {"lowest": ["low"]}}, {}, "ranges of the network's input"),
+        ({"seen": RANGE | {"lowest": 0}}, {}, "seen.lowest is '0'"),
+        ({"seen": RANGE | {"lowest": [0, 0]}}, {}, "as many lowest as highest"),
+        ({"seen": RANGE | {"lowest": ["low"]}}, {}, "seen.lowest.0 is 'low'"),
         ({}, {"seen_test": IMAGES.astype(float)}, "float64"),
         ({}, {"seen_test": IMAGES[:, :4]}, r"\(5, 4, 8\)"),
         ({}, {"seen_training": IMAGES[:, :4, :4]}, r"\(5, 4, 4\) of images as they entered the network"),
@@ -245,7 +257,8 @@ def test_only_the_same_data_is_compared(tmp_path):
     runs = [record.read_run(write_run(tmp_path / name, seed=seed)) for seed, name in enumerate(("first", "second"))]
     record.check_comparable(runs)
     for field, words in record.MUST_MATCH.items():
-        runs[1].record["data"] = runs[0].record["data"] | {field: "something else"}
+        other = ["something", "else"] if field == "class_names" else "something else"
+        runs[1].record.data = runs[0].record.data.model_copy(update={field: other})
         with pytest.raises(UserError, match=f"first and .*second differ in their {words}"):
             record.check_comparable(runs)
 
@@ -259,8 +272,7 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
         "number": np.array(3, np.int64),
         "none": np.zeros((0, 2), np.float32),
     }
-    so_far = {"format": record.FORMAT, "branch": "scratch_resnet", "history": [{"epoch": 1}], "seed": 0}
-    so_far |= {"recipe": {"name": "é"}, "data": {}, "seconds": {}, "versions": {}}
+    so_far = record.read_run(write_run(tmp_path / "whole", num_epochs=1, recipe="é")).record
     checkpoint.write(tmp_path, arrays, so_far)
     got, got_record = checkpoint.read(tmp_path, "scratch_resnet")
     assert got_record == so_far
@@ -277,12 +289,13 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="holds no checkpoint"):
         checkpoint.read(tmp_path, "scratch_resnet")
-    assert checkpoint.read_unfinished_run(tmp_path).record == {}
+    assert checkpoint.read_unfinished_run(tmp_path).record is None
 
 
 def test_two_checkpoints_are_kept_and_a_damaged_one_makes_no_room(tmp_path):
-    so_far = {"format": record.FORMAT, "branch": "pretrained", "history": [], "seed": 0, "recipe": {}, "data": {}}
-    so_far |= {"seconds": {}, "versions": {}}
+    so_far = record.read_run(write_run(tmp_path / "of another", branch="pretrained")).record
+    tmp_path = tmp_path / "run"
+    tmp_path.mkdir()
 
     def write(number):
         checkpoint.write(tmp_path, {"number": np.array(number)}, so_far)
@@ -333,7 +346,7 @@ def test_folders_that_cannot_take_a_run_are_refused_untouched(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("")
     (tmp_path / "cut").mkdir()
-    checkpoint.write(tmp_path / "cut", {}, {})
+    keep(tmp_path / "cut", {})
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / record.LOG).write_text("ended before its first checkpoint")
     (tmp_path / "log" / ".partial-7-checkpoint-1-0123456789abcdef.safetensors").write_bytes(b"half of the first")

@@ -91,7 +91,8 @@ def test_the_numbers_lie_beside_the_page_for_programs(two):
         predicted = run.test_probabilities.argmax(axis=1)
         assert said["test"]["counts"] == sklearn.metrics.confusion_matrix(run.test_labels, predicted).tolist()
         assert said["test"]["f1"] == pytest.approx(sklearn.metrics.f1_score(run.test_labels, predicted, average=None))
-        assert said["history"] == run.record["history"] and said["recipe"] == run.record["recipe"]
+        assert said["history"] == [row.model_dump(exclude_none=True) for row in run.record.history]
+        assert said["recipe"] == run.record.recipe.as_json()
     (pair,) = content["pairs"]
     assert (pair["first"], pair["points_ahead"]) == ("ResNet-18 from scratch", 10)
     assert all(caution in page.text for caution in content["cautions"])
@@ -133,7 +134,7 @@ def test_the_same_runs_give_the_same_bytes(two, tmp_path):
 
 def test_names_from_a_record_cannot_inject(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>&<style>*{display:none}"
-    data = record.read_run(write_run(tmp_path / "plain")).record["data"]
+    data = record.read_run(write_run(tmp_path / "plain")).record.as_json()["data"]
     run = write_run(
         tmp_path / "run",
         branch=bad,
@@ -151,7 +152,7 @@ def test_names_from_a_record_cannot_inject(tmp_path):
 
 def test_names_cannot_inject_into_scripts_either(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>"
-    data = record.read_run(write_run(tmp_path / "plain", data="digits", num_test=None)).record["data"]
+    data = record.read_run(write_run(tmp_path / "plain", data="digits", num_test=None)).record.as_json()["data"]
     run = write_run(
         tmp_path / "run",
         branch=bad,
@@ -201,7 +202,7 @@ def test_no_tick_is_written_in_tex(two):
 def test_one_run_demo_data_and_validation_are_named(tmp_path):
     run = write_run(tmp_path / "run", data="digits", watched="validation", num_test=100)
     page = write(tmp_path / "out", run)
-    assert "Demo data." in page.text and "One branch only." in page.text
+    assert "Demo data." in page.text and "One side only." in page.text
     assert "This is" not in page.text and "percentage points" not in page.text
     assert "validation 0.9000" in page.all("svg")[0]["aria-label"]
     assert "Validation accuracy" in page.text and "Test accuracy" in page.text
@@ -231,7 +232,8 @@ def test_unfinished_runs_are_shown_as_that(tmp_path):
     only = write(tmp_path / "only", write_unfinished_run(tmp_path / "runs" / "other", kept=False))
     assert "other failed, was interrupted or is still running, with no epoch finished" in only.text
     assert "No run has finished" in only.text and not only.all("svg")
-    strange = checkpoint.UnfinishedRun(tmp_path / "strange", {"overrides": {"batch_size": 1}}, [])
+    changed = checkpoint.read_unfinished_run(failed).record.model_copy(update={"overrides": {"batch_size": 1}})
+    strange = checkpoint.UnfinishedRun(tmp_path / "strange", changed, [])
     assert [banner.about for banner in banners.of([], [strange])] == ["Not finished", "Changed settings"]
 
 
@@ -289,7 +291,7 @@ def test_two_recipes_of_both_branches_stand_side_by_side(tmp_path):
 def test_label_smoothing_explains_a_low_confidence(tmp_path):
     """The true one of ten classes is to have 1 - 0.2 + 0.2 / 10."""
     plain = write_run(tmp_path / "plain", branch="pretrained")
-    recipe = record.read_run(plain).record["recipe"]
+    recipe = record.read_run(plain).record.recipe.as_json()
     smooth = write_run(tmp_path / "smooth", changes={"recipe": recipe | {"label_smoothing": 0.2}})
     assert "Label smoothing" not in write(tmp_path / "without", plain).text
     text = write(tmp_path / "with", plain, smooth).text
@@ -301,10 +303,10 @@ def test_label_smoothing_explains_a_low_confidence(tmp_path):
 
 def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
     run = record.read_run(write_run(tmp_path / "a", branch="pretrained"))
-    rows = [row | {"learning_rate": None, "penalty": 1e-3} for row in run.record["history"][:2]]
-    rows += [run.record["history"][2] | {"phase": "fine-tuning"}]
-    recipe = run.record["recipe"] | {"num_epochs": 2, "unfreeze": "last-stage", "num_unfrozen_epochs": 1}
-    other = write_run(tmp_path / "b", branch="pretrained", changes={"history": rows, "recipe": recipe})
+    rows = run.record.as_json()["history"]
+    rows = [row | {"learning_rate": None, "penalty": 1e-3} for row in rows[:2]] + [rows[2] | {"phase": "fine-tuning"}]
+    model = run.record.as_json()["model"] | {"trained": "last stage"}
+    other = write_run(tmp_path / "b", branch="pretrained", changes={"history": rows, "model": model})
     page = write(tmp_path / "out", other)
     assert "Fine-tuned ResNet50 (ImageNet)" in page.text and "Frozen" not in page.text
     assert re.search(r"&#8211;</td><td[^>]*>0.001</td><td[^>]*>&#8211;</td>", page.source)

@@ -19,6 +19,7 @@ from compare.page import audit, figures, gallery, pictures, verdict, words
 from compare.page.document import robustness
 from compare.page.shown import show
 from compare.runs import record
+from compare.runs.schema import Input
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ def test_runs_without_it_have_no_section(runs, tmp_path):
 
 
 def test_other_copies_are_named_and_not_compared(runs, tmp_path):
-    kept = record.read_run(runs[0]).record["robustness"]
+    kept = record.read_run(runs[0]).record.robustness
     other = write_run(
         tmp_path / "other",
         branch="pretrained",
@@ -210,7 +211,7 @@ def test_what_each_network_saw_is_shown_with_its_range(report_of_three, runs):
     ],
 )
 def test_the_audit_measures_what_the_weights_got(tmp_path, lowest, highest, passed, says):
-    recipe = record.read_run(write_run(tmp_path / "plain", branch="pretrained")).record["recipe"]
+    recipe = record.read_run(write_run(tmp_path / "plain", branch="pretrained")).record.recipe
     changes = {
         "recipe": recipe | {"preprocessing": "whatever it says"},
         "seen": {"channels": "BGR", "lowest": lowest, "highest": highest},
@@ -223,16 +224,14 @@ def test_the_audit_measures_what_the_weights_got(tmp_path, lowest, highest, pass
 def test_words_of_kinds_that_a_later_version_may_have():
     assert words.kind_in_words("fog", [1, 2.5]) == "fog: 1 to 2.5"
     assert words.amount_in_words("contrast", 0.15) == "15 %" and words.amount_in_words("blur", 0.75) == "0.75 px"
-    assert words.range_in_words({"channels": "XY", "lowest": [0, 1], "highest": [2, 3]}) == "X 0 to 2, Y 1 to 3"
+    assert words.range_in_words(Input(channels="XY", lowest=[0, 1], highest=[2, 3])) == "X 0 to 2, Y 1 to 3"
 
 
 def test_kinds_that_this_version_does_not_know_have_no_strip(runs, tmp_path):
     run = record.read_run(runs[0])
-    strange = run.record["robustness"]["strengths"].copy()
+    strange = run.record.robustness.strengths.copy()
     strange["fog"] = strange.pop("blur")
-    run = dataclasses.replace(
-        run, record=run.record | {"robustness": run.record["robustness"] | {"strengths": strange}}
-    )
+    run.record.robustness.strengths = strange
     assert gallery.corrupted(dataset.load("digits").test_images, [run]) == (None, None)
     drawn = pictures.draw(show([run]))["robustness"]
     assert len(drawn) == 1 and b">fog: 0.5 to 2<" in drawn[0]["svg"]

@@ -1,6 +1,7 @@
-"""The branch from scratch. Truths: torchvision's ResNet-18 and PIL's resizing, numbers from the article."""
+"""The branch from scratch. Truths: torchvision's ResNets, numbers from the article and by hand."""
 
 import dataclasses
+import functools
 import json
 import re
 import time
@@ -11,46 +12,43 @@ import safetensors.torch
 import torch
 import torchvision
 from fake_runs import write_run
-from PIL import Image
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint
 from compare.runs.record import read_run
+from compare.runs.schema import Input, Weights
 from compare.system import machine
 from compare.system.errors import UserError
 from compare.training.job import limits_in_words
 from compare.training.progress import Journal
 from pretrained import train as pretrained_train
-from scratch_resnet import loop, model, train
-from scratch_resnet.batches import Batches, flip_and_shift
+from scratch_resnet import hardware, loop, model, train
+from scratch_resnet.batches import Batches
 from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES, TUNED
+from scratch_resnet.small_maps import Conv3x3
 
 CPU = torch.device("cpu")
 
 
 def batches(num_images=96):
     data = dataset.load("digits")
-    return Batches(data.train_images[:num_images], data.train_labels[:num_images], device=CPU)
+    return Batches(data.train_images, data.train_labels, rows=np.arange(num_images), device=CPU)
 
 
 def train_one_epoch(network, optimizer, images, *, epoch, recipe=DEMO, **changes):
     recipe = dataclasses.replace(recipe, **{"batch_size": 32} | changes)
-    figures = torch.zeros(2, -(-len(images) // recipe.batch_size))
+    totals = torch.zeros(2, -(-len(images) // recipe.batch_size))
     with Journal().epoch("", len(images)) as bar:
-        for _ in loop.train_epoch(network, optimizer, images, figures, recipe=recipe, seed=0, epoch=epoch, bar=bar):
+        for _ in loop.train_epoch(network, optimizer, images, totals, recipe=recipe, seed=0, epoch=epoch, bar=bar):
             pass
-    return loop.means(figures, len(images))
+    return loop.means(totals, len(images))
 
 
-def test_size_is_the_articles():
-    assert model.num_parameters(model.ResNet()) == 11_178_378
-
-
-def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation():
+@pytest.mark.parametrize("depth", [18, 50])
+def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation(depth):
     torch.manual_seed(0)
-    theirs = torchvision.models.resnet18(num_classes=10)
-    theirs.conv1 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3)
-    ours = model.ResNet()
+    theirs = torchvision.models.get_model(f"resnet{depth}", num_classes=10)
+    ours = model.ResNet(in_channels=3, depth=depth)
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # statistics as after training, not 0 and 1
             module.running_mean.normal_()
@@ -64,13 +62,14 @@ def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation():
         for stage in range(4):
             name = name.replace(f"layer{stage + 1}.", f"stages.{stage}.")
         state[name.replace("downsample.0", "shortcut")] = tensor
-    for name in state:  # torchvision's convolutions have no bias but for the stem that was put in
-        if ("conv" in name or "shortcut" in name) and name.endswith("bias"):
+    for name in state:  # torchvision's convolutions have no bias
+        if ("conv" in name or "shortcut" in name or name == "stem.0.bias") and name.endswith("bias"):
             state[name] = torch.zeros_like(state[name])
     ours.load_state_dict(state)
-    for stage in (theirs.layer2, theirs.layer3, theirs.layer4):
-        stage[0].downsample[1] = torch.nn.Identity()
-    images = torch.rand(3, 1, 96, 96)
+    for module in theirs.modules():
+        if getattr(module, "downsample", None) is not None:
+            module.downsample[1] = torch.nn.Identity()
+    images = torch.rand(3, 3, 96, 96)
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
 
@@ -78,7 +77,7 @@ def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (2, 4)])
 def test_small_feature_maps_are_convolved_as_pytorch_does(size, stride):
-    ours = model.Conv3x3(5, 4, stride).to(memory_format=torch.channels_last)
+    ours = Conv3x3(5, 4, kernel_size=3, stride=stride, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(3, 5, *size, requires_grad=True)
     upstream = None
     seen = []
@@ -89,14 +88,52 @@ def test_small_feature_maps_are_convolved_as_pytorch_does(size, stride):
     torch.testing.assert_close(*seen)
 
 
-def test_other_depths_by_their_arguments():
-    # ResNet-34 of torchvision: 21,797,672 parameters with 3 channels and 1,000 classes
-    theirs = torchvision.models.resnet34()
+def test_the_trick_for_small_maps_changes_no_weight():
+    torch.manual_seed(1)
+    plain, fast = model.ResNet(), loop.new_model(10, seed=1, device=CPU)
+    assert sum(isinstance(layer, Conv3x3) for layer in fast.modules()) == 16
+    assert all(map(torch.equal, plain.state_dict().values(), fast.state_dict().values()))
+    images = torch.rand(4, 1, 28, 28)
+    torch.testing.assert_close(plain(images), fast(images), rtol=1e-4, atol=1e-4)
+
+
+def num_parameters_by_hand(num_blocks, *, num_channels, num_classes, bottleneck):
+    def layer(size, inputs, outputs, norm=True):  # filters, biases; scale and offset
+        return size * size * inputs * outputs + outputs + 2 * outputs * norm
+
+    total, inputs = layer(7, num_channels, 64), 64
+    for stage, blocks in enumerate(num_blocks):
+        width = 64 * 2**stage
+        outputs = 4 * width if bottleneck else width
+        for _ in range(blocks):
+            if bottleneck:
+                total += layer(1, inputs, width) + layer(3, width, width) + layer(1, width, outputs)
+            else:
+                total += layer(3, inputs, width) + layer(3, width, width)
+            total += layer(1, inputs, outputs, norm=False) if inputs != outputs else 0
+            inputs = outputs
+    return total + inputs * num_classes + num_classes
+
+
+@pytest.mark.parametrize(
+    ("depth", "num_blocks"),
+    [(18, (2, 2, 2, 2)), (34, (3, 4, 6, 3)), (50, (3, 4, 6, 3)), (101, (3, 4, 23, 3)), (152, (3, 8, 36, 3))],
+)
+def test_sizes_of_all_depths_by_hand_and_torchvisions(depth, num_blocks):
+    with torch.device("meta"):  # shapes alone
+        ours = [model.ResNet(10, 1, depth), model.ResNet(1000, 3, depth)]
+        theirs = torchvision.models.get_model(f"resnet{depth}")
+    bottleneck = depth >= 50
+    sizes = [model.num_parameters(one) for one in ours]
+    for size, (num_channels, num_classes) in zip(sizes, ((1, 10), (3, 1000)), strict=True):
+        assert size == num_parameters_by_hand(
+            num_blocks, num_channels=num_channels, num_classes=num_classes, bottleneck=bottleneck
+        )
+    assert sizes[0] == 11_178_378 or depth != 18  # as the article's text has it
     num_biases = sum(layer.out_channels for layer in theirs.modules() if isinstance(layer, torch.nn.Conv2d))
-    num_shortcut_norms = 2 * (128 + 256 + 512)
-    expected = model.num_parameters(theirs) + num_biases - num_shortcut_norms
-    ours = model.ResNet(num_classes=1000, in_channels=3, num_blocks=(3, 4, 6, 3))
-    assert model.num_parameters(ours) == expected
+    num_shortcut_norms = 2 * ((256 + 512 + 1024 + 2048) if bottleneck else (128 + 256 + 512))
+    assert sizes[1] == model.num_parameters(theirs) + num_biases - num_shortcut_norms
+    assert sizes[1] <= 1e6 * train.MILLIONS[depth] < 1.01 * sizes[1]  # of which the room on disk is reckoned
 
 
 def test_shape_walk_and_flops():
@@ -114,55 +151,44 @@ def test_shape_walk_and_flops():
     assert model.flops_per_image(model.ResNet(), 96) == pytest.approx(0.637e9, rel=0.001)
 
 
-def test_describe_prints_the_walk(run_main):
-    code, out, _ = run_main(train, "--describe")
+@pytest.mark.parametrize(
+    ("depth", "widths", "size"), [(18, (64, 128, 256, 512), "11,178,378"), (50, (256, 512, 1024, 2048), "23,541,130")]
+)
+def test_describe_prints_the_walk(run_main, depth, widths, size):
+    code, out, _ = run_main(train, "--describe", "--depth", depth)
     assert code == 0
     shapes = [re.findall(r" (\d+(?:×\d+)+) ", line) for line in out.splitlines()]
-    walk = "64×112×112 64×112×112 64×112×112 64×56×56 64×56×56 128×28×28 256×14×14 512×7×7 512 10"
-    assert shapes == [[], *([f"1×{shape}"] for shape in walk.split()), []] and "11,178,378" in out
+    stages = [f"{width}×{side}×{side}" for width, side in zip(widths, (56, 28, 14, 7), strict=True)]
+    walk = ["64×112×112"] * 3 + ["64×56×56", *stages, f"{widths[-1]}", "10"]
+    assert shapes == [[], *([f"1×{shape}"] for shape in walk), []] and size in out.splitlines()[-1]
 
 
-@pytest.mark.parametrize("image_size", [28, 57, 96])
-def test_resizing_equals_pils_within_one_grey_level(image_size):
-    data = dataset.load("digits")
-    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
-    images = np.concatenate([images, data.test_images[:4]])
-    ours = Batches(images, np.zeros(8, np.uint8), device=CPU)
-    ours = next(iter(ours.in_order(8, image_size=image_size)))[0].numpy()[:, 0] * 255
-    size = (image_size, image_size)
-    theirs = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in images]
-    assert np.abs(ours - np.stack(theirs)).max() <= 1
+@pytest.mark.parametrize(("mode", "value"), [("schedule", "constnat"), ("precision", "float16"), ("depth", 20)])
+def test_a_misspelt_mode_is_refused(mode, value):
+    with pytest.raises(ValueError, match=rf"{mode} {value!r} in recipe demo, not one of \("):
+        dataclasses.replace(DEMO, **{mode: value})
 
 
-def test_flipping_and_shifting_by_hand():
-    images = torch.from_numpy(dataset.load("digits").train_images[:4].copy())
-    flips = torch.tensor([False, True, False, True])
-    shifts = torch.tensor([[0, 0, 2, -1], [0, 0, -1, 2]])  # down, to the right
-    moved = flip_and_shift(images, flips, shifts, 2)
-    assert torch.equal(moved[0], images[0]) and torch.equal(moved[1], images[1].flip(1))
-    assert torch.equal(moved[2, 2:, :-1], images[2, :-2, 1:]) and not moved[2, :2].any() and not moved[2, :, -1].any()
-    assert torch.equal(moved[3, :-1, 2:], images[3].flip(1)[1:, :-2]) and not moved[3, -1].any()
-
-
-def test_augmentation_fills_its_ranges_and_is_the_same_for_the_same_epoch():
-    images = Batches(np.zeros((4000, 28, 28), np.uint8), np.zeros(4000, np.uint8), device=CPU)
-    images.images[:, 10, 9] = 255  # a dot: mirrored it lies in column 18
-    recipe = dataclasses.replace(DEMO, horizontal_flip=True, shift_pixels=2, batch_size=4000)
-    seen = [next(images.shuffled(recipe, seed=0, epoch=epoch))[0][:, 0] for epoch in (1, 1, 2)]
-    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
-    places = torch.nonzero(seen[0])
-    assert len(places) == 4000
-    rows, columns = places[:, 1], places[:, 2]
-    assert set(rows.tolist()) == set(range(8, 13)) and set(columns.tolist()) == {*range(7, 12), *range(16, 21)}
-    assert 0.47 < (columns > 13).float().mean() < 0.53
-
-
-def test_an_epoch_meets_every_image_once_in_another_order():
-    images = batches(100)
-    images.labels = torch.arange(100)
-    seen = [torch.cat([labels for _, labels in images.shuffled(DEMO, seed=1, epoch=e)]).tolist() for e in (1, 2, 1)]
-    assert sorted(seen[0]) == sorted(seen[1]) == list(range(100))
-    assert seen[0] == seen[2] != seen[1]
+def test_a_deeper_network_on_coloured_oblong_images(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    digits = dataset.load("digits")
+    parts = {
+        name: getattr(digits, name)[:80] for name in ("train_images", "train_labels", "test_images", "test_labels")
+    }
+    parts |= {
+        name: np.stack([images[:, 2:], images[:, :-2], images[:, 1:-1]], 3)
+        for name, images in parts.items()
+        if "images" in name
+    }
+    monkeypatch.setattr(dataset, "load", lambda *_, **__: dataclasses.replace(digits, **parts))
+    monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, validation_fraction=0.5, horizontal_flip=True))
+    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
+    words = ("--demo", "--epochs", 1, "--depth", 50, "--out", tmp_path / "run")
+    assert run_main(train, *words)[0] == 0
+    run = read_run(tmp_path / "run")
+    assert run.record.model.name == "ResNet-50" and run.record.overrides.depth == 50
+    assert run.record.seen.channels == "RGB" and run.seen_test.shape == (5, 28, 28, 3)
+    assert "--depth 50" in run.record.command
 
 
 def test_epoch_figures_are_means_over_images():
@@ -182,8 +208,8 @@ def test_epoch_figures_are_means_over_images():
 
 def test_mirrored_predictions_are_the_mean_over_both_sides():
     network = loop.new_model(10, seed=0, device=CPU)
-    images, mirrored = batches(8), batches(8)
-    mirrored.images = mirrored.images.flip(2)
+    images = dataset.load("digits").train_images[:8]
+    images, mirrored = (Batches(side, np.zeros(8, int), device=CPU) for side in (images, images[:, :, ::-1]))
     one, other = (loop.infer(network, side, recipe=DEMO) for side in (images, mirrored))
     both = loop.infer(network, images, recipe=dataclasses.replace(DEMO, mirrored_predictions=True))
     torch.testing.assert_close(both, (one + other) / 2)
@@ -204,8 +230,8 @@ def test_it_learns():
 def test_bfloat16_where_the_processor_computes_in_it():
     capable = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
     assert machine.processor_computes_in_bfloat16() == capable
-    assert loop.precision(TUNED, CPU) == ("bfloat16" if capable else "float32")
-    assert loop.precision(ARTICLE, CPU) == "float32"
+    assert hardware.precision(TUNED, CPU) == ("bfloat16" if capable else "float32")
+    assert hardware.precision(ARTICLE, CPU) == "float32"
 
 
 def test_the_optimizer_is_adam():
@@ -277,7 +303,7 @@ def test_checkpoint_goes_on_bit_for_bit():
 def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkeypatch):
     """The command, interrupted after the first of two epochs, ends with the bytes of one that was not."""
     monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.8))
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(corruptions, "STRENGTHS", {"shift": (1, 3)})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     code, out, _ = run_main(train, "--demo", "--robustness", "--out", whole)
@@ -322,20 +348,21 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
         images = torch.from_numpy(corruptions.corrupt(data.test_images, "shift", amount)).unsqueeze(1) / 255
         with torch.inference_mode():
             assert (network.eval()(images).argmax(dim=1).numpy() == predicted).mean() > 0.99
-    assert run.record["robustness"] | {"fingerprint": ""} == {
-        "strengths": {"shift": [1, 3]},
-        "num_images": 500,
-        "fingerprint": "",
-    }
-    assert run.record["seconds"]["robustness"] > 0 and "--robustness" in run.record["command"]
-    assert run.record["seen"] == {"channels": "grey", "lowest": [0.0], "highest": [1.0]}
-    assert np.array_equal(run.seen_test, data.test_images[:5])
+    robustness = run.record.robustness
+    assert (robustness.strengths, robustness.num_images) == ({"shift": [1, 3]}, 500)
+    assert run.record.seconds.robustness > 0 and "--robustness" in run.record.command
+    assert run.record.seen == Input(channels="grey", lowest=[0.0], highest=[1.0])
+    assert np.array_equal(run.seen_test, data.test_images[:5, ..., 0])
     training, _ = dataset.split(data.train_labels, 0.8)
-    assert np.array_equal(run.seen_training, data.train_images[training[:5]])
+    assert np.array_equal(run.seen_training, data.train_images[training[:5], ..., 0])
+    sizes = {"num_parameters": 11_178_378, "num_trainable_parameters": 11_178_378}
+    network = {"name": "ResNet-18", "start": "random", "trained": "all", "depth": 18, "backbone": None, **sizes}
+    assert network.items() <= run.record.model.model_dump().items()
+    assert run.record.weights == Weights(kind="none")
 
 
 def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     # five epochs on 1,167 images and 130 watched, then 500 test images, and 30 copies of each
     for words, seconds in (((), 7), (("--robustness",), 22)):
         code, out, _ = run_main(train, "--demo", "--check", *words, "--out", tmp_path / "run")
@@ -355,20 +382,6 @@ def test_more_epochs_for_a_finished_run_are_refused_with_the_reason(run_main, tm
     assert code == 2 and out == "" and "--resume together with --epochs 20" in err
     assert "holds a complete run" in err and "start a new one with --epochs 20: " in err and "no optimizer's" in err
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_the_first_images_are_kept_as_the_epoch_draws_them():
-    recipe = dataclasses.replace(DEMO, horizontal_flip=True, shift_pixels=3, image_size=32)
-    images = batches(100)
-    images.labels = torch.arange(100)
-    first = images.first_of(5, recipe, seed=1, epoch=2)
-    seen = 0
-    for shuffled, rows in images.shuffled(recipe, seed=1, epoch=2):
-        for image, row in zip(shuffled, rows.tolist(), strict=True):
-            if row < 5:
-                assert torch.equal(image, first[row])
-                seen += 1
-    assert seen == 5 and not torch.equal(first, images.first_of(5, recipe, seed=1, epoch=1))
 
 
 def test_a_batch_of_one_small_image_is_refused_before_training(run_main, tmp_path):
@@ -431,7 +444,7 @@ def float64_on_apples_gpu():
 
 def test_a_run_is_resumed_only_as_it_was_begun(run_main, tmp_path, monkeypatch):
     """What gives other bits, or other rules, is refused by name; and where nothing is said, it is as it was begun."""
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     with monkeypatch.context() as interrupted:
         interrupted.setattr(loop, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 130
@@ -443,7 +456,7 @@ def test_a_run_is_resumed_only_as_it_was_begun(run_main, tmp_path, monkeypatch):
             assert code == 2 and "what to do: " in err
             return err
 
-    said = refusal(lambda changed: changed.setattr(loop, "precision", lambda *_: "bfloat16"))
+    said = refusal(lambda changed: changed.setattr(hardware, "precision", lambda *_: "bfloat16"))
     assert "begun with precision float32, and here it would be bfloat16" in said
     said = refusal(lambda changed: changed.setenv("OMP_NUM_THREADS", "2"))
     assert "begun with num_threads 1, and here it would be 2" in said and "unset OMP_NUM_THREADS" in said
@@ -454,7 +467,7 @@ def test_a_run_is_resumed_only_as_it_was_begun(run_main, tmp_path, monkeypatch):
 
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert run_main(train, "--resume", tmp_path / "run")[0] == 0
-    assert read_run(tmp_path / "run").record["num_threads"] == 1
+    assert read_run(tmp_path / "run").record.num_threads == 1
 
 
 def test_a_paused_training_shows_what_it_computed_beside_the_time_that_passed(run_main, tmp_path, monkeypatch):
@@ -474,15 +487,15 @@ def test_a_paused_training_shows_what_it_computed_beside_the_time_that_passed(ru
         computed.append(time.process_time())
 
     monkeypatch.setattr(checkpoint, "write", written_at_length)
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(loop, "evaluate", paused)
     assert run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
     run = read_run(tmp_path / "run")
-    (row,) = run.record["history"]
+    (row,) = run.record.history
     begin, end, _ = computed
     assert row["processor_seconds"] == pytest.approx(end - begin, abs=0.2)
     assert 0 < row["processor_seconds"] < row["seconds"] - 1.9
-    assert run.record["processor_seconds"] == row["processor_seconds"]
+    assert run.record.processor_seconds == row["processor_seconds"]
 
 
 def test_in_half_precision_logits_are_not_rounded():
@@ -494,23 +507,23 @@ def test_in_half_precision_logits_are_not_rounded():
 
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="sees 0 CUDA GPUs"):
-        loop.choose_device("cuda:1")
+        hardware.choose_device("cuda:1")
     with pytest.raises(UserError, match="sees 0 CUDA GPUs"):
-        loop.choose_device("cuda:99999999999")
-    assert loop.choose_device("auto") == CPU
+        hardware.choose_device("cuda:99999999999")
+    assert hardware.choose_device("auto") == CPU
 
 
 def test_apples_gpu_is_taken_where_pytorch_has_it(monkeypatch):
     with pytest.raises(UserError, match="--device mps, but PyTorch"):
-        loop.choose_device("mps")
+        hardware.choose_device("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert loop.choose_device("auto") == loop.choose_device("mps") == torch.device("mps")
-    assert loop.choose_device("cpu") == CPU
-    assert loop.precision(dataclasses.replace(TUNED, precision="bfloat16"), torch.device("mps")) == "float32"
+    assert hardware.choose_device("auto") == hardware.choose_device("mps") == torch.device("mps")
+    assert hardware.choose_device("cpu") == CPU
+    assert hardware.precision(dataclasses.replace(TUNED, precision="bfloat16"), torch.device("mps")) == "float32"
 
 
 def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "measure", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(loop, "train_epoch", lambda *_, **__: [])
     monkeypatch.setattr(loop, "evaluate", lambda *_: (float("nan"), 0.1))
     code, _, err = run_main(train, "--demo", "--epochs", 1, "--out", tmp_path / "run")
@@ -527,7 +540,7 @@ def test_an_error_that_nobody_foresaw_is_told_in_words_too(run_main, tmp_path, m
     def fail(*_, **__):
         raise OSError("the driver is asleep")
 
-    monkeypatch.setattr(loop, "measure", fail)
+    monkeypatch.setattr(loop, "seconds_an_image", fail)
     code, _, err = run_main(train, "--demo", "--out", tmp_path / "run")
     assert code == 1 and err.startswith("error: OSError: the driver is asleep") and "what to do" in err
     assert not (tmp_path / "run").exists()

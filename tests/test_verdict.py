@@ -21,9 +21,10 @@ from compare.runs import record
 
 def test_a_changed_backbone_is_called_out(tmp_path):
     for after, abouts in (("a", []), ("b", ["Backbone changed"])):
-        changes = {"backbone": {"sha256_before": "a", "sha256_after": after}}
+        changes = {"frozen": {"sha256_before": "a", "sha256_after": after}}
         run = record.read_run(write_run(tmp_path / after, branch="pretrained", changes=changes))
-        found = banners.of([("it", run.record), ("another", run.record | {"branch": "x", "backbone": {}})], [])
+        scratch = record.read_run(write_run(tmp_path / f"scratch {after}"))
+        found = banners.of([("it", run.record), ("another", scratch.record)], [])
         assert [banner.about for banner in found] == abouts
 
 
@@ -176,20 +177,19 @@ def test_the_audits_answers(tmp_path):
             ]
         }
 
-    recipe = one("recipe", branch="pretrained").record["recipe"]
-    unit, right = (recipe | {"preprocessing": name} for name in ("unit", "imagenet"))
+    unit = {"channels": "BGR", "lowest": [0.0] * 3, "highest": [1.0] * 3}
     scratch, single = one("scratch"), one("single", changes=rows(1.0))
     cases = {
         audit.test_set_unwatched: (one("held out", watched="validation"), scratch, None),
         audit.frozen_unchanged: (
             one("kept", branch="pretrained"),
-            one("moved", changes={"backbone": {"sha256_before": "a", "sha256_after": "b"}}),
+            one("moved", changes={"frozen": {"sha256_before": "a", "sha256_after": "b"}}),
             scratch,
         ),
         audit.expected_input: (
-            one("right", branch="pretrained", changes={"recipe": right}),
-            one("unit", branch="pretrained", changes={"recipe": unit}),
-            one("random", branch="pretrained", weights="random", changes={"recipe": unit}),
+            one("right", branch="pretrained", seen=True),
+            one("unit", branch="pretrained", seen=True, changes={"seen": unit}),
+            one("random", branch="pretrained", weights="random", seen=True, changes={"seen": unit}),
         ),
         audit.trained_out: (one("flat", changes=rows(1.0, 0.99)), one("falling", changes=rows(1.0, 0.9)), single),
         # the made-up test loss is one over the training loss
@@ -201,14 +201,13 @@ def test_the_audits_answers(tmp_path):
         audit.beats_majority: (scratch, one("poor", accuracy=0.1), None),
     }
     # nobody knows what a file's network was trained on, whatever entered it; what is not at hand is not known either
-    for name, chosen, seen, got in (
-        ("own right", right, False, "imagenet"),
-        ("own unit", unit, False, "unit"),
-        ("own seen", right, True, "blue -103.9 to 151.1, green -116.8 to 138.2, red -123.7 to 131.3"),
+    for name, seen, why in (
+        ("own", False, "keeps no image of what entered its network"),
+        ("own seen", True, "here they got blue -103.9 to 151.1, green -116.8 to 138.2, red -123.7 to 131.3"),
     ):
-        own = one(name, branch="pretrained", weights="file", changes={"recipe": chosen}, seen=seen)
+        own = one(name, branch="pretrained", weights="file", seen=seen)
         answer = audit.expected_input(own, [own])
-        assert (answer.passed, answer.known) == (None, False) and answer.why.endswith(f"here they got {got}")
+        assert (answer.passed, answer.known) == (None, False) and answer.why.endswith(why)
     assert audit.expected_input(cases[audit.expected_input][2], []).known
     assert not audit.beats_logistic_regression(scratch, None).known
     # what ten equal steps came to was on its way; what half as much each time comes to has arrived; without steps
@@ -284,7 +283,7 @@ def test_calibration_of_seeds_by_hand(tmp_path):
     for num_images, num_right, confidence in ((10, 5, 0.82), (30, 27, 0.86)):
         probabilities = np.tile(np.array([confidence, 1 - confidence], np.float32), (num_images, 1))
         labels = (np.arange(num_images) >= num_right).astype(np.uint8)
-        found.append(calibration(record.Run(tmp_path, {}, probabilities, labels)))
+        found.append(calibration(record.Run(tmp_path, None, "", probabilities, labels)))
     axes, below = figures.reliability([("two seeds", 0, found)]).axes
     (line,) = (line for line in axes.lines if line.get_label() == "two seeds")
     np.testing.assert_allclose(line.get_xydata(), [[(10 * 0.82 + 30 * 0.86) / 40, 32 / 40]], rtol=1e-6)

@@ -1,7 +1,12 @@
 """The images and labels that every branch sees.
 
-dataset      the data sets by name, and the split
-recognition  their files of any name and form, by what they hold
-download     one file from the first mirror that serves it right
-corruptions  copies of images that are harder to recognise, for --robustness
+images         what a data set is, and what is computed of any
+dataset        one by name, or from what the user has; the split
+fashion_mnist  found, or downloaded
+digits         scikit-learn's
+image_folder   a folder a class
+arrays         an .npz file
+recognition    Fashion-MNIST's files of any name and form, by what they hold
+download       one file from the first mirror that serves it right
+corruptions    copies of images that are harder to recognise, for --robustness
 """

@@ -9,6 +9,8 @@ of the former's CIFAR-10-C; rotation has about half of MNIST-C's angles, and blu
 import numpy as np
 from scipy import ndimage
 
+from compare.data.images import stratified_sample
+
 SEED = 0  # of sample and corruptions. It is not the run's seed, so that all runs see the same images
 NUM_IMAGES = 2000  # of the test set: an accuracy of 0.9 is known to ± 1.3 percentage points
 STRENGTHS = {
@@ -19,9 +21,11 @@ STRENGTHS = {
     "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
     "blur": (0.5, 0.75, 1.0, 1.5, 2.0),
 }
-"""Every kind's amounts, the mildest first. shift: pixels, of 28, both across and down. rotation: degrees. scale: the
-new size as a fraction of the old. noise: standard deviation as a fraction of white. contrast: the distances of the grey
-levels from the image's mean that are left, as a fraction. blur: standard deviation of the Gaussian in pixels, of 28."""
+"""Every kind's amounts, the mildest first. shift: pixels, were the shorter side of 28, both across and down. rotation:
+degrees. scale: the new size as a fraction of the old. noise: standard deviation as a fraction of white. contrast: the
+distances of the levels from the image's mean that are left, as a fraction. blur: standard deviation of the Gaussian in
+pixels, were the shorter side of 28."""
+IN_PIXELS = ("shift", "blur")
 
 
 def sample(labels: np.ndarray, num_images: int = NUM_IMAGES) -> np.ndarray:
@@ -34,12 +38,7 @@ def sample(labels: np.ndarray, num_images: int = NUM_IMAGES) -> np.ndarray:
     Returns:
         Their rows in the test file, from 0, int64, ascending.
     """
-    drawn = np.random.default_rng(SEED).permutation(len(labels))
-    place = np.empty(len(labels))  # of each image among those of its class, in 0…1: the lowest are taken
-    for label in np.unique(labels):
-        of_class = drawn[labels[drawn] == label]
-        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    return np.sort(np.argsort(place, kind="stable")[:num_images])
+    return stratified_sample(labels, num_images, seed=SEED)
 
 
 def corrupt(images: np.ndarray, kind: str, amount: float) -> np.ndarray:
@@ -47,32 +46,36 @@ def corrupt(images: np.ndarray, kind: str, amount: float) -> np.ndarray:
     so that a greater amount takes an image further on the same way.
 
     Args:
-        images: uint8 in 0…255, (num_images, 28, 28), on black.
+        images: uint8 in 0…255, (num_images, height, width, channels).
         kind: a key of `STRENGTHS`.
         amount: how much, in the units that are told there.
 
     Returns:
-        uint8 in 0…255, (num_images, 28, 28). Bilinear between pixels; what comes in from beyond the edges is black.
+        uint8 in 0…255, as `images`; all channels of an image are moved alike. Bilinear between pixels; what comes in
+        from beyond the edges is black.
     """
     rng = np.random.default_rng([SEED, list(STRENGTHS).index(kind)])
-    grey = images.astype(np.float64)
+    levels = images.astype(np.float64)
+    if kind in IN_PIXELS:
+        amount = amount * min(images.shape[1:3]) / 28
     if kind == "noise":
-        changed = grey + rng.normal(0, 255 * amount, images.shape)
+        changed = levels + rng.normal(0, 255 * amount, images.shape)
     elif kind == "contrast":
-        mean = grey.mean(axis=(1, 2), keepdims=True)
-        changed = mean + amount * (grey - mean)
+        mean = levels.mean(axis=(1, 2, 3), keepdims=True)
+        changed = mean + amount * (levels - mean)
     elif kind == "blur":
-        changed = ndimage.gaussian_filter(grey, (0, amount, amount), mode="constant")
+        changed = ndimage.gaussian_filter(levels, (0, amount, amount, 0), mode="constant")
     else:
         signs = rng.choice([-1, 1], (len(images), 2))
-        changed = np.empty_like(grey)
-        for image, sign, out in zip(grey, signs, changed, strict=True):
-            out[:] = _moved(image, kind, amount, sign)
+        changed = np.empty_like(levels)
+        for image, sign, out in zip(levels, signs, changed, strict=True):
+            for channel in range(image.shape[2]):
+                out[..., channel] = _moved(image[..., channel], kind, amount, sign)
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
 def _moved(image: np.ndarray, kind: str, amount: float, sign: np.ndarray) -> np.ndarray:
-    """One image (28, 28), shifted, rotated or scaled about its centre; `sign` (2,) says which way."""
+    """One channel (height, width), shifted, rotated or scaled about its centre; `sign` (2,) says which way."""
     matrix, shift = np.eye(2), np.zeros(2)  # from output to input pixels, (row, column) from the centre
     if kind == "shift":
         shift = amount * sign

@@ -1,91 +1,73 @@
-"""The images and labels that both branches see, as NumPy arrays.
+"""The images and labels that every branch sees, as NumPy arrays, by name or from what the user has.
 
-Fashion-MNIST is found on this machine or downloaded, and never used before the SHA-256 of its decompressed bytes was
-right: mirrors and Linux packages compress the same bytes differently. Files of other names and forms are read by
-`recognition`. scikit-learn's digits are the data of `--demo`: they come with the package and need no network.
+One file a source: `fashion_mnist`, `digits`, `image_folder`, `arrays`.
 """
 
-import dataclasses
-import gzip
-import hashlib
-import os
-import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from compare.data import download
+from compare.data import arrays, digits, fashion_mnist, image_folder
+from compare.data.images import Dataset, fingerprint, stratified_sample
 from compare.system.errors import UserError
 
-# name: bytes and SHA-256, both of the decompressed content
-FASHION_MNIST_FILES = {
-    "train-images-idx3-ubyte": (47040016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-    "train-labels-idx1-ubyte": (60008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
-    "t10k-images-idx3-ubyte": (7840016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-    "t10k-labels-idx1-ubyte": (10008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
-}
-FASHION_MNIST_MIRRORS = (
-    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-    "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
-    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/",
-    "https://github.com/zalandoresearch/fashion-mnist/raw/b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/",
-    "https://dataset.bj.bcebos.com/fashion_mnist/",
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # no encryption: last, and the hash decides
-)
-FASHION_MNIST_ADVICE = (
-    "connect to a network or set HTTPS_PROXY; or get the four files elsewhere (Debian and Ubuntu: "
-    "apt install dataset-fashion-mnist) and name their folder with --data-dir"
-)
-CLASS_NAMES = {
-    "fashion-mnist": (
-        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-    "digits": tuple("0123456789"),
-}
+__all__ = ["NAMES", "Dataset", "fingerprint", "load", "split", "train_and_validation"]
+
+NAMES = ("fashion-mnist", "digits")
 SPLIT_SEED = 0
-NUM_DIGITS_TRAIN = 1297  # of 1797; the file's last 500 are the test set
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Images uint8 in 0…255, (num_images, 28, 28), and labels uint8, (num_images,), in the order of their files."""
-
-    name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of the classes; a label is an index into them."""
-        return CLASS_NAMES[self.name]
-
-
-def load(name: str, data_dir: Path | None = None, *, download: bool = True) -> Dataset:
-    """Load a data set by name: `fashion-mnist` or `digits`.
+def load(
+    source: str,
+    data_dir: Path | None = None,
+    *,
+    image_size: int | None = None,
+    fit: Literal["crop", "pad"] = "crop",
+    download: bool = True,
+) -> Dataset:
+    """Load a data set.
 
     Args:
-        name: a key of `CLASS_NAMES`.
-        data_dir: the one folder to look in and below, for files of any name and form that hold the data, or one such
-            file; None looks in the usual places and then downloads.
+        source: one of `NAMES`, or a folder of images (`image_folder`), or an .npz file (`arrays`).
+        data_dir: of Fashion-MNIST, the one folder to look in and below, for files of any name and form that hold the
+            data, or one such file; None looks in the usual places and then downloads.
+        image_size: pixels a side that the images of a folder are brought to; None is `image_folder.DEFAULT_SIZE`.
+        fit: by what: the middle square of each, or each whole on black.
         download: whether it may.
 
     Raises:
-        UserError: the data is not there, not whole or not the real one.
+        UserError: the data is not there, not whole or not what was expected.
     """
-    if name not in CLASS_NAMES:
-        raise UserError(f"the data set {name!r}", f"one of {', '.join(CLASS_NAMES)}", "mend the recipe that names it")
-    if name == "digits":
-        if data_dir is not None:
-            raise UserError(
-                f"--data-dir {data_dir} with a recipe on scikit-learn's digits",
-                "no --data-dir: the digits come with scikit-learn",
-                "leave --data-dir out, or choose a recipe on Fashion-MNIST",
-            )
-        return _load_digits()
-    return _load_fashion_mnist(data_dir, download=download)
+    if source != "fashion-mnist" and data_dir is not None:
+        raise UserError(
+            f"--data-dir {data_dir} with the data {source}",
+            "no --data-dir: it says where Fashion-MNIST is",
+            "leave --data-dir out; images of your own are named by --data FOLDER",
+        )
+    if source == "fashion-mnist":
+        return fashion_mnist.load(data_dir, download=download)
+    if source == "digits":
+        return digits.load()
+    path = Path(source)
+    if path.is_dir():
+        return image_folder.load(path, image_size=image_size, fit=fit)
+    if path.suffix == ".npz" and path.is_file():
+        return arrays.load(path)
+    raise UserError(
+        f"the data {source}",
+        f"one of {', '.join(NAMES)}, a folder of images, or an .npz file",
+        "name it with --data; a path is relative to the current folder",
+    )
+
+
+def train_and_validation(data: Dataset, validation_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation indices as `split` gives them; images that the source itself sets apart are the
+    validation split, and left out where none is wanted."""
+    if data.validation_rows is None:
+        return split(data.train_labels, validation_fraction)
+    train = np.setdiff1d(np.arange(len(data.train_labels)), data.validation_rows)
+    return train, data.validation_rows if validation_fraction else data.validation_rows[:0]
 
 
 def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
@@ -102,163 +84,14 @@ def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED
     everything = np.arange(len(labels))
     if validation_fraction == 0:
         return everything, everything[:0]
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    num_validation = int(np.ceil(validation_fraction * len(everything)))
+    if counts.min() < 2 or min(num_validation, len(everything) - num_validation) < len(counts):
+        # too few for one of every class on both sides
+        validation = stratified_sample(labels, num_validation, seed=seed)
+        return np.setdiff1d(everything, validation), validation
     from sklearn.model_selection import train_test_split  # here: it takes seconds, and most imports never split
 
     train, validation = train_test_split(everything, test_size=validation_fraction, stratify=labels, random_state=seed)
     return np.sort(train), np.sort(validation)
-
-
-def fingerprint(*arrays: np.ndarray) -> str:
-    """The SHA-256 of arrays: their dtypes, shapes and bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _load_digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten digits: 8×8 pixels in 0…16, made 28×28 in 0…255 as MNIST would have them."""
-    from sklearn.datasets import load_digits  # here: it takes seconds, and most imports never load them
-
-    images, labels = load_digits(return_X_y=True)
-    images = images.reshape(-1, 8, 8)
-    images = np.round(images * (255 / 16)).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)  # (1797, 24, 24)
-    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))  # (1797, 28, 28)
-    labels = labels.astype(np.uint8)
-    train, test = slice(None, NUM_DIGITS_TRAIN), slice(NUM_DIGITS_TRAIN, None)
-    return Dataset("digits", images[train], labels[train], images[test], labels[test])
-
-
-def _load_fashion_mnist(data_dir: Path | None, *, download: bool) -> Dataset:
-    contents = _read_given(data_dir) if data_dir is not None else _find_or_fetch(may_fetch=download)
-    images = {name: np.frombuffer(content, np.uint8, offset=16) for name, content in contents.items()}
-    return Dataset(
-        "fashion-mnist",
-        train_images=images["train-images-idx3-ubyte"].reshape(-1, 28, 28),
-        train_labels=np.frombuffer(contents["train-labels-idx1-ubyte"], np.uint8, offset=8),
-        test_images=images["t10k-images-idx3-ubyte"].reshape(-1, 28, 28),
-        test_labels=np.frombuffer(contents["t10k-labels-idx1-ubyte"], np.uint8, offset=8),
-    )
-
-
-def _usual_folders() -> list[Path]:
-    """Where Fashion-MNIST may stand already: Keras' and torchvision's caches, the Linux package, our own downloads."""
-    folders = (
-        Path(os.environ.get("KERAS_HOME", "~/.keras"), "datasets/fashion-mnist"),
-        *(Path(root, "FashionMNIST/raw") for root in ("~/Datasets/FashionMNIST", "~/data", "data")),
-        Path("/usr/share/datasets/fashion-mnist"),
-        download.cache_folder() / "fashion-mnist",
-    )
-    return [Path(os.path.expanduser(folder)) for folder in folders]  # Path's own minds that there is no home
-
-
-def whereabouts() -> list[tuple[Path, str | None]]:
-    """The usual folders that hold some of the four files, each with what is wrong with them, or None."""
-    found = []
-    for folder in _usual_folders():
-        try:
-            if any(_existing(folder, name) for name in FASHION_MNIST_FILES):
-                _read_folder(folder)
-                found.append((folder, None))
-        except (UserError, OSError) as error:
-            found.append((folder, str(error).splitlines()[0].removeprefix("error: ")))
-    return found
-
-
-def _find_or_fetch(*, may_fetch: bool) -> dict[str, bytes]:
-    """The content of the four files, from the first folder that has them whole, else from the mirrors."""
-    for folder in _usual_folders():
-        try:
-            return _read_folder(folder)
-        except (UserError, OSError):
-            continue  # somebody else's folder: not there or not whole, and not ours to mend
-    if not may_fetch:
-        raise UserError(
-            "Fashion-MNIST is in none of the usual places",
-            f"its four files: {', '.join(FASHION_MNIST_FILES)}",
-            "name the folder that holds them with --data-dir",
-        )
-    folder = download.cache_folder() / "fashion-mnist"
-    for name in FASHION_MNIST_FILES:
-        download.fetch(
-            FASHION_MNIST_MIRRORS,
-            folder / f"{name}.gz",
-            max_bytes=_most_gzipped_bytes(name),
-            problem_with=lambda path, name=name: _read_file(path, name)[1],
-            advice=FASHION_MNIST_ADVICE,
-        )
-    return _read_folder(folder)
-
-
-def _read_given(path: Path) -> dict[str, bytes]:
-    """The content of the four files from what the user names: by their names if possible, else by what is there."""
-    try:
-        return _read_folder(path)
-    except (UserError, OSError):
-        from compare.data import recognition
-
-        return recognition.find(path, FASHION_MNIST_FILES)
-
-
-def _read_folder(folder: Path) -> dict[str, bytes]:
-    """The verified content of the four files in `folder`, or in the folder that Keras or torchvision make below it."""
-    refused = []
-    for place in (folder, folder / "FashionMNIST/raw", folder / "fashion-mnist"):  # a stray file hides no whole set
-        paths = {name: _existing(place, name) for name in FASHION_MNIST_FILES}
-        try:
-            if missing := [name for name, found in paths.items() if not found]:
-                raise UserError(
-                    f"{place} lacks {', '.join(missing)}",
-                    f"the four Fashion-MNIST files, gzipped or not: {', '.join(FASHION_MNIST_FILES)}",
-                    "name the folder that holds them with --data-dir",
-                )
-            return {name: _read_first_right(found, name) for name, found in paths.items()}
-        except UserError as error:
-            refused.append(error)
-    raise refused[0]
-
-
-def _existing(folder: Path, name: str) -> list[Path]:
-    """The files of that name in `folder`, plain and gzipped."""
-    return [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-
-
-def _read_first_right(paths: list[Path], name: str) -> bytes:
-    """The decompressed content of the first of one file's forms that is right."""
-    problems = []
-    for path in paths:
-        content, problem = _read_file(path, name)
-        if problem is None:
-            return content
-        problems.append(f"{path} {problem}")
-    raise UserError(
-        "; ".join(problems),
-        f"Fashion-MNIST's {name}, whose decompressed bytes have the SHA-256 {FASHION_MNIST_FILES[name][1]}",
-        "replace the file, or leave --data-dir out to have a good copy found or downloaded",
-    )
-
-
-def _most_gzipped_bytes(name: str) -> int:
-    """How large the gzipped file can be: deflate adds at most a thousandth to what it cannot compress."""
-    return FASHION_MNIST_FILES[name][0] * 1001 // 1000 + 1000
-
-
-def _read_file(path: Path, name: str) -> tuple[bytes, str | None]:
-    """The decompressed content of one file, and what is wrong with it (None when nothing is)."""
-    num_bytes, sha256 = FASHION_MNIST_FILES[name]
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        if path.stat().st_size > _most_gzipped_bytes(name):  # gzip can make a long way to the first byte
-            return b"", f"has {path.stat().st_size:,} bytes, more than it can have"
-        with opener(path, "rb") as file:
-            content = file.read(num_bytes + 1)  # one more than right: a larger file is wrong, however large
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        return b"", "is damaged or cut short"
-    except OSError as error:
-        return b"", f"cannot be read ({error.strerror or error})"
-    if len(content) < num_bytes:
-        return content, f"holds {len(content):,} bytes, not {num_bytes:,}"
-    if hashlib.sha256(content).hexdigest() != sha256:
-        return content, "holds other bytes"
-    return content, None

@@ -30,7 +30,7 @@ from compare.system.errors import UserError
 MIRRORS_VARIABLE = "SCRATCH_OR_PRETRAINED_MIRRORS"
 CONNECT_SECONDS, READ_SECONDS = 10, 30  # for one packet
 STALL_SECONDS, STALL_BYTES = 60, 300_000  # a mirror that sends fewer in that time is left for the next
-LOCK_SECONDS = 3600  # for another process' download; then this one fetches the file as well
+LOCK_SECONDS = 3600  # for another process' download; then this one makes the file as well
 STALE_SECONDS = 3600  # a download writes all the time: what was not written for so long was killed
 CHUNK_BYTES = 1 << 18
 REASONS = {
@@ -146,10 +146,46 @@ def fetch(
     )
 
 
+def keep(destination: Path, num_bytes: int, make: Callable[[Path], None]) -> Path:
+    """Have something made and kept in the cache: whole or not at all, and by one process, which others wait for.
+
+    Args:
+        destination: the file or the folder.
+        num_bytes: of room that it takes.
+        make: writes it to another name, and lets it reach the disk.
+
+    Returns:
+        `destination`, made now or before.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    advice = "set XDG_CACHE_HOME to a folder with room that can be written"
+    if not destination.is_absolute():
+        raise UserError(f"no home folder: images would be kept in {destination.parent}", "an absolute path", advice)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(destination):
+            if not destination.exists():
+                _sweep(destination.parent)
+                disk.check_room(destination.parent, num_bytes)
+                with tempfile.TemporaryDirectory(dir=destination.parent, prefix=disk.PARTIAL) as folder:
+                    make(Path(folder, destination.name))
+                    os.replace(Path(folder, destination.name), destination)
+                disk.sync(destination.parent)
+    except OSError as error:
+        raise UserError(
+            f"{destination} could not be written ({error.strerror or error})",
+            f"room for {num_bytes / 1e6:,.0f} MB, where images are kept once they are decoded",
+            advice,
+        ) from error
+    return destination
+
+
 @contextlib.contextmanager
 def _alone(destination: Path):
-    """Wait while another process downloads the same file. The lock's file stays: to delete it would let in two at once.
-    Where a network disk has no locks, each process downloads for itself; names of their own keep that right."""
+    """Wait while another process makes the same file. The lock's file stays: to delete it would let in two at once.
+    Where a network disk has no locks, each process makes its own; names of their own keep that right."""
     lock = filelock.FileLock(destination.with_name(f".{destination.name}.lock"))
     with contextlib.suppress(filelock.Timeout, NotImplementedError):
         lock.acquire(timeout=LOCK_SECONDS)
@@ -258,7 +294,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Delete what killed downloads left."""
+    """Delete what killed processes left."""
     for partial in folder.glob(".partial-*"):
         with contextlib.suppress(OSError):
             if time.time() - max(path.stat().st_mtime for path in (partial, *partial.iterdir())) > STALE_SECONDS:

@@ -16,12 +16,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
 
+from compare.data.images import stratified_sample
 from compare.runs.record import Run
+from compare.runs.schema import Row
 
 CONFIDENCE = 0.95  # of every interval
 MORE_THAN_CHANCE = 0.05  # a p value below this is called so
 NUM_RESAMPLES = 20_000  # of the bootstrap: the ends of its intervals wander by about a hundredth of their length
 NUM_CONFUSED_PAIRS = 5
+MAX_BASELINE_SIDE = 32  # pixels: larger images are averaged down to it
 NUM_BASELINE_IMAGES = 5000  # fitted in some 0.6 s on two cores
 CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
 
@@ -267,21 +270,41 @@ def logistic_regression(
     by default, and its iterations end earlier: on 5,000 images of Fashion-MNIST that is better and far faster.
 
     Args:
-        train_images, train_labels: uint8, (num_train, 28, 28) and (num_train,). It sees NUM_BASELINE_IMAGES of them,
-            the same each time, each class by its share.
-        test_images: uint8, (num_test, 28, 28).
+        train_images, train_labels: uint8, (num_train, height, width, channels), and unsigned, (num_train,). It sees
+            NUM_BASELINE_IMAGES of them, the same each time, each class by its share.
+        test_images: uint8, (num_test, height, width, channels).
 
     Returns:
         The classes of the test images, (num_test,), and how many training images it saw.
     """
     rows = np.arange(len(train_labels))
     if len(rows) > NUM_BASELINE_IMAGES:
-        rows, _ = train_test_split(rows, train_size=NUM_BASELINE_IMAGES, stratify=train_labels, random_state=0)
+        if np.bincount(train_labels)[np.unique(train_labels)].min() > 1:
+            rows, _ = train_test_split(rows, train_size=NUM_BASELINE_IMAGES, stratify=train_labels, random_state=0)
+        else:  # which that refuses
+            rows = stratified_sample(train_labels, NUM_BASELINE_IMAGES, seed=0)
+    block = -(-max(test_images.shape[1:3]) // MAX_BASELINE_SIDE)
     inputs, test_inputs = (
-        images.reshape(len(images), -1).astype(np.float32) / 255 for images in (train_images[rows], test_images)
+        blocks_averaged(images, block).reshape(len(images), -1).astype(np.float32) / 255
+        for images in (train_images[rows], test_images)
     )
     fitted = LogisticRegression(C=0.1, tol=3e-3, max_iter=1000).fit(inputs, train_labels[rows])
     return fitted.predict(test_inputs), len(rows)
+
+
+def blocks_averaged(images: np.ndarray, block: int) -> np.ndarray:
+    """Images, uint8 (num_images, height, width, channels), with each `block` by `block` pixels averaged to one; what is
+    left over at the right and below is left out."""
+    if block == 1:
+        return images
+    num_images, height, width, num_channels = images.shape
+    height, width = height // block, width // block
+    small = np.empty((num_images, height, width, num_channels), np.uint8)
+    for start in range(0, num_images, 1000):  # a map of a file is read bit by bit
+        some = images[start : start + 1000, : height * block, : width * block]
+        some = some.reshape(-1, height, block, width, block, num_channels)
+        small[start : start + 1000] = np.rint(some.mean(axis=(2, 4)))
+    return small
 
 
 def robustness(run: Run) -> Robustness | None:
@@ -361,18 +384,18 @@ def seconds_to_accuracy(run: Run, accuracy: float) -> float | None:
     A run that does not watch the test set after every epoch is seen once, at its end.
     """
     seconds = 0.0
-    for row in run.record["history"]:
-        seconds += row["seconds"]
-        if row.get("test_accuracy", 0) >= accuracy:
+    for row in run.record.history:
+        seconds += row.seconds or 0.0
+        if (row.test_accuracy or 0) >= accuracy:
             return seconds
     return seconds if is_right(run).mean() >= accuracy else None
 
 
-def images_per_second(history: list[dict]) -> float | None:
+def images_per_second(history: list[Row]) -> float | None:
     """The training speed over all epochs: the harmonic mean of the epochs' speeds, as each epoch has as many images.
 
-    None without an epoch.
+    None without an epoch, or where one's is not known.
     """
-    if not history:
+    if not history or any(row.images_per_second is None for row in history):
         return None
-    return len(history) / sum(1 / row["images_per_second"] for row in history)
+    return len(history) / sum(1 / row.images_per_second for row in history)

@@ -6,15 +6,15 @@ import dataclasses
 import numpy as np
 
 from compare.findings import metrics
-from compare.page import banners, verdict
+from compare.page import verdict
 from compare.page.gallery import Gallery
 from compare.page.language import known, say
 from compare.page.shown import Shown
 from compare.page.words import range_in_words
+from compare.runs.schema import Input
 
 # a last epoch that lowers the training loss by this share, or by that one of all its fall, could be followed by another
 STILL_FALLING, STILL_GAINING = 0.02, 0.05
-IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # as `keras.applications.resnet50.preprocess_input` subtracts it
 OVERFITTED = 1.05  # the watched loss at the end, over its lowest, from which on it is called so
 
 
@@ -58,8 +58,8 @@ def same_test_set(one: Shown, shown: list[Shown]) -> Answer:
     names = ("fingerprint", "test_labels_fingerprint")
     if len(shown) == 1:
         return Answer(None, say("a single run"))
-    same = all(one.record["data"][name] == shown[0].record["data"][name] for name in names)
-    return Answer(same, f"SHA-256 {one.record['data']['fingerprint'][:8]}…")
+    same = all(getattr(one.record.data, name) == getattr(shown[0].record.data, name) for name in names)
+    return Answer(same, f"SHA-256 {(one.record.data.fingerprint or one.record.data.test_labels_fingerprint)[:8]}…")
 
 
 def test_set_unwatched(one: Shown, shown: list[Shown]) -> Answer:
@@ -73,56 +73,48 @@ def test_set_unwatched(one: Shown, shown: list[Shown]) -> Answer:
 
 def frozen_unchanged(one: Shown, shown: list[Shown]) -> Answer:
     """The frozen arrays, batch normalisation's statistics included, have the same hash before and after."""
-    unchanged = banners.frozen(one.record)
+    unchanged = one.record.stayed_frozen
     if unchanged is None:
         return Answer(None, say("nothing is frozen"))
     return Answer(unchanged, say("SHA-256 before and after are the same") if unchanged else say("SHA-256 differs"))
 
 
 def expected_input(one: Shown, shown: list[Shown]) -> Answer:
-    """Pretrained weights were fed what ImageNet's were trained on: by what entered the network where the run kept it,
-    else by its recipe's word."""
-    preprocessing = one.record["recipe"].get("preprocessing")
-    if preprocessing is None or one.record["weights"]["kind"] in ("none", "random"):
+    """Pretrained weights were fed what they were trained on, by what entered the network."""
+    expected, seen = one.record.weights.expects, one.record.seen
+    if not one.record.is_pretrained:
         return Answer(None, say("no pretrained weights"))
-    seen = one.record.get("seen")
-    if one.record["weights"]["kind"] != "imagenet":
-        got = range_in_words(seen) if seen else preprocessing
+    if seen is None:
+        return Answer(None, say("the run keeps no image of what entered its network"), known=False)
+    got = range_in_words(seen)
+    if expected is None:
         words = say("a file of weights does not say what input they were trained on; here they got {input}", input=got)
         return Answer(None, words, known=False)
-    if seen:
-        got = range_in_words(seen)
-        return Answer(
-            fits_imagenet(seen),
-            say("measured: {range}; expected BGR in 0…255 with ImageNet's mean subtracted", range=got),
-        )
-    if preprocessing == "imagenet":
-        return Answer(True, say("BGR in 0…255, ImageNet's mean subtracted"))
     return Answer(
-        False,
-        say("{name}: grey levels in 0…1, expected BGR in 0…255 with ImageNet's mean subtracted", name=preprocessing),
+        fits(seen, expected), say("measured: {range}; expected: {wanted}", range=got, wanted=range_in_words(expected))
     )
 
 
-def fits_imagenet(seen: dict) -> bool:
-    """Whether the ranges that a record's `seen` gives are those of BGR in 0…255 with ImageNet's mean subtracted."""
-    lowest, highest = np.array(seen["lowest"]), np.array(seen["highest"])
-    if len(lowest) != 3:
+def fits(seen: Input, expected: Input) -> bool:
+    """Whether what entered a network has the ranges of what it expects. A tenth of the range at least is used: images
+    in 0…1 lie within 0…255, too."""
+    if len(seen.lowest) != len(expected.lowest):
         return False
-    within = (lowest >= -np.array(IMAGENET_MEAN_BGR) - 1) & (highest <= 256 - np.array(IMAGENET_MEAN_BGR))
-    # images that use less than a tenth of the grey levels are not in 0…255
-    return bool(within.all() and (highest - lowest).min() > 25)
+    (lowest, highest), (low, high) = ((np.array(of.lowest), np.array(of.highest)) for of in (seen, expected))
+    margin = (high - low) / 255
+    within = (lowest >= low - margin) & (highest <= high + margin)
+    return bool(within.all() and (highest - lowest > (high - low) / 10).all())
 
 
 def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     """The training loss had stopped falling."""
-    steps = [row for row in one.record["history"] if "penalty" not in row]  # with one, a solver's
-    if one.record["history"] and not steps:
+    steps = [row for row in one.record.history if row.penalty is None]  # with one, a solver's
+    if one.record.history and not steps:
         return Answer(None, say("solved to the optimum, without steps"))
-    losses = [row["train_loss"] for row in steps]
+    losses = [row.train_loss for row in steps]
     if len(losses) < 2:
         return Answer(None, say("a single epoch"))
-    rates = [row["learning_rate"] for row in steps if row["learning_rate"] is not None]
+    rates = [row.learning_rate for row in steps if row.learning_rate is not None]
     if rates and rates[-1] < 0.01 * max(rates):
         return Answer(True, say("the learning rate ran down to nothing, as planned"))
     fall = 1 - losses[-1] / losses[-2] if losses[-2] else 0.0
@@ -152,7 +144,7 @@ def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
     """The watched loss ended at its lowest, or near."""
     if one.watched is None:
         return Answer(None, say("nothing was watched"))
-    losses = [row[f"{one.watched}_loss"] for row in one.record["history"]]
+    losses = [getattr(row, f"{one.watched}_loss") for row in one.record.history]
     if len(losses) < 2:
         return Answer(None, say("a single epoch"))
     lowest, split = min(losses), known(one.watched)
@@ -166,7 +158,7 @@ def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
                 lowest=lowest,
             ),
         )
-    epoch = one.record["history"][losses.index(lowest)]["epoch"]
+    epoch = one.record.history[losses.index(lowest)].epoch
     return Answer(
         False,
         say(

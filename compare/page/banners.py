@@ -3,9 +3,9 @@
 import dataclasses
 
 from compare.page.language import joined, say
-from compare.page.words import in_words, unfinished_label, without_folders
+from compare.page.words import data_in_words, in_words, unfinished_label, without_folders
 from compare.runs.checkpoint import UnfinishedRun
-from compare.runs.schema import num_epochs_planned
+from compare.runs.schema import Record
 
 RANDOM = ("weights", "random")  # what the command line changed, when it asked for a random backbone
 
@@ -20,14 +20,14 @@ class Banner:
     lines: tuple[str, ...] = ()
 
 
-def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[Banner]:
+def of(named: list[tuple[str, Record]], unfinished: list[UnfinishedRun]) -> list[Banner]:
     """Everything that a reader must know before the numbers, the gravest first.
 
     Args:
         named: what the page calls each complete run, and its record.
         unfinished: the other runs.
     """
-    finished, named = named, named + [(unfinished_label(run), run.record) for run in unfinished]
+    finished, named = named, named + [(unfinished_label(run), run.record) for run in unfinished if run.record]
     found = [unfinished_banner(run) for run in unfinished]
     found += [demo_banner([record for _, record in named])]
     found += [random_backbone_banner(named)]
@@ -35,7 +35,7 @@ def of(named: list[tuple[str, dict]], unfinished: list[UnfinishedRun]) -> list[B
     found += changed_settings_banners(named)
     found += [different_splits_banner(finished)]
     if not unfinished:
-        found += [one_branch_banner([record["branch"] for _, record in finished])]
+        found += [one_side_banner([record for _, record in finished])]
     return [banner for banner in found if banner is not None]
 
 
@@ -52,8 +52,8 @@ def unfinished_banner(run: UnfinishedRun) -> Banner:
             say("What was found"),
             tuple(without_folders(line) for line in run.damage.splitlines()),
         )
-    num_finished = len(run.record.get("history", []))
-    num_epochs = num_epochs_planned(run.record)
+    num_finished = len(run.record.history) if run.record else 0
+    num_epochs = run.record.num_epochs if run.record else None
     progress = {0: say("no epoch"), 1: say("1 epoch")}.get(num_finished, say("{number} epochs", number=num_finished))
     if num_epochs:
         progress = say("{progress} of {number}", progress=progress, number=num_epochs)
@@ -70,22 +70,24 @@ def unfinished_banner(run: UnfinishedRun) -> Banner:
     )
 
 
-def demo_banner(records: list[dict]) -> Banner | None:
-    """The demo's data stand in for the real ones."""
-    if not any(record.get("data", {}).get("name") == "digits" for record in records):
+def demo_banner(records: list[Record]) -> Banner | None:
+    """The data stand in for real ones."""
+    titles = dict.fromkeys(data_in_words(record.data) for record in records if record.data.is_demonstration)
+    if not titles:
         return None
     return Banner(
         say("Demo data"),
         say(
-            "These runs saw scikit-learn's 1,797 small digits, not Fashion-MNIST. The numbers show that everything "
-            "works; they do not tell whether to train from scratch."
+            "These runs saw {data}, which stand in for real data. The numbers show that everything works; they do not "
+            "tell whether to train from scratch.",
+            data=joined(titles),
         ),
     )
 
 
-def random_backbone_banner(named: list[tuple[str, dict]]) -> Banner | None:
+def random_backbone_banner(named: list[tuple[str, Record]]) -> Banner | None:
     """Frozen backbones without pretrained weights."""
-    labels = [label for label, record in named if record.get("weights", {}).get("kind") == "random"]
+    labels = [label for label, record in named if record.is_control]
     if not labels:
         return None
     return Banner(
@@ -98,9 +100,9 @@ def random_backbone_banner(named: list[tuple[str, dict]]) -> Banner | None:
     )
 
 
-def changed_backbone_banner(label: str, record: dict) -> Banner | None:
+def changed_backbone_banner(label: str, record: Record) -> Banner | None:
     """A frozen backbone that did not stay as it was."""
-    if frozen(record) is not False:
+    if record.stayed_frozen is not False:
         return None
     return Banner(
         say("Backbone changed"),
@@ -108,15 +110,15 @@ def changed_backbone_banner(label: str, record: dict) -> Banner | None:
     )
 
 
-def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
+def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
     """Recipes whose settings were overridden: one banner for all runs with the same changes. Random weights have a
     banner of their own."""
     labels_by_change = {}
     for label, record in named:
-        changes = {name: value for name, value in record.get("overrides", {}).items() if (name, value) != RANDOM}
+        changes = {name: value for name, value in record.overrides.items() if (name, value) != RANDOM}
         if changes:
             words = joined(say("{name} {value}", name=name, value=in_words(value)) for name, value in changes.items())
-            labels_by_change.setdefault((record.get("recipe", {}).get("name", "?"), words), []).append(label)
+            labels_by_change.setdefault((record.recipe.name, words), []).append(label)
     return [
         Banner(
             say("Changed settings"),
@@ -131,15 +133,15 @@ def changed_settings_banners(named: list[tuple[str, dict]]) -> list[Banner]:
     ]
 
 
-def different_splits_banner(named: list[tuple[str, dict]]) -> Banner | None:
+def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:
     """Runs that trained on different parts of the training set."""
     labels_by_split = {}
     for label, record in named:
-        data = record["data"]
-        number = data["num_validation"]
+        data = record.data
+        number = data.num_validation
         held_out = say("{number:,} held out", number=number) if number else say("none held out")
-        words = say("{number:,} images, {held_out}", number=data["num_train"], held_out=held_out)
-        labels_by_split.setdefault((data["split_fingerprint"], words), []).append(label)
+        words = say("{number:,} images, {held_out}", number=data.num_train, held_out=held_out)
+        labels_by_split.setdefault((data.split_fingerprint, words), []).append(label)
     if len(labels_by_split) < 2:
         return None
     parts = [
@@ -152,21 +154,13 @@ def different_splits_banner(named: list[tuple[str, dict]]) -> Banner | None:
     )
 
 
-def one_branch_banner(branches: list[str]) -> Banner | None:
-    """All runs are of one branch."""
-    if len(set(branches)) != 1:
+def one_side_banner(records: list[Record]) -> Banner | None:
+    """All runs began alike."""
+    if len({record.is_from_scratch for record in records}) != 1:
         return None
     return Banner(
-        say("One branch only"),
-        say(
-            "{what} of the branch {branch}: this page does not compare training from scratch with pretraining.",
-            what=say("The only run here is") if len(branches) == 1 else say("All runs here are"),
-            branch=branches[0],
-        ),
+        say("One side only"),
+        say("Every run here is trained from scratch: this page does not compare that with pretraining.")
+        if records[0].is_from_scratch
+        else say("No run here is trained from scratch: this page does not compare that with pretraining."),
     )
-
-
-def frozen(record: dict) -> bool | None:
-    """Whether a frozen backbone is the same after training as before; None where there is none, or no after yet."""
-    backbone = record.get("backbone", {})
-    return backbone["sha256_before"] == backbone["sha256_after"] if "sha256_after" in backbone else None

@@ -18,7 +18,7 @@ from compare.findings.metrics import Paired
 from compare.page import audit, banners, figures, gallery, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown
-from compare.page.words import KINDS, amount_in_words, data_in_words, folder_name, fraction, range_in_words
+from compare.page.words import KINDS, amount_in_words, data_in_words, folder_name, fraction, or_nothing, range_in_words
 from compare.runs.checkpoint import UnfinishedRun
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,8 +58,8 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "pairs": pairs(shown),
         "pictures": drawn,
         "any_seeds": any(len(group.runs) > 1 for group in settings_of_runs),
-        "any_phases": any("phase" in row for one in shown for row in one.record["history"]),
-        "class_names": [known(name) for name in shown[0].record["data"]["class_names"]] if shown else [],
+        "any_phases": any(row.phase for one in shown for row in one.record.history),
+        "class_names": [known(name) for name in shown[0].record.data.class_names] if shown else [],
         "best_f1": tables.best_f1(shown),
         "scaled": tables.scaled_rows(shown),
         "not_scaled": tables.not_scaled(shown),
@@ -86,11 +86,11 @@ def subtitle(shown: list[Shown]) -> str:
     """The data that all runs share, in words."""
     if not shown:
         return say("No run has finished.")
-    data = shown[0].record["data"]
-    parts = [say("{number:,} training images", number=data["num_train"] + data["num_validation"])]
-    if len({one.record["data"]["split_fingerprint"] for one in shown}) == 1 and data["num_validation"]:
-        parts.append(say("{number:,} of them held out for validation", number=data["num_validation"]))
-    parts.append(say("{number:,} test images", number=data["num_test"]))
+    data = shown[0].record.data
+    parts = [say("{number:,} training images", number=data.num_train + data.num_validation)]
+    if len({one.record.data.split_fingerprint for one in shown}) == 1 and data.num_validation:
+        parts.append(say("{number:,} of them held out for validation", number=data.num_validation))
+    parts.append(say("{number:,} test images", number=data.num_test))
     return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
 
 
@@ -129,7 +129,7 @@ def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | Non
     if not compared:
         return None
     asked = [one for one in shown if one.robustness is not None]
-    strengths = compared[0].record["robustness"]["strengths"]
+    strengths = compared[0].record.robustness.strengths
     kinds = [
         (KINDS.get(kind, kind), [amount_in_words(kind, amount) for amount in amounts])
         for kind, amounts in strengths.items()
@@ -160,15 +160,17 @@ def seen(one: Shown) -> dict:
     """What a run's network got: its first test and training images in a picture, and their size and range in words."""
     test, training = one.run.seen_test, one.run.seen_training
     num_columns = max(len(test), len(training))
-    lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0)]) for line in (test, training)]
+    lines = [line[..., np.newaxis] if line.ndim == 3 else line for line in (test, training)]
+    lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0), (0, 0)]) for line in lines]
+    tile = gallery.tiles(lines[0][:1]).shape[1]
     sprite = gallery.sprite(np.concatenate(lines), num_columns=num_columns, quality=gallery.CLEARER)
-    size = test.shape[-1]
-    words = say("{size}×{size} pixels; {range}", size=size, range=range_in_words(one.record["seen"]))
+    size = test.shape[1]
+    words = say("{size}×{size} pixels; {range}", size=size, range=range_in_words(one.record.seen))
     return {
         "one": one,
         "image": webp(sprite),
-        "width": num_columns * size,
-        "height": 2 * size,
+        "width": num_columns * tile,
+        "height": 2 * tile,
         "words": words,
         "alt": say(
             "{num_test} test images and {num_training} training images as they entered {run}, {words}.",
@@ -260,7 +262,7 @@ def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
 
 def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
     """One test image: where its tile lies, what it is, and what runs say, each a run, a class and a confidence."""
-    names = [known(name) for name in of[0].record["data"]["class_names"]]
+    names = [known(name) for name in of[0].record.data.class_names]
     said = []
     for one in of:
         probabilities = one.run.test_probabilities[row]
@@ -274,7 +276,7 @@ def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
     """What the page's script needs: the images, and what each run is called and looks like."""
     return gallery.said(images, [one.run for one in shown]) | {
         "texts": {name: {"en": text, "zh": language.in_chinese(text)} for name, text in GALLERY_TEXTS.items()},
-        "classes": _both(known(name) for name in shown[0].record["data"]["class_names"]),
+        "classes": _both(known(name) for name in shown[0].record.data.class_names),
         "names": _both(one.label for one in shown),
         "looks": [one.look for one in shown],
         "markers": [one.marker for one in shown],
@@ -317,5 +319,7 @@ def render(template: str, **content) -> bytes:
         "english": str.__str__,  # for where no element can stand
         "chinese": language.in_chinese,
     }
-    html = environment.get_template(template).render(say=say, known=known, fraction=fraction, **content)
+    html = environment.get_template(template).render(
+        say=say, known=known, fraction=fraction, or_nothing=or_nothing, **content
+    )
     return html.lstrip().encode("ascii", "xmlcharrefreplace")

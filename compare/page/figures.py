@@ -25,6 +25,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from compare.findings.calibration import NUM_BINS, Calibration
 from compare.findings.metrics import Robustness
 from compare.page.language import known, say
+from compare.runs.schema import Row
 
 PNG_DPI = 200
 PRINTED = say("what the article's program printed, test")
@@ -35,8 +36,8 @@ MOST_NAMED_TWICE = (
 FAR_APART, LARGE_RATIO = 0.35, 10
 ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
 MARKERS = ("o", "s", "^", "D", "v", "P")
-# A look is an index into MARKERS and Style.runs. A branch has the same in every report, also where it stands alone.
-BRANCH_LOOKS = {"scratch_resnet": 0, "pretrained": 1}
+# A look is an index into MARKERS and Style.runs. A side, from scratch or not, has the same in every report, also where
+# it stands alone.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,26 +104,28 @@ class Curves:
 
     label: str
     look: int
-    histories: list[list[dict]]
+    histories: list[list[Row]]
     watched: str | None
 
     @property
     def splits(self) -> list[str]:
-        """The splits with a curve: train, and the watched one if any."""
-        return [split for split in ("train", self.watched) if split is not None]
+        """The splits with a curve: train, where its loss is known, and the watched one if any."""
+        trained = all(row.train_loss is not None for history in self.histories for row in history)
+        return [split for split in ("train" if trained else None, self.watched) if split is not None]
 
     def values(self, name: str) -> np.ndarray:
         """A column of the histories, float64 (num_seeds, num_epochs); NaN where it is None."""
-        return np.array([[row[name] for row in history] for history in self.histories], np.float64)
+        return np.array([[getattr(row, name) for row in history] for history in self.histories], np.float64)
 
 
-def looks(branches: list[str]) -> list[int]:
-    """A look for each, given its branch: the branch's own for the first of it, else the next that no branch owns."""
+def looks(from_scratch: list[bool]) -> list[int]:
+    """A look for each run, given whether it was trained from scratch: its side's own for the first of it, else the next
+    that no side owns."""
     chosen = []
-    others = itertools.cycle(range(len(BRANCH_LOOKS), len(MARKERS)))
-    for branch in branches:
-        own = BRANCH_LOOKS.get(branch)
-        chosen.append(next(others) if own is None or own in chosen else own)
+    others = itertools.cycle(range(2, len(MARKERS)))
+    for is_from_scratch in from_scratch:
+        own = 0 if is_from_scratch else 1
+        chosen.append(next(others) if own in chosen else own)
     return chosen
 
 
@@ -370,7 +373,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     ends = []
     for run in curves:
         colour, marker = DRAWN.runs[run.look], MARKERS[run.look]
-        x = np.array([row["epoch"] for row in run.histories[0]])
+        x = np.array([row.epoch for row in run.histories[0]])
         if over == "time":
             x = run.values("seconds").cumsum(axis=1).mean(axis=0) / seconds
         ends += [x[0], x[-1]]
@@ -386,7 +389,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
             best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
             if split == run.watched and len(y) > 1:
                 axes.plot(x[best], y[best], "o", color=colour, fillstyle="none", markersize=11, label="_best")
-        phases = [row.get("phase") for row in run.histories[0]]
+        phases = [row.phase for row in run.histories[0]]
         for index in range(1, len(phases)):
             if phases[index] != phases[index - 1]:
                 axes.axvline((x[index - 1] + x[index]) / 2, color=colour, linewidth=1, linestyle=(0, (1, 2)))

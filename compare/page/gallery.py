@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import io
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from compare.runs.record import Run
 from compare.system.errors import UserError
 
 NUM_COLUMNS = 100  # of tiles
+MAX_TILE = 64  # pixels a side; larger images are made smaller
+MAX_SPRITE = 16_383  # pixels a side of a WebP
 CLEARER = 70  # quality of the WebP of a few images
 NUM_RIGHT = 40  # images of each class that a run has right, beside all that some run has wrong
 QUALITY = 40  # of the WebP; a tile takes some 120 bytes
@@ -53,20 +56,22 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
 
     Args:
         runs: complete runs.
-        data_dir: where to look for the data; None looks in the usual places. Nothing is downloaded.
+        data_dir: where to look for the data, a folder or a file; None looks in the usual places. Nothing is
+            downloaded.
         all_images: take every test image.
 
     Returns:
         None where the images that the runs saw are not on this machine.
     """
-    data = runs[0].record["data"]
+    data = runs[0].record.data
     try:
-        images, fingerprint, *about = _local(data["name"], data_dir)
+        images, fingerprint, *about = _local(data.name, data_dir)
     except UserError:
         return None
-    if fingerprint != data["fingerprint"]:
+    if fingerprint != data.fingerprint:
         return None
     rows = np.arange(len(images)) if all_images else worth_showing(runs)
+    rows = rows[: NUM_COLUMNS * (MAX_SPRITE // max(tiles(images[:1]).shape[1:3]))]
     return Gallery(rows, sprite(images[rows]), *about, *corrupted(images, runs))
 
 
@@ -74,13 +79,19 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
 def _local(name: str, data_dir: Path | None) -> tuple[np.ndarray, str, np.ndarray, np.ndarray, int]:
     """Of a data set that is on this machine: the test images, the fingerprint of it all, and `Gallery`'s fields from
     `also_in_training` to `num_baseline_images`."""
-    data = dataset.load(name, data_dir, download=False)
-    training = {image.tobytes() for image in data.train_images}
-    also_in_training = [row for row, image in enumerate(data.test_images) if image.tobytes() in training]
-    arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    if name in dataset.NAMES:
+        data = dataset.load(name, data_dir, download=False)
+    else:
+        data = dataset.load(str(data_dir), image_size=MAX_TILE)
+    training = set(map(_digest, data.train_images))
+    also_in_training = [row for row, image in enumerate(data.test_images) if _digest(image) in training]
     predicted, num_seen = metrics.logistic_regression(data.train_images, data.train_labels, data.test_images)
     about = np.array(also_in_training, np.int64), predicted == data.test_labels, num_seen
-    return data.test_images, dataset.fingerprint(*arrays), *about
+    return data.test_images, data.fingerprint, *about
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
 
 
 def worth_showing(runs: list[Run]) -> np.ndarray:
@@ -97,28 +108,40 @@ def worth_showing(runs: list[Run]) -> np.ndarray:
 
 
 def corrupted(images: np.ndarray, runs: list[Run]) -> tuple[bytes, int] | tuple[None, None]:
-    """`Gallery.corrupted` and `corrupted_row`, of test images uint8 (num_test, 28, 28): the first of those whose copies
-    the first run that has any predicted."""
+    """`Gallery.corrupted` and `corrupted_row`, of test images uint8 (num_test, height, width, channels): the first of
+    those whose copies the first run that has any predicted."""
     run = next((run for run in runs if run.robustness_rows is not None), None)
-    if run is None or not run.record["robustness"]["strengths"].keys() <= corruptions.STRENGTHS.keys():
+    if run is None or not run.record.robustness.strengths.keys() <= corruptions.STRENGTHS.keys():
         return None, None
     row = int(run.robustness_rows[0])
     image = images[row : row + 1]
-    strengths = run.record["robustness"]["strengths"]
+    strengths = run.record.robustness.strengths
     lines = [[image, *(corruptions.corrupt(image, kind, amount) for amount in of)] for kind, of in strengths.items()]
-    tiles = np.concatenate([tile for line in lines for tile in line])
-    return sprite(tiles, num_columns=len(lines[0]), quality=CLEARER), row
+    copies = np.concatenate([copy for line in lines for copy in line])
+    return sprite(copies, num_columns=len(lines[0]), quality=CLEARER), row
+
+
+def tiles(images: np.ndarray) -> np.ndarray:
+    """Images, uint8 (num_images, height, width, channels), as they are or, where a side is longer than `MAX_TILE`, as
+    the means of blocks of pixels, so many a side that it is not."""
+    height, width = images.shape[1:3]
+    block = -(-max(height, width) // MAX_TILE)
+    return images if block == 1 else metrics.blocks_averaged(images, block)
 
 
 def sprite(images: np.ndarray, *, num_columns: int = NUM_COLUMNS, quality: int = QUALITY) -> bytes:
-    """Images, uint8 (num_images, size, size), as one WebP of tiles, `num_columns` beside each other."""
-    num_images, size, _ = images.shape
+    """Images, uint8 (num_images, height, width, channels), as one WebP of `tiles`, `num_columns` beside each other."""
+    small = tiles(images)
+    num_images, height, width, num_channels = small.shape
     num_lines = -(-num_images // num_columns)
-    tiles = np.zeros((num_lines * num_columns, size, size), np.uint8)
-    tiles[:num_images] = images
-    tiles = tiles.reshape(num_lines, num_columns, size, size).transpose(0, 2, 1, 3)  # lines of pixels together
+    grid = np.zeros((num_lines * num_columns, height, width, num_channels), np.uint8)
+    grid[:num_images] = small
+    grid = grid.reshape(num_lines, num_columns, height, width, num_channels)
+    grid = grid.transpose(0, 2, 1, 3, 4)  # lines of pixels together
+    grid = grid.reshape(num_lines * height, num_columns * width, num_channels)
     buffer = io.BytesIO()
-    Image.fromarray(tiles.reshape(num_lines * size, num_columns * size)).save(buffer, "WEBP", quality=quality, method=2)
+    image = Image.fromarray(grid[..., 0] if num_channels == 1 else grid)
+    image.save(buffer, "WEBP", quality=quality, method=2)
     return buffer.getvalue()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from compare.page import figures, report_files
 from compare.page.document import render, script
-from compare.page.language import Text, joined, say
-from compare.page.words import data_in_words, duration, folder_name, without_folders
+from compare.page.language import Text, joined, known, say
+from compare.page.words import duration, folder_name, without_folders
 from compare.system import disk
 
 PAGE = "index.html"
@@ -76,7 +76,7 @@ def entry(folder: Path, content: dict) -> dict:
                 "; ",
             ),
             say("Recipe"): joined(dict.fromkeys(run["recipe_name"] for run in runs)),
-            say("Data"): joined(dict.fromkeys(data_in_words(run["data"]) for run in runs)),
+            say("Data"): joined(dict.fromkeys(known(run["data"].get("title", run["data"]["name"])) for run in runs)),
             say("Seeds"): joined(dict.fromkeys(str(run["seed"]) for run in runs)),
             say("Training time"): duration(sum(run["seconds_training"] for run in runs)),
         }

@@ -28,8 +28,7 @@ def draw(shown: list[Shown]) -> dict[str, list[dict]]:
         return {"curves": [], "calibration": [], "robustness": [], "matrices": []}
     curves = curves_of(shown)
     as_printed = any(
-        (one.record["branch"], one.record["recipe"]["name"], one.record["overrides"])
-        == ("scratch_resnet", "article", {})
+        (one.record.branch, one.record.recipe.name, one.record.overrides) == ("scratch_resnet", "article", {})
         for one in shown
     )
     printed = ARTICLE_ACCURACIES if as_printed else ()
@@ -70,7 +69,7 @@ def comparable_robustness(shown: list[Shown]) -> list[Shown]:
 
 def robustness_panels(robust: list[Shown]) -> Figure:
     """The accuracies on corrupted images of runs that predicted the same of them."""
-    strengths = robust[0].record["robustness"]["strengths"]
+    strengths = robust[0].record.robustness.strengths
     titles = [kind_in_words(kind, amounts) for kind, amounts in strengths.items()]
     return figures.robustness(of_seeds(robust, "robustness"), titles)
 
@@ -78,7 +77,7 @@ def robustness_panels(robust: list[Shown]) -> Figure:
 def confusion(shown: list[Shown], index: int) -> Figure:
     """The confusion matrix of the run at `index`, in colours that mean the same for all runs."""
     one, largest = shown[index], max(int(other.result.counts.max()) for other in shown)
-    class_names = one.record["data"]["class_names"]
+    class_names = one.record.data.class_names
     return figures.confusion(one.result.counts, class_names, title=one.label, largest=largest)
 
 
@@ -87,7 +86,7 @@ def confusion_difference(shown: list[Shown]) -> Figure:
     first, second = verdict.headline(shown)
     return figures.confusion_difference(
         first.result.counts - second.result.counts,
-        first.record["data"]["class_names"],
+        first.record.data.class_names,
         title=f"{first.label} less {second.label}, images",
         looks=(first.look, second.look),
     )
@@ -136,7 +135,7 @@ def curves_of(shown: list[Shown]) -> list[Curves]:
         if others:
             label = say("{runs}, {number} seeds, mean and range", runs=group.label, number=len(group.runs))
         watched = one.watched if all(other.watched == one.watched for other in others) else None
-        found.append(Curves(label, one.look, [run.record["history"] for run in group.runs], watched))
+        found.append(Curves(label, one.look, [run.record.history for run in group.runs], watched))
     return found
 
 

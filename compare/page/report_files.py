@@ -15,7 +15,7 @@ import numpy as np
 from compare.findings import metrics
 from compare.page.language import in_chinese
 from compare.page.shown import Shown
-from compare.page.words import folder_name, without_folders
+from compare.page.words import device_in_words, folder_name, without_folders
 from compare.system import disk
 from compare.system.errors import printable
 
@@ -42,16 +42,17 @@ def as_json(shown: list[Shown], pairs, *, title: str, sentences: list[str], susp
             of_run(one)
             | {
                 "run_in_chinese": in_chinese(one.label),
-                "recipe": one.record["recipe"],
-                "overrides": one.record["overrides"],
-                "command": without_folders(one.record["command"]),
-                "versions": one.record["versions"],
-                "data": one.record["data"],
-                "history": one.record["history"],
+                "recipe": one.record.recipe.as_json(),
+                "overrides": one.record.overrides,
+                "command": without_folders(one.record.command or ""),
+                "versions": one.record.versions,
+                "data": one.record.data.model_dump(),
+                "history": [row.model_dump(exclude_none=True) for row in one.record.history],
                 "test": dataclasses.asdict(one.result),
                 "calibration": dataclasses.asdict(one.calibration),
-                "robustness": one.robustness and one.record["robustness"] | dataclasses.asdict(one.robustness),
-                "seen": one.record.get("seen"),
+                "robustness": one.robustness
+                and one.record.robustness.model_dump() | dataclasses.asdict(one.robustness),
+                "seen": one.record.seen and one.record.seen.model_dump(),
             }
             for one in shown
         ],
@@ -83,12 +84,12 @@ def of_run(one: Shown) -> dict:
     return {
         "run": one.label,
         "folder": folder_name(one.run.folder),
-        "branch": record["branch"],
-        "recipe_name": record["recipe"]["name"],
-        "weights": record["weights"]["kind"],
-        "data_name": record["data"]["name"],
-        "seed": record["seed"],
-        "num_epochs": len(record["history"]),
+        "branch": record.branch,
+        "recipe_name": record.recipe.name,
+        "weights": record.weights.kind,
+        "data_name": record.data.name,
+        "seed": record.seed,
+        "num_epochs": len(record.history),
         "test_accuracy": result.accuracy,
         "test_accuracy_low": result.accuracy_low,
         "test_accuracy_high": result.accuracy_high,
@@ -101,21 +102,21 @@ def of_run(one: Shown) -> dict:
         "test_log_loss_scaled": one.scaled and one.scaled.log_loss,
         "test_brier_score_scaled": one.scaled and one.scaled.brier,
         "test_calibration_error_scaled": one.scaled and one.scaled.error,
-        "seconds_preparing": record["seconds"]["preparing"],
-        "seconds_training": record["seconds"]["training"],
-        "seconds_predicting": record["seconds"]["predicting"],
-        "images_per_second": metrics.images_per_second(record["history"]),
-        "num_parameters": record["model"]["num_parameters"],
-        "num_trainable_parameters": record["model"]["num_trainable_parameters"],
-        "flops_per_image": record["model"]["flops_per_image"],
-        "peak_main_memory_bytes": record["peak_memory_bytes"].get("main"),
-        "peak_device_memory_bytes": record["peak_memory_bytes"].get("device"),
-        "energy_joules": record.get("energy_joules"),
-        "processor_seconds": record.get("processor_seconds"),
-        "num_threads": record.get("num_threads"),
-        "device": f"{record['device']['kind']}: {record['device']['name']}",
-        "commit": record["commit"],
-        "started": record["started"],
+        "seconds_preparing": record.seconds.preparing,
+        "seconds_training": record.seconds.training,
+        "seconds_predicting": record.seconds.predicting,
+        "images_per_second": metrics.images_per_second(record.history),
+        "num_parameters": record.model.num_parameters,
+        "num_trainable_parameters": record.model.num_trainable_parameters,
+        "flops_per_image": record.model.flops_per_image,
+        "peak_main_memory_bytes": record.peak_memory_bytes.main,
+        "peak_device_memory_bytes": record.peak_memory_bytes.device,
+        "energy_joules": record.energy_joules,
+        "processor_seconds": record.processor_seconds,
+        "num_threads": record.num_threads,
+        "device": device_in_words(record),
+        "commit": record.commit,
+        "started": record.started,
     }
 
 

@@ -6,10 +6,11 @@ import re
 from compare.findings import metrics
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
 from compare.findings.metrics import Result, Robustness
-from compare.page import banners, figures
+from compare.page import figures
 from compare.page.language import say
-from compare.page.words import branch_in_words, run_name
+from compare.page.words import network_in_words, run_name
 from compare.runs.record import Run
+from compare.runs.schema import Record
 
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
 
@@ -29,37 +30,35 @@ class Shown:
     scaled: Scaled | None
 
     @property
-    def record(self) -> dict:
+    def record(self) -> Record:
         """The run's record."""
         return self.run.record
 
     @property
     def watched(self) -> str | None:
         """The split that was watched after every epoch: test or validation; None if none was."""
-        rows = self.record["history"]
-        for split in ("test", "validation"):
-            if rows and all({f"{split}_loss", f"{split}_accuracy"} <= row.keys() for row in rows):
-                return split
-        return None
+        return self.record.watched
 
     @property
     def more_columns(self) -> list[str]:
         """What some of the history's rows hold that most runs' do not."""
-        return [name for name in ("penalty", "phase") if any(name in row for row in self.record["history"])]
+        return [
+            name for name in ("penalty", "phase") if any(getattr(row, name) is not None for row in self.record.history)
+        ]
 
 
 def show(runs: list[Run]) -> list[Shown]:
     """Give every run a name of its own, its network's where that is enough, and a look, and compute its results."""
-    branches = [run.record["branch"] for run in runs]
-    words = [branch_in_words(run.record) for run in runs]
-    recipes = [run.record["recipe"]["name"] for run in runs]
+    branches = [run.record.branch for run in runs]
+    words = [network_in_words(run.record) for run in runs]
+    recipes = [run.record.recipe.name for run in runs]
     labels, slugs = [], []
     for run, branch, label, recipe in zip(runs, branches, words, recipes, strict=True):
         slug = branch
         if words.count(label) > 1 or branches.count(branch) > 1:
             # its recipe tells it from the others, or its seed as well, or else its folder's name does
             seeds = [
-                other.record["seed"]
+                other.record.seed
                 for other, word, of in zip(runs, words, recipes, strict=True)
                 if (word, of) == (label, recipe)
             ]
@@ -67,14 +66,14 @@ def show(runs: list[Run]) -> list[Shown]:
             if len(seeds) == len(set(seeds)):
                 name = recipe
                 if len(seeds) > 1:
-                    name = say("{recipe}, seed {number}", recipe=recipe, number=run.record["seed"])
+                    name = say("{recipe}, seed {number}", recipe=recipe, number=run.record.seed)
             slug = f"{slug}-{name}"
             if words.count(label) > 1:
                 label = say("{network} · {name}", network=label, name=name)
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
     groups = alike([run.record for run in runs])  # these share a look
-    by_group = figures.looks([branches[group[0]] for group in groups])
+    by_group = figures.looks([runs[group[0]].record.is_from_scratch for group in groups])
     looks = [look for index in range(len(runs)) for group, look in zip(groups, by_group, strict=True) if index in group]
     return [
         Shown(
@@ -85,19 +84,18 @@ def show(runs: list[Run]) -> list[Shown]:
     ]
 
 
-def alike(records: list[dict]) -> list[list[int]]:
+def alike(records: list[Record]) -> list[list[int]]:
     """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
     another list."""
     groups = {}
     for index, one in enumerate(records):
-        weights = one["weights"]
         settings = (
-            *(one["branch"], repr(one["recipe"]), len(one["history"])),
-            *(weights["kind"], weights.get("sha256"), one["data"]["split_fingerprint"]),
-            banners.frozen(one),  # a frozen part that did not stay as it was is another setting
+            *(one.branch, repr(one.model and one.model.title), repr(one.recipe), len(one.history)),
+            *(one.weights.kind, one.weights.sha256, one.data.split_fingerprint),
+            one.stayed_frozen,  # a frozen part that did not stay as it was is another setting
         )
         repeats = 0
-        while any(records[other]["seed"] == one["seed"] for other in groups.get((settings, repeats), [])):
+        while any(records[other].seed == one.seed for other in groups.get((settings, repeats), [])):
             repeats += 1
         groups.setdefault((settings, repeats), []).append(index)
     return list(groups.values())

@@ -3,13 +3,14 @@
 import numpy as np
 
 from compare.findings import metrics
-from compare.page import banners, pictures, verdict
-from compare.page.language import joined, known, say
+from compare.page import pictures, verdict
+from compare.page.language import joined, say
 from compare.page.shown import Shown
 from compare.page.words import (
     NOTHING,
     WEIGHT_WORDS,
     data_in_words,
+    device_in_words,
     duration,
     gigabytes,
     in_words,
@@ -41,33 +42,29 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
             "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
         ),
         say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
-        say("Training time"): lambda one: duration(one.record["seconds"]["training"]),
-        say("Processor time in training"): lambda one: (
-            NOTHING if "processor_seconds" not in one.record else duration(one.record["processor_seconds"])
-        ),
+        say("Training time"): lambda one: duration(one.record.seconds.training),
+        say("Processor time in training"): lambda one: duration(one.record.processor_seconds),
         to_article: time_to_article_accuracy,
-        say("Training images a second"): lambda one: or_nothing(
-            metrics.images_per_second(one.record["history"]), ",.0f"
-        ),
-        say("Parameters"): lambda one: f"{one.record['model']['num_parameters']:,}",
-        say("Trainable parameters"): lambda one: f"{one.record['model']['num_trainable_parameters']:,}",
-        say("FLOPs an image"): lambda one: with_prefix(one.record["model"]["flops_per_image"]),
-        say("Peak main memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("main")),
-        say("Peak device memory"): lambda one: gigabytes(one.record["peak_memory_bytes"].get("device")),
-        say("Energy of the device in training"): lambda one: kilojoules(one.record.get("energy_joules")),
-        say("Recipe"): lambda one: one.record["recipe"]["name"],
-        say("Image size"): lambda one: _image_size(one.record["recipe"]),
-        say("Precision of the numbers"): lambda one: in_words(one.record.get("precision")),
-        say("Epochs"): lambda one: str(len(one.record["history"])),
-        say("Data"): lambda one: data_in_words(one.record["data"]),
-        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record["weights"]["kind"], one.record["weights"]["kind"]),
-        say("Device"): lambda one: f"{one.record['device']['kind']}: {one.record['device']['name']}",
-        say("Threads"): lambda one: str(one.record.get("num_threads", NOTHING)),
+        say("Training images a second"): lambda one: or_nothing(metrics.images_per_second(one.record.history), ",.0f"),
+        say("Parameters"): lambda one: or_nothing(one.record.model.num_parameters, ","),
+        say("Trainable parameters"): lambda one: or_nothing(one.record.model.num_trainable_parameters, ","),
+        say("FLOPs an image"): lambda one: with_prefix(one.record.model.flops_per_image),
+        say("Peak main memory"): lambda one: gigabytes(one.record.peak_memory_bytes.main),
+        say("Peak device memory"): lambda one: gigabytes(one.record.peak_memory_bytes.device),
+        say("Energy of the device in training"): lambda one: kilojoules(one.record.energy_joules),
+        say("Recipe"): lambda one: one.record.recipe.name,
+        say("Image size"): lambda one: _image_size(one.record.recipe.image_size),
+        say("Precision of the numbers"): lambda one: in_words(one.record.precision),
+        say("Epochs"): lambda one: str(len(one.record.history)),
+        say("Data"): lambda one: data_in_words(one.record.data),
+        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record.weights.kind, one.record.weights.kind),
+        say("Device"): lambda one: device_in_words(one.record),
+        say("Threads"): lambda one: str(one.record.num_threads or NOTHING),
         say("Variables of the environment"): lambda one: (
-            ", ".join(f"{name}={value}" for name, value in one.record.get("environment", {}).items()) or NOTHING
+            ", ".join(f"{name}={value}" for name, value in one.record.environment.items()) or NOTHING
         ),
     }
-    if shown[0].record["data"]["name"] != "fashion-mnist":
+    if shown[0].record.data.name != "fashion-mnist":
         del rows[to_article]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
     may_be_empty = (say("Peak device memory"), say("Energy of the device in training"), say("Threads"))
@@ -77,13 +74,14 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     return list(measured.items())
 
 
-def _image_size(recipe: dict) -> str:
-    size = recipe.get("image_size")
+def _image_size(size: int | None) -> str:
     return NOTHING if size is None else f"{size}×{size}"
 
 
 def time_to_article_accuracy(one: Shown) -> str:
     """How long a run trained until it was seen to be as accurate as the article's program."""
+    if one.record.seconds.training is None:
+        return NOTHING
     seconds = metrics.seconds_to_accuracy(one.run, ARTICLE_ACCURACY)
     if seconds is None:
         return say("not reached")
@@ -120,8 +118,8 @@ def scaled_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
 def not_scaled(shown: list[Shown]) -> list[str]:
     """Why some runs have no temperature, a sentence for each reason."""
     without = [one for one in shown if one.scaled is None]
-    never = [one for one in without if not one.record["data"]["num_validation"]]
-    early = [one for one in without if one.record["data"]["num_validation"]]
+    never = [one for one in without if not one.record.data.num_validation]
+    early = [one for one in without if one.record.data.num_validation]
     said = []
     if never:
         said.append(
@@ -144,12 +142,12 @@ def not_scaled(shown: list[Shown]) -> list[str]:
 
 def smoothed(some: list[Shown], shown: list[Shown]) -> str | None:
     """What label smoothing does to the confidence of those of `some` that were trained with it; None without one."""
-    smooth = [one for one in some if one.record["recipe"].get("label_smoothing")]
+    smooth = [one for one in some if one.record.recipe.label_smoothing]
     if not smooth:
         return None
     targets = []
     for one in smooth:
-        smoothing, num_classes = one.record["recipe"]["label_smoothing"], len(one.record["data"]["class_names"])
+        smoothing, num_classes = one.record.recipe.label_smoothing, len(one.record.data.class_names)
         targets.append(f"{1 - smoothing + smoothing / num_classes:.2f}")
     return say(
         "Label smoothing trained {runs} towards a confidence of {target} and not of 1: it is seldom surer than that, "
@@ -161,56 +159,57 @@ def smoothed(some: list[Shown], shown: list[Shown]) -> str | None:
 
 def recipe_words(shown: list[Shown]) -> list[str]:
     """What the names of the recipes that ran mean, a sentence for each."""
-    names = dict.fromkeys(one.record["recipe"]["name"] for one in shown)
+    names = dict.fromkeys(one.record.recipe.name for one in shown)
     return [RECIPE_WORDS[name] for name in names if name in RECIPE_WORDS]
 
 
 def settings(shown: list[Shown]) -> list[dict]:
     """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
     groups = {
-        say("Recipe, as it ran"): lambda record: {k: v for k, v in record["recipe"].items() if k != "known_mistakes"},
+        say("Recipe, as it ran"): lambda record: {
+            name: value for name, value in record.recipe.as_json().items() if name != "known_mistakes"
+        },
         say("Run"): lambda record: (
             {
                 say("changed on the command line"): joined(
-                    say("{name} {value}", name=name, value=in_words(value))
-                    for name, value in record["overrides"].items()
+                    say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
                 ),
-                say("seed"): record["seed"],
-                say("command"): without_folders(record["command"]),
-                say("started"): record["started"],
-                say("commit"): record["commit"],
-                say("network"): known(record["model"]["name"]),
-                say("device"): f"{record['device']['kind']}: {record['device']['name']}",
-                say("precision"): record.get("precision"),
-                say("weights' SHA-256"): record["weights"].get("sha256"),
+                say("seed"): record.seed,
+                say("command"): without_folders(record.command),
+                say("started"): record.started,
+                say("commit"): record.commit,
+                say("network"): record.model.name,
+                say("device"): device_in_words(record),
+                say("precision"): record.precision,
+                say("weights' SHA-256"): record.weights.sha256,
                 say("what is frozen is unchanged"): {
                     None: NOTHING,
                     True: say("yes: checked, the same before and after"),
                     False: say("NO"),
-                }[banners.frozen(record)],
-                say("seconds preparing"): f"{record['seconds']['preparing']:.1f}",
-                say("seconds training"): f"{record['seconds']['training']:.1f}",
+                }[record.stayed_frozen],
+                say("seconds preparing"): or_nothing(record.seconds.preparing, ".1f"),
+                say("seconds training"): or_nothing(record.seconds.training, ".1f"),
                 say("seconds predicting"): (
                     say("in training, after every epoch")
-                    if any("test_loss" in row for row in record["history"])
-                    else f"{record['seconds']['predicting']:.1f}"
+                    if any(row.test_loss is not None for row in record.history)
+                    else or_nothing(record.seconds.predicting, ".1f")
                 ),
             }
             | (
-                {say("seconds predicting corrupted copies"): f"{record['seconds']['robustness']:.1f}"}
-                if "robustness" in record["seconds"]
+                {say("seconds predicting corrupted copies"): or_nothing(record.seconds.robustness, ".1f")}
+                if record.seconds.robustness is not None
                 else {}
             )
         ),
-        say("Versions"): lambda record: record["versions"],
+        say("Versions"): lambda record: record.versions,
         say("Data"): lambda record: {
-            say("name"): record["data"]["name"],
-            say("training images"): f"{record['data']['num_train']:,}",
-            say("validation images"): f"{record['data']['num_validation']:,}",
-            say("test images"): f"{record['data']['num_test']:,}",
-            say("fingerprint of images and labels"): record["data"]["fingerprint"],
-            say("fingerprint of the split"): record["data"]["split_fingerprint"],
-            say("fingerprint of the test labels"): record["data"]["test_labels_fingerprint"],
+            say("name"): data_in_words(record.data),
+            say("training images"): or_nothing(record.data.num_train, ","),
+            say("validation images"): f"{record.data.num_validation:,}",
+            say("test images"): f"{record.data.num_test:,}",
+            say("fingerprint of images and labels"): record.data.fingerprint,
+            say("fingerprint of the split"): record.data.split_fingerprint,
+            say("fingerprint of the test labels"): record.data.test_labels_fingerprint,
         },
     }
     tables = []

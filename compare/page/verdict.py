@@ -12,19 +12,23 @@ from compare.findings import metrics
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, alike
-from compare.page.words import branch_in_words, data_in_words, duration, kilojoules, with_prefix
+from compare.page.words import data_in_words, duration, kilojoules, network_in_words, with_prefix
 from compare.runs import record
 
 MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
 
 
 def headline(shown: list[Shown]) -> tuple[Shown, Shown]:
-    """The two runs that the verdict is about, the better one first: the best run of each branch that is here, or the
-    two best where all runs are of one branch."""
+    """The two runs that the verdict is about, the better one first: the best that was trained from scratch and the best
+    that was not, a pretrained one where there is one, since nothing has taught the others' frozen part; or the two best
+    where all are of one side."""
     ranked = sorted(shown, key=lambda one: -one.result.accuracy)
-    best = ranked[0]
-    rivals = [one for one in ranked[1:] if one.record["branch"] != best.record["branch"]]
-    return best, (rivals or ranked[1:])[0]
+    scratch = [one for one in ranked if one.record.is_from_scratch]
+    others = [one for one in ranked if not one.record.is_from_scratch]
+    if scratch and others:
+        of_each = scratch[0], next((one for one in others if one.record.is_pretrained), others[0])
+        return tuple(sorted(of_each, key=ranked.index))
+    return ranked[0], ranked[1]
 
 
 def sentences(shown: list[Shown]) -> list[str]:
@@ -39,7 +43,7 @@ def sentences(shown: list[Shown]) -> list[str]:
                 run=one.label,
                 percent=100 * result.accuracy,
                 number=result.num_images,
-                data=data_in_words(one.record["data"]),
+                data=data_in_words(one.record.data),
             )
         ]
     first, second = headline(shown)
@@ -61,7 +65,7 @@ def lead(first: Shown, second: Shown, paired: Paired) -> str:
         "first": first.label,
         "second": second.label,
         "number": first.result.num_images,
-        "data": data_in_words(first.record["data"]),
+        "data": data_in_words(first.record.data),
         "mine": first.result.accuracy,
         "other": second.result.accuracy,
     }
@@ -120,8 +124,8 @@ def by_settings(shown: list[Shown]) -> list[Seeds]:
             if len(runs) == 1
             else say(
                 "{network} · {name}",
-                network=branch_in_words(runs[0].record),
-                name=runs[0].record["recipe"]["name"],
+                network=network_in_words(runs[0].record),
+                name=runs[0].record.recipe.name,
             ),
             runs,
             statistics.mean(accuracies := [one.result.accuracy for one in runs]),
@@ -166,7 +170,7 @@ def seeds(shown: list[Shown], first: Shown, second: Shown) -> str | None:
 
 def classes(first: Shown, second: Shown) -> str | None:
     """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
-    names = first.record["data"]["class_names"]
+    names = first.record.data.class_names
     apart = metrics.classes_apart(first.run, second.run)
     parts = []
     for one, found in (
@@ -218,21 +222,22 @@ def robust(first: Shown, second: Shown) -> str | None:
     )
 
 
-def cost(first: Shown, second: Shown) -> str:
+def cost(first: Shown, second: Shown) -> str | None:
     """What the better run costs beside the other: training time and energy, where the device is the same and tells it,
-    parameters trained, and operations an image."""
+    parameters trained, and operations an image; None where nothing of that is known of both."""
     parts = []
-    if first.record["device"] == second.record["device"]:
-        mine, other = (one.record["seconds"]["training"] for one in (first, second))
-        parts.append(
-            say(
-                "{times} training time ({mine} against {other})",
-                times=times(mine, other),
-                mine=duration(mine),
-                other=duration(other),
+    if first.record.device == second.record.device:
+        mine, other = (one.record.seconds.training for one in (first, second))
+        if mine and other:
+            parts.append(
+                say(
+                    "{times} training time ({mine} against {other})",
+                    times=times(mine, other),
+                    mine=duration(mine),
+                    other=duration(other),
+                )
             )
-        )
-        mine, other = (one.record.get("energy_joules") for one in (first, second))
+        mine, other = (one.record.energy_joules for one in (first, second))
         if mine and other:
             parts.append(
                 say(
@@ -242,19 +247,30 @@ def cost(first: Shown, second: Shown) -> str:
                     other=kilojoules(other),
                 )
             )
-    mine, other = (one.record["model"]["num_trainable_parameters"] for one in (first, second))
-    parts.append(
-        say("{times} trained parameters ({mine:,} against {other:,})", times=times(mine, other), mine=mine, other=other)
-    )
-    mine, other = (one.record["model"]["flops_per_image"] for one in (first, second))
-    parts.append(
-        say(
-            "{times} operations an image ({mine} against {other})",
-            times=times(mine, other),
-            mine=with_prefix(mine),
-            other=with_prefix(other),
+    mine, other = (one.record.model.num_trainable_parameters for one in (first, second))
+    if mine and other:
+        parts.append(
+            say(
+                "{times} trained parameters ({mine:,} against {other:,})",
+                times=times(mine, other),
+                mine=mine,
+                other=other,
+            )
         )
-    )
+    mine, other = (one.record.model.flops_per_image for one in (first, second))
+    if mine and other:
+        parts.append(
+            say(
+                "{times} operations an image ({mine} against {other})",
+                times=times(mine, other),
+                mine=with_prefix(mine),
+                other=with_prefix(other),
+            )
+        )
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return say("Beside {run} it took {parts}.", run=second.label, parts=parts[0])
     return say("Beside {run} it took {parts} and {last}.", run=second.label, parts=joined(parts[:-1]), last=parts[-1])
 
 
@@ -333,19 +349,19 @@ def one_seed(shown: list[Shown]) -> str | None:
 
 
 def chosen_by_test_set(shown: list[Shown]) -> str | None:
-    """A branch with several runs has the better chance to have a lucky one."""
-    branches = [one.record["branch"] for one in shown]
-    if len(branches) < 3 or len(set(branches)) == len(branches):
+    """A side with several runs has the better chance to have a lucky one."""
+    sides = [one.record.is_from_scratch for one in shown]
+    if len(sides) < 3:
         return None
     return say(
-        "The verdict is about the best run of each branch, chosen by the test set itself, which favours the branch "
-        "with more runs."
+        "The verdict is about the best run of each side, chosen by the test set itself, which favours the side with "
+        "more runs."
     )
 
 
 def known_mistakes(shown: list[Shown]) -> str | None:
     """A recipe that is wrong on purpose."""
-    mistaken = [one for one in shown if one.record["recipe"]["known_mistakes"]]
+    mistaken = [one for one in shown if one.record.recipe.known_mistakes]
     if not mistaken:
         return None
     return say(
@@ -356,7 +372,7 @@ def known_mistakes(shown: list[Shown]) -> str | None:
 
 def different_devices(shown: list[Shown]) -> str | None:
     """Times that do not compare."""
-    if all(one.record["device"] == shown[0].record["device"] for one in shown):
+    if all(one.record.device == shown[0].record.device for one in shown):
         return None
     return say("The runs had different devices, so their times and memory do not compare.")
 
@@ -365,9 +381,10 @@ def processors_shared(shown: list[Shown]) -> str | None:
     """Times of trainings that were paused, or that shared the processors with other work."""
     shares = []
     for one in shown:
-        seconds, num_threads = one.record.get("processor_seconds"), one.record.get("num_threads")
-        if one.record["device"]["kind"] == "cpu" and seconds is not None and num_threads:
-            shares.append((seconds / one.record["seconds"]["training"] / num_threads, one))
+        seconds, num_threads = one.record.processor_seconds, one.record.num_threads
+        on_processor = one.record.device is not None and one.record.device.kind == "cpu"
+        if on_processor and seconds is not None and num_threads and one.record.seconds.training:
+            shares.append((seconds / one.record.seconds.training / num_threads, one))
     waited = [(share, one) for share, one in shares if share < MOST_OF_THE_TIME]
     if not waited:
         return None

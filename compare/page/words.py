@@ -7,12 +7,10 @@ from pathlib import Path
 
 from compare.page.language import Text, joined, known, say
 from compare.runs.checkpoint import UnfinishedRun
+from compare.runs.schema import Data, Input, Record
 from compare.system import display
 from compare.system.errors import printable
 
-DATA_WORDS = {"fashion-mnist": "Fashion-MNIST", "digits": say("scikit-learn's digits")}
-BRANCH_WORDS = {"scratch_resnet": say("ResNet-18 from scratch"), "pretrained": say("Frozen ResNet50")}
-FINE_TUNED_WORDS = {"pretrained": say("Fine-tuned ResNet50")}
 START_WORDS = {"imagenet": "ImageNet", "random": say("random weights"), "file": say("weights from a file")}
 WEIGHT_WORDS = {
     "none": say("random start, everything trained"),
@@ -44,20 +42,26 @@ def run_name(folder: Path) -> str:
     return folder_name(folder.parent.parent if folder.parent.name == "runs" else folder)
 
 
-def branch_in_words(record: dict) -> str:
-    """What a run's network is called, with the weights that it began with; an unknown branch goes by its own name."""
-    kind = record.get("weights", {}).get("kind")
-    words = BRANCH_WORDS.get(record["branch"], record["branch"])
-    if record.get("recipe", {}).get("unfreeze", "none") != "none":
-        words = FINE_TUNED_WORDS.get(record["branch"], words)
-    if kind in (None, "none"):
-        return words
-    return say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
+def network_in_words(record: Record) -> str:
+    """What a run's network is called, by how it started and what of it was trained, with the weights it began with."""
+    model, kind = record.model, record.weights.kind
+    if model is None:
+        return known(record.branch)
+    if model.title is not None:
+        return known(model.title)
+    if record.is_from_scratch:
+        return say("{network} from scratch", network=model.name)
+    words = say("Fine-tuned {network}", network=model.name)
+    if model.trained == "head":
+        words = say("Frozen {network}", network=model.name)
+    elif model.trained is None:
+        words = model.name
+    return words if kind == "none" else say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
 
 
 def unfinished_label(run: UnfinishedRun) -> str:
     """What a run is called that may have told nothing of itself: then by its folder, which compare.run names so."""
-    return branch_in_words({"branch": folder_name(run.folder)} | run.record)
+    return folder_name(run.folder) if run.record is None else network_in_words(run.record)
 
 
 def without_folders(text: str) -> str:
@@ -76,25 +80,34 @@ def in_words(value) -> str:
     return known(str(value))
 
 
-def duration(seconds: float) -> Text:
-    """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`."""
+def duration(seconds: float | None) -> str:
+    """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`; a dash for None."""
+    if seconds is None:
+        return NOTHING
     english = display.duration(seconds)
     return Text(english, english.replace("h", "小时").replace("min", "分").replace("s", "秒"))
 
 
-def with_prefix(number: float) -> str:
-    """A large number with M (million) or G (thousand million): `665 M`."""
+def with_prefix(number: float | None) -> str:
+    """A large number with M (million) or G (thousand million): `665 M`; a dash for None."""
+    if number is None:
+        return NOTHING
     return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.0f} M"
 
 
-def fraction(number: float, digits: int) -> str:
-    """A number with that many decimals, or a dash for one that is not defined."""
-    return NOTHING if math.isnan(number) else f"{number:.{digits}f}"
+def fraction(number: float | None, digits: int) -> str:
+    """A number with that many decimals, or a dash for one that is not defined or not known."""
+    return NOTHING if number is None or math.isnan(number) else f"{number:.{digits}f}"
 
 
-def data_in_words(data: dict) -> str:
+def data_in_words(data: Data) -> str:
     """What a record's data set is called."""
-    return DATA_WORDS.get(data["name"], data["name"])
+    return known(data.title)
+
+
+def device_in_words(record: Record) -> str:
+    """What computed, with its kind, or a dash."""
+    return NOTHING if record.device is None else f"{record.device.kind}: {record.device.name}"
 
 
 def or_nothing(value: float | None, form: str) -> str:
@@ -127,15 +140,14 @@ def kind_in_words(kind: str, amounts: list[float]) -> str:
     return say("{kind}: {first} to {last}", kind=KINDS.get(kind, kind), first=first, last=last)
 
 
-def range_in_words(seen: dict) -> str:
+def range_in_words(seen: Input) -> str:
     """What entered the network, as a record's `seen` has it: channels, and their lowest and highest."""
     ranges = [
-        say("{low:.4g} to {high:.4g}", low=low, high=high)
-        for low, high in zip(seen["lowest"], seen["highest"], strict=True)
+        say("{low:.4g} to {high:.4g}", low=low, high=high) for low, high in zip(seen.lowest, seen.highest, strict=True)
     ]
     if len(ranges) == 1:
         return say("one channel, {range}", range=ranges[0])
     if len(set(ranges)) == 1:
         return say("{number} equal channels, {range}", number=len(ranges), range=ranges[0])
-    names = [CHANNELS.get(letter, letter) for letter in seen["channels"]]
+    names = [CHANNELS.get(letter, letter) for letter in seen.channels]
     return joined(say("{name} {value}", name=name, value=of) for name, of in zip(names, ranges, strict=False))

@@ -15,25 +15,24 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from compare.runs import schema
 from compare.runs.record import LOG, RECORD
-from compare.runs.schema import FORMAT, problem_with_kinds
+from compare.runs.schema import FORMAT, Record
 from compare.system import disk
 from compare.system.errors import UserError
 
 NAME = re.compile(r"checkpoint-(\d{1,9})-([0-9a-f]{16})\.safetensors")
-# What an unfinished run has to say of itself.
-TO_GO_ON = ("branch", "recipe", "seed", "data", "history", "seconds", "versions")
 MAX_LOG_BYTES = 100_000  # of the log, its end
 
 
 @dataclasses.dataclass(frozen=True)
 class UnfinishedRun:
     """A run that failed or was interrupted: the record so far, with the history rows of its finished epochs, and the
-    last lines of its log. The record is empty when the run ended before it could write anything. A run that was
+    last lines of its log. There is no record where the run ended before it could write anything. A run that was
     complete, and of which a file was changed, has `damage`: what is said of that."""
 
     folder: Path
-    record: dict
+    record: Record | None
     log_lines: list[str]
     damage: str = ""
 
@@ -44,14 +43,14 @@ def found(folder: Path) -> list[Path]:
     return sorted(numbers, key=numbers.get, reverse=True)
 
 
-def write(folder: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
+def write(folder: Path, arrays: dict[str, np.ndarray], record: Record) -> None:
     """Keep what is needed to go on from here, beside the checkpoint before this one; those before that go.
 
     Raises:
         UserError: it cannot be written; the two before are as they were.
     """
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # as safetensors takes them
-    content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record)})
+    content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record.as_json())})
     earlier = found(folder)
     number = 1 + max((int(NAME.fullmatch(path.name)[1]) for path in earlier), default=0)
     # The hash is in the name, which the file takes when it is whole: no moment has one without the other.
@@ -78,7 +77,7 @@ def set_damaged_aside(folder: Path) -> list[str]:
     return [path.name for path in damaged]
 
 
-def read(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], dict]:
+def read(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], Record]:
     """The arrays and the record so far of the unfinished run in `folder`, from the newest checkpoint that is whole.
 
     Raises:
@@ -101,27 +100,24 @@ def read(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], dict]:
         )
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            record = disk.parse_json((file.metadata() or {})["record"])
+            content = disk.parse_json((file.metadata() or {})["record"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:  # safetensors raises kinds of NumPy's and its own on bytes that are not its
         raise UserError(
             f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", anew
         ) from error
-    if isinstance(record, dict) and (record.get("format"), record.get("branch")) != (FORMAT, branch):
+    if isinstance(content, dict) and (content.get("format"), content.get("branch")) != (FORMAT, branch):
         raise UserError(
-            f"{path} is of branch {record.get('branch')!r}, format {record.get('format')!r}",
+            f"{path} is of branch {content.get('branch')!r}, format {content.get('format')!r}",
             f"branch {branch!r}, format {FORMAT}",
             "resume it with the branch and the version that began it",
         )
-    lacks = [name for name in TO_GO_ON if not isinstance(record, dict) or name not in record]
-    problem = f"lacks {', '.join(lacks)}" if lacks else problem_with_kinds(record)
+    problem = schema.problem_so_far(content)
     if problem is not None:
         raise UserError(
-            f"{path} is damaged (its record: {problem})",
-            "a checkpoint that a run of this project wrote",
-            anew,
+            f"{path} is damaged (its record: {problem})", "a checkpoint that a run of this project wrote", anew
         )
-    return arrays, record
+    return arrays, schema.parse(content)
 
 
 def remove(folder: Path) -> None:
@@ -132,11 +128,10 @@ def remove(folder: Path) -> None:
 
 def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
     """What a run that is not complete left behind. Never fails: a reader of the report should see what there is."""
-    record, lines = {}, []
+    record, lines = None, []
     with contextlib.suppress(Exception):
         with safetensors.safe_open(next(filter(_is_whole, found(folder))), framework="numpy") as file:
-            content = disk.parse_json((file.metadata() or {})["record"])
-            record = content if isinstance(content, dict) and problem_with_kinds(content) is None else {}
+            record = schema.parse(disk.parse_json((file.metadata() or {})["record"]))
     with contextlib.suppress(OSError):
         with (folder / LOG).open("rb") as file:
             file.seek(max(0, (folder / LOG).stat().st_size - MAX_LOG_BYTES))

@@ -49,13 +49,7 @@ def check(folder: Path, num_bytes: int) -> None:
     if any(name not in (LOG, LOCK) and not name.startswith(disk.PARTIAL) for name in names):
         raise UserError(f"{folder} holds other files", "a new or empty folder to write to", "choose another --out")
     existing = check_writable(folder)
-    free = shutil.disk_usage(existing).free
-    if free < num_bytes:
-        raise UserError(
-            f"{existing} has {free / 1e6:,.0f} MB free",
-            f"at least {num_bytes / 1e6:,.0f} MB for this run",
-            "free some space or choose an --out on another disk",
-        )
+    disk.check_room(existing, num_bytes)
 
 
 def check_writable(folder: Path) -> Path:

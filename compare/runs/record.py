@@ -8,33 +8,25 @@
     checkpoint-…            while unfinished: see `checkpoint`
     log.txt                 what the run said
 
-The record's fields are those that `start_record` and `finish_run` write; what a reader insists on says `schema`.
-Losses are in nats an image, accuracies are fractions, times are seconds, sizes are bytes. `energy_joules`, of every
-epoch and of them all, is null where the device does not report it.
+The record's fields are declared in `schema`.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import io
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pydantic
 
-from compare.data.dataset import Dataset, fingerprint
-from compare.runs.schema import (
-    FORMAT,
-    HELD_OUT,
-    REQUIRED_IF_THERE,
-    ROBUSTNESS,
-    SEEN,
-    is_newer,
-    problem_with_predictions,
-    problem_with_record,
-)
+from compare.data.images import Dataset, fingerprint
+from compare.runs import schema
+from compare.runs.schema import HELD_OUT, ROBUSTNESS, SEEN, Record
 from compare.system import disk, machine
 from compare.system.disk import write_atomically
 from compare.system.errors import EXIT_REFUSED, UserError
@@ -43,11 +35,11 @@ RECORD, PREDICTIONS, LOG = "record.json", "predictions.npz", "log.txt"
 WEIGHTS = ("model.safetensors", "model.keras")
 MAX_PREDICTIONS_BYTES, MAX_WEIGHTS_BYTES = 300_000_000, 2_000_000_000
 RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
-# What two runs must share to be compared, and what to call it.
+# What two runs must share to be compared where both know it, and what to call it.
 MUST_MATCH = {
-    "name": "data set",
     "fingerprint": "images or labels",
     "test_labels_fingerprint": "test labels",
+    "class_names": "classes",
 }
 
 
@@ -58,20 +50,23 @@ class Run:
     Attributes:
         folder: where it was read from.
         record: the content of record.json.
+        sha256: of that content, by which a copy of the run is known.
         test_probabilities: float32, (num_test, num_classes), each row summing to 1.
-        test_labels: uint8, (num_test,).
+        test_labels: uint8 or, of more than 256 classes, uint16, (num_test,).
         robustness_rows: int64, (num_images,), the test images whose corrupted copies were predicted, as rows of the
-            test file, ascending; None where none were. `record["robustness"]` says the kinds and strengths.
-        robustness_predicted: uint8, (num_kinds, num_strengths, num_images), the classes predicted for the copies.
-        seen_test, seen_training: uint8, (num_images, size, size), the first test images and the first training images
-            as they entered the network, the latter as the first epoch drew them. Black and white are the lowest and
-            highest that `record["seen"]` gives for every channel; the channels are alike, and one is here.
+            test file, ascending; None where none were. `record.robustness` says the kinds and strengths.
+        robustness_predicted: unsigned, (num_kinds, num_strengths, num_images), the classes predicted for the copies.
+        seen_test, seen_training: uint8, (num_images, size, size) or (num_images, size, size, 3), the first test images
+            and the first training images as they entered the network, the latter as the first epoch drew them. 0 and
+            255 are the lowest and highest that `record.seen` gives for every channel; channels that are alike are here
+            as one.
         validation_probabilities, validation_labels: of the images that were held out of the training set, as those of
             the test set, in the order of the training file; None where there are none, and in earlier versions' runs.
     """
 
     folder: Path
-    record: dict
+    record: Record
+    sha256: str
     test_probabilities: np.ndarray
     test_labels: np.ndarray
     robustness_rows: np.ndarray | None = None
@@ -86,52 +81,58 @@ class Run:
 
 
 def start_record(
-    *, branch: str, command: list[str], recipe, overrides: dict, seed: int, dataset: Dataset, split
-) -> dict:
+    *, branch: str, command: list[str], recipe, num_epochs: int, overrides: dict, seed: int, dataset: Dataset, split
+) -> Record:
     """The record of a run that is about to begin: all that is known before training.
 
     Args:
         branch: the branch's package.
         command: the arguments after `python -m <branch>.train`.
         recipe: the recipe, a dataclass, with the overrides applied.
+        num_epochs: how many are planned.
         overrides: the recipe's fields that the command line changed.
         seed: of every random draw.
         dataset: what is trained on.
         split: training and validation indices, as `dataset.split` gives them.
     """
     train, validation = split
-    return {
-        "format": FORMAT,
-        "branch": branch,
-        "command": shlex.join(["python", "-m", f"{branch}.train", *command]),
-        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),  # tuples become lists, as they will when read
-        "overrides": overrides,
-        "seed": seed,
-        "data": {
-            "name": dataset.name,
-            "num_train": len(train),
-            "num_validation": len(validation),
-            "num_test": len(dataset.test_labels),
-            "class_names": list(dataset.class_names),
-            "fingerprint": fingerprint(
-                dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels
+    labels = dataset.train_labels[np.concatenate(split)]
+    counts = np.bincount(labels, minlength=len(dataset.class_names))
+    with readable():
+        return Record(
+            branch=branch,
+            command=shlex.join(["python", "-m", f"{branch}.train", *command]),
+            # tuples become lists, as they will when read
+            recipe=schema.Recipe.model_validate(json.loads(json.dumps(dataclasses.asdict(recipe)))),
+            num_epochs=num_epochs,
+            overrides=overrides,
+            seed=seed,
+            data=schema.Data(
+                name=dataset.name,
+                title=dataset.title,
+                is_demonstration=dataset.is_demonstration,
+                image_shape=list(dataset.image_shape),
+                num_train=len(train),
+                num_validation=len(validation),
+                num_test=len(dataset.test_labels),
+                labels_a_class=[int(counts.min()), int(counts.max())],
+                class_names=list(dataset.class_names),
+                fingerprint=dataset.fingerprint,
+                split_fingerprint=fingerprint(train, validation),
+                test_labels_fingerprint=fingerprint(dataset.test_labels),
             ),
-            "split_fingerprint": fingerprint(train, validation),
-            "test_labels_fingerprint": fingerprint(dataset.test_labels),
-        },
-        "history": [],
-        "seconds": {"preparing": 0.0, "training": 0.0, "predicting": 0.0},
-        "commit": machine.commit(),
-        "source": machine.source_sha256(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-    }
+            seconds=schema.Seconds(preparing=0.0),
+            commit=machine.commit(),
+            source=machine.source_sha256(),
+            started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
 
 
-def check_readable(content: dict, problem_with: Callable, *, exit_code: int = EXIT_REFUSED) -> None:
+def check_readable(content, problem_with: Callable, *, exit_code: int = EXIT_REFUSED) -> None:
     """Refuse to write as JSON what its own readers would refuse.
 
     Args:
-        content: a record, complete or not, or what comparison.json holds.
+        content: a record as JSON, complete or not, or what comparison.json holds.
         problem_with: says what the readers would not take, beyond what `disk.parse_json` asks; None where all is well.
         exit_code: of the refusal.
 
@@ -143,24 +144,41 @@ def check_readable(content: dict, problem_with: Callable, *, exit_code: int = EX
     except ValueError as error:
         problem = str(error)
     if problem is not None:
-        raise UserError(
-            f"what is to be written could not be read again: {problem}",
-            "names, texts and numbers as the readers of records take them",
-            "change what the command line says of it; where it is what this machine calls itself, report it",
-            exit_code=exit_code,
-        )
+        raise unreadable(problem, exit_code=exit_code)
 
 
-def finish_run(folder: Path, record: dict, test_probabilities: np.ndarray, test_labels: np.ndarray, **more) -> None:
-    """Write the predictions, and `more` of what `Run` names, and then the record, which makes the run complete."""
+@contextlib.contextmanager
+def readable(*, exit_code: int = EXIT_REFUSED) -> Iterator[None]:
+    """Refuse in words what inside the block is to be a part of a record, and is not as its readers take it.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        yield
+    except pydantic.ValidationError as error:
+        raise unreadable(schema.in_words(error), exit_code=exit_code) from error
+
+
+def unreadable(problem: str, *, exit_code: int = EXIT_REFUSED) -> UserError:
+    """The error of what its own readers would refuse."""
+    return UserError(
+        f"what is to be written could not be read again: {problem}",
+        "names, texts and numbers as the readers of records take them",
+        "change what the command line says of it; where it is what this machine calls itself, report it",
+        exit_code=exit_code,
+    )
+
+
+def finish_run(folder: Path, record: Record, arrays: dict[str, np.ndarray]) -> None:
+    """Write the predictions, arrays as `Run` names them, and then the record, which makes the run complete."""
     buffer = io.BytesIO()
-    arrays = {"test_probabilities": test_probabilities.astype(np.float32), "test_labels": test_labels, **more}
     np.savez_compressed(buffer, **arrays)
     write_atomically(folder / PREDICTIONS, buffer.getvalue())
     files = {name: _file_sha256(folder / name) for name in WEIGHTS if (folder / name).is_file()}
-    record = record | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
-    record |= {"sha256": disk.own_sha256(record)}
-    write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    content = record.as_json() | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
+    content["sha256"] = disk.own_sha256(content)
+    write_atomically(folder / RECORD, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _file_sha256(path: Path) -> str:
@@ -182,32 +200,34 @@ def read_run(folder: Path) -> Run:
         advice = "name the folder of a finished run"
         raise UserError(f"{folder} holds no {RECORD}", "the folder of a finished run", advice)
     try:
-        record = disk.read_json(path)
+        content = disk.read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", RESTORE) from error
-    problem = problem_with_record(record)
+    problem = schema.problem_with_record(content)
     if problem is not None:
-        advice = "read it with a newer version of this project" if is_newer(record) else RESTORE
-        raise UserError(f"{path}: {problem}", f"a record of format {FORMAT}, as this version writes it", advice)
-    for name in record["files"].keys() & set(WEIGHTS):
+        advice = "read it with a newer version of this project" if schema.is_newer(content) else RESTORE
+        raise UserError(f"{path}: {problem}", f"a record of format {schema.FORMAT}, as this version writes it", advice)
+    record = schema.parse(content)
+    for name in record.files.keys() & set(WEIGHTS):
         path = folder / name
-        if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or _file_sha256(path) != record["files"][name]):
+        if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or _file_sha256(path) != record.files[name]):
             raise UserError(f"{path} holds other bytes than the run wrote", "the run's weights, or none", RESTORE)
     path = folder / PREDICTIONS
     try:
-        content = disk.read_within(path, MAX_PREDICTIONS_BYTES)
-        if hashlib.sha256(content).hexdigest() != record["files"].get(PREDICTIONS):
+        predictions = disk.read_within(path, MAX_PREDICTIONS_BYTES)
+        if hashlib.sha256(predictions).hexdigest() != record.files.get(PREDICTIONS):
             raise ValueError("it holds other bytes than the run wrote")
-        disk.check_zip(content)
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        disk.check_zip(predictions)
+        with np.load(io.BytesIO(predictions), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
+        problem = schema.problem_with_predictions(record, arrays)
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
         raise UserError(f"{path} cannot be read ({error})", "the run's predictions", RESTORE) from error
-    problem = problem_with_predictions(record, arrays)
     if problem is not None:
         raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", RESTORE)
-    return Run(folder, record, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN + HELD_OUT))
+    own = disk.own_sha256(content)
+    return Run(folder, record, own, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN + HELD_OUT))
 
 
 def check_comparable(runs: list[Run]) -> None:
@@ -219,25 +239,26 @@ def check_comparable(runs: list[Run]) -> None:
     """
     folders = {}
     for run in runs:
-        own = disk.own_sha256(run.record)
-        if own in folders:
+        if run.sha256 in folders:
             raise UserError(
-                f"{run.folder} is the run in {folders[own]} once more", "every run once", "leave one of them out"
+                f"{run.folder} is the run in {folders[run.sha256]} once more", "every run once", "leave one of them out"
             )
-        folders[own] = run.folder
-    for run in runs[1:]:
-        for field, words in MUST_MATCH.items():
-            if run.record["data"][field] != runs[0].record["data"][field]:
-                ours, theirs = runs[0].record["data"], run.record["data"]
+        folders[run.sha256] = run.folder
+    for field, words in MUST_MATCH.items():
+        known = [run for run in runs if getattr(run.record.data, field) is not None]
+        for run in known[1:]:
+            ours, theirs = known[0].record.data, run.record.data
+            if getattr(theirs, field) != getattr(ours, field):
                 raise UserError(
-                    f"{runs[0].folder} and {run.folder} differ in their {words}"
-                    f" ({ours['name']} {ours[field][:12]} against {theirs['name']} {theirs[field][:12]})",
+                    f"{known[0].folder} and {run.folder} differ in their {words}"
+                    f" ({ours.title} {str(getattr(ours, field))[:12]} against "
+                    f"{theirs.title} {str(getattr(theirs, field))[:12]})",
                     "runs on the same data and test labels: anything else compares nothing",
-                    "repeat one of them with the other's data (--demo, --data-dir), or report each alone",
+                    "repeat one of them with the other's data (--demo, --data, --data-dir), or report each alone",
                 )
 
 
 def same_corruptions(first: Run, second: Run) -> bool:
     """Whether both runs predicted the same corrupted copies of the same test images."""
-    records = [run.record.get("robustness") for run in (first, second)]
-    return None not in records and all(records[0][name] == records[1][name] for name in REQUIRED_IF_THERE["robustness"])
+    ours, theirs = first.record.robustness, second.record.robustness
+    return ours is not None and ours == theirs

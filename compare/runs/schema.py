@@ -1,281 +1,386 @@
-"""What a run must hold to be believed: somebody else may have written it, and the page is made of it."""
+"""What a run must hold to be believed: somebody else may have written it, and the page is made of it.
+
+A record is declared here, a field a line: its type, its bounds and, where it is not plain, what it means. Losses are in
+nats an image, accuracies fractions, times seconds, sizes bytes. None is what nobody knows, and the page says so.
+"""
+
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import pydantic
+from pydantic import Field
 
-from compare.data.dataset import fingerprint
+from compare.data.images import MAX_CLASSES, fingerprint
+from compare.runs.format_1 import upgraded
 from compare.system import disk
 from compare.system.command import MAX_EPOCHS, MAX_NUMBER
 
 ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
 HELD_OUT = ("validation_probabilities", "validation_labels")
-FORMAT = 1  # of record.json and checkpoint metadata; raised when a field changes its meaning
-REQUIRED = {
-    "format": int,
-    "branch": str,
-    "command": str,
-    "recipe": dict,
-    "overrides": dict,
-    "seed": int,
-    "data": dict,
-    "model": dict,
-    "weights": dict,
-    "history": list,
-    "seconds": dict,
-    "peak_memory_bytes": dict,
-    "device": dict,
-    "versions": dict,
-    "commit": (str, type(None)),
-    "started": str,
-    "files": dict,
-}
-OPTIONAL = {"energy_joules": (float, int, type(None))}  # earlier versions did not write these
-REQUIRED_BELOW = {
-    "recipe": {"name": str, "known_mistakes": list},
-    "data": {
-        "name": str,
-        "num_train": int,
-        "num_validation": int,
-        "num_test": int,
-        "class_names": list,
-        "fingerprint": str,
-        "split_fingerprint": str,
-        "test_labels_fingerprint": str,
-    },
-    "model": {"name": str, "num_parameters": int, "num_trainable_parameters": int, "flops_per_image": int},
-    "weights": {"kind": str},
-    "seconds": {"preparing": float, "training": float, "predicting": float},
-    "device": {"kind": str, "name": str},
-}
-REQUIRED_IN_ROW = ("epoch", "seconds", "images_per_second", "learning_rate", "train_loss", "train_accuracy")
-# What these hold if they are there: older runs are without them, robustness was not asked of every run.
-REQUIRED_IF_THERE = {
-    "robustness": {"strengths": dict, "num_images": int, "fingerprint": str},
-    "seen": {"channels": str, "lowest": list, "highest": list},
-}
-MAX_CLASSES, MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 100, 200, 10_000
+FORMAT = 2  # of record.json and checkpoint metadata; raised when a field changes its meaning
+MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 200, 10_000
 MAX_DEPTH = 20  # less than other JSON may have: report.json has records in it
 
-
-def _is_count(value) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_number(value) -> bool:
-    return type(value) in (int, float) and abs(value) <= MAX_NUMBER
-
-
-def _is_amount(value) -> bool:
-    return _is_number(value) and value >= 0
+Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=MAX_NUMBER, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(gt=0)]
+Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 
 
-def _is_positive(value) -> bool:
-    return _is_number(value) and value > 0
+class Part(pydantic.BaseModel):
+    """A part of a record. Nothing is converted: a text is no number, and neither is true. Fields that it does not have
+    are passed over."""
+
+    model_config = pydantic.ConfigDict(strict=True, validate_assignment=True)
 
 
-def _are_amounts(value) -> bool:
-    return isinstance(value, dict) and all(map(_is_amount, value.values()))
+class Recipe(Part):
+    """The hyperparameters, which are the branch's own; here are those that a reader makes something of."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="allow")
+
+    name: Name
+    known_mistakes: list[Text] = []
+    image_size: PositiveCount | None = None
+    label_smoothing: Fraction | None = None
+
+    def as_json(self) -> dict:
+        """The recipe as its branch wrote it."""
+        return self.model_dump(exclude_unset=True)
 
 
-def _is_fraction(value) -> bool:
-    return _is_number(value) and 0 <= value <= 1
+class Data(Part):
+    """What was trained on and tested with."""
+
+    name: Name
+    title: Name
+    is_demonstration: bool = False
+    image_shape: Annotated[list[PositiveCount], Field(min_length=3, max_length=3)] | None = None
+    """Height, width and channels."""
+    num_train: Count | None = None
+    num_validation: Count = 0
+    num_test: PositiveCount
+    labels_a_class: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
+    """The fewest and the most labelled images of a class, training and validation together."""
+    class_names: Annotated[list[Name], Field(min_length=2, max_length=MAX_CLASSES)]
+    fingerprint: Text | None = None
+    split_fingerprint: Text | None = None
+    test_labels_fingerprint: Text
+
+    @pydantic.field_validator("class_names")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("class names come twice")
+        return names
 
 
-def _is_text(value) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH
+class Model(Part):
+    """The network."""
+
+    name: Name
+    """Its architecture, as people call it: `ResNet-18`."""
+    title: Name | None = None
+    """What the page calls it, where that does not follow from the fields below."""
+    start: Literal["random", "pretrained"] | None = None
+    trained: Literal["all", "head", "last stage", "backbone"] | None = None
+    """What was trained: the last two together with the head, and after it."""
+    depth: PositiveCount | None = None
+    backbone: Name | None = None
+    num_parameters: PositiveCount | None = None
+    num_trainable_parameters: PositiveCount | None = None
+    flops_per_image: PositiveCount | None = None
 
 
-def _is_name(value) -> bool:
-    return _is_text(value) and 0 < len(value) <= MAX_NAME_LENGTH
+class Input(Part):
+    """What enters a network: its channels, as `RGB`, `BGR` or `grey`, and the range of each."""
+
+    channels: Text
+    lowest: list[Number]
+    highest: list[Number]
+
+    @pydantic.model_validator(mode="after")
+    def _alike(self):
+        if len(self.lowest) != len(self.highest):
+            raise ValueError("as many lowest as highest values")
+        return self
 
 
-def _are_names(value) -> bool:
-    return isinstance(value, list) and 2 <= len(set(map(str, value))) == len(value) and all(map(_is_name, value))
+class Weights(Part):
+    """What the network began with."""
+
+    kind: Name = "none"
+    """none, random (of a network that is otherwise pretrained), imagenet or file; or another program's word."""
+    sha256: Text | None = None
+    is_part_of_file: bool = False
+    expects: Input | None = None
+    """What pretrained weights were trained on."""
 
 
-def _are_texts(value) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
+class Frozen(Part):
+    """The hashes of what training should leave alone."""
+
+    sha256_loaded: Text | None = None
+    sha256_before: Text
+    sha256_after: Text | None = None
 
 
-def _are_named_texts(value) -> bool:
-    return isinstance(value, dict) and all(map(_is_text, value.values()))
+class Row(Part):
+    """An epoch."""
+
+    epoch: PositiveCount
+    seconds: Positive | None = None
+    images_per_second: Positive | None = None
+    learning_rate: Amount | None = None
+    penalty: Amount | None = None
+    phase: Name | None = None
+    train_loss: Number | None = None
+    train_accuracy: Fraction | None = None
+    validation_loss: Number | None = None
+    validation_accuracy: Fraction | None = None
+    test_loss: Number | None = None
+    test_accuracy: Fraction | None = None
+    energy_joules: Amount | None = None
+    processor_seconds: Amount | None = None
 
 
-def _or_none(test):
-    return lambda value: value is None or test(value)
+class Seconds(Part):
+    """What the parts of a run took."""
+
+    preparing: Amount | None = None
+    training: Positive | None = None
+    predicting: Amount | None = None
+    robustness: Amount | None = None
 
 
-# What a field must be wherever it is: somebody else may have written the record, and the page is made of it.
-KINDS = {
-    **dict.fromkeys(("recipe", "overrides", "data", "model", "weights"), lambda value: type(value) is dict),
-    **dict.fromkeys(("peak_memory_bytes", "device", "backbone", "under_way"), lambda value: type(value) is dict),
-    **dict.fromkeys(("branch", "recipe.name", "data.name", "model.name", "weights.kind"), _is_name),
-    **dict.fromkeys(("device.kind", "device.name"), _is_name),
-    **dict.fromkeys(("command", "started", "source", "recipe.unfreeze", "precision"), _is_text),
-    **dict.fromkeys(("commit", "weights.sha256"), _or_none(_is_text)),
-    **dict.fromkeys(("backbone.sha256_before", "backbone.sha256_after", "backbone.sha256_loaded"), _is_text),
-    **dict.fromkeys(("seed", "recipe.num_epochs", "recipe.num_unfrozen_epochs", "data.num_train"), _is_count),
-    **dict.fromkeys(("data.num_validation", "data.num_test", "num_threads"), _is_count),
-    **dict.fromkeys(("model.num_parameters", "model.num_trainable_parameters"), _is_positive),
-    "model.flops_per_image": _is_positive,
-    **dict.fromkeys(("peak_memory_bytes.main", "peak_memory_bytes.device"), _or_none(_is_count)),
-    "seconds": _are_amounts,
-    "under_way.seconds": _is_amount,
-    **dict.fromkeys(("energy_joules", "under_way.energy_joules"), _or_none(_is_amount)),
-    **dict.fromkeys(("processor_seconds", "under_way.processor_seconds"), _is_amount),
-    **dict.fromkeys(("robustness", "robustness.strengths", "seen"), lambda value: type(value) is dict),
-    **dict.fromkeys(("robustness.fingerprint", "seen.channels"), _is_text),
-    "robustness.num_images": _is_count,
-    "recipe.known_mistakes": _are_texts,
-    "recipe.label_smoothing": _or_none(_is_fraction),
-    "data.class_names": _are_names,
-    **dict.fromkeys(("versions", "environment"), _are_named_texts),
-    "files": _are_named_texts,
-    "history": lambda value: isinstance(value, list) and len(value) <= MAX_EPOCHS,
-}
-KINDS_IN_ROW = {
-    "epoch": _is_count,
-    **dict.fromkeys(("seconds", "images_per_second"), _is_positive),
-    **dict.fromkeys(("learning_rate", "penalty", "energy_joules"), _or_none(_is_amount)),
-    "processor_seconds": _is_amount,
-    **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), _is_number),
-    **dict.fromkeys(("train_accuracy", "validation_accuracy", "test_accuracy"), _is_fraction),
-    "phase": _is_name,
-}
+class UnderWay(Part):
+    """What an epoch has taken that is not finished."""
+
+    seconds: Amount
+    energy_joules: Amount | None = None
+    processor_seconds: Amount = 0.0
 
 
-def num_epochs_planned(record: dict) -> int | None:
-    """How many rows the history of a complete run has: the recipe's epochs, and those of a fine-tuning after them."""
-    recipe = record.get("recipe", {})
-    if recipe.get("unfreeze", "none") == "none":
-        return recipe.get("num_epochs")
-    return recipe["num_epochs"] + recipe["num_unfrozen_epochs"]
+class PeakMemory(Part):
+    """Of the process and of its device."""
+
+    main: Count | None = None
+    device: Count | None = None
 
 
-def is_newer(record) -> bool:
-    """Whether a record says that it is of a later format than this version knows."""
-    return isinstance(record, dict) and type(record.get("format")) is int and record["format"] > FORMAT
+class Device(Part):
+    """What computed."""
+
+    kind: Name
+    name: Name
 
 
-def problem_with_record(record) -> str | None:
-    """What is missing in a complete run's record, or not what its readers take it for; None where all is well."""
-    if not isinstance(record, dict):
-        return "is not a JSON object"
-    if record.get("format") != FORMAT:
-        return f"format {record.get('format')!r}"
-    if disk.is_changed(record):
-        return "other content than the run wrote"
-    for place, fields in {None: REQUIRED, **REQUIRED_BELOW}.items():
-        values = record if place is None else record[place]
-        for name, kind in fields.items():
-            where = name if place is None else f"{place}.{name}"
-            if name not in values:
-                return f"{where} is missing"
-            if not isinstance(values[name], kind):
-                return f"{where} is {str(values[name])[:100]!r}"
-    for name, kind in OPTIONAL.items():
-        if not isinstance(record.get(name), kind):
-            return f"{name} is {str(record[name])[:100]!r}"
-    for place, fields in REQUIRED_IF_THERE.items():
-        values = record.get(place, {})
-        wrong = not isinstance(values, dict)
-        if place in record and (wrong or any(not isinstance(values.get(name), kind) for name, kind in fields.items())):
-            return f"{place} is {str(values)[:100]}"
-    for row in record["history"]:
-        missing = [name for name in REQUIRED_IN_ROW if not isinstance(row, dict) or name not in row]
-        if missing:
-            return f"a history row lacks {', '.join(missing)}"
-    problem = problem_with_kinds(record)
-    if problem is None and not record["seconds"]["training"]:
-        problem = "seconds.training is 0"
-    num_epochs = len(record["history"])
-    if problem is None and (not num_epochs or num_epochs != (num_epochs_planned(record) or num_epochs)):
-        problem = f"the history has {num_epochs} epochs, and its recipe {num_epochs_planned(record)}"
-    return problem
+class Robustness(Part):
+    """The corrupted copies that were predicted: kinds, and the amounts of each from weak to strong."""
+
+    strengths: Annotated[dict[Name, list[int | Number]], Field(min_length=1)]
+    num_images: PositiveCount
+    fingerprint: Text | None = None
+
+    @pydantic.field_validator("strengths")
+    @classmethod
+    def _even(cls, strengths: dict) -> dict:
+        if len(set(map(len, strengths.values()))) != 1 or not all(strengths.values()):
+            raise ValueError("uneven strengths of corruption")
+        return strengths
 
 
-def problem_with_kinds(record: dict) -> str | None:
-    """What of a record, complete or not, is not what its readers take it for."""
-    if disk.depth(record) > MAX_DEPTH:
-        return "it is nested too deeply"
-    for place, is_right in KINDS.items():
-        above, _, name = place.rpartition(".")
-        values = record.get(above, {}) if above else record
-        if name in values and not is_right(values[name]):
-            return f"{place} is {str(values[name])[:100]!r}"
-    for row in record.get("history", []):
-        if type(row) is not dict:
-            return "a history row is not an object"
-        for name, is_right in KINDS_IN_ROW.items():
-            if name in row and not is_right(row[name]):
-                return f"{name} of a history row is {str(row[name])[:100]!r}"
-    recipe = record.get("recipe", {})
-    if recipe.get("unfreeze", "none") != "none" and not {"num_epochs", "num_unfrozen_epochs"} <= recipe.keys():
-        return "recipe.num_unfrozen_epochs is missing"
-    if (num_epochs_planned(record) or 0) > MAX_EPOCHS:
-        return f"its {num_epochs_planned(record):,} epochs are more than {MAX_EPOCHS:,}"
-    epochs = [row.get("epoch") for row in record.get("history", [])]
-    if epochs != list(range(1, len(epochs) + 1)):
-        return f"the history has epochs {str(epochs)[:100]}, not 1, 2, … in order"
-    if len(record.get("data", {}).get("class_names", ())) > MAX_CLASSES:
-        return f"data.class_names are more than {MAX_CLASSES}"
+class Record(Part):
+    """All that is known of a run; of one that is not complete, all that is known so far."""
+
+    format: Literal[2] = FORMAT
+    branch: Name
+    """The package that trained it, or another program's name for itself."""
+    command: Text | None = None
+    recipe: Recipe
+    overrides: dict[Name, Any] = {}
+    """The recipe's fields that the command line changed."""
+    num_epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
+    """How many were planned; a complete run's history has as many."""
+    seed: Count | None = None
+    data: Data
+    model: Model | None = None
+    weights: Weights = Weights()
+    frozen: Frozen | None = None
+    history: Annotated[list[Row], Field(max_length=MAX_EPOCHS)] = []
+    under_way: UnderWay | None = None
+    seconds: Seconds = Seconds()
+    energy_joules: Amount | None = None
+    processor_seconds: Amount | None = None
+    peak_memory_bytes: PeakMemory = PeakMemory()
+    device: Device | None = None
+    num_threads: PositiveCount | None = None
+    precision: Text | None = None
+    versions: dict[Name, Text] = {}
+    environment: dict[Name, Text] = {}
+    robustness: Robustness | None = None
+    seen: Input | None = None
+    """What entered the network, where the run keeps images of that."""
+    commit: Text | None = None
+    source: Text | None = None
+    started: Text | None = None
+    files: dict[Name, Text] = {}
+    sha256: Text | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _in_order(self):
+        epochs = [row.epoch for row in self.history]
+        if epochs != list(range(1, len(epochs) + 1)):
+            raise ValueError(f"the history has epochs {str(epochs)[:100]}, not 1, 2, … in order")
+        return self
+
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether nothing but this data has taught the network, and all of it was trained."""
+        return self.model is not None and (self.model.start, self.model.trained) == ("random", "all")
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the network began with what other data has taught it."""
+        return self.model is not None and self.model.start == "pretrained"
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it stands in for a pretrained network, and nothing has taught its frozen part."""
+        return self.model is not None and self.model.start == "random" and self.model.trained != "all"
+
+    @property
+    def watched(self) -> Literal["test", "validation"] | None:
+        """The split that was watched after every epoch; None if none was."""
+        if self.history and all(row.test_loss is not None and row.test_accuracy is not None for row in self.history):
+            return "test"
+        rows = self.history
+        if rows and all(row.validation_loss is not None and row.validation_accuracy is not None for row in rows):
+            return "validation"
+        return None
+
+    @property
+    def stayed_frozen(self) -> bool | None:
+        """Whether what should stay as it was did; None where nothing should, or is not known yet."""
+        frozen = self.frozen
+        return frozen.sha256_before == frozen.sha256_after if frozen and frozen.sha256_after else None
+
+    def as_json(self) -> dict:
+        """The record as it is written: what is not known is left out, but a recipe is whole."""
+        return self.model_dump(exclude_none=True) | {"recipe": self.recipe.as_json()}
+
+
+def parse(content) -> Record:
+    """A record of this format or an earlier one, complete or not, from JSON.
+
+    Raises:
+        ValueError: it is none, in a line.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("is not a JSON object")
+    if disk.is_changed(content):
+        raise ValueError("other content than the run wrote")
+    if disk.depth(content) > MAX_DEPTH:
+        raise ValueError("it is nested too deeply")
+    if content.get("format") == 1:
+        content = upgraded(content)
+    if content.get("format") != FORMAT:
+        raise ValueError(f"format {str(content.get('format'))[:100]}")
+    try:
+        return Record.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ValueError(in_words(error)) from error
+
+
+def in_words(error: pydantic.ValidationError) -> str:
+    """The first thing that a part found wrong, in a line."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place} is {str(first['input'])[:100]!r}: {said}" if place else said
+
+
+def problem_with_record(content) -> str | None:
+    """What keeps JSON from being the record of a complete run; None where nothing does."""
+    try:
+        record = parse(content)
+    except ValueError as error:
+        return str(error)
+    if record.model is None:
+        return "model is missing"
+    if len(record.history) != record.num_epochs:
+        return f"the history has {len(record.history)} epochs, and {record.num_epochs} were planned"
     return None
 
 
-def problem_with_predictions(record: dict, arrays: dict[str, np.ndarray]) -> str | None:
+def problem_so_far(content) -> str | None:
+    """The same of a run, complete or not."""
+    try:
+        parse(content)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def is_newer(content) -> bool:
+    """Whether a record says that it is of a later format than this version knows."""
+    return isinstance(content, dict) and type(content.get("format")) is int and content["format"] > FORMAT
+
+
+def problem_with_predictions(record: Record, arrays: dict[str, np.ndarray]) -> str | None:
     """What of the arrays in predictions.npz does not belong to the record beside it; None where all does."""
-    data = record["data"]
-    num_classes = len(data["class_names"])
-    if fingerprint(arrays["test_labels"]) != data["test_labels_fingerprint"]:
+    data = record.data
+    num_classes = len(data.class_names)
+    if fingerprint(arrays["test_labels"]) != data.test_labels_fingerprint:
         return "holds other test labels than the record's"
     if len(arrays.keys() & set(HELD_OUT)) == 1:
         return f"holds one of {' and '.join(HELD_OUT)} without the other"
-    for split in ("test", "validation") if HELD_OUT[0] in arrays else ("test",):
+    for split, num_images in (("test", data.num_test), ("validation", data.num_validation)):
+        if split == "validation" and HELD_OUT[0] not in arrays:
+            continue
         probabilities, labels = arrays[f"{split}_probabilities"], arrays[f"{split}_labels"]
-        shape = (data[f"num_{split}"], num_classes)
+        shape = (num_images, num_classes)
         if probabilities.shape != shape or probabilities.dtype != np.float32:
             return f"holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}"
         if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
             return "holds rows that are not probabilities"
-        if labels.shape != shape[:1] or labels.dtype != np.uint8 or not len(labels) or labels.max() >= num_classes:
+        if labels.shape != shape[:1] or labels.dtype.kind != "u" or not len(labels) or labels.max() >= num_classes:
             return f"holds {split} labels that are not {shape[0]} numbers below {num_classes}"
     return _problem_with_robustness(record, arrays) or _problem_with_seen(record, arrays)
 
 
-def _problem_with_robustness(record: dict, arrays: dict[str, np.ndarray]) -> str | None:
-    if "robustness" not in record and not arrays.keys() & set(ROBUSTNESS):
+def _problem_with_robustness(record: Record, arrays: dict[str, np.ndarray]) -> str | None:
+    asked = record.robustness
+    if asked is None and not arrays.keys() & set(ROBUSTNESS):
         return None
-    if "robustness" not in record or not arrays.keys() >= set(ROBUSTNESS):
+    if asked is None or not arrays.keys() >= set(ROBUSTNESS):
         return "and the record do not agree on whether corrupted images were predicted"
     rows, predicted = (arrays[name] for name in ROBUSTNESS)
-    strengths, num_images = list(record["robustness"]["strengths"].values()), record["robustness"]["num_images"]
-    if not strengths or not all(
-        isinstance(amounts, list) and len(amounts) == len(strengths[0]) for amounts in strengths
-    ):
-        return f"belongs to a record with uneven strengths of corruption {strengths}"
-    if not all(isinstance(amount, (int, float)) for amounts in strengths for amount in amounts):
-        return f"belongs to a record with strengths of corruption that are no numbers {strengths}"
-    shape = (len(strengths), len(strengths[0]), num_images)
-    for array, expected, dtype in ((rows, (num_images,), np.dtype(np.int64)), (predicted, shape, np.dtype(np.uint8))):
-        if array.shape != expected or array.dtype != dtype:
-            return f"holds {array.dtype} {array.shape} of corrupted images, not {dtype} {expected}"
-    if not predicted.size or predicted.max() >= len(record["data"]["class_names"]):
+    shape = (len(asked.strengths), len(next(iter(asked.strengths.values()))), asked.num_images)
+    if rows.shape != shape[2:] or rows.dtype != np.int64:
+        return f"holds {rows.dtype} {rows.shape} of corrupted images, not int64 {shape[2:]}"
+    if predicted.shape != shape or predicted.dtype.kind != "u":
+        return f"holds {predicted.dtype} {predicted.shape} of corrupted images, not unsigned numbers {shape}"
+    if predicted.max() >= len(record.data.class_names):
         return "holds classes of corrupted images that there are not"
-    if rows[0] < 0 or rows[-1] >= record["data"]["num_test"] or not (np.diff(rows) > 0).all():
+    if rows[0] < 0 or rows[-1] >= record.data.num_test or not (np.diff(rows) > 0).all():
         return "holds rows of corrupted images that are not ascending rows of the test file"
     return None
 
 
-def _problem_with_seen(record: dict, arrays: dict[str, np.ndarray]) -> str | None:
-    if "seen" not in record and not arrays.keys() & set(SEEN):
+def _problem_with_seen(record: Record, arrays: dict[str, np.ndarray]) -> str | None:
+    if record.seen is None and not arrays.keys() & set(SEEN):
         return None
-    if "seen" not in record or not arrays.keys() >= set(SEEN):
+    if record.seen is None or not arrays.keys() >= set(SEEN):
         return "and the record do not agree on whether images are there as they entered the network"
-    test, training = (arrays[name] for name in SEEN)
-    for array in (test, training):
-        shape = (*array.shape[:1], *2 * test.shape[-1:])
-        if array.ndim != 3 or array.dtype != np.uint8 or array.shape != shape or not array.size:
-            return f"holds {array.dtype} {array.shape} of images as they entered the network, not uint8 {shape}"
-    lowest, highest = record["seen"]["lowest"], record["seen"]["highest"]
-    if len(lowest) != len(highest) or not all(isinstance(value, (int, float)) for value in (*lowest, *highest)):
-        return f"belongs to a record whose ranges of the network's input are {lowest} to {highest}"
+    for array in (arrays[name] for name in SEEN):
+        square = array.ndim in (3, 4) and array.shape[1] == array.shape[2] and array.shape[3:] in ((), (3,))
+        if not square or array.dtype != np.uint8 or array.shape[1:] != arrays[SEEN[0]].shape[1:] or not array.size:
+            return f"holds {array.dtype} {array.shape} of images as they entered the network, not squares of uint8"
     return None

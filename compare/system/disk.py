@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -91,6 +92,21 @@ def cannot_write(came: str, folder: Path, error: OSError, *, exit_code: int = EX
     else:
         expected, advice = f"{folder} to be writable", "permit writing there, or choose another --out"
     return UserError(f"{came}: {error.strerror or error}", expected, advice, exit_code=exit_code)
+
+
+def check_room(folder: Path, num_bytes: int) -> None:
+    """Refuse to write more bytes into a folder than its disk has room for.
+
+    Raises:
+        UserError: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise UserError(
+            f"{folder} has {free / 1e6:,.0f} MB free",
+            f"at least {num_bytes / 1e6:,.0f} MB for what is to be written",
+            "free some space, or choose a place on another disk",
+        )
 
 
 def sync(folder: Path) -> None:

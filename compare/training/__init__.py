@@ -4,6 +4,7 @@ options      the words of the command line that commands which train share
 preparation  what is checked before the first minute of training: the command line becomes a job
 job          the training itself, but for the framework: checkpoints, rows, its end
 stopping     how its process begins, and how it is told to stop
+limits       what a device, or the numbers, cannot do, in words
 estimate     how long it will take
 progress     its lines and bars, on the terminal and in its log
 """

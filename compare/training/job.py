@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,18 +13,20 @@ import numpy as np
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record, schema
-from compare.runs.schema import num_epochs_planned
-from compare.system import display, machine
-from compare.system.command import MAX_NUMBER, STOP_SIGNALS
+from compare.runs.schema import Input, PeakMemory, Record, Row, UnderWay
+from compare.system import machine
+from compare.system.command import MAX_NUMBER
 from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
 from compare.training import estimate
+from compare.training.limits import diverged
 from compare.training.options import ESTIMATE
 from compare.training.progress import EpochBar, Journal, epoch_line
+from compare.training.stopping import Stopping
 
+Predict = Callable[[np.ndarray, np.ndarray | None], np.ndarray]  # see `Job.end`
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
-SECONDS_BETWEEN_SIGNALS = 3.0  # less, and a second SIGTERM is the first one once more
 UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch has come to
 NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
 
@@ -45,11 +46,12 @@ class Job:
         journal: says what happens.
         meter: of the energy that training takes, from its beginning.
         is_unnamed: whether nobody has named the folder, so that another may be taken where this one is.
+        stopping: whether a signal has asked to stop.
     """
 
     folder: Path
     recipe: object
-    record: dict
+    record: Record
     checkpoint: dict[str, np.ndarray] | None
     under_way: dict[str, np.ndarray]
     data: dataset.Dataset
@@ -59,17 +61,16 @@ class Job:
     started: float
     meter: machine.EnergyMeter | None = None
     is_unnamed: bool = False
+    stopping: Stopping = dataclasses.field(default_factory=Stopping)
     _estimated: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the epochs to come, and what follows
     _taken: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # by the epochs so far, and estimated
     _processor: float = 0.0  # the seconds that this process had computed when that was last asked
     _kept: float = 0.0  # when the last checkpoint was written
-    _waits: bool = False  # whether a signal to stop waits for the step in progress
-    _stop: type[KeyboardInterrupt] | None = None  # what a signal has asked for
 
     @property
     def seed(self) -> int:
         """The seed of every random draw."""
-        return self.record["seed"]
+        return self.record.seed
 
     @property
     def watched(self) -> str:
@@ -84,37 +85,33 @@ class Job:
     @property
     def num_corrupted_images(self) -> int:
         """How many corrupted copies of test images are predicted at the end."""
-        if "robustness" not in self.record:
+        if self.record.robustness is None:
             return 0
         num_copies = sum(map(len, corruptions.STRENGTHS.values()))
         return num_copies * min(corruptions.NUM_IMAGES, len(self.data.test_labels))
 
     @property
-    def watched_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images, uint8 (num_images, 28, 28), and the labels, uint8 (num_images,), of the watched split."""
+    def watched_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The images among which the watched split is, uint8 (num_images, height, width, channels), all their labels,
+        and which rows it is."""
         if self.watched == "test":
-            return self.data.test_images, self.data.test_labels
-        return self.data.train_images[self.validation_rows], self.data.train_labels[self.validation_rows]
-
-    @property
-    def train_images_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images, uint8 (num_images, 28, 28), and the labels, uint8 (num_images,), to train on."""
-        return self.data.train_images[self.train_rows], self.data.train_labels[self.train_rows]
+            return self.data.test_images, self.data.test_labels, np.arange(len(self.data.test_labels))
+        return self.data.train_images, self.data.train_labels, self.validation_rows
 
     def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
         """The bar of one epoch, counted from 1, over the training images."""
-        title = f"epoch {epoch}/{num_epochs_planned(self.record)}"
+        title = f"epoch {epoch}/{self.record.num_epochs}"
         return self.journal.epoch(title, len(self.train_rows))
 
     @property
     def epochs_left(self) -> range:
         """The epochs to come, counted from 1."""
-        return range(len(self.record["history"]) + 1, num_epochs_planned(self.record) + 1)
+        return range(len(self.record.history) + 1, self.record.num_epochs + 1)
 
     @property
     def seconds_under_way(self) -> float:
         """What the epoch to go on within has taken already."""
-        return self.record.get("under_way", {}).get("seconds", 0.0)
+        return self.record.under_way.seconds if self.record.under_way else 0.0
 
     def check_same(self, name: str, value, *, advice: str = "resume it on the device that it was begun on") -> None:
         """Refuse to go on with another value of a field of the record than the run began with.
@@ -122,9 +119,10 @@ class Job:
         Raises:
             UserError: it is another.
         """
-        if self.checkpoint is not None and self.record.get(name, value) != value:
+        begun = getattr(self.record, name)
+        if self.checkpoint is not None and begun != value:
             raise UserError(
-                f"the run in {self.folder} was begun with {name} {self.record[name]}, and here it would be {value}",
+                f"the run in {self.folder} was begun with {name} {begun}, and here it would be {value}",
                 f"the same {name} to the end",
                 f"{advice}, or start anew",
             )
@@ -137,15 +135,15 @@ class Job:
             predicting: those of what comes after them.
             how, where: in words.
         """
-        recipe, num_epochs = self.recipe, num_epochs_planned(self.record)
+        recipe, num_epochs = self.recipe, self.record.num_epochs
         self._estimated = [*epochs, predicting]
         seconds = sum(self._estimated)
         self.journal.line(
-            f"{self.record['branch']}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
-            f"on {len(self.train_rows):,} images of {self.data.name} at {recipe.image_size}×{recipe.image_size}, "
+            f"{self.record.branch}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
+            f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "
             f"{how}, seed {self.seed}"
         )
-        threads = f"with {self.record['num_threads']} threads"
+        threads = f"with {self.record.num_threads} threads"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:  # compare.run adds up what its runs take
             print(ESTIMATE, *seconds, flush=True)
@@ -160,7 +158,8 @@ class Job:
         seconds: float,
         arrays: dict,
         advice: str = "start anew with a smaller --learning-rate",
-        **more,
+        penalty: float | None = None,
+        phase: str | None = None,
     ) -> None:
         """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
 
@@ -171,45 +170,51 @@ class Job:
             seconds: what the whole epoch took, watching included.
             arrays: what training goes on from.
             advice: what to do where the loss is not finite.
-            more: of this branch alone, to stand in the row.
+            penalty: of the head's weights, where it was brought to its optimum under one.
+            phase: what is trained, where that is not the same in every epoch.
 
         Raises:
             UserError: the loss is not finite, or too large for a record, or the checkpoint cannot be written.
         """
-        history = self.record["history"]
-        row = {
-            "epoch": len(history) + 1,
-            "seconds": seconds,
-            "images_per_second": len(self.train_rows) / training_seconds,
-            "learning_rate": learning_rate,
-            "train_loss": train[0],
-            "train_accuracy": train[1],
-            f"{self.watched}_loss": watched[0],
-            f"{self.watched}_accuracy": watched[1],
-            **self._used(),
-            **more,
-        }
+        epoch = len(self.record.history) + 1
         for split, (loss, _) in (("train", train), (self.watched, watched)):
             if not abs(loss) <= MAX_NUMBER:
-                raise diverged(f"the {split} loss of epoch {row['epoch']} is {loss}", advice)
+                raise diverged(f"the {split} loss of epoch {epoch} is {loss}", advice)
+        joules, processor_seconds = self._used()
+        row = Row(
+            epoch=epoch,
+            seconds=seconds,
+            images_per_second=len(self.train_rows) / training_seconds,
+            learning_rate=learning_rate,
+            penalty=penalty,
+            phase=phase,
+            train_loss=train[0],
+            train_accuracy=train[1],
+            energy_joules=joules,
+            processor_seconds=processor_seconds,
+        )
+        if self.watched == "test":
+            row.test_loss, row.test_accuracy = watched
+        else:
+            row.validation_loss, row.validation_accuracy = watched
         with self.finishing():
-            history.append(row)
-            self.record.pop("under_way", None)
+            self.record.history.append(row)
+            self.record.under_way = None
             self.under_way = {}
             self.write_checkpoint(arrays)
-            self.journal.line(epoch_line(row, num_epochs_planned(self.record)) + self._left(row))
+            self.journal.line(epoch_line(row, self.record.num_epochs) + self._left(row))
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
         with self.finishing():
             checkpoint.write(self.folder, arrays, self.record)
-            if "under_way" not in self.record:  # between two epochs: this stands in no row's seconds
+            if self.record.under_way is None:  # between two epochs: this stands in no row's seconds
                 self._processor = time.process_time()
         self._kept = time.perf_counter()
 
     def must_keep(self) -> bool:
         """Whether it is time to `keep`: most of a minute has passed, or a signal asks to stop."""
-        return self._stop is not None or time.perf_counter() - self._kept >= SECONDS_BETWEEN_CHECKPOINTS
+        return self.stopping.asked is not None or time.perf_counter() - self._kept >= SECONDS_BETWEEN_CHECKPOINTS
 
     def keep(self, arrays: dict[str, np.ndarray], under_way: dict[str, np.ndarray], *, seconds: float) -> None:
         """Keep a checkpoint between two steps of an epoch; stop then, if a signal asked to.
@@ -223,84 +228,47 @@ class Job:
             UserError: the checkpoint cannot be written.
             KeyboardInterrupt: a signal asked to stop.
         """
-        self.record["under_way"] = {"seconds": seconds, **self._used()}
+        joules, processor_seconds = self._used()
+        self.record.under_way = UnderWay(seconds=seconds, energy_joules=joules, processor_seconds=processor_seconds)
         self.write_checkpoint(arrays | {UNDER_WAY + name: array for name, array in under_way.items()})
-        if self._stop is not None:
-            raise self._stop
+        if self.stopping.asked is not None:
+            raise self.stopping.asked
 
-    def _used(self) -> dict[str, float | None]:
-        """What the epoch under way has taken of energy, where that is known, and of the processors' time: beside its
-        seconds the latter tells of a training that was paused, or had to share them."""
-        before, now = self.record.get("under_way", {}), time.process_time()
-        joules_before, joules = before.get("energy_joules", 0.0), self.meter.taken()
-        joules = None if joules_before is None or joules is None else joules_before + joules
+    def _used(self) -> tuple[float | None, float]:
+        """What the epoch under way has taken of energy, in joules, where that is known, and of the processors' time in
+        seconds: beside its own the latter tell of a training that was paused, or had to share them."""
+        before, now = self.record.under_way or UnderWay(seconds=0.0, energy_joules=0.0), time.process_time()
+        joules = self.meter.taken()
+        joules = None if before.energy_joules is None or joules is None else before.energy_joules + joules
         seconds, self._processor = now - self._processor, now
-        return {
-            "energy_joules": None if joules is None or joules < 0 else joules,  # a counter may begin anew
-            "processor_seconds": before.get("processor_seconds", 0.0) + seconds,
-        }
+        # a counter may begin anew
+        return None if joules is None or joules < 0 else joules, before.processor_seconds + seconds
 
-    def _left(self, row: dict) -> str:
+    def _left(self, row: Row) -> str:
         """How long the rest takes, in words: as was estimated, as much longer as the epochs so far took."""
         if len(self._estimated) < 2:  # there is none, or none was estimated
             return ""
-        self._taken += row["seconds"], estimate.likely(self._estimated.pop(0))
+        self._taken += row.seconds, estimate.likely(self._estimated.pop(0))
         actual, expected = self._taken
         left = estimate.likely(sum(self._estimated)) * actual / expected
         return f", about {duration(left)} left" if self.epochs_left else ""
 
-    @contextlib.contextmanager
-    def finishing(self) -> Iterator[None]:
-        """What a signal to stop lets come to its end: it waits for `keep`, or for the end of the block. Elsewhere in a
-        training it raises KeyboardInterrupt at once."""
-        waited, self._waits = self._waits, True
-        try:
-            yield
-        finally:
-            self._waits = waited
-        if self._stop is not None and not waited:
-            raise self._stop
+    def finishing(self) -> contextlib.AbstractContextManager[None]:
+        """What a signal to stop lets come to its end; see `Stopping.finishing`."""
+        return self.stopping.finishing()
 
-    @contextlib.contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """The `STOP_SIGNALS` stop the training as `finishing` says; the second one ends the process."""
-        signals = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-        heard = 0.0
-
-        def again(number, _):
-            # who ends all processes of a group reaches this one twice: compare.run passes it on as SIGTERM
-            if time.monotonic() - heard > SECONDS_BETWEEN_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-
-        def stop(number, _):
-            nonlocal heard
-            heard = time.monotonic()
-            for one in signals:
-                signal.signal(one, signal.SIG_DFL if signal.SIGINT in (one, number) else again)
-            kind = KeyboardInterrupt if number == signal.SIGINT else Terminated
-            self._stop = kind  # heeded later where the exception is lost, as in a callback of a library
-            if not self._waits:
-                raise kind
-            display.say_at_once("\nstopping after this step; a second time stops at once, without a checkpoint\n")
-
-        before = {one: signal.signal(one, stop) for one in signals}
-        try:
-            yield
-        finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
-
-    def predict_corrupted(self, predict: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    def predict_corrupted(
+        self, predict: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """Predict corrupted copies of a sample of the test images, where the command line asked for it.
 
         Args:
-            predict: gives probabilities (num_images, num_classes) for images uint8 (num_images, 28, 28).
+            predict: as in `end`.
 
         Returns:
             `robustness_rows` and `robustness_predicted` as `record.Run` describes them; nothing where not asked.
         """
-        if "robustness" not in self.record:
+        if self.record.robustness is None:
             return {}
         start = time.perf_counter()
         rows = corruptions.sample(self.data.test_labels)
@@ -313,21 +281,24 @@ class Job:
         predicted = []
         with self.journal.epoch("corrupted copies", self.num_corrupted_images) as bar:
             for corrupted in copies:
-                predicted.append(predict(corrupted).argmax(axis=1))
+                predicted.append(predict(corrupted, None).argmax(axis=1))
                 if bar.due():
                     bar.show(len(predicted) * len(rows))
-        self.record["robustness"] |= {"fingerprint": dataset.fingerprint(rows, *copies)}
-        self.record["seconds"]["robustness"] = seconds = time.perf_counter() - start
+        self.record.robustness.fingerprint = dataset.fingerprint(rows, *copies)
+        self.record.seconds.robustness = seconds = time.perf_counter() - start
         self.journal.line(f"{self.num_corrupted_images:,} corrupted copies of test images predicted in {seconds:.1f} s")
         shape = (len(corruptions.STRENGTHS), -1, len(rows))
-        return {"robustness_rows": rows, "robustness_predicted": np.array(predicted, np.uint8).reshape(shape)}
+        return {
+            "robustness_rows": rows,
+            "robustness_predicted": np.array(predicted, self.data.test_labels.dtype).reshape(shape),
+        }
 
     def keep_seen(self, test: np.ndarray, training: np.ndarray, *, channels: str) -> dict[str, np.ndarray]:
         """Keep some images as they enter the network: what they look like, and in the record their range.
 
         Args:
             test, training: float32, (num_images, size, size, num_channels), the first `NUM_SEEN` test images, and
-                training images as the first epoch draws them. The channels differ in nothing but their range.
+                training images as the first epoch draws them. Those of grey images differ in nothing but their range.
             channels: their order: grey, RGB or BGR.
 
         Returns:
@@ -335,11 +306,47 @@ class Job:
         """
         images = np.concatenate([test, training]).astype(np.float64)
         lowest, highest = images.min(axis=(0, 1, 2)), images.max(axis=(0, 1, 2))  # (num_channels,)
-        ranges = {"lowest": lowest.round(4).tolist(), "highest": highest.round(4).tolist()}
-        self.record["seen"] = {"channels": channels} | ranges
-        span = highest[0] - lowest[0] or 1.0
-        grey = np.rint(255 * (images[..., 0] - lowest[0]) / span).astype(np.uint8)
-        return {"seen_test": grey[: len(test)], "seen_training": grey[len(test) :]}
+        self.record.seen = Input(channels=channels, lowest=lowest.round(4).tolist(), highest=highest.round(4).tolist())
+        span = np.where(highest > lowest, highest - lowest, 1.0)
+        scaled = np.rint(255 * (images - lowest) / span).astype(np.uint8)  # (num_images, size, size, num_channels)
+        if self.data.image_shape[2] == 1:  # all channels are alike
+            scaled = scaled[..., 0]
+        elif channels == "BGR":
+            scaled = scaled[..., ::-1]
+        return {"seen_test": scaled[: len(test)], "seen_training": scaled[len(test) :]}
+
+    def end(
+        self,
+        *,
+        predict: Predict,
+        watched: np.ndarray | None,
+        seen: Callable[[], tuple[np.ndarray, np.ndarray]],
+        channels: str,
+        save: Callable[[Path], None],
+        device_bytes: Callable[[], int | None],
+    ) -> None:
+        """What follows the last epoch: predict what is not predicted yet, keep some images as they entered the network,
+        save the weights, and make the run complete.
+
+        Args:
+            predict: gives probabilities (num_rows, num_classes) for rows of images, uint8 as the data set has them;
+                for all of them where the rows are None.
+            watched: those of the watched split, as the last epoch left them; None where no epoch was left to train.
+            seen, channels: gives the first argument of `keep_seen`, and its last.
+            save: writes the weights into the run's folder.
+            device_bytes: tells the GPU's peak memory; None without a GPU.
+        """
+        start = time.perf_counter()
+        if watched is None:
+            images, _, rows = self.watched_images
+            watched = predict(images, rows)
+        probabilities = {self.watched: watched}
+        if self.watched != "test":
+            probabilities["test"] = predict(self.data.test_images, None)
+        predicting_seconds = time.perf_counter() - start
+        others = self.predict_corrupted(predict) | self.keep_seen(*seen(), channels=channels)
+        save(self.folder)
+        self.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes(), others=others)
 
     def finish(
         self,
@@ -347,34 +354,35 @@ class Job:
         *,
         predicting_seconds: float,
         device_bytes: int | None,
-        **more: np.ndarray,
+        others: dict[str, np.ndarray],
     ) -> None:
         """Make the run complete. The weights are written by then.
 
         Args:
             probabilities: of `test`, and of `validation` where that split is watched: float32, (num_images,
-                num_classes), the test images in the order of their file, the others as in `watched_images_and_labels`.
+                num_classes), in the order of their files.
             predicting_seconds: what they took.
             device_bytes: the GPU's peak memory; None without a GPU.
-            more: arrays that stand beside the predictions, as `record.Run` names them.
+            others: arrays that stand beside the predictions, as `record.Run` names them.
         """
         if not all(np.isfinite(array).all() for array in probabilities.values()):
             raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
-        training_seconds = sum(row["seconds"] for row in self.record["history"])
-        self.record["seconds"] |= {"training": training_seconds, "predicting": predicting_seconds}
-        joules = [row.get("energy_joules") for row in self.record["history"]]
-        self.record["energy_joules"] = None if None in joules else sum(joules)
-        self.record["processor_seconds"] = sum(row.get("processor_seconds", 0.0) for row in self.record["history"])
-        self.record["peak_memory_bytes"] = {"main": machine.peak_memory_bytes(), "device": device_bytes}
+        history = self.record.history
+        self.record.seconds.training = sum(row.seconds for row in history)
+        self.record.seconds.predicting = predicting_seconds
+        joules = [row.energy_joules for row in history]
+        self.record.energy_joules = None if None in joules else sum(joules)
+        self.record.processor_seconds = sum(row.processor_seconds for row in history)
+        self.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes)
+        arrays = {"test_probabilities": probabilities["test"].astype(np.float32), "test_labels": self.data.test_labels}
         if self.watched == "validation":
-            _, labels = self.watched_images_and_labels
-            held_out = probabilities["validation"].astype(np.float32)
-            more |= {"validation_probabilities": held_out, "validation_labels": labels}
-        record.check_readable(self.record | {"files": {}}, schema.problem_with_record, exit_code=EXIT_FAILED)
-        self._waits = True  # from here on it is complete sooner than it is stopped
-        record.finish_run(self.folder, self.record, probabilities["test"], self.data.test_labels, **more)
+            arrays["validation_probabilities"] = probabilities["validation"].astype(np.float32)
+            arrays["validation_labels"] = self.data.train_labels[self.validation_rows]
+        record.check_readable(self.record.as_json(), schema.problem_with_record, exit_code=EXIT_FAILED)
+        self.stopping.never()  # from here on it is complete sooner than it is stopped
+        record.finish_run(self.folder, self.record, arrays | others)
         checkpoint.remove(self.folder)
-        said = f"{self.record['branch']}: complete"
+        said = f"{self.record.branch}: complete"
         self.journal.console.print(f"{said}, in {self.folder}")
         self.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern
 
@@ -382,15 +390,15 @@ class Job:
     def running(self, gpu: int | None) -> Iterator[None]:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
-        record.check_readable(self.record, schema.problem_with_kinds)
+        record.check_readable(self.record.as_json(), schema.problem_so_far)
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
         self._processor = time.process_time()
         if self.is_unnamed:
             self.folder = out_folder.unshared(self.folder.parents[1], make=True) / "runs" / self.folder.name
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
-        with claimed, self.journal.kept_in(self.folder / record.LOG), self._stoppable():
-            self.record["seconds"]["preparing"] += time.perf_counter() - self.started
-            resume = shlex.join(["python", "-m", f"{self.record['branch']}.train", "--resume", str(self.folder)])
+        with claimed, self.journal.kept_in(self.folder / record.LOG), self.stopping.heard():
+            self.record.seconds.preparing += time.perf_counter() - self.started
+            resume = shlex.join(["python", "-m", f"{self.record.branch}.train", "--resume", str(self.folder)])
             try:
                 for name in checkpoint.set_damaged_aside(self.folder):
                     self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
@@ -414,47 +422,3 @@ class Job:
                     f"the whole story is in {self.folder / record.LOG}; to go on: {resume}",
                     exit_code=EXIT_FAILED,
                 ) from error
-
-
-def diverged(came: str, advice: str) -> UserError:
-    """The error of a training whose numbers are no longer finite."""
-    return UserError(came, "finite numbers: the training has diverged", advice, exit_code=EXIT_FAILED)
-
-
-@contextlib.contextmanager
-def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
-    """Turn what a device cannot do inside the block, in whichever framework, into words: a want of memory, into the
-    article's own hint (`smaller` says what can be made so), and an operation that it lacks, as Apple's GPUs do some.
-
-    Raises:
-        UserError: there was not enough memory, or no such operation.
-    """
-    try:
-        yield
-    except Exception as error:
-        words = (
-            "out of memory",
-            "not enough memory",
-            "can't allocate memory",
-            "resource exhausted",
-            "resourceexhausted",
-            "alloc failed",
-        )
-        said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
-        is_lacking = isinstance(error, NotImplementedError) and "aten::" in said
-        if is_lacking or "mps framework" in said:  # it has no float64
-            raise UserError(
-                f"the device lacks an operation: {str(error).partition('. ')[0][:300]}",
-                "one that has all that this training computes",
-                "choose --device cpu, or a newer PyTorch",
-                exit_code=exit_code,
-            ) from error
-        if not isinstance(error, MemoryError) and not any(word in said for word in words):
-            raise
-        size = f"{recipe.image_size}×{recipe.image_size}"
-        raise UserError(
-            f"out of memory with images of {size}",
-            "a step that fits into the device's memory",
-            f"make {smaller} smaller",
-            exit_code=exit_code,
-        ) from error

@@ -100,16 +100,12 @@ def add_depth_option(group) -> None:
     group.add_argument("--depth", type=int, choices=DEPTHS, metavar="N", help=words)
 
 
-def add_backbone_option(group, names: list[str]) -> None:
-    """Add the choice of a pretrained network by name. An empty list takes any name; the branch knows its own."""
+def add_backbone_options(parser: Parser, names: list[str]) -> None:
+    """Add the options of the pretrained network, one of `names`. An empty list takes any; the branch knows its own."""
+    group = parser.add_argument_group("pretrained network")
     known = {"choices": names} if names else {}
     words = f"an image classifier of keras.applications{': ' * bool(names)}{', '.join(names)} (the recipe's: ResNet50)"
     group.add_argument("--backbone", type=writable, metavar="NAME", help=words, **known)
-
-
-def add_backbone_options(parser: Parser) -> None:
-    """Add the options of the pretrained network."""
-    group = parser.add_argument_group("pretrained network")
     words = "imagenet, random, or a file of Keras' that holds the network (the recipe's)"
     group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
     group.add_argument(

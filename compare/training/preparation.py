@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record
-from compare.runs.schema import problem_with_kinds
+from compare.runs.schema import Record, Robustness, problem_so_far
 from compare.system import environment, machine
 from compare.system.errors import UserError
 from compare.training.job import UNDER_WAY, Job
@@ -63,18 +63,20 @@ def prepare(
             )
         folder = arguments.resume
         arrays, so_far = checkpoint.read(folder, branch)
-        check_same_versions(folder, so_far["versions"])
+        check_same_versions(folder, so_far.versions)
         check_same_program(folder, so_far)
-        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in so_far["recipe"].items()}
+        kept = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in so_far.recipe.as_json().items()
+        }
         try:
             recipe = type(recipes[DEFAULT_RECIPE])(**kept)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"the run in {folder} was begun with a recipe of other fields ({error})",
                 "a run of this version",
                 "resume it with the version that began it, or start anew",
             ) from error
-        seed = so_far["seed"]
+        seed = so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
@@ -85,8 +87,11 @@ def prepare(
         arrays = so_far = None
     under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
 
-    data = dataset.load(arguments.data or recipe.data, arguments.data_dir)
-    split = dataset.split(data.train_labels, recipe.validation_fraction)
+    data = dataset.load(arguments.data or recipe.data, arguments.data_dir, image_size=recipe.image_size, fit=recipe.fit)
+    if not data.mirror_alike:
+        mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
+        recipe = dataclasses.replace(recipe, **mirrors)
+    split = dataset.train_and_validation(data, recipe.validation_fraction)
     if not changes.get("batch_size", 1) <= len(split[0]):
         raise UserError(
             f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"
@@ -98,31 +103,40 @@ def prepare(
         command += [word, value]
     command += ["--robustness"] if arguments.robustness else []
     new = record.start_record(
-        branch=branch, command=command, recipe=recipe, overrides=changes, seed=seed, dataset=data, split=split
+        branch=branch,
+        command=command,
+        recipe=recipe,
+        num_epochs=recipe.num_epochs_in_all,
+        overrides=changes,
+        seed=seed,
+        dataset=data,
+        split=split,
     )
     if arguments.robustness:
         num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
-        new["robustness"] = {"strengths": corruptions.STRENGTHS, "num_images": num_images}
-    if so_far is not None and so_far["data"] != new["data"]:
-        names = [name for name, value in new["data"].items() if so_far["data"].get(name) != value]
-        begun, here = ([f"{name} {str(of.get(name))[:60]}" for name in names] for of in (so_far["data"], new["data"]))
+        strengths = {kind: list(amounts) for kind, amounts in corruptions.STRENGTHS.items()}
+        new.robustness = Robustness(strengths=strengths, num_images=num_images)
+    if so_far is not None and so_far.data != new.data:
+        begun, here = so_far.data.model_dump(), new.data.model_dump()
+        names = [name for name in here if begun[name] != here[name]]
+        begun, here = ([f"{name} {str(of[name])[:60]}" for name in names] for of in (begun, here))
         raise UserError(
             f"the data found here has {', '.join(here)}, and the run in {folder} began with {', '.join(begun)}",
             "the same images, labels and split",
             "name the folder of the same data with --data-dir",
         )
     if so_far is not None and environment.THREADS not in os.environ:
-        os.environ[environment.THREADS] = str(so_far.get("num_threads", load.num_threads()))  # as it was begun
-    new |= {"num_threads": load.num_threads(), "environment": environment.recorded()}
-    environment.compute_with(new["num_threads"])
-    record.check_readable(so_far or new, problem_with_kinds)
+        os.environ[environment.THREADS] = str(so_far.num_threads or load.num_threads())  # as it was begun
+    new.num_threads, new.environment = load.num_threads(), environment.recorded()
+    environment.compute_with(new.num_threads)
+    record.check_readable((so_far or new).as_json(), problem_so_far)
     job = Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
     job.is_unnamed = arguments.resume is None and arguments.out is None
     for name, advice in (
         ("num_threads", f"unset {environment.THREADS}, or set it to that"),
         ("environment", "set these variables as they were"),
     ):
-        job.check_same(name, new[name], advice=advice)
+        job.check_same(name, getattr(new, name), advice=advice)
     return job
 
 
@@ -131,12 +145,12 @@ def begun_with(folder: Path) -> str:
     if (folder / record.RECORD).exists():
         return f"{folder} holds a complete run"
     begun = checkpoint.read_unfinished_run(folder).record
-    if not begun:
+    if begun is None:
         return "an unfinished run keeps its recipe, its changes and its folder"
-    kept = [f"{name} {value}" for name, value in begun.get("overrides", {}).items()]
-    kept += ["robustness"] if "robustness" in begun else []
-    said = ", ".join([f"seed {begun.get('seed')}", *kept])
-    return f"the run in {folder} keeps what it was begun with, recipe {begun.get('recipe', {}).get('name')}, {said}"
+    kept = [f"{name} {value}" for name, value in begun.overrides.items()]
+    kept += ["robustness"] if begun.robustness else []
+    said = ", ".join([f"seed {begun.seed}", *kept])
+    return f"the run in {folder} keeps what it was begun with, recipe {begun.recipe.name}, {said}"
 
 
 def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
@@ -157,14 +171,14 @@ def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
         )
 
 
-def check_same_program(folder: Path, begun: dict) -> None:
+def check_same_program(folder: Path, begun: Record) -> None:
     """Refuse to go on by other rules than those by which the run began.
 
     Raises:
         UserError: the source of this project is another by now.
     """
-    if begun.get("source", here := machine.source_sha256()) != here:
-        then = f"commit {begun['commit'][:12]}" if begun.get("commit") else "another version"
+    if begun.source not in (None, machine.source_sha256()):
+        then = f"commit {begun.commit[:12]}" if begun.commit else "another version"
         raise UserError(
             f"the program has changed since the run in {folder} was begun, with {then}",
             "the same program to the end",

@@ -11,6 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from compare.runs.schema import Row
+
 SECONDS_BETWEEN_UPDATES = 0.5
 
 
@@ -76,10 +78,12 @@ class EpochBar:
         self._progress.update(self._task, completed=num_seen, figures=figures)
 
 
-def epoch_line(row: dict, num_epochs: int) -> str:
+def epoch_line(row: Row, num_epochs: int) -> str:
     """One history row in words: loss, train accuracy, watched accuracy and seconds, as the article prints them."""
-    watched = "test" if "test_accuracy" in row else "validation"
+    watched, accuracy = (
+        ("test", row.test_accuracy) if row.test_accuracy is not None else ("validation", row.validation_accuracy)
+    )
     return (
-        f"epoch {row['epoch']}/{num_epochs}: loss {row['train_loss']:.4f}, train accuracy {row['train_accuracy']:.4f}, "
-        f"{watched} accuracy {row[watched + '_accuracy']:.4f}, {row['seconds']:.1f} s"
+        f"epoch {row.epoch}/{num_epochs}: loss {row.train_loss:.4f}, train accuracy {row.train_accuracy:.4f}, "
+        f"{watched} accuracy {accuracy:.4f}, {row.seconds:.1f} s"
     )

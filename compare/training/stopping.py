@@ -4,12 +4,15 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 from compare.system import display, processes
 from compare.system.command import STOP_SIGNALS, run_command
-from compare.system.errors import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED, UserError
+from compare.system.errors import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED, Terminated, UserError
 from compare.training.options import KERAS_BACKENDS
+
+SECONDS_BETWEEN_SIGNALS = 3.0  # less, and a second SIGTERM is the first one once more
 
 
 def end_at_once() -> None:
@@ -45,3 +48,61 @@ def run_training(branch: str, main: Callable[[], int]) -> None:
         end_at_once()
     # what happens in training is foreseen in `Job.running`
     run_command(main if others is None else refuse, unforeseen=EXIT_REFUSED)
+
+
+class Stopping:
+    """The wish of a signal to stop a training, which comes at any time and is heeded between two steps.
+
+    Attributes:
+        asked: the exception to raise, where a signal has asked.
+    """
+
+    def __init__(self):
+        self.asked: type[KeyboardInterrupt] | None = None
+        self._waits = False  # whether a signal waits for the step in progress
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """What a signal to stop lets come to its end: it waits for the end of the block, or for who asks meanwhile
+        whether it was `asked`. Elsewhere in a training it raises KeyboardInterrupt at once."""
+        waited, self._waits = self._waits, True
+        try:
+            yield
+        finally:
+            self._waits = waited
+        if self.asked is not None and not waited:
+            raise self.asked
+
+    def never(self) -> None:
+        """From now on no signal stops the training but a second one."""
+        self._waits = True
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """The `STOP_SIGNALS` stop the training as `finishing` says; the second one ends the process."""
+        signals = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+        last = 0.0
+
+        def again(number, _):
+            # who ends all processes of a group reaches this one twice: compare.run passes it on as SIGTERM
+            if time.monotonic() - last > SECONDS_BETWEEN_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        def stop(number, _):
+            nonlocal last
+            last = time.monotonic()
+            for one in signals:
+                signal.signal(one, signal.SIG_DFL if signal.SIGINT in (one, number) else again)
+            # heeded later where the exception is lost, as in a callback of a library
+            self.asked = KeyboardInterrupt if number == signal.SIGINT else Terminated
+            if not self._waits:
+                raise self.asked
+            display.say_at_once("\nstopping after this step; a second time stops at once, without a checkpoint\n")
+
+        before = {one: signal.signal(one, stop) for one in signals}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)

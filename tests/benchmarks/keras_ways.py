@@ -25,6 +25,7 @@ with backend.quiet_start():
     import tensorflow as tf
 
     from pretrained import model
+    from pretrained.backbones import BACKBONES
     from pretrained.recipe import ARTICLE
     from pretrained.weights import Weights
 
@@ -41,10 +42,10 @@ def main():
     train_images, train_labels = data.train_images[rows], data.train_labels[rows]
 
     # What both ways share: three channels at 28×28, the frozen backbone, the article's head and optimizer.
-    backbone = model.build_backbone(Weights("random"), seed=0)
+    backbone = model.build_backbone(BACKBONES["ResNet50"], Weights("random"), seed=0, image_size=28)
     inputs = keras.Input((28, 28, 3))
-    x = keras.layers.GlobalAveragePooling2D()(backbone(inputs, training=False))
-    network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+    features = backbone(inputs, training=False)
+    network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(features))
     network.compile(keras.optimizers.SGD(0.001), "categorical_crossentropy", metrics=["accuracy"])
 
     ways = {"snippet": snippet, "guide": guide}

@@ -48,29 +48,30 @@ def scratch_resnet(name: str, num_images: int) -> dict:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from scratch_resnet import loop
+    from scratch_resnet import hardware, loop
     from scratch_resnet.batches import Batches
     from scratch_resnet.recipe import RECIPES
 
     recipe = dataclasses.replace(RECIPES[name], num_epochs=2)
     data = dataset.load("fashion-mnist")
-    device = loop.choose_device("auto")
-    loop.keep_freed_memory()
+    train_images = data.train_images.reshape(len(data.train_labels), 28, 28, 1)
+    device = hardware.choose_device("auto")
+    hardware.keep_freed_memory()
     network = loop.new_model(10, seed=0, device=device)
     optimizer = loop.new_optimizer(network, recipe)
 
     def epoch(num_images: int, epoch: int) -> float:
-        images = Batches(data.train_images[:num_images], data.train_labels[:num_images], device=device)
+        images = Batches(train_images, data.train_labels, rows=np.arange(num_images), device=device)
         with Journal().epoch("", num_images) as bar:
             start = time.perf_counter()
-            figures = torch.zeros(2, math.ceil(num_images / recipe.batch_size), device=device)
-            for _ in loop.train_epoch(network, optimizer, images, figures, recipe=recipe, seed=0, epoch=epoch, bar=bar):
+            totals = torch.zeros(2, math.ceil(num_images / recipe.batch_size), device=device)
+            for _ in loop.train_epoch(network, optimizer, images, totals, recipe=recipe, seed=0, epoch=epoch, bar=bar):
                 pass
             return time.perf_counter() - start
 
     epoch(4 * recipe.batch_size, 1)  # warms up
     seconds = epoch(num_images, 2)
-    images = Batches(data.train_images[:num_images], data.train_labels[:num_images], device=device)
+    images = Batches(train_images, data.train_labels, rows=np.arange(num_images), device=device)
     start = time.perf_counter()
     for _ in images.shuffled(recipe, seed=0, epoch=2):
         pass
@@ -84,13 +85,14 @@ def scratch_resnet(name: str, num_images: int) -> dict:
         "images_per_second": num_images / seconds,
         "preparing_share": preparing_seconds / seconds,
         "flops_per_image": counter.get_total_flops() / len(batch),
-        "precision": loop.precision(recipe, device),
+        "precision": hardware.precision(recipe, device),
     }
 
 
 def pretrained(name: str, num_images: int) -> dict:
     """Images a second in an epoch of the head, features included, and the seconds that the test set takes once."""
     from pretrained import backend
+    from pretrained.backbones import BACKBONES
     from pretrained.recipe import RECIPES
     from pretrained.weights import Weights
 
@@ -102,25 +104,30 @@ def pretrained(name: str, num_images: int) -> dict:
     data = dataset.load("fashion-mnist")
     device_kind, _ = backend.describe_device("tensorflow", "auto")
     precision = backend.precision(recipe, "tensorflow", device_kind)
-    backbone = model.build_backbone(Weights("random"), seed=0, precision=precision)
-    extractor = model.build_feature_extractor(
-        backbone, image_size=recipe.image_size, preprocessing=recipe.preprocessing
+    networks = model.build_networks(
+        BACKBONES[recipe.backbone],
+        Weights("random"),
+        recipe=dataclasses.replace(recipe, normalize_features=False, unfreeze="none"),
+        image_shape=(28, 28, 1),
+        num_classes=10,
+        seed=0,
+        precision=precision,
     )
-    head = model.build_head(10, normalize_features=False, learning_rate=recipe.learning_rate)
+    extractor, head = networks.extractor, networks.head
 
     def epoch(num_images: int) -> float:
-        images, labels = data.train_images[:num_images], data.train_labels[:num_images]
         with Journal().epoch("", num_images) as bar:
             start = time.perf_counter()
             draws = {"recipe": recipe, "seed": 0, "epoch": 1}
-            for _ in loop.train_epoch(head, images, labels, np.zeros(3), feature_extractor=extractor, **draws, bar=bar):
+            some = data.train_images, data.train_labels, np.arange(num_images), np.zeros(3)
+            for _ in loop.train_epoch(head, *some, feature_extractor=extractor, **draws, bar=bar):
                 pass
             return time.perf_counter() - start
 
     epoch(512)  # compiles
     seconds = epoch(num_images)
     start = time.perf_counter()
-    features = loop.extract(extractor, data.test_images)
+    features = loop.extract(extractor, data.test_images, recipe=recipe)
     extracting = time.perf_counter() - start
     loop.evaluate(loop.predict(head, features), data.test_labels)
     return {

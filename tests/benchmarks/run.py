@@ -158,21 +158,19 @@ def a_run(folder: Path, words: list[str]) -> dict:
             words = ["-m", f"{branch}.train", "--resume", str(folder)]
         subprocess.run([sys.executable, *words], env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, check=True)
     run = record.read_run(folder)
-    last, seconds = run.record["history"][-1], run.record["seconds"]
+    last, seconds = run.record.history[-1], run.record.seconds
     return {
         "test_accuracy": metrics.evaluate(run).accuracy,
-        "validation_accuracy": last.get("validation_accuracy"),
-        "validation_loss": last.get("validation_loss"),
-        "training_seconds": seconds["training"],
-        "seconds_in_all": sum(seconds.values()),
+        "validation_accuracy": last.validation_accuracy,
+        "validation_loss": last.validation_loss,
+        "training_seconds": seconds.training,
+        "seconds_in_all": sum(value for value in seconds.model_dump().values() if value is not None),
         "seconds_to_target": metrics.seconds_to_accuracy(run, TARGET),
-        "seconds_by_epoch": [row["seconds"] for row in run.record["history"]],
-        "accuracy_by_epoch": [
-            row.get("validation_accuracy", row.get("test_accuracy")) for row in run.record["history"]
-        ],
-        "peak_memory_bytes": run.record["peak_memory_bytes"]["main"],
-        "run": run.record["command"],
-        "run_commit": run.record["commit"],
+        "seconds_by_epoch": [row.seconds for row in run.record.history],
+        "accuracy_by_epoch": [row.validation_accuracy or row.test_accuracy for row in run.record.history],
+        "peak_memory_bytes": run.record.peak_memory_bytes.main,
+        "run": run.record.command,
+        "run_commit": run.record.commit,
     }
 
 

@@ -57,6 +57,6 @@ def test_a_branch_is_killed_or_hangs(tmp_path, faults, number, told):
     with faults.leaving(pretrained):
         done = subprocess.run([*WORDS, "--resume", str(out)], cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0 and "pretrained: recipe" not in done.stdout, done.stderr
-    assert len(record.read_run(scratch).record["history"]) == 3
+    assert len(record.read_run(scratch).record.history) == 3
     assert told not in (out / "index.html").read_text(encoding="utf-8")
     faults.survived += 1

@@ -15,7 +15,7 @@ from pathlib import Path
 import faulty_server
 import pytest
 
-from compare.data import dataset, download
+from compare.data import dataset, download, fashion_mnist
 from compare.system.environment import OFFLINE_VARIABLE
 from compare.system.errors import UserError
 
@@ -41,7 +41,7 @@ def from_mirrors(small, faulty, folder, monkeypatch):
 
     def load(*answers):
         urls = [answer if "://" in answer else f"{faulty.url}/{answer}/" for answer in answers]
-        monkeypatch.setattr(dataset, "FASHION_MNIST_MIRRORS", urls)
+        monkeypatch.setattr(fashion_mnist, "MIRRORS", urls)
         return dataset.load("fashion-mnist").train_images.tobytes()
 
     return load
@@ -267,9 +267,9 @@ import json, sys
 from pathlib import Path
 from compare import dataset, download
 words = json.loads(sys.argv[1])
-dataset.FASHION_MNIST_FILES = {name: tuple(value) for name, value in words["files"].items()}
-dataset.FASHION_MNIST_MIRRORS = [words["mirror"]]
-dataset._usual_folders = lambda: [download.cache_folder() / "fashion-mnist"]
+fashion_mnist.FILES = {name: tuple(value) for name, value in words["files"].items()}
+fashion_mnist.MIRRORS = [words["mirror"]]
+fashion_mnist._usual_folders = lambda: [download.cache_folder() / "fashion-mnist"]
 from compare.command import run_command
 def main():
     print(dataset.fingerprint(dataset.load("fashion-mnist").train_images))
@@ -280,7 +280,7 @@ run_command(main)
 
 def start(faulty, answer="good", preexec_fn=None):
     """Load the data in a process of its own."""
-    words = json.dumps({"files": dataset.FASHION_MNIST_FILES, "mirror": f"{faulty.url}/{answer}/"})
+    words = json.dumps({"files": fashion_mnist.FILES, "mirror": f"{faulty.url}/{answer}/"})
     return subprocess.Popen(
         [sys.executable, "-c", ONE, words],
         cwd=ROOT,
@@ -336,9 +336,9 @@ def test_killed_at_any_moment_it_is_begun_anew(num_kills, folder, faulty, finger
         process.communicate()
         for path in left_in(folder):
             if not path.startswith(".partial"):
-                assert dataset._read_file(folder / path, path.removesuffix(".gz"))[1] is None
+                assert fashion_mnist._read_file(folder / path, path.removesuffix(".gz"))[1] is None
         monkeypatch.setattr(download, "STALE_SECONDS", -1)
-        monkeypatch.setattr(dataset, "FASHION_MNIST_MIRRORS", [f"{faulty.url}/good/"])
+        monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"{faulty.url}/good/"])
         faults.meets(
             lambda: dataset.load("fashion-mnist"),
             right=lambda data: dataset.fingerprint(data.train_images) == fingerprint,

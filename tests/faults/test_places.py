@@ -363,7 +363,7 @@ def test_branches_that_want_the_same_folder(tmp_path, faults, number):
     assert sorted(one.returncode for one in done) == [0] + [2] * (number - 1), [one.stderr for one in done]
     for one in done:
         faults.ends(one, one.returncode)
-    assert record.read_run(tmp_path / "run").record["seed"] == 0
+    assert record.read_run(tmp_path / "run").record.seed == 0
 
 
 # ---- a lock that a process left
@@ -448,12 +448,12 @@ def test_a_branch_over_the_quota_keeps_its_last_checkpoint(tmp_path, faults):
     faults.ends(done, 1)
     assert "Disk quota exceeded" in done.stderr
     _, so_far = checkpoint.read(tmp_path / "run", "scratch_resnet")
-    assert so_far["history"]
+    assert so_far.history
     words[-2:] = ["--resume", tmp_path / "run"]
     del words[3:6]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     faults.ends(done, 0)
-    assert len(record.read_run(tmp_path / "run").record["history"]) == 3
+    assert len(record.read_run(tmp_path / "run").record.history) == 3
 
 
 # ---- kills while a report is written

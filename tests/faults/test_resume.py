@@ -163,7 +163,7 @@ def test_killed_again_and_again_it_comes_to_the_same_end(scratch, faults, tmp_pa
     run, lives = tmp_path / "run", []
     while not (run / record.RECORD).exists():
         if trained := checkpoint.found(run):
-            epochs = len(checkpoint.read(run, "scratch_resnet")[1]["history"])
+            epochs = len(checkpoint.read(run, "scratch_resnet")[1].history)
             lives.append((epochs, int(checkpoint.NAME.fullmatch(trained[0].name)[1])))
         code = scratch.train(run, at=(26,))
         faults.injected += code == -signal.SIGKILL
@@ -189,7 +189,7 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(scratch, faults, tmp_p
     assert scratch.train(run, at=("rename .*checkpoint-12-",), number=number) == code, scratch.said
     faults.injected += 1
     arrays, so_far = checkpoint.read(run, "scratch_resnet")
-    assert len(so_far["history"]) == 1 and 0 < arrays["under way/steps"] < 6 and so_far["under_way"]["seconds"] > 0
+    assert len(so_far.history) == 1 and 0 < arrays["under way/steps"] < 6 and so_far.under_way.seconds > 0
     goes_on = f"{word}; to go on: python -m scratch_resnet.train --resume '{run}'"
     assert goes_on in scratch.said and goes_on in (run / record.LOG).read_text()
     is_same(scratch, run, faults)
@@ -221,7 +221,7 @@ def test_a_signal_at_the_end_stops_the_prediction(scratch, faults, tmp_path):
     """With every epoch kept; and one that comes when the record is being written comes too late."""
     run = tmp_path / "run"
     assert scratch.train(run, at=("model.safetensors w",), number=signal.SIGTERM) == 143
-    assert "to go on" in scratch.said and len(checkpoint.read(run, "scratch_resnet")[1]["history"]) == 3
+    assert "to go on" in scratch.said and len(checkpoint.read(run, "scratch_resnet")[1].history) == 3
     is_same(scratch, run, faults)
     assert scratch.train(tmp_path / "late", at=("record.json w",), number=signal.SIGTERM) == 0
     is_same(scratch, tmp_path / "late", faults)
@@ -414,7 +414,7 @@ def test_killed_at_random_points_it_comes_to_the_same_end(faults, tmp_path, name
                 found["complete"] += 1
             elif not checkpoint.found(run):
                 found["before the first checkpoint"] += 1
-            elif len(so_far["history"]) == len(trainings.whole["history"]):
+            elif len(so_far.history) == len(trainings.whole["history"]):
                 found["in predicting"] += 1
             else:
                 found["in training"] += 1

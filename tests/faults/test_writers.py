@@ -27,7 +27,7 @@ from compare.runs import checkpoint, record, schema
 from compare.system import command, disk, machine
 from compare.system.command import MAX_EPOCHS
 from compare.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, UserError
-from compare.training import preparation
+from compare.training import options, preparation
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained
 from scratch_resnet import train as scratch
@@ -84,7 +84,7 @@ def prepared(*words):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train", *words])
         arguments = pretrained.parse()
-    overrides = command.OVERRIDES | {"weights": "--weights", "unfreeze": "--unfreeze"}
+    overrides = options.OVERRIDES | {"weights": "--weights", "unfreeze": "--unfreeze"}
     more = {"overrides": overrides, "words": {}, "num_bytes": lambda _: 0}
     return preparation.prepare("pretrained", arguments, pretrained_recipe.RECIPES, **more)
 
@@ -92,24 +92,22 @@ def prepared(*words):
 def train(job, *, device: str, loss: float) -> None:
     """What a branch does with a job, on a device of this name, but for the framework: all epochs but the last two are
     there already, and those have this loss."""
-    job.record |= {
-        "model": {"name": "m", "num_parameters": 1, "num_trainable_parameters": 1, "flops_per_image": 1},
-        "weights": {"kind": "file", "sha256": "c0ffee"},
-        "device": {"kind": "cpu", "name": device},
-        "versions": {"python": device},
-    }
+    job.record.model = schema.Model(name="m")
+    job.record.weights = schema.Weights(kind="file", sha256="c0ffee")
+    with record.readable():
+        job.record.device, job.record.versions = schema.Device(kind="cpu", name=device), {"python": device}
     row = {"seconds": 1.0, "images_per_second": 9.0, "learning_rate": 0.1, "train_loss": 1.0, "train_accuracy": 0.5}
-    num_epochs = schema.num_epochs_planned(job.record)
-    job.record["history"] = [{"epoch": epoch} | row for epoch in range(1, num_epochs - 1)]
+    row |= {"processor_seconds": 1.0}
+    job.record.history = [schema.Row(epoch=epoch, **row) for epoch in range(1, job.record.num_epochs - 1)]
     with job.running(None):
         for _ in job.epochs_left:
             means = {"train": (loss, 0.5), "watched": (loss, 0.5)}
             seconds = {"training_seconds": 1.0, "seconds": 1.0}
             job.end_epoch(**means, **seconds, learning_rate=job.recipe.learning_rate, arrays={"a": np.ones(1)})
-            assert checkpoint.read(job.folder, "pretrained")[1] == json.loads(json.dumps(job.record))
+            assert checkpoint.read(job.folder, "pretrained")[1] == job.record
         sizes = {"test": len(job.data.test_labels), "validation": len(job.validation_rows)}
         probabilities = {split: np.full((number, 10), 0.1, np.float32) for split, number in sizes.items()}
-        job.finish(probabilities, predicting_seconds=1.0, device_bytes=None)
+        job.finish(probabilities, predicting_seconds=1.0, device_bytes=None, others={})
 
 
 @OFTEN
@@ -135,10 +133,10 @@ def check_a_run(few, faults, folder, values):
         return
     run = record.read_run(out)
     num_epochs = values["--epochs"] + (values["--unfreeze"] != "none")
-    assert (run.record["seed"], len(run.record["history"])) == (values["--seed"], num_epochs)
+    assert (run.record.seed, len(run.record.history)) == (values["--seed"], num_epochs)
     kept = command.place(values["--weights"]).name
-    assert run.record["overrides"]["weights"] == kept and run.record["device"]["name"] == values["device"]
-    words = shlex.split(run.record["command"])
+    assert run.record.overrides.weights == kept and run.record.device.name == values["device"]
+    words = shlex.split(run.record.command)
     assert words[words.index("--weights") + 1] == kept
     written = report_files.as_json(show([run]), [], title="t", sentences=[], suspects=[], cautions=[])
     assert disk.parse_json(written)["runs"][0]["folder"] == values["--out"]
@@ -295,14 +293,14 @@ def test_what_comes_up_in_training_costs_no_checkpoint(few, tmp_path, monkeypatc
     monkeypatch.setattr(machine, "peak_memory_bytes", lambda: -1)
     error = faults.meets(lambda: train(job, device="a", loss=1.0), right=lambda _: False)
     assert error.exit_code == EXIT_FAILED and "peak_memory_bytes.main is '-1'" in str(error)
-    assert len(checkpoint.read(tmp_path / "run", "pretrained")[1]["history"]) == 2
+    assert len(checkpoint.read(tmp_path / "run", "pretrained")[1].history) == 2
     assert not (tmp_path / "run" / record.RECORD).exists()
 
 
 def test_an_energy_counter_that_begins_anew_tells_nothing(few, tmp_path, monkeypatch):
     monkeypatch.setattr(machine.EnergyMeter, "taken", lambda self: -1.0)
     train(prepared("--recipe=demo", "--epochs=2", f"--out={tmp_path / 'run'}"), device="a", loss=1.0)
-    assert [row["energy_joules"] for row in record.read_run(tmp_path / "run").record["history"]] == [None, None]
+    assert [row.energy_joules for row in record.read_run(tmp_path / "run").record.history] == [None, None]
 
 
 # ---- what is made of runs that others wrote, in folders that others named

@@ -44,8 +44,8 @@ def few(branch: str) -> None:
     loop = importlib.import_module(f"{branch}.loop")
     changes = {"data": "digits", "validation_fraction": 0.3, "horizontal_flip": True, "batch_size": 16}
     if branch == "scratch_resnet":
-        loop.ResNet = functools.partial(loop.ResNet, channels=(32, 64, 128, 256), num_blocks=(1, 1, 1, 1))
-        loop.STEPS_TO_MEASURE = 3
+        importlib.import_module("scratch_resnet.model").NUM_BLOCKS[18] = (1, 1, 1, 1)
+        loop.ResNet = functools.partial(loop.ResNet, channels=(32, 64, 128, 256))
         changes |= {"schedule": "one-cycle", "weight_decay": 0.1, "label_smoothing": 0.1, "shift_pixels": 2}
     else:
         loop.IMAGES_AT_ONCE = 32

@@ -1,0 +1,125 @@
+"""What a data set is, and what is computed of any."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from compare.data import download
+from compare.system.errors import UserError
+
+MAX_CLASSES = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Labelled images for training and for the test, in the order of their files.
+
+    Attributes:
+        name: a short key: a name that `dataset.load` knows, or the folder's or the file's own.
+        title: what people call it.
+        class_names: 2 to `MAX_CLASSES`; a label is an index into them.
+        train_images, test_images: uint8 in 0…255, (num_images, height, width, channels), one channel or three; they may
+            be maps of a file, of which rows are taken as they are needed.
+        train_labels, test_labels: (num_images,), of the type that `label_dtype` tells.
+        mirror_alike: whether an image's mirror image could be one of the same class.
+        is_demonstration: whether it stands in for real data.
+        validation_rows: which training images the source itself sets apart, int64, ascending; None where it does not.
+        sha256: of images and labels, where something better than the arrays tells: files that are decoded to any size.
+    """
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    mirror_alike: bool = True
+    is_demonstration: bool = False
+    validation_rows: np.ndarray | None = None
+    sha256: str | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.train_images.shape[1:]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 that tells these images and labels from others."""
+        if self.sha256 is not None:
+            return self.sha256
+        return fingerprint(self.train_images, self.train_labels, self.test_images, self.test_labels)
+
+
+def mapped(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """A uint8 array in the cache, as a map of its file, of which rows are read when they are needed.
+
+    Args:
+        name: of the file.
+        shape: of the array.
+        blocks: what it is written from where it is not there yet, one after the other; no more than one at a time is
+            in memory, and none is asked for where the file is there.
+
+    Raises:
+        UserError: it cannot be written, or the file is another one.
+    """
+
+    def write(path: Path):
+        with path.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in blocks:  # not through a map: where the disk is full, that ends the process
+                file.write(block.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    path = download.keep(download.cache_folder() / "images" / name, math.prod(shape), write)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.shape != shape or array.dtype != np.uint8:
+            raise ValueError(f"it holds {array.dtype} {array.shape}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}", f"uint8 {shape}, as it was written here", "delete that file") from error
+    return array
+
+
+def label_dtype(num_classes: int) -> np.dtype:
+    """The smallest type that holds the labels of so many classes."""
+    return np.min_scalar_type(num_classes - 1)
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """The SHA-256 of arrays: their dtypes, shapes and bytes, in hexadecimal. Images of one channel are hashed as
+    (num_images, height, width)."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.ndarray:
+    """Draw `num_images` of the images, or all where there are fewer, each class with its share.
+
+    Args:
+        labels: (num_labelled,), of them all.
+        num_images: how many.
+        seed: of the draw.
+
+    Returns:
+        Their rows, int64, ascending.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(labels))
+    place = np.empty(len(labels))  # of each image among those of its class, in 0…1: the lowest are taken
+    for label in np.unique(labels):
+        of_class = drawn[labels[drawn] == label]
+        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
+    return np.sort(np.argsort(place, kind="stable")[:num_images])

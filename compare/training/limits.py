@@ -1,0 +1,50 @@
+"""What a device, or a training's numbers, cannot do, in words."""
+
+import contextlib
+from collections.abc import Iterator
+
+from compare.system.errors import EXIT_FAILED, UserError
+
+
+def diverged(came: str, advice: str) -> UserError:
+    """The error of a training whose numbers are no longer finite."""
+    return UserError(came, "finite numbers: the training has diverged", advice, exit_code=EXIT_FAILED)
+
+
+@contextlib.contextmanager
+def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
+    """Turn what a device cannot do inside the block, in whichever framework, into words: a want of memory, into the
+    article's own hint (`smaller` says what can be made so), and an operation that it lacks, as Apple's GPUs do some.
+
+    Raises:
+        UserError: there was not enough memory, or no such operation.
+    """
+    try:
+        yield
+    except Exception as error:
+        words = (
+            "out of memory",
+            "not enough memory",
+            "can't allocate memory",
+            "resource exhausted",
+            "resourceexhausted",
+            "alloc failed",
+        )
+        said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
+        is_lacking = isinstance(error, NotImplementedError) and "aten::" in said
+        if is_lacking or "mps framework" in said:  # it has no float64
+            raise UserError(
+                f"the device lacks an operation: {str(error).partition('. ')[0][:300]}",
+                "one that has all that this training computes",
+                "choose --device cpu, or a newer PyTorch",
+                exit_code=exit_code,
+            ) from error
+        if not isinstance(error, MemoryError) and not any(word in said for word in words):
+            raise
+        size = f"{recipe.image_size}×{recipe.image_size}"
+        raise UserError(
+            f"out of memory with images of {size}",
+            "a step that fits into the device's memory",
+            f"make {smaller} smaller",
+            exit_code=exit_code,
+        ) from error
