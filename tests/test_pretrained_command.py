@@ -229,7 +229,7 @@ def test_the_hashes_are_those_that_keras_publishes():
         (["--weights", os.devnull], "not a file, but a pipe or a device"),
         (["--keras-backend", "pytorch"], "'pytorch'"),
         (["--epochs", "0"], "--epochs 0"),
-        (["--image-size", "8"], "--image-size 8"),
+        (["--image-size", "4"], "--image-size 4"),
         (["--recipe", "nosuch"], "'nosuch'"),
         (["--out", __file__], "is a file"),
         (["--keras-backend", "torch", "--device", "cuda"], "torch sees no such GPU"),
