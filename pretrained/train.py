@@ -42,10 +42,7 @@ def parse() -> argparse.Namespace:
         epilog=EXAMPLES,
     )
     add_branch_options(parser, recipes=list(RECIPES))
-    add_backbone_options(parser)
-    names = list(BACKBONES)
-    words = f"the pretrained network, an image classifier of keras.applications: {', '.join(names)} (the recipe's)"
-    parser.add_argument("--backbone", choices=names, metavar="NAME", help=words)
+    add_backbone_options(parser, names=list(BACKBONES))
     return parser.parse_args()
 
 

@@ -388,7 +388,7 @@ def test_every_classifier_of_keras_is_there():
         (["--weights", os.devnull], "not a file, but a pipe or a device"),
         (["--keras-backend", "pytorch"], "'pytorch'"),
         (["--epochs", "0"], "--epochs 0"),
-        (["--image-size", "8"], "--image-size 8"),
+        (["--image-size", "4"], "--image-size 4"),
         (["--recipe", "nosuch"], "'nosuch'"),
         (["--out", __file__], "is a file"),
         (["--keras-backend", "torch", "--device", "cuda"], "torch sees no such GPU"),
