@@ -174,7 +174,8 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
     import torch
 
     from compare.system import disk
-    from compare.training.job import NUM_SEEN
+    from compare.training import ending
+    from compare.training.ending import NUM_SEEN
     from scratch_resnet import loop
     from scratch_resnet.batches import Batches
 
@@ -193,7 +194,8 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         disk.write_atomically(folder / "model.safetensors", safetensors.numpy.save(weights))
 
-    job.end(
+    ending.end(
+        job,
         predict=predict,
         watched=None if logits is None else loop.probabilities(logits),
         seen=seen,
