@@ -22,7 +22,7 @@ with backend.quiet_start():
 assert keras.backend.backend() == name
 data = dataset.load("digits")
 rows = np.arange(64)
-images, labels = loop.gather(data.train_images, rows), data.train_labels[rows]  # (64, 28, 28, 1)
+images, labels = data.train_images[rows], data.train_labels[rows]  # (64, 28, 28, 1)
 resnet50 = BACKBONES["ResNet50"]
 network = model.build_backbone(resnet50, Weights("random"), seed=0, image_size=28)
 # Weights that do not depend on the backend, small enough for the activations to stay finite; statistics off 0 and 1.

@@ -13,6 +13,7 @@ from compare.data import dataset
 from compare.page import figures, gallery, pictures
 from compare.page.shown import show
 from compare.runs import record
+from compare.runs.schema import Row
 
 
 def test_every_tile_is_its_image():
@@ -22,11 +23,11 @@ def test_every_tile_is_its_image():
     for index in (0, 99, 100, 249):
         column, line = shown.place(1000 + index)
         tile = sprite[28 * line : 28 * (line + 1), 28 * column : 28 * (column + 1)]
-        assert np.abs(tile - images[index]).mean() < 10
+        assert np.abs(tile - images[index][..., 0]).mean() < 10
 
 
 def test_numbers_in_a_drawing_stay_whole_and_coordinates_are_short():
-    history = [{"epoch": n, "seconds": 1 / 3, "learning_rate": 0.1, "train_loss": 1 / n} for n in (1, 2, 3)]
+    history = [Row(epoch=n, seconds=1 / 3, learning_rate=0.1, train_loss=1 / n) for n in (1, 2, 3)]
     with figures.drawing():
         figure = figures.loss_curves([figures.Curves("a 0.12345", 0, [history], None)], over="time")
         drawing = figures.svg(figure).decode()
@@ -36,7 +37,14 @@ def test_numbers_in_a_drawing_stay_whole_and_coordinates_are_short():
 
 def test_curves_show_the_history_on_whole_epochs():
     history = [
-        {"epoch": n, "seconds": 40.0, "learning_rate": 0.1 / n} | {"train_accuracy": 0.8 + 0.01 * n, "test_accuracy": y}
+        Row(
+            epoch=n,
+            seconds=40.0,
+            learning_rate=0.1 / n,
+            train_accuracy=0.8 + 0.01 * n,
+            train_loss=0.0,
+            test_accuracy=y,
+        )
         for n, y in ((1, 0.71), (2, 0.73), (3, 0.72))
     ]
     curves = [figures.Curves("one", 0, [history], "test"), figures.Curves("other", 1, [history[:1]], "test")]
@@ -74,10 +82,9 @@ def test_a_difference_has_the_colour_of_who_has_more():
 
 def test_curves_over_time_and_their_phases():
     rows = [
-        {"epoch": n, "seconds": 200.0, "learning_rate": None, "train_loss": 1 / n, "test_loss": 2 / n}
+        Row(epoch=n, seconds=200.0, train_loss=1 / n, test_loss=2 / n, phase="fine-tuning" if n == 3 else None)
         for n in (1, 2, 3)
     ]
-    rows[2]["phase"] = "fine-tuning"
     with figures.drawing():
         figure = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="time")
         over_epochs = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="epochs")
@@ -94,7 +101,7 @@ def seeds_of(*curves):
     """What is drawn of a run of that many seeds, given each seed's test losses."""
     rows = [
         [
-            {"epoch": n, "seconds": 10.0 * seed, "learning_rate": 0.1, "train_loss": 2.0, "test_loss": loss}
+            Row(epoch=n, seconds=10.0 * seed, learning_rate=0.1, train_loss=2.0, test_loss=loss)
             for n, loss in enumerate(losses, start=1)
         ]
         for seed, losses in enumerate(curves, start=1)
@@ -143,15 +150,7 @@ def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
 
 
 def test_a_single_epoch_lies_well_inside_the_axes():
-    row = {
-        "epoch": 1,
-        "seconds": 9.0,
-        "learning_rate": None,
-        "train_accuracy": 0.9,
-        "train_loss": 0.3,
-        "test_accuracy": 0.8,
-        "test_loss": 0.5,
-    }
+    row = Row(epoch=1, seconds=9.0, train_accuracy=0.9, train_loss=0.3, test_accuracy=0.8, test_loss=0.5)
     curves = [figures.Curves("one", 0, [[row]], "test")]
     for draw, highest in ((figures.accuracy_curves, 0.9), (figures.loss_curves, 0.5)):
         low, high = draw(curves, over="epochs").axes[0].get_ylim()
@@ -162,8 +161,10 @@ def test_runs_far_apart_leave_the_best_ones_room():
     """From 0.9 to 0.93 is a quarter of the errors less, from 0.2 to 0.23 a thirtieth; a loss halves in equal steps."""
 
     def drawn(draw, quantity, values):
-        rows = [{"epoch": n, "seconds": 1.0, "learning_rate": None} for n in (1, 2)]
-        rows = [row | {f"train_{quantity}": value} for row, value in zip(rows, values, strict=True)]
+        known = {"train_loss": 0.0, "train_accuracy": 0.0}  # of what is not drawn here
+        rows = [
+            Row(epoch=n, seconds=1.0, **known | {f"train_{quantity}": value}) for n, value in enumerate(values, start=1)
+        ]
         axes = draw([figures.Curves("one", 0, [rows], None)], over="epochs").axes[0]
         return axes, lambda value: axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1]
 

@@ -429,7 +429,7 @@ def few_digits(monkeypatch, digits):
 
 def as_input(images):
     """Images as the saved network takes them, float32 (num_images, 28, 28, 1)."""
-    return loop.gather(images, slice(None)).astype(np.float32)
+    return images.astype(np.float32)
 
 
 def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few_digits, tmp_path):
@@ -644,7 +644,7 @@ def test_the_nth_gpu_is_counted_among_those_visible(environment):
 ASKED = """
 import sys
 import torch
-from compare.command import UserError
+from compare.system.errors import UserError
 from pretrained import backend
 torch.cuda.device_count = torch.cuda.is_available = lambda: {num_gpus}
 backend.choose("torch", {device!r})

@@ -167,7 +167,7 @@ def test_the_doctor_lists_all_that_is_missing(tmp_path):
     assert code == 2 and err == ""
     for needed in map(Requirement, PROJECT["dependencies"]):
         assert f"GAP\t{needed.name}\tis not installed\tpip install '{needed.name}{min(needed.specifier)}'" in out
-    assert "cannot run here: numpy, torch" in out.splitlines()[-1] and "pip install -e ." in out
+    assert "cannot run here: numpy, pydantic, torch" in out.splitlines()[-1] and "pip install -e ." in out
 
 
 @pytest.mark.parametrize(
