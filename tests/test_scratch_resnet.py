@@ -19,7 +19,7 @@ from compare.runs.record import read_run
 from compare.runs.schema import Input, Weights
 from compare.system import machine
 from compare.system.errors import UserError
-from compare.training.job import limits_in_words
+from compare.training.limits import limits_in_words
 from compare.training.progress import Journal
 from pretrained import train as pretrained_train
 from scratch_resnet import hardware, loop, model, train
