@@ -8,6 +8,8 @@
     findings/ what is computed from runs
     page/     what is said and drawn of findings
     run       the main command: `python -m compare.run --both`
+    plan      which trainings that is, out of the words of the command line; `plan_file` keeps them
+    supervise the process of each, watched over
     report    a report from finished runs: `python -m compare.report RUN [RUN …]`
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
     doctor    what is here, what is missing, and what to do: `python -m compare.doctor`

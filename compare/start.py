@@ -4,6 +4,7 @@ module. `import compare` looks; every branch begins with that.
 Nothing but what Python has loaded by then, in words that an old Python can read.
 """
 
+import _signal
 import os
 import sys
 from importlib.machinery import PathFinder
@@ -20,8 +21,12 @@ def check():
         wanted = f"Python {PYTHON[0]}.{PYTHON[1]} or newer"
         advice = "uv brings its own: put `uv run` before the command, as the README says; or install " + wanted
         refuse(f"this is Python {sys.version_info[0]}.{sys.version_info[1]}, {sys.executable}", wanted, advice)
-    if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # so it is while a package is looked for
-        check_folder(sys.path[0], sys.path[1:])
+    if sys.argv[:1] == ["-m"]:  # so it is while a package is looked for
+        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+            # until `compare.system.command` listens Ctrl-C ends this on the spot: in an import it would be a traceback
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        if not sys.flags.safe_path:
+            check_folder(sys.path[0], sys.path[1:])
 
 
 def check_folder(folder, path):

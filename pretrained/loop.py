@@ -15,8 +15,10 @@ import numpy as np
 
 from compare.data.images import take
 from compare.system import disk
+from compare.training import ending
+from compare.training.ending import NUM_SEEN
 from compare.training.estimate import measured
-from compare.training.job import NUM_SEEN, Job
+from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
 from pretrained import augment, model, solver
@@ -380,7 +382,7 @@ def probabilities_of(
 
 
 def end(job: Job, networks: model.Networks, watched: np.ndarray | None, *, device_bytes) -> None:
-    """What follows the last epoch, as `Job.end` does it.
+    """What follows the last epoch, as `ending.end` does it.
 
     Args:
         job, networks: whose training is over.
@@ -417,7 +419,8 @@ def end(job: Job, networks: model.Networks, watched: np.ndarray | None, *, devic
         with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
             model.join(extractor, networks.head).save(partial)
 
-    job.end(
+    ending.end(
+        job,
         predict=lambda images, rows: probabilities_of(networks, images, rows, recipe=recipe),
         watched=watched,
         seen=seen,

@@ -166,6 +166,7 @@ def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) ->
         Unfit: it holds no such network.
         UserError: the file was written to meanwhile.
     """
+    arrays = read_backbone(weights.path, expected_layers(network), backbone.title)
     if backbone.module == "efficientnet":
         # Keras adds this layer for weights="imagenet", not for weights=FILE, and no array tells of it.
         is_part = is_part_of_file(network, weights)
@@ -178,7 +179,6 @@ def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) ->
             )
         if divides:
             network = _dividing_by_deviation(network)
-    arrays = read_backbone(weights.path, expected_layers(network), backbone.title)
     check_unchanged(weights)
     for layer in layers_with_arrays(network):
         layer.set_weights(arrays[layer.name])

@@ -42,10 +42,7 @@ def parse() -> argparse.Namespace:
         epilog=EXAMPLES,
     )
     add_branch_options(parser, recipes=list(RECIPES))
-    add_backbone_options(parser)
-    names = list(BACKBONES)
-    words = f"the pretrained network, an image classifier of keras.applications: {', '.join(names)} (the recipe's)"
-    parser.add_argument("--backbone", choices=names, metavar="NAME", help=words)
+    add_backbone_options(parser, names=list(BACKBONES))
     return parser.parse_args()
 
 
@@ -139,7 +136,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
         device_kind, gpu_name = backend.describe_device(backend_name, device_name)
-    device_name = gpu_name or machine.processor_name()
+    computed_on = gpu_name or machine.processor_name()
     precision = backend.precision(recipe, backend_name, device_kind)
     job.check_same("precision", precision)
     networks = model.build_networks(
@@ -156,7 +153,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         epochs, predicting = loop.estimate_epochs(job, networks)
     of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""
-    where = f"{device_name} in {precision} with Keras on {backend_name}"
+    where = f"{computed_on} in {precision} with Keras on {backend_name}"
     job.announce(epochs, predicting, how=plan(recipe), where=f"{where}, {weights_words(recipe, found)}{of_file}")
     if check_only:
         return EXIT_DONE
@@ -164,7 +161,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     versions = machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
     with readable():
         model.note_facts(record, networks, found, recipe=recipe, num_classes=len(data.class_names))
-        record.device, record.precision = Device(kind=device_kind, name=device_name), precision
+        record.device, record.precision = Device(kind=device_kind, name=computed_on), precision
         record.versions = versions | {"keras backend": backend_name}
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):

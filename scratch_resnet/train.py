@@ -6,7 +6,6 @@ Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in
 
 import argparse
 import sys
-import typing
 from pathlib import Path
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
@@ -14,9 +13,9 @@ if not __package__:  # run as a file: then its own folder is on the path, not th
 
 from compare.system.command import Parser
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
-from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options
+from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options, add_depth_option
 from compare.training.stopping import run_training
-from scratch_resnet.recipe import RECIPES, Depth
+from scratch_resnet.recipe import RECIPES
 
 EXAMPLES = """examples:
   python -m scratch_resnet.train --demo                      a minute, to see it work
@@ -40,9 +39,7 @@ def parse() -> argparse.Namespace:
     )
     add_branch_options(parser, recipes=list(RECIPES))
     network = parser.add_argument_group("network")
-    depths = typing.get_args(Depth)
-    words = f"layers: {', '.join(map(str, depths))} (the recipe's)"
-    network.add_argument("--depth", type=int, choices=depths, metavar="N", help=words)
+    add_depth_option(network)
     network.add_argument("--describe", action="store_true", help="print the network's shapes at 1×1×224×224, and stop")
     return parser.parse_args()
 
@@ -177,7 +174,8 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
     import torch
 
     from compare.system import disk
-    from compare.training.job import NUM_SEEN
+    from compare.training import ending
+    from compare.training.ending import NUM_SEEN
     from scratch_resnet import loop
     from scratch_resnet.batches import Batches
 
@@ -196,7 +194,8 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         disk.write_atomically(folder / "model.safetensors", safetensors.numpy.save(weights))
 
-    job.end(
+    ending.end(
+        job,
         predict=predict,
         watched=None if logits is None else loop.probabilities(logits),
         seen=seen,

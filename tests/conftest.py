@@ -19,7 +19,7 @@ import pytest
 from fake_runs import write_run
 from pages import write
 
-from compare import run
+from compare import plan
 from compare.data import download, fashion_mnist
 from compare.data.download import MIRRORS_VARIABLE
 from compare.system.environment import OFFLINE_VARIABLE
@@ -68,12 +68,20 @@ def run_main(monkeypatch, capsys):
     return call
 
 
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory):
+    """The runs that fake branches leave copies of."""
+    fake_branches.make_up(folder := tmp_path_factory.mktemp("made-up"))
+    return folder
+
+
 @pytest.fixture
-def fakes(monkeypatch, tmp_path):
+def fakes(monkeypatch, tmp_path, made_up):
     """Put fake branches in the place of both; returns a function that lists the commands they were run with."""
-    for name, value in fake_branches.install(tmp_path).items():
+    for name, value in fake_branches.install(tmp_path, made_up).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(run, "BRANCHES", fake_branches.BRANCHES)
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    monkeypatch.setattr(plan, "BRANCHES", fake_branches.BRANCHES)
     return lambda: (tmp_path / "log").read_text().splitlines()
 
 

@@ -1,4 +1,5 @@
-"""Branches that train nothing, for tests of the main command: processes of their own that write made-up runs.
+"""Branches that train nothing, for tests of the main command: processes of their own that leave copies of made-up runs.
+They import nothing large, as a test starts many.
 
 What each does says the environment, as `FAKE_scratch_fake=crash`, and `FAKE_ONLY_SEED` of which seed.
 """
@@ -8,17 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fake_runs import write_run, write_unfinished_run
+
 BRANCHES = {"scratch": "scratch_fake", "pretrained": "pretrained_fake"}
 HERE = Path(__file__).parent
 
 SOURCE = """
-import os, signal, sys, time
+import os, shutil, signal, sys, time
 from pathlib import Path
 from compare.system import processes
-from fake_runs import write_run, write_unfinished_run
 
 processes.end_with_parent()
 branch, words = __spec__.name.partition(".")[0], sys.argv[1:]
+made_up = Path(__file__).parents[2] / "made up"
 with open(os.environ["FAKE_LOG"], "a") as log:
     print(branch, *words, file=log)
 does = os.environ.get("FAKE_" + branch, "finish")
@@ -32,6 +35,8 @@ if "--check" in words:
     if does == "check for ever":
         Path(os.environ["FAKE_LOG"] + ".ready").touch()
         time.sleep(1000)
+    if "--told-nothing" in words:
+        sys.exit(0)
     print("checked")
     print("COMPARE_ESTIMATE 100.5 100.5")
     sys.exit(0)
@@ -41,7 +46,7 @@ seed = folder.name.partition("-seed-")[2] or "0"
 if os.environ.get("FAKE_ONLY_SEED", seed) != seed:
     does = "finish"
 if does in ("crash", "kill", "interrupt", "hang", "stop slowly", "heed nothing"):
-    write_unfinished_run(folder, branch=branch, log="epoch 1/3: loss 0.7\\nthe disk went away\\n")
+    shutil.copytree(made_up / f"{branch} unfinished", folder, dirs_exist_ok=True)
     if does == "crash":
         sys.exit(1)
     if does == "hang":
@@ -66,15 +71,23 @@ if does in ("crash", "kill", "interrupt", "hang", "stop slowly", "heed nothing")
         sys.exit(128 + saving[0])
     os.kill(os.getpid(), signal.SIGKILL if does == "kill" else signal.SIGINT)
 if resumed:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-write_run(folder, branch=branch, seed=int(seed))
+    shutil.rmtree(folder)
+shutil.copytree(made_up / branch, folder)
 """
 
 
-def install(folder: Path) -> dict[str, str]:
-    """Write both below `folder`; the environment that lets processes find them, and log there what they are asked."""
+def make_up(folder: Path) -> None:
+    """Write the runs that the branches copy."""
+    for name in BRANCHES.values():
+        write_run(folder / name, branch=name)
+        log = "epoch 1/3: loss 0.7\nthe disk went away\n"
+        write_unfinished_run(folder / f"{name} unfinished", branch=name, log=log)
+
+
+def install(folder: Path, made_up: Path) -> dict[str, str]:
+    """Write both branches below `folder`, to copy runs from `made_up`; the environment that lets processes find them,
+    and log there what they are asked."""
+    (folder / "made up").symlink_to(made_up)
     for name in BRANCHES.values():
         (folder / "path" / name).mkdir(parents=True)
         (folder / "path" / name / "train.py").write_text(SOURCE)
@@ -82,13 +95,25 @@ def install(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": path, "FAKE_LOG": str(folder / "log")}
 
 
-def command(*words) -> list[str]:
-    """The main command with these words and branches, as a command line."""
+def write_light_report(folder: Path, finished: list, unfinished: list, *, title, data_dir=None) -> Path:
+    """In the place of a report: what it would be of, in lines."""
+    lines = [str(title), f"data in {data_dir}", *(f"finished {run.folder.name}" for run in finished)]
+    lines += [f"unfinished {run.folder.name}: {run.damage} {' '.join(run.log_lines)}" for run in unfinished]
+    (folder / "index.html").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "index.html"
+
+
+def command(*words, light: bool = False) -> list[str]:
+    """The main command with these words and branches, as a command line; `light` without a real report."""
     code = f"""
 import sys
-from compare import run
+from compare import plan, report, run, supervise
 from compare.system.command import run_command
-run.BRANCHES = {BRANCHES}
+plan.BRANCHES = {BRANCHES}
+if {light}:
+    from fake_branches import write_light_report
+    report.write_report, report.check_plotting = write_light_report, lambda: None
+    supervise.POLL_SECONDS = 0.2
 sys.argv = ["run", *{list(map(str, words))!r}]
 run_command(run.main)
 """
@@ -96,6 +121,6 @@ run_command(run.main)
 
 
 def start(*words) -> subprocess.Popen:
-    """The same begun, in a group of processes of its own, as a terminal starts it."""
+    """The same begun, without a real report, in a group of processes of its own, as a terminal starts it."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(*words), start_new_session=True, **pipes)
+    return subprocess.Popen(command(*words, light=True), start_new_session=True, **pipes)

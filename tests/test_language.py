@@ -61,7 +61,8 @@ def test_what_records_say_of_ours_is_known():
 
 
 def test_a_text_is_a_string_with_its_chinese():
-    text = say("{run} is the stronger on {classes}", run=say("ResNet-18 from scratch"), classes=joined(["a", "b"]))
+    network = say("{network} from scratch", network="ResNet-18")
+    text = say("{run} is the stronger on {classes}", run=network, classes=joined(["a", "b"]))
     assert text == "ResNet-18 from scratch is the stronger on a, b"
     assert text.chinese == "从头训练的 ResNet-18 在这些类别上更强：a、b"
     assert isinstance(str(text), Text)  # as matplotlib calls it

@@ -1,6 +1,7 @@
-"""The main command, with branches that train nothing: processes of their own that write made-up runs."""
+"""The main command, with branches that train nothing: processes of their own that leave copies of made-up runs."""
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -15,14 +16,27 @@ from pathlib import Path
 import fake_branches
 import pytest
 
-from compare import run
+from compare import plan, plan_file, report, run, supervise
 
 HERE = Path(__file__).parent
 
 
-def test_both_branches_and_the_report(fakes, run_main, tmp_path):
+@pytest.fixture(autouse=True)
+def light_report(monkeypatch, request):
+    """No real page, where a test is not about that: it takes seconds."""
+    if "real_page" not in request.fixturenames:
+        monkeypatch.setattr(report, "write_report", fake_branches.write_light_report)
+        monkeypatch.setattr(report, "check_plotting", lambda: None)
+
+
+@pytest.fixture
+def real_page():
+    """Where it is."""
+
+
+def test_both_branches_and_the_report(fakes, run_main, tmp_path, real_page):
     out = tmp_path / "out"
-    code, printed, _ = run_main(
+    code, printed, err = run_main(
         *(run, "--both", "--seed", 3, "--epochs", "scratch=2,pretrained=4", "--batch-size", 16),
         *("--weights", "random", "--unfreeze", "last-stage", "--learning-rate", "scratch=0.5", "--out", out),
     )
@@ -71,7 +85,7 @@ def test_a_failed_check_trains_nothing(fakes, run_main, tmp_path, monkeypatch, d
 def test_one_branch_fails_and_the_others_work_counts(fakes, run_main, tmp_path, monkeypatch, does, how):
     out = tmp_path / "out"
     if does == "hang":
-        monkeypatch.setattr(run, "HANG_SECONDS", 3)
+        monkeypatch.setattr(supervise, "HANG_SECONDS", 2)
     monkeypatch.setenv("FAKE_scratch_fake", does)
     code, printed, err = run_main(run, "--both", "--out", out)
     assert code == 1 and printed.splitlines()[-1] == str(out / "index.html")
@@ -98,7 +112,7 @@ def test_a_run_that_cannot_be_read_does_not_cost_the_other(fakes, run_main, tmp_
     assert code == 1 and printed.splitlines()[-1] == str(out / "index.html")
     assert "predictions.npz cannot be read" in err and "to go on" not in err
     page = (out / "index.html").read_text()
-    assert "Damaged" in page and "it holds other bytes than the run wrote" in page and "Not finished" not in page
+    assert "finished pretrained_fake" in page and "it holds other bytes than the run wrote" in page
 
 
 def test_a_resumed_comparison_may_be_told_new_places(fakes, run_main, tmp_path, monkeypatch):
@@ -122,7 +136,7 @@ def test_weights_are_passed_on_by_their_full_path_unless_they_are_a_word(tmp_pat
     passed_on = {}
     for name in ("a-run", "random", "https://a.example/b.h5"):
         monkeypatch.setattr(sys, "argv", ["compare.run", "--both", "--weights", name])
-        passed_on[name] = run.place_words(run.parse(), scratch_only=False)["--weights"]
+        (passed_on[name],) = plan.place_options("pretrained", run.parse())["--weights"]
     assert passed_on == {name: name for name in passed_on} | {"a-run": str(tmp_path / "a-run")}
 
 
@@ -152,25 +166,27 @@ def test_every_branch_is_trained_once_for_each_seed(fakes, run_main, tmp_path, m
     code, printed, err = run_main(run, "--both", "--seeds", "0,7,3", "--epochs", 3, "--out", out)
     assert code == 1 and "scratch_fake-seed-7 ended with exit code 1" in err
     # each branch is checked once, and said 100.5 s each
-    assert "6 runs, one after the other: about 10 min 3 s" in printed
+    assert "  scratch_fake-seed-7: about 1 min 40 s\n" in printed
+    assert "6 trainings, one after the other: about 10 min 3 s" in printed
     names = [f"{branch}-seed-{seed}" for seed in (0, 7, 3) for branch in ("scratch_fake", "pretrained_fake")]
     trained = [f"{name.partition('-')[0]} --epochs 3 --seed {name[-1]} --out {out / 'runs' / name}" for name in names]
     assert fakes() == [f"{trained[0]} --check", f"{trained[1]} --check", *trained]
     page = (out / "index.html").read_text()
-    assert "the disk went away" in page and "seed 3" in page
+    assert "the disk went away" in page and "finished scratch_fake-seed-3" in page
     assert [(out / "runs" / name / "record.json").exists() for name in names] == [True, True, False, True, True, True]
 
     shutil.rmtree(out / "runs" / names[4])  # as if it had not begun: it is checked with the one that was cut
     shutil.rmtree(out / "runs" / names[5])
     monkeypatch.delenv("FAKE_scratch_fake")
     code, printed, _ = run_main(run, "--resume", out)
-    assert code == 0 and "3 runs, one after the other: about 5 min 2 s" in printed
+    assert code == 0 and "3 of 6 trainings are complete, and stay as they are\n" in printed
+    assert "3 trainings, one after the other: about 5 min 2 s" in printed
     goes_on = f"scratch_fake --resume {out / 'runs' / names[2]}"
     assert fakes()[8:] == [f"{line}{end}" for end in (" --check", "") for line in (goes_on, trained[4], trained[5])]
     page = (out / "index.html").read_text()
     assert "the disk went away" not in page
     # the report has the runs of a branch together, in the order of the seeds as given
-    assert f"runs/{' runs/'.join(names[::2] + names[1::2])}" in page
+    assert re.findall("finished (.*)", page) == names[::2] + names[1::2]
 
 
 def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, tmp_path, monkeypatch):
@@ -182,7 +198,7 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, t
     monkeypatch.setenv("FAKE_scratch_fake", "finish")
     assert run_main(run, "--resume", out)[0] == 0
     assert re.search(r"^pretrained_fake --recipe demo .*--out", fakes()[-1])
-    assert re.search("<title[^>]*>From scratch or pretrained: mine<", (out / "index.html").read_text())
+    assert (out / "index.html").read_text().startswith("From scratch or pretrained: mine\n")
 
 
 @pytest.mark.parametrize("branch", ["scratch_fake", "pretrained_fake"])
@@ -208,7 +224,7 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
         assert not (out / "index.html").exists() and not (out / "runs" / "pretrained_fake").exists()
     else:
         assert printed.splitlines()[-1] == str(out / "index.html")
-        assert "Not finished" in (out / "index.html").read_text()
+        assert "unfinished pretrained_fake" in (out / "index.html").read_text()
 
 
 def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
@@ -218,7 +234,7 @@ def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
         assert process.poll() is None, process.communicate()
     for _ in range(2):
         os.kill(process.pid, signal.SIGTERM)
-        time.sleep(1.2)
+        time.sleep(0.7)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and "to go on" in err
     assert not (tmp_path / "out" / "runs" / "scratch_fake" / "saved").exists()
@@ -269,7 +285,7 @@ def test_a_run_that_another_process_holds_is_waited_for_or_left_alone(
             got, _, err = run_main(run, "--resume", out)
             assert got == code and ("is being written by another process" in err) == (code == 2)
             if code:
-                run.note_failure(log.parent, "scratch_fake", 2)
+                supervise.note_failure(log.parent, "scratch_fake", 2)
                 assert log.read_text() == before and len(fakes()) == 2
         finally:
             holder.kill()
@@ -287,10 +303,10 @@ def test_commands_of_the_same_second_have_folders_of_their_own(fakes, run_main, 
     check = run.check
     for faster in ([], ["article-20261126-120000-2"]):  # another is faster before, or in, the checks
 
-        def check_meanwhile(runs, faster=faster):
+        def check_meanwhile(*asked, faster=faster):
             for name in faster:
                 Path("reports", name).mkdir()
-            return check(runs)
+            return check(*asked)
 
         monkeypatch.setattr(run, "check", check_meanwhile)
         code, _, err = run_main(run, "--both")
@@ -317,26 +333,26 @@ def test_a_check_that_is_killed_leaves_nothing(fakes, tmp_path, monkeypatch, who
 
 
 def test_a_branch_that_heeds_no_signal_is_ended(monkeypatch):
-    monkeypatch.setattr(run, "STOP_SECONDS", 0.2)
-    monkeypatch.setattr(run, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(supervise, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(supervise, "POLL_SECONDS", 0.1)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(1000)"
     with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        assert run.wait_for(process, [signal.SIGTERM], watched=False) == -signal.SIGKILL
+        assert supervise.wait_for(process, [signal.SIGTERM], watched=False) == -signal.SIGKILL
 
 
 def test_only_a_branch_that_does_nothing_hangs(monkeypatch):
     """One that computes is left alone, though slow and silent; one that was stopped, or waits for ever, is ended."""
-    monkeypatch.setattr(run, "HANG_SECONDS", 2)
-    monkeypatch.setattr(run, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(supervise, "HANG_SECONDS", 1)
+    monkeypatch.setattr(supervise, "POLL_SECONDS", 0.1)
     slow = (
-        "import time; end = time.monotonic() + 5\nwhile time.monotonic() < end: sum(range(200_000)); time.sleep(0.02)"
+        "import time; end = time.monotonic() + 3\nwhile time.monotonic() < end: sum(range(200_000)); time.sleep(0.02)"
     )
-    assert run.wait_for(subprocess.Popen([sys.executable, "-c", slow]), [], watched=True) == 0
+    assert supervise.wait_for(subprocess.Popen([sys.executable, "-c", slow]), [], watched=True) == 0
     waiting = "import threading; threading.Lock().acquire(); lock = threading.Lock(); lock.acquire(); lock.acquire()"
-    assert run.wait_for(subprocess.Popen([sys.executable, "-c", waiting]), [], watched=True) == run.HUNG
-    download = "import time; time.sleep(4)"  # in a check, which may wait
-    assert run.wait_for(subprocess.Popen([sys.executable, "-c", download]), [], watched=False) == 0
+    assert supervise.wait_for(subprocess.Popen([sys.executable, "-c", waiting]), [], watched=True) == supervise.HUNG
+    download = "import time; time.sleep(2)"  # in a check, which may wait
+    assert supervise.wait_for(subprocess.Popen([sys.executable, "-c", download]), [], watched=False) == 0
 
 
 def test_the_time_of_a_hang_is_told(monkeypatch, run_main):
@@ -359,7 +375,7 @@ def test_the_time_of_a_hang_is_told(monkeypatch, run_main):
         (["--both", "--epochs", "scratch=0"], "--epochs 0"),
         (["--both", "--epochs", "keras=1"], "'keras=1'"),
         (["--both", "--epochs", "scratch=1,scratch=2"], "once each"),
-        (["--both", "--image-size", "8"], "--image-size 8"),
+        (["--both", "--image-size", "4"], "--image-size 4"),
         (["--both", "--device", "gpu"], "--device gpu"),
         (["--both", "--device", "cuda:01"], "--device cuda:01"),
         (["--both", "--seed", "4294967296"], "--seed 4294967296"),
@@ -377,6 +393,12 @@ def test_the_time_of_a_hang_is_told(monkeypatch, run_main):
         (["--resume", "nowhere"], "holds no comparison"),
         (["--resume", "nowhere", "--epochs", "3"], "--resume together with --epochs"),
         (["--resume", "nowhere", "--epochs", "3"], "keeps no optimizer's state to go on from"),
+        (["--run", "scratch_fake", "--both"], "not allowed with"),
+        (["--run", "scratch_fake", "--weights", "random"], "--weights together with --run"),
+        (["--scratch", "--backbone", "ResNet50"], "--backbone together with --scratch"),
+        (["--pretrained", "--depth", "34"], "--depth together with --pretrained"),
+        (["--scratch", "--depth", "20"], "20"),
+        (["--resume", "nowhere", "--vary", "depth=18"], "--resume together with --vary"),
         (["--resume", "nowhere", "--robustness"], "--resume together with --robustness"),
     ],
 )
@@ -390,6 +412,68 @@ def test_wrong_use_is_refused_in_three_parts(fakes, run_main, tmp_path, monkeypa
 
 def test_what_was_asked_for_is_kept(fakes, run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_main(run, "--both", "--name", "quick", "--device", "cpu")[0] == 0
-    asked = json.loads(Path("reports/quick/comparison.json").read_text())
-    assert asked["name"] == "quick" and asked["branches"]["scratch_fake"]["--device"] == "cpu"
+    assert run_main(run, "--scratch", "--name", "quick", "--device", "cpu")[0] == 0
+    trainings = [plan.Training("scratch_fake", "scratch_fake", ("--device", "cpu"))]
+    assert plan_file.read(Path("reports/quick")) == ("quick", trainings)
+
+
+def test_a_plan_of_several_trainings_is_checked_trained_and_gone_on_with(fakes, run_main, tmp_path, monkeypatch):
+    """The words of each reach its branch, which is told new places when it goes on, but no control its weights."""
+    out = tmp_path / "out"
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAKE_pretrained_fake", "interrupt")
+    words = (
+        "--run",
+        "scratch_fake --depth 34",
+        "--run",
+        "pretrained_fake",
+        "--run",
+        "pretrained_fake --weights=random",
+    )
+    assert run_main(run, *words, "--data", "photos", "--out", out)[0] == 130
+    monkeypatch.delenv("FAKE_pretrained_fake")
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    code, printed, _ = run_main(run, "--resume", out, "--data", "moved", "--weights", "local")
+    assert code == 0 and "1 of 3 trainings are complete" in printed
+    runs, here, there = out / "runs", f"--data {tmp_path / 'photos'}", f"--data {tmp_path / 'moved'}"
+    begun = [
+        f"scratch_fake {here} --depth 34 --out {runs / 'scratch_fake'}",
+        f"pretrained_fake {here} --out {runs / 'pretrained_fake'}",
+        f"pretrained_fake {here} --weights random --out {runs / 'pretrained_fake-weights-random'}",
+    ]
+    gone_on = [
+        f"pretrained_fake {there} --weights local --resume {runs / 'pretrained_fake'}",
+        f"pretrained_fake {there} --weights random --out {runs / 'pretrained_fake-weights-random'}",
+    ]
+    checked = [f"{line} --check" for line in begun]
+    assert fakes() == [*checked, *begun[:2], *(f"{line} --check" for line in gone_on), *gone_on]
+    assert f"data in {tmp_path / 'moved'}" in (out / "index.html").read_text()
+
+
+def test_a_branch_that_refuses_or_tells_no_time_is_named(fakes, run_main, tmp_path, monkeypatch):
+    words = ("--both", "--out", tmp_path / "out", "--vary")
+    code, _, err = run_main(run, "--run", "scratch_fake --told-nothing", "--out", tmp_path / "out")
+    assert code == 2 and "the check of scratch_fake ended with no estimate" in err
+    monkeypatch.setenv("FAKE_pretrained_fake", "refuse")
+    code, _, err = run_main(run, *words, "depth=18,34")
+    assert code == 2 and "so pretrained_fake-depth-18 was refused, and nothing was trained" in err
+    assert all("--check" in line for line in fakes()) and not (tmp_path / "out").exists()
+
+
+def test_a_comparison_of_the_first_format_goes_on(fakes, run_main, tmp_path):
+    """As written before there were plans: branches with options and seeds for all."""
+    out = tmp_path / "out"
+    out.mkdir()
+    branches = {"scratch_fake": {"--recipe": "demo", "--robustness": None}, "pretrained_fake": {"--recipe": "demo"}}
+    rest = {"name": "before", "branches": branches, "seeds": [5, 0]}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    (out / "comparison.json").write_text(json.dumps(rest | {"sha256": digest}))
+    assert run_main(run, "--resume", out)[0] == 0
+    expected = [
+        f"{branch}_fake --recipe demo{more} --seed {seed} --out {out / 'runs' / f'{branch}_fake-seed-{seed}'}"
+        for seed in (5, 0)
+        for branch, more in (("scratch", " --robustness"), ("pretrained", ""))
+    ]
+    assert fakes()[2:] == expected
+    assert json.loads((out / "comparison.json").read_text())["format"] == 2

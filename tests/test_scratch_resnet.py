@@ -186,7 +186,7 @@ def test_a_deeper_network_on_coloured_oblong_images(run_main, tmp_path, monkeypa
     words = ("--demo", "--epochs", 1, "--depth", 50, "--out", tmp_path / "run")
     assert run_main(train, *words)[0] == 0
     run = read_run(tmp_path / "run")
-    assert run.record.model.name == "ResNet-50" and run.record.overrides.depth == 50
+    assert run.record.model.name == "ResNet-50" and run.record.overrides["depth"] == 50
     assert run.record.seen.channels == "RGB" and run.seen_test.shape == (5, 28, 28, 3)
     assert "--depth 50" in run.record.command
 

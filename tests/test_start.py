@@ -68,6 +68,16 @@ def test_an_old_python_is_told_so(module):
     assert err == str(UserError(*(line.partition(": ")[2] for line in err.splitlines()))) + "\n"
 
 
+@pytest.mark.parametrize(("first", "handler"), [("-m", "SIG_DFL"), ("mine.py", "default_int_handler")])
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(first, handler):
+    """A program of somebody's that imports ours is left alone."""
+    code, out, _ = python(
+        "-c",
+        f"import signal, sys; sys.argv = [{first!r}]; import compare; print(repr(signal.getsignal(signal.SIGINT)))",
+    )
+    assert code == 0 and handler in out
+
+
 # ---- a file in the current folder takes the place of a module
 
 

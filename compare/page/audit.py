@@ -55,15 +55,19 @@ def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answe
 
 def same_test_set(one: Shown, shown: list[Shown]) -> Answer:
     """The fingerprints of images and labels are those of the first run."""
-    names = ("fingerprint", "test_labels_fingerprint")
+    ours, first = one.record.data, shown[0].record.data
     if len(shown) == 1:
         return Answer(None, say("a single run"))
-    same = all(getattr(one.record.data, name) == getattr(shown[0].record.data, name) for name in names)
+    same = ours.test_labels_fingerprint == first.test_labels_fingerprint
+    if None not in (ours.fingerprint, first.fingerprint):
+        same = same and ours.fingerprint == first.fingerprint
     return Answer(same, f"SHA-256 {(one.record.data.fingerprint or one.record.data.test_labels_fingerprint)[:8]}…")
 
 
 def test_set_unwatched(one: Shown, shown: list[Shown]) -> Answer:
     """A validation split was watched, not the test set."""
+    if not one.record.history:
+        return Answer(None, say("the run does not say"), known=False)
     if one.watched is None:
         return Answer(True, say("nothing was watched"))
     if one.watched == "validation":

@@ -7,7 +7,8 @@ from compare.page.words import data_in_words, in_words, unfinished_label, withou
 from compare.runs.checkpoint import UnfinishedRun
 from compare.runs.schema import Record
 
-RANDOM = ("weights", "random")  # what the command line changed, when it asked for a random backbone
+# What the command line changed, and is said elsewhere: that a backbone is random, and what the data are.
+SAID_ELSEWHERE = ("weights random", "data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,11 @@ def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
     banner of their own."""
     labels_by_change = {}
     for label, record in named:
-        changes = {name: value for name, value in record.overrides.items() if (name, value) != RANDOM}
+        changes = {
+            name: value
+            for name, value in record.overrides.items()
+            if name not in SAID_ELSEWHERE and f"{name} {value}" not in SAID_ELSEWHERE
+        }
         if changes:
             words = joined(say("{name} {value}", name=name, value=in_words(value)) for name, value in changes.items())
             labels_by_change.setdefault((record.recipe.name, words), []).append(label)
@@ -138,6 +143,8 @@ def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:
     labels_by_split = {}
     for label, record in named:
         data = record.data
+        if data.num_train is None:
+            continue
         number = data.num_validation
         held_out = say("{number:,} held out", number=number) if number else say("none held out")
         words = say("{number:,} images, {held_out}", number=data.num_train, held_out=held_out)

@@ -333,6 +333,7 @@ TEXTS = {
     "compared pixel by pixel": "已逐像素比较",
     "{number} are also training images; without them the accuracy is {accuracy:.4f}": "有 {number} 张同时是训练图像；除去它们后准确率为 {accuracy:.4f}",
     "measured: {range}; expected: {wanted}": "实测：{range}；预期：{wanted}",
+    "the run does not say": "该运行没有说明",
     "the run keeps no image of what entered its network": "该运行没有保留输入其网络的图像",
     "Beside {run} it took {parts}.": "与 {run} 相比，它花费{parts}。",
     "one channel, {range}": "单通道，{range}",

@@ -87,7 +87,9 @@ def subtitle(shown: list[Shown]) -> str:
     if not shown:
         return say("No run has finished.")
     data = shown[0].record.data
-    parts = [say("{number:,} training images", number=data.num_train + data.num_validation)]
+    parts = []
+    if data.num_train is not None:
+        parts.append(say("{number:,} training images", number=data.num_train + data.num_validation))
     if len({one.record.data.split_fingerprint for one in shown}) == 1 and data.num_validation:
         parts.append(say("{number:,} of them held out for validation", number=data.num_validation))
     parts.append(say("{number:,} test images", number=data.num_test))

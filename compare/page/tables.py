@@ -55,9 +55,9 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Recipe"): lambda one: one.record.recipe.name,
         say("Image size"): lambda one: _image_size(one.record.recipe.image_size),
         say("Precision of the numbers"): lambda one: in_words(one.record.precision),
-        say("Epochs"): lambda one: str(len(one.record.history)),
+        say("Epochs"): lambda one: str(len(one.record.history) or NOTHING),
         say("Data"): lambda one: data_in_words(one.record.data),
-        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record.weights.kind, one.record.weights.kind),
+        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record.weights.kind, one.record.weights.kind or NOTHING),
         say("Device"): lambda one: device_in_words(one.record),
         say("Threads"): lambda one: str(one.record.num_threads or NOTHING),
         say("Variables of the environment"): lambda one: (
@@ -175,7 +175,7 @@ def settings(shown: list[Shown]) -> list[dict]:
                     say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
                 ),
                 say("seed"): record.seed,
-                say("command"): without_folders(record.command),
+                say("command"): record.command and without_folders(record.command),
                 say("started"): record.started,
                 say("commit"): record.commit,
                 say("network"): record.model.name,

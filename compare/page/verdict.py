@@ -372,7 +372,8 @@ def known_mistakes(shown: list[Shown]) -> str | None:
 
 def different_devices(shown: list[Shown]) -> str | None:
     """Times that do not compare."""
-    if all(one.record.device == shown[0].record.device for one in shown):
+    devices = [one.record.device for one in shown if one.record.device is not None]
+    if all(device == devices[0] for device in devices):
         return None
     return say("The runs had different devices, so their times and memory do not compare.")
 

@@ -56,7 +56,11 @@ def network_in_words(record: Record) -> str:
         words = say("Frozen {network}", network=model.name)
     elif model.trained is None:
         words = model.name
-    return words if kind == "none" else say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
+    return (
+        words
+        if kind in (None, "none")
+        else say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
+    )
 
 
 def unfinished_label(run: UnfinishedRun) -> str:

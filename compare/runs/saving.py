@@ -97,6 +97,7 @@ def save_run(
                 num_trainable_parameters=num_trainable_parameters,
                 flops_per_image=flops_per_image,
             ),
+            weights=schema.Weights(kind="none" if start == "random" else None),
             history=[schema.Row.model_validate({"epoch": number} | row) for number, row in enumerate(history, 1)],
             seconds=schema.Seconds(training=training_seconds, predicting=predicting_seconds),
             device=None if device is None else schema.Device(kind=NOT_KNOWN, name=device),

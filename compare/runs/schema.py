@@ -113,7 +113,7 @@ class Input(Part):
 class Weights(Part):
     """What the network began with."""
 
-    kind: Name = "none"
+    kind: Name | None = "none"
     """none, random (of a network that is otherwise pretrained), imagenet or file; or another program's word."""
     sha256: Text | None = None
     is_part_of_file: bool = False

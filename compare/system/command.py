@@ -96,6 +96,8 @@ def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> No
         unforeseen: the exit code of an error that is nobody's `UserError`.
     """
     processes.end_with_parent()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `compare.start` has it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = dict(os.environ)
     try:
         with display.forgiving():

@@ -2,7 +2,8 @@
 
 options      the words of the command line that commands which train share
 preparation  what is checked before the first minute of training: the command line becomes a job
-job          the training itself, but for the framework: checkpoints, rows, its end
+job          the training itself, but for the framework: checkpoints, rows
+ending       what follows its last epoch
 stopping     how its process begins, and how it is told to stop
 limits       what a device, or the numbers, cannot do, in words
 estimate     how long it will take

@@ -6,14 +6,14 @@ import os
 import shlex
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record, schema
-from compare.runs.schema import Input, PeakMemory, Record, Row, UnderWay
+from compare.runs.schema import Record, Row, UnderWay
 from compare.system import machine
 from compare.system.command import MAX_NUMBER
 from compare.system.display import duration
@@ -24,11 +24,9 @@ from compare.training.options import ESTIMATE
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
 
-Predict = Callable[[np.ndarray, np.ndarray | None], np.ndarray]  # see `Job.end`
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
 UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch has come to
-NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
 
 
 @dataclasses.dataclass
@@ -256,135 +254,6 @@ class Job:
     def finishing(self) -> contextlib.AbstractContextManager[None]:
         """What a signal to stop lets come to its end; see `Stopping.finishing`."""
         return self.stopping.finishing()
-
-    def predict_corrupted(
-        self, predict: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Predict corrupted copies of a sample of the test images, where the command line asked for it.
-
-        Args:
-            predict: as in `end`.
-
-        Returns:
-            `robustness_rows` and `robustness_predicted` as `record.Run` describes them; nothing where not asked.
-        """
-        if self.record.robustness is None:
-            return {}
-        start = time.perf_counter()
-        rows = corruptions.sample(self.data.test_labels)
-        images = self.data.test_images[rows]
-        copies = [
-            corruptions.corrupt(images, kind, amount)
-            for kind, amounts in corruptions.STRENGTHS.items()
-            for amount in amounts
-        ]
-        predicted = []
-        with self.journal.epoch("corrupted copies", self.num_corrupted_images) as bar:
-            for corrupted in copies:
-                predicted.append(predict(corrupted, None).argmax(axis=1))
-                if bar.due():
-                    bar.show(len(predicted) * len(rows))
-        self.record.robustness.fingerprint = dataset.fingerprint(rows, *copies)
-        self.record.seconds.robustness = seconds = time.perf_counter() - start
-        self.journal.line(f"{self.num_corrupted_images:,} corrupted copies of test images predicted in {seconds:.1f} s")
-        shape = (len(corruptions.STRENGTHS), -1, len(rows))
-        return {
-            "robustness_rows": rows,
-            "robustness_predicted": np.array(predicted, self.data.test_labels.dtype).reshape(shape),
-        }
-
-    def keep_seen(self, test: np.ndarray, training: np.ndarray, *, channels: str) -> dict[str, np.ndarray]:
-        """Keep some images as they enter the network: what they look like, and in the record their range.
-
-        Args:
-            test, training: float32, (num_images, size, size, num_channels), the first `NUM_SEEN` test images, and
-                training images as the first epoch draws them. Those of grey images differ in nothing but their range.
-            channels: their order: grey, RGB or BGR.
-
-        Returns:
-            `seen_test` and `seen_training` as `record.Run` describes them.
-        """
-        images = np.concatenate([test, training]).astype(np.float64)
-        lowest, highest = images.min(axis=(0, 1, 2)), images.max(axis=(0, 1, 2))  # (num_channels,)
-        self.record.seen = Input(channels=channels, lowest=lowest.round(4).tolist(), highest=highest.round(4).tolist())
-        span = np.where(highest > lowest, highest - lowest, 1.0)
-        scaled = np.rint(255 * (images - lowest) / span).astype(np.uint8)  # (num_images, size, size, num_channels)
-        if self.data.image_shape[2] == 1:  # all channels are alike
-            scaled = scaled[..., 0]
-        elif channels == "BGR":
-            scaled = scaled[..., ::-1]
-        return {"seen_test": scaled[: len(test)], "seen_training": scaled[len(test) :]}
-
-    def end(
-        self,
-        *,
-        predict: Predict,
-        watched: np.ndarray | None,
-        seen: Callable[[], tuple[np.ndarray, np.ndarray]],
-        channels: str,
-        save: Callable[[Path], None],
-        device_bytes: Callable[[], int | None],
-    ) -> None:
-        """What follows the last epoch: predict what is not predicted yet, keep some images as they entered the network,
-        save the weights, and make the run complete.
-
-        Args:
-            predict: gives probabilities (num_rows, num_classes) for rows of images, uint8 as the data set has them;
-                for all of them where the rows are None.
-            watched: those of the watched split, as the last epoch left them; None where no epoch was left to train.
-            seen, channels: gives the first argument of `keep_seen`, and its last.
-            save: writes the weights into the run's folder.
-            device_bytes: tells the GPU's peak memory; None without a GPU.
-        """
-        start = time.perf_counter()
-        if watched is None:
-            images, _, rows = self.watched_images
-            watched = predict(images, rows)
-        probabilities = {self.watched: watched}
-        if self.watched != "test":
-            probabilities["test"] = predict(self.data.test_images, None)
-        predicting_seconds = time.perf_counter() - start
-        others = self.predict_corrupted(predict) | self.keep_seen(*seen(), channels=channels)
-        save(self.folder)
-        self.finish(probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes(), others=others)
-
-    def finish(
-        self,
-        probabilities: dict[str, np.ndarray],
-        *,
-        predicting_seconds: float,
-        device_bytes: int | None,
-        others: dict[str, np.ndarray],
-    ) -> None:
-        """Make the run complete. The weights are written by then.
-
-        Args:
-            probabilities: of `test`, and of `validation` where that split is watched: float32, (num_images,
-                num_classes), in the order of their files.
-            predicting_seconds: what they took.
-            device_bytes: the GPU's peak memory; None without a GPU.
-            others: arrays that stand beside the predictions, as `record.Run` names them.
-        """
-        if not all(np.isfinite(array).all() for array in probabilities.values()):
-            raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
-        history = self.record.history
-        self.record.seconds.training = sum(row.seconds for row in history)
-        self.record.seconds.predicting = predicting_seconds
-        joules = [row.energy_joules for row in history]
-        self.record.energy_joules = None if None in joules else sum(joules)
-        self.record.processor_seconds = sum(row.processor_seconds for row in history)
-        self.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes)
-        arrays = {"test_probabilities": probabilities["test"].astype(np.float32), "test_labels": self.data.test_labels}
-        if self.watched == "validation":
-            arrays["validation_probabilities"] = probabilities["validation"].astype(np.float32)
-            arrays["validation_labels"] = self.data.train_labels[self.validation_rows]
-        record.check_readable(self.record.as_json(), schema.problem_with_record, exit_code=EXIT_FAILED)
-        self.stopping.never()  # from here on it is complete sooner than it is stopped
-        record.finish_run(self.folder, self.record, arrays | others)
-        checkpoint.remove(self.folder)
-        said = f"{self.record.branch}: complete"
-        self.journal.console.print(f"{said}, in {self.folder}")
-        self.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern
 
     @contextlib.contextmanager
     def running(self, gpu: int | None) -> Iterator[None]:

@@ -24,7 +24,9 @@ ANEW_FOR_EPOCHS = (
     "rate was planned over the epochs that it had"
 )
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
+DATA_WORDS = ("fashion-mnist", "digits")  # what --data takes beside a folder's and a file's name
 WEIGHTS_WORDS = ("imagenet", "random", "local")  # what --weights takes beside a file's name
+DEPTHS = (18, 34, 50, 101, 152)
 UNFREEZE = ("none", "last-stage", "backbone")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it.
 ESTIMATE = "COMPARE_ESTIMATE"
@@ -84,18 +86,27 @@ def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> No
     advice = "say 1 for a single pass over the training images"
     epochs = whole_number("--epochs", 1, advice, maximum=MAX_EPOCHS)
     batch_size = whole_number("--batch-size", 1, "leave it out for the recipe's own")
-    image_size = whole_number("--image-size", 28, "say 28: anything smaller throws the data's own pixels away")
+    image_size = whole_number("--image-size", 8, "leave it out for the recipe's own", maximum=4096)
     learning_rate = positive_number("--learning-rate", "leave it out for the recipe's own")
     group.add_argument("--epochs", dest="num_epochs", type=of(epochs), metavar="N", help="passes over the images")
     group.add_argument("--batch-size", type=of(batch_size), metavar="N", help="images a step")
-    group.add_argument("--image-size", type=of(image_size), metavar="N", help="pixels a side, at least 28")
+    group.add_argument("--image-size", type=of(image_size), metavar="N", help="pixels a side")
     group.add_argument("--learning-rate", type=of(learning_rate), metavar="X", help="size of a step")
 
 
-def add_backbone_options(parser: Parser) -> None:
-    """Add the options of the pretrained network."""
+def add_depth_option(group) -> None:
+    """Add the depth of the network from scratch."""
+    words = f"layers: {', '.join(map(str, DEPTHS))} (the recipe's)"
+    group.add_argument("--depth", type=int, choices=DEPTHS, metavar="N", help=words)
+
+
+def add_backbone_options(parser: Parser, names: list[str]) -> None:
+    """Add the options of the pretrained network, one of `names`. An empty list takes any; the branch knows its own."""
     group = parser.add_argument_group("pretrained network")
-    words = "imagenet, random, or a file of Keras' with a ResNet50 (the recipe's)"
+    known = {"choices": names} if names else {}
+    words = f"an image classifier of keras.applications{': ' * bool(names)}{', '.join(names)} (the recipe's: ResNet50)"
+    group.add_argument("--backbone", type=writable, metavar="NAME", help=words, **known)
+    words = "imagenet, random, or a file of Keras' that holds the network (the recipe's)"
     group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
     group.add_argument(
         "--unfreeze",

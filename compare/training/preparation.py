@@ -39,7 +39,10 @@ def prepare(
     overrides = overrides | {"data": "--data"}
     changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
     # a record keeps the name of a file, not where it lay
-    changes = {name: Path(value).name if isinstance(value, str) else value for name, value in changes.items()}
+    changes = {
+        name: os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
+        for name, value in changes.items()
+    }
     if arguments.resume is not None:
         # data and weights may have moved; the rest is settled
         may_move = ("weights", "data")

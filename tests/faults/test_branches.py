@@ -17,9 +17,9 @@ from compare.runs import checkpoint, record
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = """
 import sys
-from compare import run
-from compare.command import run_command
-run.HANG_SECONDS = 30
+from compare import run, supervise
+from compare.system.command import run_command
+supervise.HANG_SECONDS = 30
 run_command(run.main)
 """
 WORDS = [sys.executable, "-c", COMMAND]

@@ -13,7 +13,7 @@ import fake_branches
 import pytest
 from fake_runs import write_run
 
-from compare import report, run
+from compare import plan_file, report, run
 from compare.page.language import say
 from compare.runs import checkpoint, out_folder, record
 from compare.system import disk
@@ -330,7 +330,7 @@ def test_comparisons_that_want_the_same_folder(fakes, tmp_path, faults, number):
     for one in done:
         faults.ends(one, one.returncode)
     (seed,) = (seed for seed, one in enumerate(done) if one.returncode == 0)
-    assert run.read_asked(out)["branches"]["scratch_fake"]["--seed"] == str(seed)
+    assert plan_file.read(out)[1][0].words == ("--seed", str(seed))
     assert len([line for line in fakes() if "--check" not in line]) == 1
     assert not list(out.rglob(".*"))
 

@@ -29,7 +29,7 @@ from fake_runs import write_run, write_unfinished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compare import report, run
+from compare import plan, plan_file, report
 from compare.data import dataset, fashion_mnist, recognition
 from compare.findings import metrics
 from compare.page import document, listing, report_files, verdict
@@ -309,19 +309,19 @@ def test_runs_damaged_anywhere(run_folder, faults, name):
 
 def test_what_was_asked_for_damaged_anywhere(tmp_path, faults):
     """No comparison goes on with another seed, or more or fewer branches, than it was begun with."""
-    asked = {
-        "name": "n",
-        "branches": {"scratch_resnet": {"--recipe": "demo"}, "pretrained": {"--epochs": "12"}},
-        "seeds": [1, 23],
-    }
+    trainings = [
+        plan.Training("scratch_resnet-seed-1", "scratch_resnet", ("--recipe", "demo", "--seed", "1")),
+        plan.Training("pretrained-seed-23", "pretrained", ("--epochs", "12", "--seed", "23")),
+    ]
+    asked = plan_file.as_json("n", trainings)
     rest = json.dumps(asked, sort_keys=True).encode()
     content = json.dumps(asked | {"sha256": hashlib.sha256(rest).hexdigest()}, indent=1).encode()
     path = tmp_path / out_folder.COMPARISON
     path.write_bytes(content)
-    assert run.read_asked(tmp_path) == asked
+    assert plan_file.read(tmp_path) == ("n", trainings)
     for damaged in damages(content):
         path.write_bytes(damaged)
-        faults.meets(lambda: run.read_asked(tmp_path), right=lambda got: got == asked)
+        faults.meets(lambda: plan_file.read(tmp_path), right=lambda got: got == ("n", trainings))
 
 
 def test_numbers_of_reports_damaged_anywhere(run_folder, tmp_path, faults):
@@ -479,17 +479,18 @@ def test_what_was_asked_for_and_reports_forged_at_random(run_folder, tmp_path, f
     folder = tmp_path / "reports" / "one"
     report.write_report(folder, [record.read_run(run_folder)], [], title="", images="none")
     good = json.loads((folder / "report.json").read_text())
-    asked = {"name": "n", "branches": {"scratch_resnet": {"--seed": "1"}, "pretrained": {"--device": "cpu"}}}
+    begun_before = {"name": "n", "branches": {"scratch_resnet": {"--seed": "1"}, "pretrained": {"--device": "cpu"}}}
+    asked = plan_file.upgraded(begun_before)
 
     @often(num_examples // 4)
-    @given(forged(good), forged(asked), mutations(json.dumps(asked).encode()))
+    @given(forged(good), forged(asked) | forged(begun_before), mutations(json.dumps(asked).encode()))
     def check(content, comparison, damaged):
         (folder / "report.json").write_text(json.dumps(content))
         listing.write_listing(folder.parent)
         for written in (json.dumps(comparison).encode(), damaged):
             (folder / "comparison.json").write_bytes(written)
             faults.meets(
-                lambda: run.read_asked(folder), right=lambda got: set(got["branches"]) <= set(run.BRANCHES.values())
+                lambda: plan_file.read(folder), right=lambda got: all(plan.is_branch(one.branch) for one in got[1])
             )
 
     check()

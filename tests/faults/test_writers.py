@@ -27,7 +27,7 @@ from compare.runs import checkpoint, record, schema
 from compare.system import command, disk, machine
 from compare.system.command import MAX_EPOCHS
 from compare.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, UserError
-from compare.training import options, preparation
+from compare.training import ending, options, preparation
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained
 from scratch_resnet import train as scratch
@@ -107,7 +107,7 @@ def train(job, *, device: str, loss: float) -> None:
             assert checkpoint.read(job.folder, "pretrained")[1] == job.record
         sizes = {"test": len(job.data.test_labels), "validation": len(job.validation_rows)}
         probabilities = {split: np.full((number, 10), 0.1, np.float32) for split, number in sizes.items()}
-        job.finish(probabilities, predicting_seconds=1.0, device_bytes=None, others={})
+        ending.finish(job, probabilities, predicting_seconds=1.0, device_bytes=None, others={})
 
 
 @OFTEN
@@ -135,7 +135,7 @@ def check_a_run(few, faults, folder, values):
     num_epochs = values["--epochs"] + (values["--unfreeze"] != "none")
     assert (run.record.seed, len(run.record.history)) == (values["--seed"], num_epochs)
     kept = command.place(values["--weights"]).name
-    assert run.record.overrides.weights == kept and run.record.device.name == values["device"]
+    assert run.record.overrides["weights"] == kept and run.record.device.name == values["device"]
     words = shlex.split(run.record.command)
     assert words[words.index("--weights") + 1] == kept
     written = report_files.as_json(show([run]), [], title="t", sentences=[], suspects=[], cautions=[])
