@@ -130,13 +130,13 @@ def finish(
     """
     if not all(np.isfinite(array).all() for array in probabilities.values()):
         raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
-    history = job.record.history
-    job.record.seconds.training = sum(row.seconds for row in history)
-    job.record.seconds.predicting = predicting_seconds
-    joules = [row.energy_joules for row in history]
-    job.record.energy_joules = None if None in joules else sum(joules)
-    job.record.processor_seconds = sum(row.processor_seconds for row in history)
-    job.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes)
+    history, joules = job.record.history, [row.energy_joules for row in job.record.history]
+    with record.readable(exit_code=EXIT_FAILED):
+        job.record.seconds.training = sum(row.seconds for row in history)
+        job.record.seconds.predicting = predicting_seconds
+        job.record.energy_joules = None if None in joules else sum(joules)
+        job.record.processor_seconds = sum(row.processor_seconds for row in history)
+        job.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes)
     arrays = {"test_probabilities": probabilities["test"].astype(np.float32), "test_labels": job.data.test_labels}
     if job.watched == "validation":
         arrays["validation_probabilities"] = probabilities["validation"].astype(np.float32)

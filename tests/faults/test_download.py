@@ -265,12 +265,12 @@ def test_https_is_not_left_by_a_redirect(from_mirrors, faulty, secure, certifica
 ONE = """
 import json, sys
 from pathlib import Path
-from compare import dataset, download
+from compare.data import dataset, download, fashion_mnist
 words = json.loads(sys.argv[1])
 fashion_mnist.FILES = {name: tuple(value) for name, value in words["files"].items()}
 fashion_mnist.MIRRORS = [words["mirror"]]
 fashion_mnist._usual_folders = lambda: [download.cache_folder() / "fashion-mnist"]
-from compare.command import run_command
+from compare.system.command import run_command
 def main():
     print(dataset.fingerprint(dataset.load("fashion-mnist").train_images))
     return 0
@@ -330,6 +330,7 @@ def test_killed_at_any_moment_it_is_begun_anew(num_kills, folder, faulty, finger
         faulty.asked.clear()
         process = start(faulty, "slowly")
         while not faulty.asked:
+            assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.8))
         process.send_signal(signal.SIGKILL)

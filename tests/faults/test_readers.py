@@ -714,8 +714,6 @@ def test_hostile_weights_are_refused(tmp_path, faults, inspector):
 def test_a_process_that_dies_of_a_file_is_a_refusal(tmp_path, faults, monkeypatch):
     monkeypatch.chdir(ROOT)
     path = write_h5(tmp_path / "own.h5")
-    error = faults.meets(lambda: weights.find(str(path), RESNET50), right=lambda _: False)
-    assert "another network" in str(error)
     monkeypatch.setattr(weights, "INSPECTION_SECONDS", 0.01)
     error = faults.meets(lambda: weights.find(str(path), RESNET50), right=lambda _: False)
     assert "takes more than 0.01 s to read" in str(error)
