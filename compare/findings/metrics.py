@@ -23,7 +23,8 @@ from compare.runs.schema import Row
 CONFIDENCE = 0.95  # of every interval
 MORE_THAN_CHANCE = 0.05  # a p value below this is called so
 NUM_RESAMPLES = 20_000  # of the bootstrap: the ends of its intervals wander by about a hundredth of their length
-NUM_CONFUSED_PAIRS = 5
+NUM_CONFUSED_PAIRS, NUM_OF_MANY = 5, 20  # the latter of more classes than `MANY_CLASSES`
+MANY_CLASSES = 30
 MAX_BASELINE_SIDE = 32  # pixels: larger images are averaged down to it
 NUM_BASELINE_IMAGES = 5000  # fitted in some 0.6 s on two cores
 CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
@@ -193,7 +194,8 @@ def most_confused(counts: np.ndarray) -> list[Confusion]:
         for true, predicted in itertools.permutations(range(len(counts)), 2)
         if counts[true, predicted] > 0
     ]
-    return sorted(mistakes, key=lambda mistake: -mistake.num_images)[:NUM_CONFUSED_PAIRS]
+    number = NUM_CONFUSED_PAIRS if len(counts) <= MANY_CLASSES else NUM_OF_MANY
+    return sorted(mistakes, key=lambda mistake: -mistake.num_images)[:number]
 
 
 def confused_together(counts: np.ndarray) -> np.ndarray:

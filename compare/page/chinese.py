@@ -108,6 +108,7 @@ TEXTS = {
     "no more than the seeds may explain": "没有超出种子差异所能解释的程度",
     "{run} is the stronger on {classes}": "{run} 在这些类别上更强：{classes}",
     "{name} ({points:.1f} points)": "{name}（{points:.1f} 个百分点）",
+    "{classes} and {number} more": "{classes} 以及另外 {number} 个",
     "the other classes do not tell them apart": "其余类别分不出高下",
     "No single class tells them apart.": "没有哪个类别能单独分出高下。",
     "{parts}.": "{parts}。",
@@ -190,6 +191,7 @@ TEXTS = {
     "Seconds": "秒",
     "Images a second": "每秒图像数",
     # confusion matrices
+    "Press a number in the lists of mistakes to see its images.": "点按错误列表中的数字可查看其图像。",
     "Confusion matrices": "混淆矩阵",
     "Rows are true classes, columns predicted ones: right is on the diagonal. The colours follow the square root of the number of images, so that rare mistakes are seen, with the same range for all runs.": "行为真实类别，列为预测类别：对角线上是判对的。颜色随图像数的平方根变化，使少见的错误也能看见，各次运行使用同一范围。",
     "In the difference each cell has the colour of the run that has more images there.": "在差值矩阵中，每格的颜色属于该处图像较多的那次运行。",

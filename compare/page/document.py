@@ -70,6 +70,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "seen": [seen(one) for one in shown if one.run.seen_test is not None],
         "not_seen": joined(verdict.named([one for one in shown if one.run.seen_test is None], shown)),
         "matrices": matrices(shown),
+        "drawn_matrices": drawn_matrices(shown, drawn),
         "orders": orders(shown),
         "images": images,
         "sprite": webp(images.sprite) if images else None,
@@ -228,6 +229,16 @@ def matrices(shown: list[Shown]) -> list[dict]:
         }
         found.insert(2, difference)
     return found
+
+
+def drawn_matrices(shown: list[Shown], drawn: dict) -> dict[str, str]:
+    """The pictures that stand in the place of tables where there are too many classes for these, by their names."""
+    if not shown or len(shown[0].record.data.class_names) <= metrics.MANY_CLASSES:
+        return {}
+    return {
+        one["name"]: f"data:image/png;base64,{base64.b64encode(one['png']).decode()}"
+        for one in drawn.get("matrices", [])
+    }
 
 
 def orders(shown: list[Shown]) -> dict[str, list[int]]:

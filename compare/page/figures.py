@@ -35,6 +35,7 @@ MOST_NAMED_TWICE = (
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
 FAR_APART, LARGE_RATIO = 0.35, 10
 ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
+MOST_NUMBERED = 30  # classes of a confusion matrix with a number in each cell
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # A look is an index into MARKERS and Style.runs. A side, from scratch or not, has the same in every report, also where
 # it stands alone.
@@ -184,7 +185,7 @@ def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest
     return _matrix(
         counts,
         class_names,
-        title=f"{title}\nimages, and % of each true class",
+        title=f"{title}\nimages, and % of each true class" if len(class_names) <= MOST_NUMBERED else title,
         words=lambda row, column: f"{counts[row, column]}\n{100 * counts[row, column] / support[row, 0]:.1f}",
         colours=[DRAWN.background, DRAWN.largest],
         norm=PowerNorm(0.5, vmin=0, vmax=max(largest, 1)),
@@ -216,8 +217,10 @@ def _matrix(values, class_names: list[str], *, title: str, words, colours, norm)
     figure = Figure(figsize=(5.6, 5.0), layout="constrained")
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(values, display_labels=class_names)
+    has_numbers = len(class_names) <= MOST_NUMBERED
     display.plot(
         ax=axes,
+        include_values=has_numbers,
         cmap=LinearSegmentedColormap.from_list("matrix", colours),
         colorbar=False,
         xticks_rotation=45,
@@ -226,7 +229,7 @@ def _matrix(values, class_names: list[str], *, title: str, words, colours, norm)
         im_kw={"norm": norm, "interpolation": "none"},
     )
     # The display chooses its text colours by the matrix's own range; ours is shared and not linear.
-    for (row, column), text in np.ndenumerate(display.text_):
+    for (row, column), text in np.ndenumerate(display.text_ if has_numbers else np.empty((0, 0))):
         value = values[row, column]
         text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value))) if value else DRAWN.muted)
         text.set_text(words(row, column) if value else "0")
@@ -234,6 +237,10 @@ def _matrix(values, class_names: list[str], *, title: str, words, colours, norm)
         text.set_in_layout(False)  # it is inside its cell: no need to measure it
     axes.set_title(title, fontsize=11)
     axes.set(xlabel="Predicted class", ylabel="True class")
+    if not has_numbers:  # nor room for every name
+        some = range(0, len(class_names), -(-len(class_names) // MOST_NUMBERED))
+        axes.set_xticks(some, [class_names[index] for index in some], rotation=45, fontsize=5)
+        axes.set_yticks(some, [class_names[index] for index in some], fontsize=5)
     for label in axes.get_xticklabels():
         label.set(horizontalalignment="right", rotation_mode="anchor")
     axes.tick_params(length=0)

@@ -15,6 +15,7 @@ from compare.page.shown import Shown, alike
 from compare.page.words import data_in_words, duration, kilojoules, network_in_words, with_prefix
 from compare.runs import record
 
+MOST_LISTED = 10  # classes that a sentence names
 MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
 
 
@@ -180,8 +181,10 @@ def classes(first: Shown, second: Shown) -> str | None:
         if found:
             listed = joined(
                 say("{name} ({points:.1f} points)", name=known(names[index]), points=abs(pair.points_ahead))
-                for index, pair in found
+                for index, pair in found[:MOST_LISTED]
             )
+            if len(found) > MOST_LISTED:
+                listed = say("{classes} and {number} more", classes=listed, number=len(found) - MOST_LISTED)
             parts.append(say("{run} is the stronger on {classes}", run=one.label, classes=listed))
     if not parts:
         paired = metrics.paired(first.run, second.run)
