@@ -436,7 +436,8 @@ def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
 def test_estimating_changes_nothing(digits, recipe, unfreeze):
     recipe = dataclasses.replace(recipe, image_size=28, batch_size=8, unfreeze=unfreeze)
     networks = model.build_networks(
-        *(RESNET50, Weights("random")),
+        RESNET50,
+        Weights("random"),
         recipe=recipe,
         image_shape=(28, 28, 1),
         num_classes=10,
@@ -446,11 +447,10 @@ def test_estimating_changes_nothing(digits, recipe, unfreeze):
     head, whole = networks.head, networks.whole
     job = types.SimpleNamespace(
         recipe=recipe,
-        record={"history": []},
+        record=types.SimpleNamespace(history=[]),
         data=digits,
         train_rows=np.arange(300),
-        validation_rows=np.arange(300, 400),
-        watched="validation",
+        watched_images=(digits.train_images, digits.train_labels, np.arange(300, 400)),
         num_more_test_images=500,
         num_corrupted_images=0,
         epochs_left=range(recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)),

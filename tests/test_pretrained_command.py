@@ -423,7 +423,7 @@ def few_digits(monkeypatch, digits):
         test_images=digits.test_images[:70],
         test_labels=digits.test_labels[:70],
     )
-    monkeypatch.setattr(dataset, "load", lambda *_: few)
+    monkeypatch.setattr(dataset, "load", lambda *_, **__: few)
     return few
 
 

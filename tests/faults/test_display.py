@@ -76,5 +76,5 @@ def test_a_training_goes_on_without_its_terminal(tmp_path, to):
         code = subprocess.run([*shell, *command], cwd=ROOT).returncode
     assert code == 0 and len(json.loads((run / "record.json").read_text())["history"]) == 1
     log = (run / "log.txt").read_text(encoding="utf-8").splitlines()
-    assert "images of digits at 28×28" in log[0] and log[-1] == "scratch_resnet: complete"
+    assert "images of scikit-learn's digits at 28×28" in log[0] and log[-1] == "scratch_resnet: complete"
     assert sum(line.startswith("epoch 1/1") for line in log) == 1

@@ -37,7 +37,7 @@ def few(branch: str) -> None:
         test_images=digits.test_images[:num_test],
         test_labels=digits.test_labels[:num_test],
     )
-    dataset.load = lambda *_: small
+    dataset.load = lambda *_, **__: small
     corruptions.STRENGTHS = {"shift": (1, 3)}
     job.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # after every step
     recipes = importlib.import_module(f"{branch}.recipe")
