@@ -361,15 +361,15 @@ def test_other_recipes_data_seeds_and_versions_are_refused_by_name(scratch, faul
     # here are all the digits
     refused((), "here has num_train 907, .*fingerprint [0-9a-f]+.* began with num_train 84, .*fingerprint [0-9a-f]+")
     arrays, so_far = checkpoint.read(run, "scratch_resnet")
-    here = so_far["versions"]["torch"]
+    here = so_far.versions["torch"]
     for name, version, named in (
         ("torch", "1.9.1", f"here is torch {re.escape(here)}, and the run in .* begun with torch 1.9.1"),
         ("numpy", "1.26.0", "begun with numpy 1.26.0"),
     ):
-        other = so_far | {"versions": so_far["versions"] | {name: version}}
+        other = so_far.model_copy(update={"versions": so_far.versions | {name: version}})
         checkpoint.write(run, arrays, other)
         refused((), named)
-    so_far["versions"]["torch"] = re.sub(r"^(\d+\.\d+).*", r"\1.99", here)  # another patch
+    so_far.versions["torch"] = re.sub(r"^(\d+\.\d+).*", r"\1.99", here)  # another patch
     checkpoint.write(run, arrays, so_far)
     is_same(scratch, run, faults)
     faults.injected += 1
