@@ -171,11 +171,31 @@ def test_files_that_are_no_images_are_named(tmp_path, content, says):
     assert not cached.exists() or {path.suffix for path in cached.iterdir()} == {".lock"}
 
 
-def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
+@pytest.mark.parametrize("side", [35, 50])  # of the former Pillow warns, and it refuses the latter by itself
+def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, side):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     folder_of(tmp_path, some(4, 8, 8), [0, 1] * 2, ("a", "b"))
-    write(tmp_path / "a" / "large.png", np.zeros((35, 35), np.uint8))
-    with pytest.raises(UserError, match="35×35 pixels, more than 1,000|exceeds limit"):
+    write(tmp_path / "a" / "large.png", np.zeros((side, side), np.uint8))
+    with pytest.raises(UserError, match="more than 1,000 pixels"):
+        dataset.load(str(tmp_path), image_size=8)
+
+
+def test_copies_of_a_file_are_not_held_out_from_each_other(tmp_path):
+    images = some(20, 8, 8)
+    copied = np.concatenate([images, images[:10]])
+    data = dataset.load(str(folder_of(tmp_path, copied, np.arange(30) % 2, ("a", "b"))), image_size=8)
+    train, test = ({image.tobytes() for image in part} for part in (data.train_images, data.test_images))
+    assert len(train) == 16 and len(test) == 4 and not train & test
+    assert len(data.train_images) + len(data.test_images) == 30
+
+
+@pytest.mark.parametrize("part", ["", "train", "test"])
+def test_images_that_belong_to_no_class_are_not_lost_in_silence(tmp_path, part):
+    folder_of(tmp_path, some(20, 8, 8), np.arange(20) % 2, ("a", "b"), part and "train")
+    folder_of(tmp_path, some(2, 8, 8), [0, 1], ("a", "b"), part and "test")
+    (tmp_path / part / "README").write_text("what these are")
+    write(tmp_path / part / "loose.JPG", some(1, 8, 8)[0])
+    with pytest.raises(UserError, match=r"holds images \(1\) beside the folders of the classes: loose.JPG"):
         dataset.load(str(tmp_path), image_size=8)
 
 
@@ -241,11 +261,15 @@ def test_a_split_of_few_images_of_many_classes():
     assert set(np.bincount(labels[stratified_sample(labels, 30, seed=1)])) == {1}
 
 
-@pytest.mark.parametrize("source", ["nowhere", "notes.txt"])
-def test_what_is_no_data_is_refused(tmp_path, monkeypatch, source):
+@pytest.mark.parametrize(
+    ("source", "why"), [("nowhere", "no such name, folder or file"), ("notes.txt", "a file of another kind")]
+)
+def test_what_is_no_data_is_refused(tmp_path, monkeypatch, source, why):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(UserError, match=f"the data {source}\n  expected: one of fashion-mnist, digits, a folder"):
+    with pytest.raises(
+        UserError, match=f"the data {source}: {why}\n  expected: one of fashion-mnist, digits, a folder"
+    ):
         dataset.load(source)
     with pytest.raises(UserError, match="--data-dir .* with the data digits"):
         dataset.load("digits", tmp_path)
@@ -281,7 +305,7 @@ def test_a_train_may_be_what_is_to_be_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("folders", "says"),
     [
-        (["a/x"], "holds 1 folders"),
+        (["a/x"], "holds 1 folder\n"),
         (["train/a", "train/b", "test/a", "testing/a"], "holds test and testing\n  expected: one folder for test"),
         (["a", "b", "c/below"], "c holds no images\n  expected: some to train on in the folder of every class"),
         (["a", "b\x07"], "names of classes without control characters"),
@@ -347,12 +371,15 @@ def test_thin_images_have_at_least_a_line(tmp_path, size, fit):
         ("x.jpg", b"", "x.jpg: it is empty"),
         ("x.jpg", b"a text", "x.jpg: it is none of"),
         ("a pipe.png", None, "a pipe.png: it is not a file"),
+        ("a link.png", "gone.png", "a link.png: it is a link that leads nowhere"),
     ],
 )
 def test_no_image_is_lost_in_silence_and_no_program_is_run(tmp_path, name, content, says):
     folder_of(tmp_path, some(4, 8, 8), [0, 1] * 2, ("a", "b"))
     if content is None:
         os.mkfifo(tmp_path / "a" / name)
+    elif isinstance(content, str):
+        (tmp_path / "a" / name).symlink_to(content)
     else:
         (tmp_path / "a" / name).write_bytes(content)
     with pytest.raises(UserError, match=says):

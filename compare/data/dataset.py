@@ -54,8 +54,9 @@ def load(
         return image_folder.load(Path(source), image_size=image_size, fit=fit)
     if source.lower().endswith(".npz") and os.path.isfile(source):
         return arrays.load(Path(source))
+    reason = "a file of another kind" if os.path.exists(source) else "no such name, folder or file"
     raise UserError(
-        f"the data {printable(source)[:300]}",
+        f"the data {printable(source)[:300]}: {reason}",
         f"one of {', '.join(NAMES)}, a folder of images, or an .npz file",
         "name it with --data; a path is relative to the current folder",
     )

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -77,9 +78,15 @@ def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "p
             "put images there, or remove the folder where it is no class",
         )
     if "test" not in found:
-        rows = set(stratified_sample(labels, round(TEST_FRACTION * len(train)), seed=TEST_SEED).tolist())
-        found["test"] = [one for row, one in enumerate(train) if row in rows]
-        train = [one for row, one in enumerate(train) if row not in rows]
+        # copies of a file stay on one side: held out beside the others, they would test what was learned by heart
+        first_rows: dict[str, int] = {}
+        for row, one in enumerate(train):
+            first_rows.setdefault(one.sha256, row)
+        first = np.array(list(first_rows.values()))
+        drawn = first[stratified_sample(labels[first], round(TEST_FRACTION * len(first)), seed=TEST_SEED)]
+        held = {train[row].sha256 for row in drawn}
+        found["test"] = [one for one in train if one.sha256 in held]
+        train = [one for one in train if one.sha256 not in held]
     test, num_train = found["test"], len(train)
     train = [*train, *held_out]
     if not test:
@@ -135,7 +142,7 @@ def _class_names(folder: Path) -> list[str]:
     names = [path.name for path in _visible(folder) if os.path.isdir(path)]
     if not 2 <= len(names) <= MAX_CLASSES:
         raise UserError(
-            f"{folder} holds {len(names):,} folders",
+            f"{folder} holds {len(names):,} folder{'s' * (len(names) != 1)}",
             f"one for each class, 2 to {MAX_CLASSES:,}",
             "put the images of each class into a folder that is called like it, and name the folder above these",
         )
@@ -152,9 +159,17 @@ def _found(folder: Path, names: list[str]) -> list[Found]:
     """The images of every class below a folder, class by class, by path.
 
     Raises:
-        UserError: a class is not one of `names`, or a file is no image.
+        UserError: a class is not one of `names`, images belong to none, or a file is no image.
     """
-    others = [path.name for path in _visible(folder) if os.path.isdir(path) and path.name not in names]
+    visible = _visible(folder)
+    endings = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
+    if loose := [path for path in visible if path.suffix.lower() in endings and not os.path.isdir(path)]:
+        raise UserError(
+            f"{folder} holds images ({len(loose):,}) beside the folders of the classes: {printable(loose[0].name)}, …",
+            "every image below the folder of its class",
+            "put them there, or elsewhere; or name the folder above, if all of this is one class",
+        )
+    others = [path.name for path in visible if os.path.isdir(path) and path.name not in names]
     if others:
         raise UserError(
             f"{folder} holds the classes {', '.join(map(repr, others[:NUM_NAMED]))}",
@@ -191,9 +206,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         raise ValueError(f"it is none of {', '.join(FORMATS)}" if path.stat().st_size else "it is empty") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):  # the first is an error in `_in_threads`
+        raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller") from None
     with image:
-        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise ValueError(f"it has {image.width}×{image.height} pixels, more than {Image.MAX_IMAGE_PIXELS:,}")
         yield image
 
 
@@ -204,7 +219,10 @@ def _in_threads(call: Callable, arguments: list[tuple]) -> Iterator:
         UserError: some files cannot be read; it names the first of them, with the reasons, when all were tried.
     """
     problems = []
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    with (
+        warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),  # here: it is of all threads
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
         for start in range(0, len(arguments), BATCH):
             for given, future in [(given, pool.submit(call, *given)) for given in arguments[start : start + BATCH]]:
                 try:

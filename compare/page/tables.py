@@ -26,8 +26,8 @@ RECIPE_WORDS = {
         "Recipe article: as the article on ResNet and Fashion-MNIST has it that this program follows, and the Keras "
         "snippet in its comments, mistakes included."
     ),
-    "tuned": say("Recipe tuned: the same networks and data, the best result for the least time."),
-    "best": say("Recipe best: the same networks and data, the highest accuracy, for a GPU."),
+    "tuned": say("Recipe tuned: the best result for the least time."),
+    "best": say("Recipe best: the highest accuracy, for a GPU."),
 }
 
 

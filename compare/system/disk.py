@@ -135,7 +135,8 @@ def read_within(path: Path, max_bytes: int) -> bytes:
         OSError: it cannot be read.
     """
     if not path.is_file():
-        raise ValueError("it is not a file")
+        leads_nowhere = path.is_symlink() and not path.exists()
+        raise ValueError("it is a link that leads nowhere" if leads_nowhere else "it is not a file")
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

@@ -141,7 +141,7 @@ class Job:
             f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "
             f"{how}, seed {self.seed}"
         )
-        threads = f"with {self.record.num_threads} threads"
+        threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:  # compare.run adds up what its runs take
             print(ESTIMATE, *seconds, flush=True)
