@@ -10,6 +10,7 @@ import dataclasses
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Iterator
 
 import matplotlib.figure
@@ -24,6 +25,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 
 from compare.findings.calibration import NUM_BINS, Calibration
 from compare.findings.metrics import Robustness
+from compare.page import fonts
 from compare.page.language import known, say
 from compare.runs.schema import Row
 
@@ -334,11 +336,12 @@ def drawing() -> Iterator[None]:
         "font.size": 10,
         "legend.frameon": False,
         "text.parse_math": False,  # a $ in a name is a $
-        "font.sans-serif": ["DejaVu Sans"],
+        "font.sans-serif": [fonts.OURS],
         "svg.fonttype": "none",  # text stays text: it can be read, searched and translated
         "svg.hashsalt": "compare",  # else the ids in an SVG are drawn anew each time
     }
-    with matplotlib.style.context(["default", settings]):
+    with warnings.catch_warnings(), matplotlib.style.context(["default", settings]):
+        warnings.filterwarnings("ignore", fonts.MISSING)
         yield
 
 
@@ -441,6 +444,7 @@ def _finish(figure: Figure, axes) -> Figure:
 
 def _laid_out(figure: Figure) -> Figure:
     """The figure with everything in its place for good: each file would lay it out anew, which takes half the time."""
+    fonts.provide(figure)
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     return figure
