@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from compare import report
-from compare.page import figures, pictures, report_files, tables, verdict
+from compare.page import cautions, figures, pictures, report_files, tables, verdict
 from compare.page.figures import Figure
 from compare.page.language import say
 from compare.page.shown import show
@@ -57,7 +57,7 @@ class Comparison:
         self.runs = runs
         self._shown = show(runs)
         self.sentences = verdict.sentences(self._shown)
-        self.cautions = verdict.cautions(self._shown)
+        self.cautions = cautions.of(self._shown)
         self.rows = [report_files.of_run(one) for one in self._shown]
 
     def table(self):

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from compare.data import dataset
-from compare.page import figures, gallery, pictures
+from compare.page import figures, gallery, matrices, pictures
 from compare.page.shown import show
 from compare.runs import record
 from compare.runs.schema import Row
@@ -21,8 +21,8 @@ from compare.runs.schema import Row
 
 def test_every_tile_is_its_image():
     images = dataset.load("digits").test_images[:250]
-    sprite = np.asarray(Image.open(io.BytesIO(gallery.sprite(images))).convert("L"), float)
-    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]), np.array([]), 0)
+    sprite = np.asarray(Image.open(io.BytesIO(gallery.sprite(images, np.arange(250)))).convert("L"), float)
+    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]), np.array([]), 0, (28, 28))
     for index in (0, 99, 100, 249):
         column, line = shown.place(1000 + index)
         tile = sprite[28 * line : 28 * (line + 1), 28 * column : 28 * (column + 1)]
@@ -72,7 +72,7 @@ def test_a_difference_has_the_colour_of_who_has_more():
     style = figures.DRAWN
     matrix = np.array([[25, -4], [0, -1]])
     with figures.drawing():
-        figure = figures.confusion_difference(matrix, ["a", "b"], title="t", looks=(0, 1))
+        figure = matrices.confusion_difference(matrix, ["a", "b"], title="t", looks=(0, 1))
     assert [text.get_text() for text in figure.axes[0].texts] == ["+25", "-4", "0", "-1"]
     (image,) = figure.axes[0].images
     colours = image.cmap(image.norm(matrix))
@@ -206,7 +206,7 @@ def test_names_in_any_script_are_drawn_in_a_font_that_has_them():
 def test_matrix_cells_are_written_and_readable():
     matrix = np.array([[1000, 0, 3], [30, 500, 7], [0, 0, 0]])
     with figures.drawing():
-        figure = figures.confusion(matrix, ["a", "$b$", "c"], title="t", largest=1000)
+        figure = matrices.confusion(matrix, ["a", "$b$", "c"], title="t", largest=1000)
         drawn = figures.png(figure)
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["1000\n99.7", "0", "3\n0.3", "30\n5.6", "500\n93.1", "7\n1.3", "0", "0", "0"]

@@ -14,6 +14,7 @@ import sklearn.metrics
 
 from compare.findings import metrics
 from compare.findings.calibration import NUM_BINS, calibration, scaled
+from compare.findings.robustness import robustness, robustness_ahead
 from compare.runs.record import Run
 from compare.runs.schema import Row
 
@@ -317,7 +318,7 @@ def test_robustness_by_hand():
     """Four images after the first, of classes 0, 0, 1, 2; as they are, all but the last are right."""
     labels = [2, 0, 0, 1, 2]
     copies = [[[0, 0, 1, 2], [0, 1, 1, 0]], [[0, 0, 0, 0], [1, 1, 0, 0]]]
-    found = metrics.robustness(with_copies([0, 0, 0, 1, 1], copies, labels))
+    found = robustness(with_copies([0, 0, 0, 1, 1], copies, labels))
     assert (found.num_images, found.clean) == (4, 0.75)
     np.testing.assert_array_equal(found.accuracy, [[1, 0.5], [0.5, 0]])
     assert found.mean == 0.5 and found.retained == pytest.approx(2 / 3)
@@ -325,8 +326,8 @@ def test_robustness_by_hand():
     assert found.low[0, 0] == pytest.approx(4 / (4 + z * z)) and found.high[0, 0] == pytest.approx(1)
     assert found.low[0, 1] == found.low[1, 0] == pytest.approx(1 - found.high[0, 1])
     assert found.low[1, 1] == pytest.approx(0) and found.high[1, 1] == pytest.approx(1 - found.low[0, 0])
-    assert metrics.robustness(run(PREDICTED)) is None
-    wrong = metrics.robustness(with_copies([1, 1, 1, 0, 0], copies, labels))
+    assert robustness(run(PREDICTED)) is None
+    wrong = robustness(with_copies([1, 1, 1, 0, 0], copies, labels))
     assert wrong.clean == 0 and math.isnan(wrong.retained)
 
 
@@ -338,17 +339,17 @@ def test_the_difference_in_robustness_is_that_of_images_drawn_anew_with_all_thei
         np.where((hard | (rng.random((2, 3, 300)) < often)), (labels[1:] + 1) % 3, labels[1:]) for often in (0.1, 0.2)
     ]
     first, second = (with_copies(labels, one, labels) for one in copies)
-    points, low, high = metrics.robustness_ahead(first, second)
+    points, low, high = robustness_ahead(first, second)
     right = [(one == labels[1:]).mean(axis=(0, 1)) for one in copies]
     ahead = 100 * (right[0] - right[1])
     assert points == pytest.approx(ahead.mean()) and 2 < points < 10
     theirs = scipy.stats.bootstrap((ahead,), np.mean, n_resamples=5000, method="percentile", rng=1).confidence_interval
     assert (low, high) == pytest.approx(tuple(theirs), abs=0.15)
-    back = metrics.robustness_ahead(second, first)
+    back = robustness_ahead(second, first)
     assert back == pytest.approx((-points, -high, -low), abs=0.15)
-    found = metrics.robustness(first)
+    found = robustness(first)
     # 1,800 copies are not 1,800 images: the interval is that of 300
     spread = 1.96 * right[0].std() / 300**0.5
     assert (found.mean_low, found.mean_high) == pytest.approx((found.mean - spread, found.mean + spread), abs=0.004)
     assert found.mean_high - found.mean_low > 1.5 * np.diff(metrics.wilson(round(found.mean * 1800), 1800))[0]
-    assert metrics.robustness_ahead(first, first) == (0, 0, 0)
+    assert robustness_ahead(first, first) == (0, 0, 0)

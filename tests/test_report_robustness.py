@@ -14,7 +14,7 @@ from pages import write
 from PIL import Image
 
 from compare.data import corruptions, dataset
-from compare.findings import metrics
+from compare.findings.robustness import robustness_ahead
 from compare.page import audit, figures, gallery, pictures, verdict, words
 from compare.page.document import robustness
 from compare.page.shown import show
@@ -170,7 +170,7 @@ def test_other_copies_are_named_and_not_compared(runs, tmp_path):
 def test_the_verdict_tells_a_difference_that_matters(shown, tmp_path):
     fragile, robust, older = shown
     said = verdict.robust(fragile, robust)
-    points, low, high = metrics.robustness_ahead(robust.run, fragile.run)
+    points, low, high = robustness_ahead(robust.run, fragile.run)
     assert said.startswith(f"{robust.label} is behind, but the more robust: on corrupted copies of 500 test images")
     assert f"right on {robust.robustness.mean:.4f}, {fragile.label} on {fragile.robustness.mean:.4f};" in said
     assert f"difference is +{low:.2f} to +{high:.2f} points." in said and low < points < high

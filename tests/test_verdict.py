@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from compare.data import dataset
 from compare.findings.calibration import calibration
-from compare.page import audit, banners, document, figures, gallery, tables, verdict
+from compare.page import audit, banners, cautions, document, figures, gallery, tables, verdict
 from compare.page.shown import show
 from compare.runs import record
 
@@ -54,7 +54,7 @@ def test_times_of_different_devices_do_not_compare(tmp_path):
         device = {"kind": kind, "name": "a made-up processor, 2 threads"}
         folders = write_run(tmp_path / name / "a"), write_run(tmp_path / name / "b", changes={"device": device})
         shown = show([record.read_run(folder) for folder in folders])
-        said.append((verdict.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
+        said.append((cautions.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
     assert said == [(False, True), (True, False)]
 
 
@@ -65,7 +65,7 @@ def test_times_of_a_training_that_shared_the_processors_say_little(tmp_path, com
     """123 seconds of training: on two threads 246 could have been computed."""
     changes = {} if computed is None else {"processor_seconds": computed, "num_threads": num_threads}
     shown = show([record.read_run(write_run(tmp_path / "run", changes=changes))])
-    caution = verdict.processors_shared(shown)
+    caution = cautions.processors_shared(shown)
     assert caution is None if said is None else f"had the processors for {said} of the training time" in caution
     rows = dict(tables.summary_rows(shown))
     assert rows.get("Threads") == (None if num_threads is None else [str(num_threads)])
@@ -74,10 +74,10 @@ def test_times_of_a_training_that_shared_the_processors_say_little(tmp_path, com
 
 def test_other_seeds_are_asked_for_until_there_are_three(tmp_path):
     runs = [record.read_run(write_run(tmp_path / str(seed), seed=seed)) for seed in (0, 1, 2)]
-    assert verdict.one_seed(show(runs)) is None
-    assert "Some settings" in verdict.one_seed(show(runs[:2]))
-    assert "Each run is one seed" in verdict.one_seed(show(runs[:1]))
-    assert verdict.one_seed([]) is None
+    assert cautions.one_seed(show(runs)) is None
+    assert "Some settings" in cautions.one_seed(show(runs[:2]))
+    assert "Each run is one seed" in cautions.one_seed(show(runs[:1]))
+    assert cautions.one_seed([]) is None
 
 
 def test_seeds_are_taken_together(tmp_path):
@@ -117,9 +117,9 @@ def test_recipes_with_mistakes_are_named(tmp_path):
         for recipe, mistakes in (("article", ("It is wrong.",)), ("tuned", ()))
     ]
     shown = show(runs)
-    said = verdict.known_mistakes(shown)
+    said = cautions.known_mistakes(shown)
     assert "ResNet-18 from scratch · article." in said and "from scratch · tuned" not in said
-    assert verdict.known_mistakes(shown[1:]) is None
+    assert cautions.known_mistakes(shown[1:]) is None
 
 
 def test_the_verdict_is_about_the_best_run_of_each_branch(tmp_path):

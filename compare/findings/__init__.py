@@ -2,4 +2,5 @@
 
 metrics      of the predictions of one run, and of two image by image
 calibration  of their confidence
+robustness   of what they predict for corrupted images
 """

@@ -6,7 +6,6 @@ of class i that were taken for class j. The predicted class is the most probable
 """
 
 import dataclasses
-import itertools
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
@@ -108,32 +107,6 @@ class Paired:
     p_value: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Robustness:
-    """How one run does on corrupted copies of `num_images` of its test images (`compare.corruptions`).
-
-    Attributes:
-        clean, clean_low, clean_high: the accuracy on the same images as they are, and its 95 % Wilson interval.
-        accuracy, low, high: float64, (num_kinds, num_strengths), that on the copies, and its interval likewise.
-        mean: the accuracy over all copies, kinds and strengths alike: 1 less the mean corruption error of D. Hendrycks
-            and T. Dietterich (2019, arXiv 1903.12261), which they divide by that of another network.
-        mean_low, mean_high: its 95 % interval, by the bootstrap: the images are drawn anew, each with all its copies.
-        retained: `mean` as a fraction of `clean`; NaN where that is 0.
-    """
-
-    num_images: int
-    clean: float
-    clean_low: float
-    clean_high: float
-    accuracy: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    mean: float
-    mean_low: float
-    mean_high: float
-    retained: float
-
-
 def evaluate(run: Run) -> Result:
     """Compute everything about one run's test set."""
     labels, probabilities = run.test_labels, run.test_probabilities
@@ -189,13 +162,14 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def most_confused(counts: np.ndarray) -> list[Confusion]:
     """The most frequent mistakes of a confusion matrix, most frequent first, equals in the order of the classes."""
     support = counts.sum(axis=1)
-    mistakes = [
-        Confusion(true, predicted, int(counts[true, predicted]), float(counts[true, predicted] / support[true]))
-        for true, predicted in itertools.permutations(range(len(counts)), 2)
-        if counts[true, predicted] > 0
-    ]
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     number = NUM_CONFUSED_PAIRS if len(counts) <= MANY_CLASSES else NUM_OF_MANY
-    return sorted(mistakes, key=lambda mistake: -mistake.num_images)[:number]
+    places = np.argsort(-wrong, axis=None, kind="stable")[:number]
+    return [
+        Confusion(int(true), int(predicted), int(wrong[true, predicted]), float(wrong[true, predicted] / support[true]))
+        for true, predicted in zip(*np.unravel_index(places, wrong.shape), strict=True)
+        if wrong[true, predicted]
+    ]
 
 
 def confused_together(counts: np.ndarray) -> np.ndarray:
@@ -227,11 +201,11 @@ def classes_apart(first: Run, second: Run) -> list[tuple[int, Paired]]:
     """
     first_right, second_right, labels = is_right(first), is_right(second), first.test_labels
     classes = np.unique(labels)
-    by_class = [paired_answers(first_right[labels == index], second_right[labels == index]) for index in classes]
-    p_values = false_discovery_control([pair.p_value for pair in by_class])
+    of_class = [labels == index for index in classes]
+    p_values = false_discovery_control([mcnemar(first_right[rows], second_right[rows]) for rows in of_class])
     apart = [
-        (int(index), pair)
-        for index, pair, p_value in zip(classes, by_class, p_values, strict=True)
+        (int(index), paired_answers(first_right[rows], second_right[rows]))
+        for index, rows, p_value in zip(classes, of_class, p_values, strict=True)
         if p_value < MORE_THAN_CHANCE
     ]
     return sorted(apart, key=lambda found: -found[1].points_ahead)
@@ -240,6 +214,13 @@ def classes_apart(first: Run, second: Run) -> list[tuple[int, Paired]]:
 def is_right(run: Run) -> np.ndarray:
     """Whether the predicted class is the true one, bool (num_images,)."""
     return run.test_probabilities.argmax(axis=1) == run.test_labels
+
+
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
+    """The p value of the exact two-sided McNemar test of which images each run is right on, bool (num_images,)."""
+    num_only_first = int((first_right & ~second_right).sum())
+    num_discordant = int((first_right != second_right).sum())
+    return float(binomtest(num_only_first, num_discordant, 0.5).pvalue) if num_discordant else 1.0
 
 
 def paired_answers(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
@@ -261,7 +242,7 @@ def paired_answers(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
         points_ahead=100 * (num_only_first - num_only_second) / num_images,
         points_low=float(low),
         points_high=float(high),
-        p_value=float(binomtest(num_only_first, num_discordant, 0.5).pvalue) if num_discordant else 1.0,
+        p_value=mcnemar(first_right, second_right),
     )
 
 
@@ -307,53 +288,6 @@ def blocks_averaged(images: np.ndarray, block: int) -> np.ndarray:
         some = some.reshape(-1, height, block, width, block, num_channels)
         small[start : start + 1000] = np.rint(some.mean(axis=(2, 4)))
     return small
-
-
-def robustness(run: Run) -> Robustness | None:
-    """Compute how a run does on corrupted images; None where it predicted none."""
-    if run.robustness_rows is None:
-        return None
-    right = _right_on_copies(run)
-    num_kinds, num_strengths, num_images = right.shape
-    clean = is_right(run)[run.robustness_rows]
-    low, high = np.array([wilson(number, num_images) for number in right.sum(axis=2).ravel()]).T
-    mean_low, mean_high = _bootstrap_interval(right.mean(axis=(0, 1)))
-    clean_low, clean_high = wilson(clean.sum(), num_images)
-    return Robustness(
-        num_images=num_images,
-        clean=float(clean.mean()),
-        clean_low=clean_low,
-        clean_high=clean_high,
-        accuracy=right.mean(axis=2),
-        low=low.reshape(num_kinds, num_strengths),
-        high=high.reshape(num_kinds, num_strengths),
-        mean=float(right.mean()),
-        mean_low=mean_low,
-        mean_high=mean_high,
-        retained=float(right.mean() / clean.mean()) if clean.any() else float("nan"),
-    )
-
-
-def robustness_ahead(first: Run, second: Run) -> tuple[float, float, float]:
-    """The first run's mean accuracy on corrupted copies less the second's, in percentage points, and its 95 % interval
-    by the paired bootstrap over images. They must have predicted the same copies: `record.same_corruptions` tells."""
-    ahead = 100 * (_right_on_copies(first).mean(axis=(0, 1)) - _right_on_copies(second).mean(axis=(0, 1)))
-    return (float(ahead.mean()), *_bootstrap_interval(ahead))
-
-
-def _right_on_copies(run: Run) -> np.ndarray:
-    """Whether the class predicted for each copy is the true one, bool (num_kinds, num_strengths, num_images)."""
-    return run.robustness_predicted == run.test_labels[run.robustness_rows]
-
-
-def _bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of values, (num_images,), of which few are different."""
-    # Drawing images with replacement is drawing how often each value comes: one multinomial draw a resample.
-    different, counts = np.unique(values.round(9), return_counts=True)
-    drawn = np.random.default_rng(0).multinomial(len(values), counts / len(values), size=NUM_RESAMPLES)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn @ different / len(values), [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def averaged(first: Run, second: Run) -> Run:

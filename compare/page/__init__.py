@@ -5,10 +5,12 @@ chinese       the catalogue of translations
 words         how the report calls things
 banners       the warnings at its top
 shown         a run as it shows it: its name, its look, and all its results
-verdict       what it says first, in sentences, and what could change that
+verdict       what it says first, in sentences
+cautions      what could change that
 audit         whether the comparison can be trusted, question by question
 figures       what is drawn, with matplotlib
 fonts         those for scripts that its own font has not
+matrices      confusion matrices as pictures
 gallery       the test images on the page
 pictures      what is drawn of which runs, and what it shows in words
 tables        its tables of text

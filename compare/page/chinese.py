@@ -193,6 +193,9 @@ TEXTS = {
     # confusion matrices
     "Press a number in the lists of mistakes to see its images.": "点按错误列表中的数字可查看其图像。",
     "Confusion matrices": "混淆矩阵",
+    "Press a cell to see its images: as many as fit on the page.": "点按单元格可查看其图像：页面能容纳多少就有多少。",
+    "Classes that are mixed up stand beside each other.": "互相混淆的类别排在一起。",
+    "Predicted class": "预测类别",
     "Rows are true classes, columns predicted ones: right is on the diagonal. The colours follow the square root of the number of images, so that rare mistakes are seen, with the same range for all runs.": "行为真实类别，列为预测类别：对角线上是判对的。颜色随图像数的平方根变化，使少见的错误也能看见，各次运行使用同一范围。",
     "In the difference each cell has the colour of the run that has more images there.": "在差值矩阵中，每格的颜色属于该处图像较多的那次运行。",
     "Press a cell to see its images.": "点按单元格可查看其中的图像。",
@@ -347,7 +350,7 @@ TEXTS = {
     "What each network saw": "各网络实际看到的图像",
     "The same images after each run’s own preprocessing: above the first test images, below the first training images as the first epoch drew them, augmented where the recipe says so. Black and white are the lowest and the highest value.": "同样的图像经过各次运行自己的预处理之后：上排是最前面的测试图像，下排是第一轮抽取时最前面的训练图像，配方要求时已作增强。黑与白分别是最低值与最高值。",
     "An earlier version of this program kept none of {runs}.": "本程序的早期版本没有保存 {runs} 的图像。",
-    "{size}×{size} pixels; {range}": "{size}×{size} 像素；{range}",
+    "{width}×{height} pixels; {range}": "{width}×{height} 像素；{range}",
     "{num_test} test images and {num_training} training images as they entered {run}, {words}.": "进入 {run} 时的 {num_test} 张测试图像与 {num_training} 张训练图像，{words}。",
     # robustness
     "Robustness": "稳健性",
@@ -380,6 +383,7 @@ TEXTS = {
     "Noise": "噪声",
     "Contrast": "对比度",
     "Blur": "模糊",
+    "{number:g} px of 28": "{number:g} 像素（按 28 计）",
     "{number:g} px": "{number:g} 像素",
     "{kind}: {first} to {last}": "{kind}：{first} 至 {last}",
     "On corrupted copies of {num_images:,} test images (shifted, noisy, blurred, …) {better} is right on {mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference is {interval} points.": "在 {num_images:,} 张测试图像的劣化副本（平移、噪声、模糊等）上，{better} 的准确率为 {mean:.4f}，{worse} 为 {other:.4f}；差异的 95 % 区间为 {interval} 个百分点。",

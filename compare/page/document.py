@@ -15,7 +15,8 @@ import numpy as np
 
 from compare.findings import metrics
 from compare.findings.metrics import Paired
-from compare.page import audit, banners, figures, gallery, language, pictures, tables, verdict
+from compare.findings.robustness import robustness_ahead
+from compare.page import audit, banners, cautions, figures, gallery, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown
 from compare.page.words import KINDS, amount_in_words, data_in_words, folder_name, fraction, or_nothing, range_in_words
@@ -50,7 +51,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "banners": banners.of([(group.label, group.runs[0].record) for group in settings_of_runs], unfinished),
         "subtitle": subtitle(shown),
         "sentences": verdict.sentences(shown),
-        "cautions": verdict.cautions(shown),
+        "cautions": cautions.of(shown),
         "over_seeds": [group for group in settings_of_runs if len(group.runs) > 1],
         "recipes": [(group.label, group.runs[0]) for group in settings_of_runs],
         "runs": shown,
@@ -73,6 +74,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "drawn_matrices": drawn_matrices(shown, drawn),
         "orders": orders(shown),
         "images": images,
+        "all_wrong": images is not None and set(gallery.worth_showing([one.run for one in shown])) <= set(images.rows),
         "sprite": webp(images.sprite) if images else None,
         "groups": groups(shown, images) if images else [],
         "gallery_data": gallery_data(shown, images) if images else None,
@@ -134,14 +136,14 @@ def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | Non
     asked = [one for one in shown if one.robustness is not None]
     strengths = compared[0].record.robustness.strengths
     kinds = [
-        (KINDS.get(kind, kind), [amount_in_words(kind, amount) for amount in amounts])
+        (KINDS.get(kind, kind), [amount_in_words(kind, amount, compared[0].record.data) for amount in amounts])
         for kind, amounts in strengths.items()
     ]
     pair, other_way = None, []
     if len(compared) > 1:
         # the headline's two, the more robust first
         first, second = sorted(verdict.headline(compared), key=lambda one: -one.robustness.mean)
-        pair = (first, second, *metrics.robustness_ahead(first.run, second.run))
+        pair = (first, second, *robustness_ahead(first.run, second.run))
         ahead = second.robustness.low > first.robustness.high  # (num_kinds, num_strengths)
         for (kind, amounts), line in zip(kinds, ahead, strict=True):
             if line.any():
@@ -165,15 +167,16 @@ def seen(one: Shown) -> dict:
     num_columns = max(len(test), len(training))
     lines = [line[..., np.newaxis] if line.ndim == 3 else line for line in (test, training)]
     lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0), (0, 0)]) for line in lines]
-    tile = gallery.tiles(lines[0][:1]).shape[1]
-    sprite = gallery.sprite(np.concatenate(lines), num_columns=num_columns, quality=gallery.CLEARER)
-    size = test.shape[1]
-    words = say("{size}×{size} pixels; {range}", size=size, range=range_in_words(one.record.seen))
+    images = np.concatenate(lines)
+    tile_height, tile_width = gallery.tiles(images[:1]).shape[1:3]
+    sprite = gallery.sprite(images, np.arange(len(images)), num_columns=num_columns, quality=gallery.CLEARER)
+    height, width = test.shape[1:3]
+    words = say("{width}×{height} pixels; {range}", width=width, height=height, range=range_in_words(one.record.seen))
     return {
         "one": one,
         "image": webp(sprite),
-        "width": num_columns * tile,
-        "height": 2 * tile,
+        "width": num_columns * tile_width,
+        "height": 2 * tile_height,
         "words": words,
         "alt": say(
             "{num_test} test images and {num_training} training images as they entered {run}, {words}.",
@@ -195,8 +198,8 @@ def matrices(shown: list[Shown]) -> list[dict]:
     run's.
 
     Each has `counts` and `percent` to print and the `strength` of its colours in 0…1, arrays (num_classes,
-    num_classes), and `index`, the run's place on the page, None for the difference, which has the `looks` of its two
-    runs instead.
+    num_classes), and `index`, the run's place on the page, None for the difference, which has the `colours` of its
+    two runs instead.
     """
     if not shown:
         return []
@@ -218,10 +221,10 @@ def matrices(shown: list[Shown]) -> list[dict]:
     for second in rest:
         counts = first.result.counts - second.result.counts
         difference = {
-            "title": say("{first} less {second}", first=first.label, second=second.label),
+            "title": pictures.difference_title(shown),
             "one": None,
             "index": None,
-            "looks": (first.look, second.look),
+            "colours": (first.colour, second.colour),
             "picture": "confusion-difference",
             "counts": counts,
             "percent": 100 * (first.result.shares - second.result.shares),
@@ -231,19 +234,15 @@ def matrices(shown: list[Shown]) -> list[dict]:
     return found
 
 
-def drawn_matrices(shown: list[Shown], drawn: dict) -> dict[str, str]:
+def drawn_matrices(shown: list[Shown], drawn: dict) -> dict[str, dict]:
     """The pictures that stand in the place of tables where there are too many classes for these, by their names."""
-    if not shown or len(shown[0].record.data.class_names) <= metrics.MANY_CLASSES:
-        return {}
-    return {
-        one["name"]: f"data:image/png;base64,{base64.b64encode(one['png']).decode()}"
-        for one in drawn.get("matrices", [])
-    }
+    many = shown and len(shown[0].record.data.class_names) > metrics.MANY_CLASSES
+    return {one["name"]: one for one in drawn["matrices"]} if many else {}
 
 
 def orders(shown: list[Shown]) -> dict[str, list[int]]:
     """The orders of the classes that the reader may choose from."""
-    if not shown:
+    if not shown or len(shown[0].result.counts) > metrics.MANY_CLASSES:
         return {}
     counts = sum(one.result.counts for one in shown)
     return {"file": list(range(len(counts))), "together": metrics.confused_together(counts).tolist()}
@@ -268,7 +267,8 @@ def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
     for title, mask, confidence, of in wanted:
         rows = np.flatnonzero(mask)
         rows = rows[np.argsort(-confidence[rows], kind="stable")]
-        tiles = [_tile(int(row), of, images) for row in rows[:NUM_IN_GROUP]]
+        kept = rows[np.isin(rows, images.rows)]  # a very large test set is not on the page as a whole
+        tiles = [_tile(int(row), of, images) for row in kept[:NUM_IN_GROUP]]
         found.append({"title": title, "num_images": len(rows), "tiles": tiles})
     return found
 
@@ -291,7 +291,7 @@ def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
         "texts": {name: {"en": text, "zh": language.in_chinese(text)} for name, text in GALLERY_TEXTS.items()},
         "classes": _both(known(name) for name in shown[0].record.data.class_names),
         "names": _both(one.label for one in shown),
-        "looks": [one.look for one in shown],
+        "colours": [one.colour for one in shown],
         "markers": [one.marker for one in shown],
     }
 

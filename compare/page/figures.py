@@ -15,16 +15,15 @@ from collections.abc import Iterator
 
 import matplotlib.figure
 import matplotlib.style
+import matplotlib.text
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FixedLocator, LogFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
-from sklearn.metrics import ConfusionMatrixDisplay
 
 from compare.findings.calibration import NUM_BINS, Calibration
-from compare.findings.metrics import Robustness
+from compare.findings.robustness import Robustness
 from compare.page import fonts
 from compare.page.language import known, say
 from compare.runs.schema import Row
@@ -37,10 +36,11 @@ MOST_NAMED_TWICE = (
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
 FAR_APART, LARGE_RATIO = 0.35, 10
 ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
-MOST_NUMBERED = 30  # classes of a confusion matrix with a number in each cell
 MARKERS = ("o", "s", "^", "D", "v", "P")
-# A look is an index into MARKERS and Style.runs. A side, from scratch or not, has the same in every report, also where
-# it stands alone.
+# A look is a number, which stands for a colour of Style.runs and a marker. A side, from scratch or not, has the same in
+# every report, also where it stands alone.
+NUM_LOOKS = len(MARKERS) ** 2
+# what has the letters that DejaVu Sans lacks, by system; a PNG takes one that is installed, an SVG the browser's own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Style:
     grid: str
     runs: tuple[str, ...]
     largest: str
+
+    def colour(self, look: int) -> str:
+        """The colour of a look."""
+        return self.runs[look % len(self.runs)]
 
     @property
     def variables(self) -> dict[str, str]:
@@ -100,7 +104,7 @@ class Curves:
 
     Attributes:
         label: what the legend calls them.
-        look: their index into `Style.runs` and `MARKERS`.
+        look: how they look.
         histories: each record's history rows, as many in all.
         watched: the split that was watched after every epoch: test or validation; None if none was.
     """
@@ -125,11 +129,16 @@ def looks(from_scratch: list[bool]) -> list[int]:
     """A look for each run, given whether it was trained from scratch: its side's own for the first of it, else the next
     that no side owns."""
     chosen = []
-    others = itertools.cycle(range(2, len(MARKERS)))
+    others = itertools.cycle(range(2, NUM_LOOKS))
     for is_from_scratch in from_scratch:
         own = 0 if is_from_scratch else 1
         chosen.append(next(others) if own in chosen else own)
     return chosen
+
+
+def marker_of(look: int) -> int:
+    """The marker of a look, an index into MARKERS: where all colours are used, each once more with another one."""
+    return (look + look // len(MARKERS)) % len(MARKERS)
 
 
 def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ...] = ()) -> Figure:
@@ -172,86 +181,6 @@ def loss_curves(curves: list[Curves], *, over: str) -> Figure:
     return _finish(figure, axes)
 
 
-def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest: int) -> Figure:
-    """A confusion matrix, true classes in rows, in each cell the images and their share of the true class.
-
-    The colours follow the square root of the number: one in a hundred images is still seen as a tint.
-
-    Args:
-        counts: int64, (num_classes, num_classes).
-        class_names: of the rows and columns.
-        title: what stands above it.
-        largest: the number of the strongest colour, the same for all runs that are compared.
-    """
-    support = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return _matrix(
-        counts,
-        class_names,
-        title=f"{title}\nimages, and % of each true class" if len(class_names) <= MOST_NUMBERED else title,
-        words=lambda row, column: f"{counts[row, column]}\n{100 * counts[row, column] / support[row, 0]:.1f}",
-        colours=[DRAWN.background, DRAWN.largest],
-        norm=PowerNorm(0.5, vmin=0, vmax=max(largest, 1)),
-    )
-
-
-def confusion_difference(matrix: np.ndarray, class_names: list[str], *, title: str, looks: tuple[int, int]) -> Figure:
-    """One run's confusion matrix less another's, counts, each cell in the colour of the run that has more images there.
-
-    Args:
-        matrix: int64, (num_classes, num_classes).
-        class_names: of the rows and columns.
-        title: what stands above it.
-        looks: the first and the second run's.
-    """
-    first, second = (DRAWN.runs[look] for look in looks)
-    largest = max(int(np.abs(matrix).max()), 1)
-    return _matrix(
-        matrix,
-        class_names,
-        title=title,
-        words=lambda row, column: f"{matrix[row, column]:+d}",
-        colours=[second, DRAWN.background, first],
-        norm=FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2), -largest, largest),
-    )
-
-
-def _matrix(values, class_names: list[str], *, title: str, words, colours, norm) -> Figure:
-    figure = Figure(figsize=(5.6, 5.0), layout="constrained")
-    axes = figure.subplots()
-    display = ConfusionMatrixDisplay(values, display_labels=class_names)
-    has_numbers = len(class_names) <= MOST_NUMBERED
-    display.plot(
-        ax=axes,
-        include_values=has_numbers,
-        cmap=LinearSegmentedColormap.from_list("matrix", colours),
-        colorbar=False,
-        xticks_rotation=45,
-        text_kw={"fontsize": 7 if len(class_names) <= 10 else 4},
-        # 'none' hands the cells on as they are, to be enlarged without blur
-        im_kw={"norm": norm, "interpolation": "none"},
-    )
-    # The display chooses its text colours by the matrix's own range; ours is shared and not linear.
-    for (row, column), text in np.ndenumerate(display.text_ if has_numbers else np.empty((0, 0))):
-        value = values[row, column]
-        text.set_color(_readable_on(display.im_.cmap(display.im_.norm(value))) if value else DRAWN.muted)
-        text.set_text(words(row, column) if value else "0")
-        text.set_linespacing(1.05)
-        text.set_in_layout(False)  # it is inside its cell: no need to measure it
-    axes.set_title(title, fontsize=11)
-    axes.set(xlabel="Predicted class", ylabel="True class")
-    if not has_numbers:  # nor room for every name
-        some = range(0, len(class_names), -(-len(class_names) // MOST_NUMBERED))
-        axes.set_xticks(some, [class_names[index] for index in some], rotation=45, fontsize=5)
-        axes.set_yticks(some, [class_names[index] for index in some], fontsize=5)
-    for label in axes.get_xticklabels():
-        label.set(horizontalalignment="right", rotation_mode="anchor")
-    axes.tick_params(length=0)
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=DRAWN.grid)
-    return _laid_out(figure)
-
-
 def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
     """Accuracy against confidence for each run, a label, a look and the calibration of every seed, all seeds' images
     taken together: on the diagonal a confidence is worth what it says. Below, how many images of a seed have it."""
@@ -267,7 +196,7 @@ def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
             for name in ("confidence", "accuracy")
         )
         confidence, accuracy = (of_bins[some] / num_images[some] for of_bins in sums)
-        shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
+        shown = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "markersize": 5, "linewidth": 1.6}
         axes.plot(confidence, accuracy, label=label, **shown)
         below.plot(centres[some], num_images[some] / len(seeds), **shown | {"markersize": 3, "linewidth": 1.2})
     axes.set(ylabel=say("Accuracy"), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -283,7 +212,7 @@ def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
     figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
     axes = figure.subplots()
     for label, look, seeds in runs:
-        shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "markevery": 10}
+        shown = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "markersize": 5, "markevery": 10}
         kept, accuracy = 100 * seeds[0].kept, np.array([one.accuracy_kept for one in seeds])  # (101,), (num_seeds, 101)
         axes.plot(kept, accuracy.mean(axis=0), label=label, linewidth=1.6, **shown)
         _band(axes, kept, accuracy, look)
@@ -300,7 +229,7 @@ def robustness(runs: list[tuple[str, int, list[Robustness]]], titles: list[str])
     panels = figure.subplots(num_lines, 2, sharex=True, sharey=True, squeeze=False)
     for index, (axes, title) in enumerate(zip(panels.flat, titles, strict=False)):
         for label, look, seeds in runs:
-            shown = {"color": DRAWN.runs[look], "marker": MARKERS[look], "markersize": 5, "linewidth": 1.6}
+            shown = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "markersize": 5, "linewidth": 1.6}
             of_seeds = np.array([[one.clean, *one.accuracy[index]] for one in seeds])  # (num_seeds, 1 + num_strengths)
             axes.plot(of_seeds.mean(axis=0), label=label, **shown)
             _band(axes, np.arange(of_seeds.shape[1]), of_seeds, look)
@@ -382,7 +311,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     seconds = 60 if in_minutes else 1
     ends = []
     for run in curves:
-        colour, marker = DRAWN.runs[run.look], MARKERS[run.look]
+        colour, marker = DRAWN.colour(run.look), MARKERS[marker_of(run.look)]
         x = np.array([row.epoch for row in run.histories[0]])
         if over == "time":
             x = run.values("seconds").cumsum(axis=1).mean(axis=0) / seconds
@@ -426,7 +355,7 @@ def _band(axes, x: np.ndarray, of_seeds: np.ndarray, look: int) -> None:
     """A band from the lowest to the highest of several seeds, (num_seeds, num_points), at each of `x`."""
     if len(of_seeds) > 1:
         width = 0 if len(x) > 1 else 6  # a single point has no breadth of its own
-        style = {"color": DRAWN.runs[look], "alpha": 0.18, "linewidth": width}
+        style = {"color": DRAWN.colour(look), "alpha": 0.18, "linewidth": width}
         axes.fill_between(x, of_seeds.min(axis=0), of_seeds.max(axis=0), **style)
 
 
@@ -439,28 +368,12 @@ def _finish(figure: Figure, axes) -> Figure:
     """The figure with its legend, laid out."""
     if axes.lines:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=9, handlelength=3)
-    return _laid_out(figure)
+    return laid_out(figure)
 
 
-def _laid_out(figure: Figure) -> Figure:
+def laid_out(figure: Figure) -> Figure:
     """The figure with everything in its place for good: each file would lay it out anew, which takes half the time."""
     fonts.provide(figure)
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     return figure
-
-
-def _readable_on(background: tuple[float, ...]) -> str:
-    """The text's or the background's colour, whichever has the higher contrast to `background`, RGBA in 0…1."""
-    dark, light = sorted((DRAWN.text, DRAWN.background), key=_luminance)
-    luminance = _luminance(background)
-    on_light = (luminance + 0.05) / (_luminance(dark) + 0.05)
-    on_dark = (_luminance(light) + 0.05) / (luminance + 0.05)
-    return dark if on_light >= on_dark else light
-
-
-def _luminance(colour) -> float:
-    """The relative luminance of a colour, in 0…1, as WCAG 2 defines it."""
-    rgb = np.array(matplotlib.colors.to_rgb(colour))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))

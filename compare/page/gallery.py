@@ -32,6 +32,7 @@ class Gallery:
         also_in_training: int64, rows of the test images whose pixels are in the training set, too.
         baseline_right: bool, (num_test,), on which of all test images `metrics.logistic_regression` is right.
         num_baseline_images: on how many training images that was fitted.
+        tile: width and height of one of its tiles, pixels.
         corrupted: a test image as it is and under every kind and strength of corruption that the runs predicted, as one
             WebP of tiles, a line for each kind; None where they predicted none.
         corrupted_row: which test image that is.
@@ -42,6 +43,7 @@ class Gallery:
     also_in_training: np.ndarray
     baseline_right: np.ndarray
     num_baseline_images: int
+    tile: tuple[int, int]
     corrupted: bytes | None = None
     corrupted_row: int | None = None
 
@@ -71,8 +73,9 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
     if fingerprint != data.fingerprint:
         return None
     rows = np.arange(len(images)) if all_images else worth_showing(runs)
-    rows = rows[: NUM_COLUMNS * (MAX_SPRITE // max(tiles(images[:1]).shape[1:3]))]
-    return Gallery(rows, sprite(images[rows]), *about, *corrupted(images, runs))
+    height, width = tiles(images[:1]).shape[1:3]
+    rows = rows[: NUM_COLUMNS * (MAX_SPRITE // height)]
+    return Gallery(rows, sprite(images, rows), *about, (width, height), *corrupted(images, runs))
 
 
 @functools.cache
@@ -118,7 +121,7 @@ def corrupted(images: np.ndarray, runs: list[Run]) -> tuple[bytes, int] | tuple[
     strengths = run.record.robustness.strengths
     lines = [[image, *(corruptions.corrupt(image, kind, amount) for amount in of)] for kind, of in strengths.items()]
     copies = np.concatenate([copy for line in lines for copy in line])
-    return sprite(copies, num_columns=len(lines[0]), quality=CLEARER), row
+    return sprite(copies, np.arange(len(copies)), num_columns=len(lines[0]), quality=CLEARER), row
 
 
 def tiles(images: np.ndarray) -> np.ndarray:
@@ -129,18 +132,18 @@ def tiles(images: np.ndarray) -> np.ndarray:
     return images if block == 1 else metrics.blocks_averaged(images, block)
 
 
-def sprite(images: np.ndarray, *, num_columns: int = NUM_COLUMNS, quality: int = QUALITY) -> bytes:
-    """Images, uint8 (num_images, height, width, channels), as one WebP of `tiles`, `num_columns` beside each other."""
-    small = tiles(images)
-    num_images, height, width, num_channels = small.shape
-    num_lines = -(-num_images // num_columns)
-    grid = np.zeros((num_lines * num_columns, height, width, num_channels), np.uint8)
-    grid[:num_images] = small
-    grid = grid.reshape(num_lines, num_columns, height, width, num_channels)
-    grid = grid.transpose(0, 2, 1, 3, 4)  # lines of pixels together
-    grid = grid.reshape(num_lines * height, num_columns * width, num_channels)
+def sprite(images: np.ndarray, rows: np.ndarray, *, num_columns: int = NUM_COLUMNS, quality: int = QUALITY) -> bytes:
+    """The images of these rows, of uint8 (num_images, height, width, channels), as one WebP of `tiles`, `num_columns`
+    beside each other."""
+    height, width, num_channels = tiles(images[:1]).shape[1:]
+    num_lines = -(-len(rows) // num_columns)
+    picture = np.zeros((num_lines, height, num_columns, width, num_channels), np.uint8)
+    for line in range(num_lines):  # all at their own size may be more than there is memory
+        small = tiles(images[rows[line * num_columns : (line + 1) * num_columns]])
+        picture[line, :, : len(small)] = small.swapaxes(0, 1)
+    picture = picture.reshape(num_lines * height, num_columns * width, num_channels)
     buffer = io.BytesIO()
-    image = Image.fromarray(grid[..., 0] if num_channels == 1 else grid)
+    image = Image.fromarray(picture[..., 0] if num_channels == 1 else picture)
     image.save(buffer, "WEBP", quality=quality, method=2)
     return buffer.getvalue()
 

@@ -1,16 +1,18 @@
 """The report's pictures: what is drawn of which runs, and what it shows in words, for those who cannot see it. How it
-looks is in `figures`."""
+looks is in `figures` and `matrices`."""
 
 import html
 import re
 
 import markupsafe
 import matplotlib.text
+import numpy as np
 from matplotlib.figure import Figure
 
+from compare.findings import metrics
 from compare.findings.calibration import Calibration
-from compare.findings.metrics import Robustness
-from compare.page import figures, verdict
+from compare.findings.robustness import Robustness
+from compare.page import figures, matrices, verdict
 from compare.page.figures import Curves
 from compare.page.language import Text, joined, known, say
 from compare.page.shown import Shown
@@ -70,34 +72,58 @@ def comparable_robustness(shown: list[Shown]) -> list[Shown]:
 def robustness_panels(robust: list[Shown]) -> Figure:
     """The accuracies on corrupted images of runs that predicted the same of them."""
     strengths = robust[0].record.robustness.strengths
-    titles = [kind_in_words(kind, amounts) for kind, amounts in strengths.items()]
+    titles = [kind_in_words(kind, amounts, robust[0].record.data) for kind, amounts in strengths.items()]
     return figures.robustness(of_seeds(robust, "robustness"), titles)
 
 
 def confusion(shown: list[Shown], index: int) -> Figure:
     """The confusion matrix of the run at `index`, in colours that mean the same for all runs."""
     one, largest = shown[index], max(int(other.result.counts.max()) for other in shown)
-    class_names = one.record.data.class_names
-    return figures.confusion(one.result.counts, class_names, title=one.label, largest=largest)
+    order = class_order(shown)
+    return matrices.confusion(
+        one.result.counts[np.ix_(order, order)],
+        [one.record.data.class_names[index] for index in order],
+        title=one.label,
+        largest=largest,
+    )
 
 
 def confusion_difference(shown: list[Shown]) -> Figure:
     """The difference of the confusion matrices of the two runs that the verdict is about."""
     first, second = verdict.headline(shown)
-    return figures.confusion_difference(
-        first.result.counts - second.result.counts,
-        first.record.data.class_names,
+    order = class_order(shown)
+    return matrices.confusion_difference(
+        (first.result.counts - second.result.counts)[np.ix_(order, order)],
+        [first.record.data.class_names[index] for index in order],
         title=f"{first.label} less {second.label}, images",
         looks=(first.look, second.look),
     )
 
 
+def class_order(shown: list[Shown]) -> list[int]:
+    """The order of the classes in pictures of confusion matrices: the data's, and of very many that which puts beside
+    each other what is mixed up."""
+    num_classes = len(shown[0].result.counts)
+    if num_classes <= metrics.MANY_CLASSES:
+        return list(range(num_classes))
+    return metrics.confused_together(sum(one.result.counts for one in shown)).tolist()
+
+
 def _draw_matrices(shown: list[Shown]) -> list[dict]:
-    """The confusion matrices' files: their names and bytes."""
-    drawn = {f"confusion-{one.slug}": confusion(shown, index) for index, one in enumerate(shown)}
+    """The confusion matrices: their files, and what the page draws where there are too many classes for tables."""
+    drawn = {one.label: (f"confusion-{one.slug}", confusion(shown, index)) for index, one in enumerate(shown)}
     if len(shown) > 1:
-        drawn["confusion-difference"] = confusion_difference(shown)
-    return [{"name": name, "png": figures.png(figure), "svg": figures.svg(figure)} for name, figure in drawn.items()]
+        drawn[difference_title(shown)] = ("confusion-difference", confusion_difference(shown))
+    return [
+        picture(name, title, say("Confusion matrix, {title}", title=title), figure)
+        for title, (name, figure) in drawn.items()
+    ]
+
+
+def difference_title(shown: list[Shown]) -> str:
+    """What the difference of the confusion matrices of the verdict's two runs is called."""
+    first, second = verdict.headline(shown)
+    return say("{first} less {second}", first=first.label, second=second.label)
 
 
 def picture(name: str, title: str, alt: str, figure: Figure) -> dict:

@@ -5,7 +5,8 @@ import re
 
 from compare.findings import metrics
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
-from compare.findings.metrics import Result, Robustness
+from compare.findings.metrics import Result
+from compare.findings.robustness import Robustness, robustness
 from compare.page import figures
 from compare.page.language import say
 from compare.page.words import network_in_words, run_name
@@ -22,7 +23,6 @@ class Shown:
     label: str
     slug: str
     look: int
-    marker: str
     run: Run
     result: Result
     calibration: Calibration
@@ -33,6 +33,16 @@ class Shown:
     def record(self) -> Record:
         """The run's record."""
         return self.run.record
+
+    @property
+    def marker(self) -> str:
+        """Its look's marker."""
+        return MARKERS[figures.marker_of(self.look)]
+
+    @property
+    def colour(self) -> int:
+        """Its look's colour, an index into `figures.Style.runs`."""
+        return self.look % len(MARKERS)
 
     @property
     def watched(self) -> str | None:
@@ -77,8 +87,8 @@ def show(runs: list[Run]) -> list[Shown]:
     looks = [look for index in range(len(runs)) for group, look in zip(groups, by_group, strict=True) if index in group]
     return [
         Shown(
-            *(label, slug, look, MARKERS[look], run),
-            *(metrics.evaluate(run), calibration(run), metrics.robustness(run), scaled(run)),
+            *(label, slug, look, run),
+            *(metrics.evaluate(run), calibration(run), robustness(run), scaled(run)),
         )
         for label, slug, look, run in zip(labels, slugs, looks, runs, strict=True)
     ]

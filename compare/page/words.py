@@ -1,8 +1,10 @@
 """How the report calls things: branches, data sets, weights, and numbers with their units."""
 
+import itertools
 import math
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 from compare.page.language import Text, joined, known, say
@@ -61,6 +63,15 @@ def network_in_words(record: Record) -> str:
         if kind in (None, "none")
         else say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
     )
+
+
+def shortened(name: str, width: int = 24) -> str:
+    """A name cut to so many letters, of which a wide one, as of Chinese, counts twice."""
+    if isinstance(name, Text):
+        return Text(shortened(str.__str__(name), width), shortened(name.chinese, width))
+    widths = itertools.accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
+    kept = sum(reached <= width for reached in widths)
+    return name if kept == len(name) else name[: kept - 1].rstrip() + "…"
 
 
 def unfinished_label(run: UnfinishedRun) -> str:
@@ -129,18 +140,19 @@ def gigabytes(num_bytes: int | None) -> str:
     return NOTHING if num_bytes is None else f"{num_bytes / 1e9:.2f} GB"
 
 
-def amount_in_words(kind: str, amount: float) -> str:
-    """How much of a kind of corruption (`compare.corruptions`)."""
+def amount_in_words(kind: str, amount: float, data: Data) -> str:
+    """How much of a kind of corruption (`compare.data.corruptions`) of these data's images."""
     if kind in KINDS and kind not in UNITS:
         return f"{100 * amount:.0f} %"
     if UNITS.get(kind) == "px":
-        return say("{number:g} px", number=amount)
+        of_28 = data.image_shape is None or min(data.image_shape[:2]) == 28  # the side that amounts are told for
+        return say("{number:g} px", number=amount) if of_28 else say("{number:g} px of 28", number=amount)
     return f"{amount:g}{UNITS.get(kind, '')}"
 
 
-def kind_in_words(kind: str, amounts: list[float]) -> str:
+def kind_in_words(kind: str, amounts: list[float], data: Data) -> str:
     """A kind of corruption and how far its amounts reach."""
-    first, last = (amount_in_words(kind, amount) for amount in (amounts[0], amounts[-1]))
+    first, last = (amount_in_words(kind, amount, data) for amount in (amounts[0], amounts[-1]))
     return say("{kind}: {first} to {last}", kind=KINDS.get(kind, kind), first=first, last=last)
 
 

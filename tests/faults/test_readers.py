@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from compare import plan, plan_file, report
 from compare.data import dataset, fashion_mnist, recognition
 from compare.findings import metrics
-from compare.page import document, listing, report_files, verdict
+from compare.page import cautions, document, listing, report_files, verdict
 from compare.page.shown import show
 from compare.runs import checkpoint, out_folder, record, schema
 from compare.system import disk
@@ -421,9 +421,7 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
             sentences = verdict.sentences(shown)
             content = document.content(shown, [], {}, None)
             report_files.as_csv(shown)
-            report_files.as_json(
-                shown, [], title="", sentences=sentences, suspects=[], cautions=verdict.cautions(shown)
-            )
+            report_files.as_json(shown, [], title="", sentences=sentences, suspects=[], cautions=cautions.of(shown))
             assert content and metrics.is_right(got).shape == (50,)
         return got
 

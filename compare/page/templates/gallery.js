@@ -69,7 +69,7 @@ function item(i) {
   text.append(say("number", { number: data.rows[i] }));
   inLanguage(data.names).forEach((name, run) => {
     const line = document.createElement("span");
-    line.className = `look-${data.looks[run]}`;
+    line.className = `look-${data.colours[run]}`;
     const marker = document.createElement("span");
     marker.setAttribute("aria-hidden", "true");
     marker.textContent = data.markers[run];

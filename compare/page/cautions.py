@@ -1,0 +1,78 @@
+"""What could change the verdict, in sentences, each computed from the runs; one that does not apply is not there."""
+
+from compare.page import verdict
+from compare.page.language import joined, say
+from compare.page.shown import Shown
+
+MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
+
+
+def of(shown: list[Shown]) -> list[str]:
+    """What could change the answer, beside what the warnings at the top of the page say."""
+    found = [
+        caution(shown)
+        for caution in (one_seed, chosen_by_test_set, known_mistakes, different_devices, processors_shared)
+    ]
+    return [caution for caution in found if caution is not None]
+
+
+def one_seed(shown: list[Shown]) -> str | None:
+    """Little is known of other seeds."""
+    numbers = {len(group.runs) for group in verdict.by_settings(shown)}
+    if not numbers or min(numbers) > 2:
+        return None
+    few = say("Each run is one seed") if numbers == {1} else say("Some settings were trained with one or two seeds")
+    return say(
+        "{few}. The interval and the test cover the luck of these test images, not that of training once more: "
+        "--seeds 0,1,2 trains three times.",
+        few=few,
+    )
+
+
+def chosen_by_test_set(shown: list[Shown]) -> str | None:
+    """A side with several runs has the better chance to have a lucky one."""
+    sides = [one.record.is_from_scratch for one in shown]
+    if len(sides) < 3:
+        return None
+    return say(
+        "The verdict is about the best run of each side, chosen by the test set itself, which favours the side with "
+        "more runs."
+    )
+
+
+def known_mistakes(shown: list[Shown]) -> str | None:
+    """A recipe that is wrong on purpose."""
+    mistaken = [one for one in shown if one.record.recipe.known_mistakes]
+    if not mistaken:
+        return None
+    return say(
+        "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.",
+        runs=joined(verdict.named(mistaken, shown)),
+    )
+
+
+def different_devices(shown: list[Shown]) -> str | None:
+    """Times that do not compare."""
+    devices = [one.record.device for one in shown if one.record.device is not None]
+    if all(device == devices[0] for device in devices):
+        return None
+    return say("The runs had different devices, so their times and memory do not compare.")
+
+
+def processors_shared(shown: list[Shown]) -> str | None:
+    """Times of trainings that were paused, or that shared the processors with other work."""
+    shares = []
+    for one in shown:
+        seconds, num_threads = one.record.processor_seconds, one.record.num_threads
+        on_processor = one.record.device is not None and one.record.device.kind == "cpu"
+        if on_processor and seconds is not None and num_threads and one.record.seconds.training:
+            shares.append((seconds / one.record.seconds.training / num_threads, one))
+    waited = [(share, one) for share, one in shares if share < MOST_OF_THE_TIME]
+    if not waited:
+        return None
+    return say(
+        "Paused, or beside other work: {runs} had the processors for {share:.0%} of the training time, so times say "
+        "little about them.",
+        runs=joined(verdict.named([one for _, one in waited], shown)),
+        share=min(share for share, _ in waited),
+    )
