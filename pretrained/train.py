@@ -193,7 +193,8 @@ def plan(recipe) -> str:
     """How the recipe trains, in words."""
     words = f"head by gradient descent, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
     if recipe.solver == "lbfgs":
-        words = f"head to its optimum on the features of {recipe.num_epochs} augmented views"
+        views = f"{recipe.num_epochs} augmented view{'s' * (recipe.num_epochs != 1)}"
+        words = f"head to its optimum on the features of {views}"
     if recipe.unfreeze != "none":
         words += f", then {UNFROZEN_WORDS[recipe.unfreeze]} at {recipe.unfrozen_learning_rate:g}"
     return words

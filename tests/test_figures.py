@@ -7,6 +7,9 @@ import re
 import numpy as np
 import pytest
 from fake_runs import write_run
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from PIL import Image
 
 from compare.data import dataset
@@ -178,6 +181,26 @@ def test_runs_far_apart_leave_the_best_ones_room():
     assert near.get_ylim()[0] == 0 and place(2.0) - place(1.0) == pytest.approx(2 * (place(1.0) - place(0.5)))
     far, place = drawn(figures.loss_curves, "loss", (2.0, 0.1))
     assert place(2.0) - place(1.0) == pytest.approx(place(1.0) - place(0.5)) and 0 < place(0.1) < place(2.0) < 1
+
+
+def test_names_in_any_script_are_drawn_in_a_font_that_has_them():
+    """Where one is installed; without any there is a sign in its place, and no warning."""
+    font = FT2Font(findfont("DejaVu Sans")).get_charmap()
+    names = ("Ünï <b>$", "猫 和 狗", "ไทย", "\U0001f9a9")
+    with figures.drawing():
+        figure = figures.confusion(np.eye(4, dtype=int), names, title="猫", largest=1)
+        figures.png(figure)
+    families = {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}
+    assert families[names[0]] == ["sans-serif"]  # as ever
+    upright = [one for one in fontManager.ttflist if one.style == "normal" and one.weight == 400]
+    installed = [one for one in upright if "Last Resort" not in one.name]  # it has a sign for each, and no letter
+    for name in names[1:]:
+        written = {ord(character) for character in name}
+        somewhere = {code for one in installed for code in written & FT2Font(one.fname).get_charmap().keys()}
+        has = set(font)
+        for family in families[name]:
+            has |= set(FT2Font(findfont(FontProperties(family=[family]))).get_charmap())
+        assert somewhere <= has
 
 
 def test_matrix_cells_are_written_and_readable():

@@ -7,7 +7,6 @@ are dashed. The same input gives the same bytes.
 
 import contextlib
 import dataclasses
-import functools
 import io
 import itertools
 import re
@@ -16,9 +15,7 @@ from collections.abc import Iterator
 
 import matplotlib.figure
 import matplotlib.style
-import matplotlib.text
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.ticker import FixedLocator, LogFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -26,6 +23,7 @@ from PIL import Image
 
 from compare.findings.calibration import NUM_BINS, Calibration
 from compare.findings.robustness import Robustness
+from compare.page import fonts
 from compare.page.language import known, say
 from compare.runs.schema import Row
 
@@ -41,8 +39,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 # A look is a number, which stands for a colour of Style.runs and a marker. A side, from scratch or not, has the same in
 # every report, also where it stands alone.
 NUM_LOOKS = len(MARKERS) ** 2
-# what has the letters that DejaVu Sans lacks, by system; a PNG takes one that is installed, an SVG the browser's own
-MORE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "Noto Sans", "Arial Unicode MS")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,12 +263,12 @@ def drawing() -> Iterator[None]:
         "font.size": 10,
         "legend.frameon": False,
         "text.parse_math": False,  # a $ in a name is a $
-        "font.sans-serif": ["DejaVu Sans"],
+        "font.sans-serif": [fonts.OURS],
         "svg.fonttype": "none",  # text stays text: it can be read, searched and translated
         "svg.hashsalt": "compare",  # else the ids in an SVG are drawn anew each time
     }
-    with matplotlib.style.context(["default", settings]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a box is drawn in its place
+    with warnings.catch_warnings(), matplotlib.style.context(["default", settings]):
+        warnings.filterwarnings("ignore", fonts.MISSING)
         yield
 
 
@@ -288,24 +284,12 @@ def svg(figure: Figure) -> bytes:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG of `PNG_DPI` dots an inch, in 256 colours: a third of the bytes, and no difference to see."""
     figure.dpi = PNG_DPI
-    texts = figure.findobj(matplotlib.text.Text)
-    if set().union(*(map(ord, text.get_text()) for text in texts)) - _letters():
-        installed = set(font_manager.get_font_names())
-        for text in texts:
-            text.set_fontfamily([*matplotlib.rcParams["font.sans-serif"], *filter(installed.__contains__, MORE_FONTS)])
     canvas, packed = FigureCanvasAgg(figure), io.BytesIO()
     canvas.draw()  # `savefig` would draw it twice
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     image.save(packed, "PNG", dpi=(PNG_DPI, PNG_DPI))
     return packed.getvalue()
-
-
-@functools.cache
-def _letters() -> frozenset[int]:
-    """The code points that matplotlib's own font has, and the end of a line."""
-    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-    return frozenset(font.get_charmap()) | {ord("\n")}
 
 
 def _curves(curves: list[Curves], quantity: str, words: str, over: str):
@@ -387,6 +371,7 @@ def _finish(figure: Figure, axes) -> Figure:
 
 def laid_out(figure: Figure) -> Figure:
     """The figure with everything in its place for good: each file would lay it out anew, which takes half the time."""
+    fonts.provide(figure)
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     return figure

@@ -265,7 +265,7 @@ def test_a_signal_is_heard_where_its_exception_would_be_lost(faults, number):
 def test_a_stop_whose_exception_was_lost_is_heeded_after_the_step(tmp_path):
     job = Job(tmp_path, None, {}, None, {}, None, None, None, Journal(), 0.0, _kept=time.perf_counter())
     assert not job.must_keep()
-    with pytest.raises(KeyboardInterrupt), job._stoppable():
+    with pytest.raises(KeyboardInterrupt), job.stopping.heard():
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert job.must_keep()
