@@ -67,6 +67,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "summary": tables.summary_rows(shown),
         "pairs": pairs(shown),
         "pictures": drawn,
+        "only_watched": len(settings_of_runs) > figures.MOST_WITH_TRAIN,
         "any_seeds": any(len(group.runs) > 1 for group in settings_of_runs),
         "any_phases": any(row.phase for one in shown for row in one.record.history),
         "class_names": [known(name) for name in shown[0].record.data.class_names] if shown else [],
