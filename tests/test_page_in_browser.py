@@ -12,7 +12,7 @@ import pytest
 from fake_runs import write_run
 from PIL import Image
 
-from compare import report
+from compare import report, save_run
 from compare.data import dataset
 from compare.runs import record
 
@@ -245,3 +245,63 @@ def test_it_prints(opened):
     # what is folded away on the screen is on paper
     assert page.locator("details:not([open]) table").first.evaluate("one => one.getBoundingClientRect().height") > 50
     assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+@pytest.fixture(scope="module")
+def of_many_classes(tmp_path_factory):
+    """A page of two runs on forty classes, the first of which are never predicted or have long names."""
+    folder = tmp_path_factory.mktemp("many")
+    names = ["金毛寻回犬", "Donaudampfschifffahrtsgesellschaftskapitänsmütze", *(f"class {n}" for n in range(2, 40))]
+    labels = np.repeat(np.arange(40), 5)
+    for number, step in enumerate((3, 4)):
+        predicted = np.where(np.arange(len(labels)) % step, labels, (labels + 1) % 40)
+        predicted[predicted == 0] = 1
+        probabilities = np.full((len(labels), 40), 0.1 / 39)
+        probabilities[np.arange(len(labels)), predicted] = 0.9
+        title = f"network {number}"
+        save_run(
+            folder / title,
+            title=title,
+            class_names=names,
+            test_probabilities=probabilities,
+            test_labels=labels,
+        )
+    runs = [record.read_run(folder / f"network {number}") for number in (0, 1)]
+    return runs, report.write_report(folder / "page", runs, title="Forty classes").as_uri()
+
+
+@pytest.mark.parametrize(("width", "colours", "locale"), [(390, "dark", "zh-CN"), (1440, "light", "en-GB")])
+def test_forty_classes_are_drawn_sorted_and_searched(browser, of_many_classes, width, colours, locale):
+    runs, address = of_many_classes
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=colours, locale=locale, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.goto(address)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("table.matrix").count() == 0 and page.locator("#confusion svg image").count() == 3
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
+
+    table = page.locator("#table-of-classes")
+    names = table.locator("tbody th").all_inner_texts()
+    f1 = table.locator("thead th").nth(6)  # of the first run, after two heads of both runs, class, images, two others
+    f1.get_by_role("button").press("Enter")
+    assert f1.get_attribute("aria-sort") == "ascending"
+    values = [text.strip("\u2190 \u00a0") for text in table.locator("tbody td:nth-child(5)").all_inner_texts()]
+    assert values[-1] == "–" and values[:-1] == sorted(values[:-1]) and len(set(values)) > 2
+    f1.get_by_role("button").press("Enter")
+    values = [text.strip("\u2190 \u00a0") for text in table.locator("tbody td:nth-child(5)").all_inner_texts()]
+    assert values[-1] == "–" and values[:-1] == sorted(values[:-1], reverse=True)
+    f1.get_by_role("button").press("Enter")
+    assert f1.get_attribute("aria-sort") is None and table.locator("tbody th").all_inner_texts() == names
+    class_head = table.locator("thead th").nth(2).get_by_role("button")
+    class_head.click()
+    class_head.click()
+    assert table.locator("tbody th").all_inner_texts()[-2:] == ["class 3", "class 2"] or locale == "zh-CN"
+
+    page.get_by_role("searchbox").fill("CLASS 1")
+    assert table.locator("tbody tr:visible").count() == 10 and page.get_by_text("10 / 40").is_visible()
+    page.get_by_role("searchbox").fill("金毛")
+    assert table.locator("tbody th:visible").all_inner_texts() == ["金毛寻回犬"]
+    context.close()

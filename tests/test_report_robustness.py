@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,8 +219,11 @@ def test_the_audit_measures_what_the_weights_got(tmp_path, lowest, highest, pass
 
 
 def test_words_of_kinds_that_a_later_version_may_have():
-    assert words.kind_in_words("fog", [1, 2.5]) == "fog: 1 to 2.5"
-    assert words.amount_in_words("contrast", 0.15) == "15 %" and words.amount_in_words("blur", 0.75) == "0.75 px"
+    small, large = (SimpleNamespace(image_shape=shape) for shape in ([28, 30, 1], [96, 64, 3]))
+    assert words.kind_in_words("fog", [1, 2.5], small) == "fog: 1 to 2.5"
+    assert words.amount_in_words("contrast", 0.15, small) == "15 %"
+    assert words.amount_in_words("blur", 0.75, small) == "0.75 px"
+    assert words.amount_in_words("blur", 0.75, large) == "0.75 px of 28"
     assert words.range_in_words(Input(channels="XY", lowest=[0, 1], highest=[2, 3])) == "X 0 to 2, Y 1 to 3"
 
 

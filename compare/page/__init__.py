@@ -9,8 +9,8 @@ verdict       what it says first, in sentences
 cautions      what could change that
 audit         whether the comparison can be trusted, question by question
 figures       what is drawn, with matplotlib
-fonts         those for scripts that its own font has not
 matrices      confusion matrices as pictures
+fonts         those for scripts that its own font has not
 gallery       the test images on the page
 pictures      what is drawn of which runs, and what it shows in words
 tables        its tables of text

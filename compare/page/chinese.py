@@ -234,6 +234,9 @@ TEXTS = {
     "{{shown}} of {{found}} shown; {{found}} of the cell's {{total}} are on this page": "已显示 {{found}} 张中的 {{shown}} 张；该格共 {{total}} 张，本页有 {{found}} 张",
     # classes
     "Precision: of the images taken for a class, the fraction that is of it. Recall: of the images of a class, the fraction that is found. F1: their harmonic mean. A dash stands where there is nothing to divide by, as for a class that was never predicted.": "精确率：被判为某类的图像中确属该类的比例。召回率：某类图像中被找出的比例。F1：两者的调和平均。没有可除之数时（例如从未被预测的类别）以短横表示。",
+    "Of so many curves those of the training images are left out.": "曲线过多，因此略去训练图像的曲线。",
+    "Find a class:": "查找类别：",
+    "The head of a column sorts by it.": "点按列标题可按该列排序。",
     "An arrow marks the highest F1 of a class.": "箭头标出每类最高的 F1。",
     "Precision, recall and F1 of each class": "各类别的精确率、召回率与 F1",
     "Class": "类别",

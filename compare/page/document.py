@@ -19,7 +19,16 @@ from compare.findings.robustness import robustness_ahead
 from compare.page import audit, banners, cautions, figures, gallery, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown
-from compare.page.words import KINDS, amount_in_words, data_in_words, folder_name, fraction, or_nothing, range_in_words
+from compare.page.words import (
+    KINDS,
+    amount_in_words,
+    data_in_words,
+    folder_name,
+    fraction,
+    or_nothing,
+    range_in_words,
+    shortened,
+)
 from compare.runs.checkpoint import UnfinishedRun
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,9 +67,11 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "summary": tables.summary_rows(shown),
         "pairs": pairs(shown),
         "pictures": drawn,
+        "only_watched": len(settings_of_runs) > figures.MOST_WITH_TRAIN,
         "any_seeds": any(len(group.runs) > 1 for group in settings_of_runs),
         "any_phases": any(row.phase for one in shown for row in one.record.history),
         "class_names": [known(name) for name in shown[0].record.data.class_names] if shown else [],
+        "searched": bool(shown) and len(shown[0].record.data.class_names) > metrics.MANY_CLASSES,
         "best_f1": tables.best_f1(shown),
         "scaled": tables.scaled_rows(shown),
         "not_scaled": tables.not_scaled(shown),
@@ -78,7 +89,7 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "sprite": webp(images.sprite) if images else None,
         "groups": groups(shown, images) if images else [],
         "gallery_data": gallery_data(shown, images) if images else None,
-        "scripts": [script(name) for name in (("language", "gallery") if images else ("language",))],
+        "scripts": [script(name) for name in (("language", "tables", "gallery") if images else ("language", "tables"))],
         "difference": difference(shown),
         "settings": tables.settings(shown),
         "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
@@ -333,6 +344,6 @@ def render(template: str, **content) -> bytes:
         "chinese": language.in_chinese,
     }
     html = environment.get_template(template).render(
-        say=say, known=known, fraction=fraction, or_nothing=or_nothing, **content
+        say=say, known=known, shortened=shortened, fraction=fraction, or_nothing=or_nothing, **content
     )
     return html.lstrip().encode("ascii", "xmlcharrefreplace")

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 
 import matplotlib.figure
 import matplotlib.style
-import matplotlib.text
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -33,6 +32,8 @@ PRINTED = say("what the article's program printed, test")
 MOST_NAMED_TWICE = (
     4  # curves whose legend names train and the watched split apart; of more it would be half the picture
 )
+MOST_WITH_TRAIN = 12  # curves beside which those of the training images are drawn, too
+MOST_MARKERS = 30  # on a curve
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
 FAR_APART, LARGE_RATIO = 0.35, 10
 ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
@@ -40,7 +41,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 # A look is a number, which stands for a colour of Style.runs and a marker. A side, from scratch or not, has the same in
 # every report, also where it stands alone.
 NUM_LOOKS = len(MARKERS) ** 2
-# what has the letters that DejaVu Sans lacks, by system; a PNG takes one that is installed, an SVG the browser's own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,17 +107,20 @@ class Curves:
         look: how they look.
         histories: each record's history rows, as many in all.
         watched: the split that was watched after every epoch: test or validation; None if none was.
+        with_train: whether the training images have a curve beside the watched split's.
     """
 
     label: str
     look: int
     histories: list[list[Row]]
     watched: str | None
+    with_train: bool = True
 
     @property
     def splits(self) -> list[str]:
         """The splits with a curve: train, where its loss is known, and the watched one if any."""
-        trained = all(row.train_loss is not None for history in self.histories for row in history)
+        known_train = all(row.train_loss is not None for history in self.histories for row in history)
+        trained = known_train and (self.with_train or self.watched is None)
         return [split for split in ("train" if trained else None, self.watched) if split is not None]
 
     def values(self, name: str) -> np.ndarray:
@@ -317,6 +320,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
             x = run.values("seconds").cumsum(axis=1).mean(axis=0) / seconds
         ends += [x[0], x[-1]]
         look = {"color": colour, "linewidth": 1.6, "marker": marker, "markersize": 5}
+        look["markevery"] = -(-len(x) // MOST_MARKERS)
         for split in run.splits:
             of_seeds = run.values(f"{split}_{quantity}")
             y = of_seeds.mean(axis=0)

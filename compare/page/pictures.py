@@ -95,7 +95,7 @@ def confusion_difference(shown: list[Shown]) -> Figure:
     return matrices.confusion_difference(
         (first.result.counts - second.result.counts)[np.ix_(order, order)],
         [first.record.data.class_names[index] for index in order],
-        title=f"{first.label} less {second.label}, images",
+        title=f"{first.label}\nless {second.label}, images",
         looks=(first.look, second.look),
     )
 
@@ -154,14 +154,15 @@ def _on_page(svg: str, name: str, chinese: dict[str, str]) -> tuple[str, markups
 
 def curves_of(shown: list[Shown]) -> list[Curves]:
     """What the curves are drawn from: runs that differ in their seeds alone are one of them."""
-    found = []
-    for group in verdict.by_settings(shown):
+    found, groups = [], verdict.by_settings(shown)
+    with_train = len(groups) <= figures.MOST_WITH_TRAIN
+    for group in groups:
         one, *others = group.runs
         label = one.label
         if others:
             label = say("{runs}, {number} seeds, mean and range", runs=group.label, number=len(group.runs))
         watched = one.watched if all(other.watched == one.watched for other in others) else None
-        found.append(Curves(label, one.look, [run.record.history for run in group.runs], watched))
+        found.append(Curves(label, one.look, [run.record.history for run in group.runs], watched, with_train))
     return found
 
 

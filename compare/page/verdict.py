@@ -16,7 +16,7 @@ from compare.page.shown import Shown, alike
 from compare.page.words import data_in_words, duration, kilojoules, network_in_words, with_prefix
 from compare.runs import record
 
-MOST_LISTED = 5  # classes that a sentence names
+MOST_LISTED, NAMED_OF_MORE = 10, 5  # classes of which a sentence names all, and how many of more
 
 
 def headline(shown: list[Shown]) -> tuple[Shown, Shown]:
@@ -179,12 +179,13 @@ def classes(first: Shown, second: Shown) -> str | None:
         (second, [(index, pair) for index, pair in reversed(apart) if pair.points_ahead < 0]),
     ):
         if found:
+            some = found if len(found) <= MOST_LISTED else found[:NAMED_OF_MORE]
             listed = joined(
                 say("{name} ({points:.1f} points)", name=known(names[index]), points=abs(pair.points_ahead))
-                for index, pair in found[:MOST_LISTED]
+                for index, pair in some
             )
-            if len(found) > MOST_LISTED:
-                listed = say("{classes} and {number} more", classes=listed, number=len(found) - MOST_LISTED)
+            if len(some) < len(found):
+                listed = say("{classes} and {number} more", classes=listed, number=len(found) - len(some))
             parts.append(say("{run} is the stronger on {classes}", run=one.label, classes=listed))
     if not parts:
         paired = metrics.paired(first.run, second.run)

@@ -77,7 +77,9 @@ function item(i) {
     whose.className = "hidden";
     whose.textContent = `${name}:`;
     line.title = name;
-    line.append(marker, whose, ` ${classes[data.predicted[run][i]]} ${data.confidence[run][i]} %`);
+    const predicted = document.createElement("bdi"); // a name that is read from the right stays apart from the number
+    predicted.textContent = classes[data.predicted[run][i]];
+    line.append(marker, whose, " ", predicted, ` ${data.confidence[run][i]} %`);
     text.append(line);
   });
   element.append(image, text);
