@@ -188,7 +188,7 @@ def test_names_in_any_script_are_drawn_in_a_font_that_has_them():
     font = FT2Font(findfont("DejaVu Sans")).get_charmap()
     names = ("Ünï <b>$", "猫 和 狗", "ไทย", "\U0001f9a9")
     with figures.drawing():
-        figure = figures.confusion(np.eye(4, dtype=int), names, title="猫", largest=1)
+        figure = matrices.confusion(np.eye(4, dtype=int), names, title="猫", largest=1)
         figures.png(figure)
     families = {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}
     assert families[names[0]] == ["sans-serif"]  # as ever

@@ -27,14 +27,14 @@ def test_it_needs_nothing_but_itself(two):
     _, page = two
     assert not re.search(r"https?://", page.source)
     assert not page.all("link") and not page.all("iframe") and not page.all("img")
-    assert len(page.all("script")) == 1 and page.all("script") == [{}]
+    assert page.all("script") == [{}, {}]
     for tag, attributes in page.tags:
         for name in ("src", "srcset"):
             assert attributes.get(name, "data:").startswith("data:"), tag
         assert not any(name.startswith("on") for name in attributes)
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
-    script = re.search(r"<script>(.*?)</script>", page.source, re.DOTALL)[1]
-    assert "default-src 'none'" in policy and policy.endswith(f"; script-src {permitted(script)}")
+    scripts = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
+    assert "default-src 'none'" in policy and policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}")
     assert len(page.source) < 1_500_000
 
 
@@ -145,7 +145,7 @@ def test_names_from_a_record_cannot_inject(tmp_path):
     )
     page = write(tmp_path / "out", run, title=bad)
     assert bad in page.text
-    assert len(page.all("style")) == 1 and page.all("script") == [{}]
+    assert len(page.all("style")) == 1 and page.all("script") == [{}, {}]
     assert not page.all("img")
     assert all(path.parent == tmp_path / "out" for path in (tmp_path / "out").rglob("*"))
 
@@ -161,13 +161,13 @@ def test_names_cannot_inject_into_scripts_either(tmp_path):
         changes={"data": data | {"class_names": [f"{bad}{n}" for n in range(10)]}},
     )
     page = write(tmp_path / "out", run, title=bad)
-    assert len(page.all("script")) == 3 and not any("src" in script for script in page.all("script"))
+    assert len(page.all("script")) == 4 and not any("src" in script for script in page.all("script"))
     assert not page.all("img")
     block = re.search(r'<script type="application/json" id="gallery-data">(.*?)</script>', page.source)[1]
     assert json.loads(block)["classes"] == {language: [f"{bad}{n}" for n in range(10)] for language in ("en", "zh")}
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     scripts = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
-    assert policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}") and len(scripts) == 2
+    assert policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}") and len(scripts) == 3
 
 
 @pytest.mark.parametrize(("flags", "num_images"), [([], 400), (["--all-images"], 500), (["--no-images"], None)])
@@ -323,6 +323,12 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     again = write(tmp_path / "again-out", *same)
     assert "ResNet-18 from scratch · one" in again.text and "ResNet-18 from scratch · again" in again.text
     assert len({drawing["aria-label"] for drawing in page.all("svg")}) == 6
+    varied = [write_run(tmp_path / "sizes" / "runs" / f"scratch_resnet-image-size-{size}") for size in (32, 48)]
+    runs = [record.read_run(run) for run in (*varied, write_run(tmp_path / "sizes" / "runs" / "pretrained"))]
+    assert [(one.label[-13:], one.slug) for one in show(runs)[:2]] == [
+        ("image-size-32", "scratch_resnet-image-size-32"),
+        ("image-size-48", "scratch_resnet-image-size-48"),
+    ]
     assert len(list((tmp_path / "out").glob("*.png"))) == 9
 
 

@@ -29,9 +29,8 @@ from compare.runs.schema import Row
 
 PNG_DPI = 200
 PRINTED = say("what the article's program printed, test")
-MOST_NAMED_TWICE = (
-    4  # curves whose legend names train and the watched split apart; of more it would be half the picture
-)
+# curves whose legend names train and the watched split apart; of more it would be half the picture
+MOST_NAMED_TWICE = 4
 MOST_WITH_TRAIN = 12  # curves beside which those of the training images are drawn, too
 MOST_MARKERS = 30  # on a curve
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0

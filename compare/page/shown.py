@@ -9,7 +9,7 @@ from compare.findings.metrics import Result
 from compare.findings.robustness import Robustness, robustness
 from compare.page import figures
 from compare.page.language import say
-from compare.page.words import network_in_words, run_name
+from compare.page.words import folder_name, network_in_words, run_name
 from compare.runs.record import Run
 from compare.runs.schema import Record
 
@@ -73,6 +73,8 @@ def show(runs: list[Run]) -> list[Shown]:
                 if (word, of) == (label, recipe)
             ]
             name = run_name(run.folder)
+            if [other.record.branch for other in runs if run_name(other.folder) == name].count(branch) > 1:
+                name = folder_name(run.folder).removeprefix(f"{branch}-")  # of one plan: what --vary gave them
             if len(seeds) == len(set(seeds)):
                 name = recipe
                 if len(seeds) > 1:
