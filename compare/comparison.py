@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from compare import report
+from compare.findings.findings import find
 from compare.page import cautions, figures, pictures, report_files, tables, verdict
 from compare.page.figures import Figure
 from compare.page.language import say
@@ -55,8 +56,9 @@ class Comparison:
 
     def __init__(self, runs: list[Run]):
         self.runs = runs
-        self._shown = show(runs)
-        self.sentences = verdict.sentences(self._shown)
+        self._found = find(runs)
+        self._shown = show(self._found)
+        self.sentences = verdict.sentences(self._found, self._shown)
         self.cautions = cautions.of(self._shown)
         self.rows = [report_files.of_run(one) for one in self._shown]
 
@@ -99,7 +101,7 @@ class Comparison:
                 "say confusion(0) for the first of them",
             )
         with figures.drawing():
-            return pictures.confusion(self._shown, index)
+            return pictures.confusion(self._found, self._shown, index)
 
     def confusion_difference(self) -> Figure:
         """The difference of the confusion matrices of the two runs that the verdict is about.
@@ -114,7 +116,7 @@ class Comparison:
                 "compare it with another: compare_runs(first, second)",
             )
         with figures.drawing():
-            return pictures.confusion_difference(self._shown)
+            return pictures.confusion_difference(self._found, self._shown)
 
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
@@ -132,7 +134,7 @@ class Comparison:
         Raises:
             UserError: none was.
         """
-        robust = pictures.comparable_robustness(self._shown)
+        robust = [self._shown[place] for place in self._found.same_corruptions]
         if not robust:
             raise UserError(
                 "none of these runs predicted corrupted images",

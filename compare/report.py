@@ -82,21 +82,22 @@ def write_report(
     Raises:
         UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
+    from compare.findings.findings import find
     from compare.page import document, gallery, listing, pictures, report_files
     from compare.page.shown import show
     from compare.runs import record
     from compare.system import disk
 
     record.check_comparable(runs)
-    shown = show(runs)
-    drawn = pictures.draw(shown)
+    found = find(runs)
+    shown = show(found)
+    drawn = pictures.draw(found, shown)
     shown_images = None
     if runs and images != "none":
         shown_images = gallery.of(runs, data_dir=data_dir, all_images=images == "all")
     endings = ("png",) if images == "none" else ("png", "svg")
-    content = document.content(shown, unfinished, drawn, shown_images) | {"endings": endings}
+    content = document.content(found, shown, unfinished, drawn, shown_images) | {"endings": endings}
     html = document.render("report.html.j2", title=title, generator=GENERATOR, **content)
-    compared = [(first, second, paired) for first, second, paired, *_ in content["pairs"]]
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,11 +105,10 @@ def write_report(
         raise disk.cannot_write(f"{folder} cannot be made", folder, error) from error
     files = {
         NUMBERS: report_files.as_json(
+            found,
             shown,
-            compared,
             title=title,
             sentences=content["sentences"],
-            suspects=content["difference"]["suspects"] if content["difference"] else [],
             cautions=content["cautions"],
         ),
         "metrics.csv": report_files.as_csv(shown),
@@ -285,9 +285,10 @@ def main() -> int:
             dataset.load(str(arguments.data_dir))
     judged = []
     if arguments.require:
+        from compare.findings.findings import find
         from compare.page.shown import show
 
-        judged = checks.judged(arguments.require, show(runs))
+        judged = checks.judged(arguments.require, show(find(runs)))
         judged += [(False, f"{run.folder} is not finished, so nothing holds for it") for run in unfinished]
     if writes:
         title = say("From scratch or pretrained: {name}", name=words.folder_name(folder))

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from compare.data import dataset
+from compare.findings.findings import find
 from compare.page import figures, gallery, matrices, pictures
 from compare.page.shown import show
 from compare.runs import record
@@ -142,13 +143,13 @@ def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
         for recipe in ("article", "tuned")
         for seed in (0, 1, 2)
     ]
-    shown = show([record.read_run(run) for run in runs])
+    shown = show(find([record.read_run(run) for run in runs]))
     assert [one.look for one in shown] == [0, 0, 0, 2, 2, 2, 1, 1, 1, 3, 3, 3]
     curves = pictures.curves_of(shown)
     assert [len(run.histories) for run in curves] == [3, 3, 3, 3]
     assert curves[1].label == "ResNet-18 from scratch · tuned, 3 seeds, mean and range"
     again = write_run(tmp_path / "again", seed=1)  # a seed once more: by itself, so that the band is of seeds alone
-    curves = pictures.curves_of(show([record.read_run(run) for run in (*runs[:3], again)]))
+    curves = pictures.curves_of(show(find([record.read_run(run) for run in (*runs[:3], again)])))
     assert [len(run.histories) for run in curves] == [3, 1] and curves[1].look != curves[0].look
 
 

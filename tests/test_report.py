@@ -15,6 +15,7 @@ from pages import Page, permitted, write
 from PIL import Image
 
 from compare import report
+from compare.findings.findings import find
 from compare.page import banners, figures
 from compare.page.language import say
 from compare.page.shown import show
@@ -192,7 +193,8 @@ def test_no_tick_is_written_in_tex(two):
     folder, _ = two
     with figures.drawing():
         shown = [
-            (one.label, one.look, [one.calibration]) for one in show([record.read_run(folder / "runs/pretrained")])
+            (one.label, one.look, [one.calibration])
+            for one in show(find([record.read_run(folder / "runs/pretrained")]))
         ]
         figure = figures.reliability(shown)
         figure.draw_without_rendering()
@@ -217,7 +219,7 @@ def test_temperature_is_shown_where_a_split_was_held_out_and_else_why_not(tmp_pa
     assert page.row("Log loss with it").split()[-2:] == [f"{held_out['test_log_loss_scaled']:.4f}", "&#8211;"]
     assert without["temperature"] is None
     assert "no validation split was held out" in page.text and "an earlier version" not in page.text
-    early = show([dataclasses.replace(record.read_run(runs[0]), validation_probabilities=None)])
+    early = show(find([dataclasses.replace(record.read_run(runs[0]), validation_probabilities=None)]))
     assert ["an earlier version" in sentence for sentence in not_scaled(early)] == [True]
 
 
@@ -325,7 +327,7 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     assert len({drawing["aria-label"] for drawing in page.all("svg")}) == 6
     varied = [write_run(tmp_path / "sizes" / "runs" / f"scratch_resnet-image-size-{size}") for size in (32, 48)]
     runs = [record.read_run(run) for run in (*varied, write_run(tmp_path / "sizes" / "runs" / "pretrained"))]
-    assert [(one.label[-13:], one.slug) for one in show(runs)[:2]] == [
+    assert [(one.label[-13:], one.slug) for one in show(find(runs))[:2]] == [
         ("image-size-32", "scratch_resnet-image-size-32"),
         ("image-size-48", "scratch_resnet-image-size-48"),
     ]

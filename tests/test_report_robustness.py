@@ -15,6 +15,7 @@ from pages import write
 from PIL import Image
 
 from compare.data import corruptions, dataset
+from compare.findings.findings import find
 from compare.findings.robustness import robustness_ahead
 from compare.page import audit, figures, gallery, pictures, verdict, words
 from compare.page.document import robustness
@@ -41,7 +42,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(runs):
-    return show([record.read_run(run) for run in runs])
+    return show(find([record.read_run(run) for run in runs]))
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +93,11 @@ def test_where_the_less_robust_one_is_ahead_is_said(runs):
         predicted = run.robustness_predicted.copy()
         predicted[1, 2] = (run.test_labels[run.robustness_rows] + shift) % 10
         changed.append(dataclasses.replace(run, robustness_predicted=predicted))
-    shown = robustness(show(changed), None)
+    found = find(changed)
+    shown = robustness(found, show(found), None)
     assert shown["pair"][0].run is changed[1] and shown["other_way"] == "Rotation 18°"
-    assert not robustness(show([record.read_run(path) for path in runs]), None)["other_way"]
+    found = find([record.read_run(path) for path in runs])
+    assert not robustness(found, show(found), None)["other_way"]
 
 
 def test_the_picture_is_told_in_words_and_lies_beside_the_page(report_of_three):
@@ -168,20 +171,25 @@ def test_other_copies_are_named_and_not_compared(runs, tmp_path):
     assert "percentage points more of them" not in page.text and "On corrupted copies" not in page.text
 
 
-def test_the_verdict_tells_a_difference_that_matters(shown, tmp_path):
+def test_the_verdict_tells_a_difference_that_matters(shown):
+    def said_of(*runs):
+        found = find(runs)
+        return verdict.robust(found, show(found))
+
     fragile, robust, older = shown
-    said = verdict.robust(fragile, robust)
+    found = find([fragile.run, robust.run])
+    said = verdict.robust(found, [fragile, robust])
     points, low, high = robustness_ahead(robust.run, fragile.run)
     assert said.startswith(f"{robust.label} is behind, but the more robust: on corrupted copies of 500 test images")
     assert f"right on {robust.robustness.mean:.4f}, {fragile.label} on {fragile.robustness.mean:.4f};" in said
     assert f"difference is +{low:.2f} to +{high:.2f} points." in said and low < points < high
-    assert said in verdict.sentences([fragile, robust])
-    assert verdict.robust(fragile, older) is None
-    same = [dataclasses.replace(fragile), fragile]
-    assert verdict.robust(*same) is None  # no difference
-    ahead = dataclasses.replace(robust, result=dataclasses.replace(robust.result, accuracy=0.95))
-    assert verdict.robust(ahead, fragile).startswith("On corrupted copies of 500 test images")
-    assert f"{robust.label} is right on {robust.robustness.mean:.4f}" in verdict.robust(ahead, fragile)
+    assert said in verdict.sentences(found, [fragile, robust])
+    assert said_of(fragile.run, older.run) is None
+    assert said_of(fragile.run, fragile.run) is None  # no difference
+    always = np.eye(10, dtype=np.float32)[robust.run.test_labels]
+    ahead = said_of(dataclasses.replace(robust.run, test_probabilities=always), fragile.run)
+    assert ahead.startswith("On corrupted copies of 500 test images")
+    assert f"is right on {robust.robustness.mean:.4f}, " in ahead
 
 
 def test_what_each_network_saw_is_shown_with_its_range(report_of_three, runs):
@@ -214,7 +222,7 @@ def test_what_each_network_saw_is_shown_with_its_range(report_of_three, runs):
 def test_the_audit_measures_what_the_weights_got(tmp_path, lowest, highest, passed, says):
     changes = {"seen": {"channels": "BGR", "lowest": lowest, "highest": highest}}
     run = record.read_run(write_run(tmp_path / "run", branch="pretrained", seen=True, changes=changes))
-    answer = audit.expected_input(*[*show([run]), []])
+    answer = audit.expected_input(*[*show(find([run])), []])
     assert answer.passed is passed and says in answer.why and "expected: blue -103.9 to 151.1" in answer.why
 
 
@@ -233,5 +241,6 @@ def test_kinds_that_this_version_does_not_know_have_no_strip(runs, tmp_path):
     strange["fog"] = strange.pop("blur")
     run.record.robustness.strengths = strange
     assert gallery.corrupted(dataset.load("digits").test_images, [run]) == (None, None)
-    drawn = pictures.draw(show([run]))["robustness"]
+    found = find([run])
+    drawn = pictures.draw(found, show(found))["robustness"]
     assert len(drawn) == 1 and b">fog: 0.5 to 2<" in drawn[0]["svg"]

@@ -14,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from compare.data import dataset
 from compare.findings.calibration import calibration
+from compare.findings.findings import find
 from compare.page import audit, banners, cautions, document, figures, gallery, tables, verdict
-from compare.page.shown import show
+from compare.page.shown import by_seeds, label_of, named, show
 from compare.runs import record
 
 
@@ -42,7 +43,8 @@ def test_the_verdict_in_words(tmp_path, accuracies, says):
         record.read_run(write_run(tmp_path / branch, branch=branch, accuracy=accuracy))
         for branch, accuracy in zip(("scratch_resnet", "pretrained"), accuracies, strict=True)
     ]
-    sentences = verdict.sentences(show(runs))
+    found = find(runs)
+    sentences = verdict.sentences(found, show(found))
     for words, sentence in zip(says, sentences, strict=False):
         assert words in sentence
     assert sentences[-1].startswith("Beside ")
@@ -53,7 +55,7 @@ def test_times_of_different_devices_do_not_compare(tmp_path):
     for name, kind in (("same", "cpu"), ("other", "cuda")):
         device = {"kind": kind, "name": "a made-up processor, 2 threads"}
         folders = write_run(tmp_path / name / "a"), write_run(tmp_path / name / "b", changes={"device": device})
-        shown = show([record.read_run(folder) for folder in folders])
+        shown = show(find([record.read_run(folder) for folder in folders]))
         said.append((cautions.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
     assert said == [(False, True), (True, False)]
 
@@ -64,7 +66,7 @@ def test_times_of_different_devices_do_not_compare(tmp_path):
 def test_times_of_a_training_that_shared_the_processors_say_little(tmp_path, computed, num_threads, said):
     """123 seconds of training: on two threads 246 could have been computed."""
     changes = {} if computed is None else {"processor_seconds": computed, "num_threads": num_threads}
-    shown = show([record.read_run(write_run(tmp_path / "run", changes=changes))])
+    shown = show(find([record.read_run(write_run(tmp_path / "run", changes=changes))]))
     caution = cautions.processors_shared(shown)
     assert caution is None if said is None else f"had the processors for {said} of the training time" in caution
     rows = dict(tables.summary_rows(shown))
@@ -74,9 +76,9 @@ def test_times_of_a_training_that_shared_the_processors_say_little(tmp_path, com
 
 def test_other_seeds_are_asked_for_until_there_are_three(tmp_path):
     runs = [record.read_run(write_run(tmp_path / str(seed), seed=seed)) for seed in (0, 1, 2)]
-    assert cautions.one_seed(show(runs)) is None
-    assert "Some settings" in cautions.one_seed(show(runs[:2]))
-    assert "Each run is one seed" in cautions.one_seed(show(runs[:1]))
+    assert cautions.one_seed(show(find(runs))) is None
+    assert "Some settings" in cautions.one_seed(show(find(runs[:2])))
+    assert "Each run is one seed" in cautions.one_seed(show(find(runs[:1])))
     assert cautions.one_seed([]) is None
 
 
@@ -88,14 +90,15 @@ def test_seeds_are_taken_together(tmp_path):
     ]
     text = write(tmp_path / "out", *folders).text
     # Welch's t by hand: means 0.91 and 0.815, variances of the means 1e-4 / 3 and 4.5e-4 / 2
-    shown = show([record.read_run(folder) for folder in folders])
+    found = find([record.read_run(folder) for folder in folders])
+    shown = show(found)
     variances = 1e-4 / 3, 4.5e-4 / 2
     t = (0.91 - 0.815) / sum(variances) ** 0.5
     freedom = sum(variances) ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 1)
     p_value = 2 * scipy.stats.t.sf(t, freedom)
     assert "over 3 and 2 seeds: 0.9100 against 0.8150: no more than the seeds may explain" in text
-    assert verdict.p_in_words(p_value) in verdict.seeds(shown, *verdict.headline(shown))
-    rows = {group.label: (group.mean, group.deviation) for group in verdict.by_settings(shown)}
+    assert verdict.p_in_words(p_value) in verdict.seeds(found.headline)
+    rows = {label_of(group): (group[0].seeds.mean, group[0].seeds.deviation) for group in by_seeds(shown)}
     assert rows == {
         "ResNet-18 from scratch · article": (pytest.approx(0.91), pytest.approx(0.01)),
         "Frozen ResNet50 (ImageNet) · article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
@@ -105,8 +108,8 @@ def test_seeds_are_taken_together(tmp_path):
     assert (
         "No temperature is fitted for ResNet-18 from scratch · article, Frozen ResNet50 (ImageNet) · article:" in text
     )
-    assert verdict.named([shown[0], *shown[3:]], shown) == [shown[0].label, "Frozen ResNet50 (ImageNet) · article"]
-    matrices = document.matrices(shown)
+    assert named([shown[0], *shown[3:]], shown) == [shown[0].label, "Frozen ResNet50 (ImageNet) · article"]
+    matrices = document.matrices(found, shown)
     assert [matrix["index"] for matrix in matrices] == [2, 4, None, 0, 1, 3]
     assert matrices[2]["title"] == f"{shown[2].label} less {shown[4].label}"
 
@@ -116,23 +119,21 @@ def test_recipes_with_mistakes_are_named(tmp_path):
         record.read_run(write_run(tmp_path / recipe, recipe=recipe, known_mistakes=mistakes))
         for recipe, mistakes in (("article", ("It is wrong.",)), ("tuned", ()))
     ]
-    shown = show(runs)
+    shown = show(find(runs))
     said = cautions.known_mistakes(shown)
     assert "ResNet-18 from scratch · article." in said and "from scratch · tuned" not in said
     assert cautions.known_mistakes(shown[1:]) is None
 
 
 def test_the_verdict_is_about_the_best_run_of_each_branch(tmp_path):
-    shown = show(
-        [
-            record.read_run(write_run(tmp_path / str(number), branch=branch, accuracy=accuracy, seed=number))
-            for number, (branch, accuracy) in enumerate(
-                [("pretrained", 0.7), ("scratch_resnet", 0.8), ("scratch_resnet", 0.9), ("pretrained", 0.6)]
-            )
-        ]
-    )
-    assert verdict.headline(shown) == (shown[2], shown[0])
-    assert verdict.headline(shown[1:3]) == (shown[2], shown[1])
+    runs = [
+        record.read_run(write_run(tmp_path / str(number), branch=branch, accuracy=accuracy, seed=number))
+        for number, (branch, accuracy) in enumerate(
+            [("pretrained", 0.7), ("scratch_resnet", 0.8), ("scratch_resnet", 0.9), ("pretrained", 0.6)]
+        )
+    ]
+    both, of_one_side = find(runs).headline, find(runs[1:3]).headline
+    assert (both.first, both.second, of_one_side.first, of_one_side.second) == (2, 0, 1, 0)
 
 
 def test_energy_is_shown_where_a_device_tells_it(tmp_path):
@@ -152,7 +153,7 @@ def test_energy_is_shown_where_a_device_tells_it(tmp_path):
 
 def test_the_cost_in_words(tmp_path):
     branches = ("pretrained", "scratch_resnet")
-    shown = show([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches])
+    shown = show(find([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches]))
     assert verdict.cost(*shown) == (
         "Beside ResNet-18 from scratch it took about the same training time (2 min 3 s against 2 min 3 s), 1/545 of "
         "the trained parameters (20,490 against 11,172,810) and 1/3.91 of the operations an image "
@@ -166,7 +167,7 @@ def test_the_audits_answers(tmp_path):
     def one(name, **settings):
         if history := settings.get("changes", {}).get("history"):
             settings["num_epochs"] = len(history)  # as its recipe has it
-        return show([record.read_run(write_run(tmp_path / name, **settings))])[0]
+        return show(find([record.read_run(write_run(tmp_path / name, **settings))]))[0]
 
     def rows(*losses):
         return {
@@ -242,7 +243,7 @@ def test_test_images_that_were_trained_on_are_found(tmp_path, monkeypatch):
     images = gallery.of([run])
     gallery._local.cache_clear()
     assert images.also_in_training.tolist() == [3, 5]
-    (one,) = show([run])
+    (one,) = show(find([run]))
     right = run.test_probabilities.argmax(axis=1) == run.test_labels
     found = audit.apart_from_training(one, images)
     without = (right.sum() - right[[3, 5]].sum()) / (len(right) - 2)
@@ -262,12 +263,12 @@ def test_a_linear_model_of_the_pixels_is_to_be_beaten(tmp_path):
     images = gallery.of(runs)
     assert images.num_baseline_images == len(digits.train_labels)  # all of them, as they are few
     assert images.baseline_right.mean() == pytest.approx(expected, abs=0.01)
-    better, worse = (audit.beats_logistic_regression(one, images) for one in show(runs))
+    better, worse = (audit.beats_logistic_regression(one, images) for one in show(find(runs)))
     assert (better.passed, worse.passed) == (True, False)
     assert f"0.9900, against {images.baseline_right.mean():.4f} by logistic regression on 1,297 training" in better.why
     same = dataclasses.replace(images, baseline_right=runs[0].test_probabilities.argmax(axis=1) == runs[0].test_labels)
-    assert audit.beats_logistic_regression(show(runs)[0], same).passed is False
-    assert audit.beats_logistic_regression(show(runs)[0], None).passed is None
+    assert audit.beats_logistic_regression(show(find(runs))[0], same).passed is False
+    assert audit.beats_logistic_regression(show(find(runs))[0], None).passed is None
 
 
 @pytest.mark.parametrize(

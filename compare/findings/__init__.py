@@ -1,5 +1,6 @@
 """What is computed from runs: arrays in, plain numbers out.
 
+findings     of a list of runs: everything, computed once
 metrics      of the predictions of one run, and of two image by image
 calibration  of their confidence
 robustness   of what they predict for corrupted images

@@ -1,8 +1,7 @@
 """What could change the verdict, in sentences, each computed from the runs; one that does not apply is not there."""
 
-from compare.page import verdict
 from compare.page.language import joined, say
-from compare.page.shown import Shown
+from compare.page.shown import Shown, by_seeds, named
 
 MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
 
@@ -18,7 +17,7 @@ def of(shown: list[Shown]) -> list[str]:
 
 def one_seed(shown: list[Shown]) -> str | None:
     """Little is known of other seeds."""
-    numbers = {len(group.runs) for group in verdict.by_settings(shown)}
+    numbers = {len(group) for group in by_seeds(shown)}
     if not numbers or min(numbers) > 2:
         return None
     few = say("Each run is one seed") if numbers == {1} else say("Some settings were trained with one or two seeds")
@@ -47,7 +46,7 @@ def known_mistakes(shown: list[Shown]) -> str | None:
         return None
     return say(
         "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.",
-        runs=joined(verdict.named(mistaken, shown)),
+        runs=joined(named(mistaken, shown)),
     )
 
 
@@ -73,6 +72,6 @@ def processors_shared(shown: list[Shown]) -> str | None:
     return say(
         "Paused, or beside other work: {runs} had the processors for {share:.0%} of the training time, so times say "
         "little about them.",
-        runs=joined(verdict.named([one for _, one in waited], shown)),
+        runs=joined(named([one for _, one in waited], shown)),
         share=min(share for share, _ in waited),
     )

@@ -44,7 +44,6 @@ def judged(checks: list[Check], shown: "list[Shown]") -> list[tuple[bool, str]]:
     Raises:
         UserError: a check is of a number that is not there.
     """
-    from compare.findings import metrics
     from compare.page import report_files
 
     lines = []
@@ -52,7 +51,8 @@ def judged(checks: list[Check], shown: "list[Shown]") -> list[tuple[bool, str]]:
         holds = COMPARISONS[check.comparison]
         if check.name == DIFFERENCE and len(shown) > 1:
             first, second = shown[:2]
-            points = metrics.paired(first.run, second.run).points_ahead
+            num_ahead = first.result.num_correct - second.result.num_correct
+            points = 100 * num_ahead / first.result.num_images
             found = [(f"{first.label} less {second.label}", points)]
         else:
             name = "test_accuracy" if check.name == "accuracy" else check.name

@@ -14,11 +14,11 @@ import jinja2
 import numpy as np
 
 from compare.findings import metrics
+from compare.findings.findings import Findings
 from compare.findings.metrics import Paired
-from compare.findings.robustness import robustness_ahead
 from compare.page import audit, banners, cautions, figures, gallery, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown
+from compare.page.shown import Shown, by_seeds, label_of, named
 from compare.page.words import (
     KINDS,
     amount_in_words,
@@ -45,30 +45,37 @@ GALLERY_TEXTS = {
 }
 
 
-def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, images: gallery.Gallery | None) -> dict:
+def content(
+    found: Findings,
+    shown: list[Shown],
+    unfinished: list[UnfinishedRun],
+    drawn: dict,
+    images: gallery.Gallery | None,
+) -> dict:
     """Everything that the template prints but the title.
 
     Args:
-        shown: the complete runs.
+        found: what was found of the complete runs.
+        shown: each of these, as the page shows it.
         unfinished: the others.
         drawn: what `pictures.draw` made of the complete runs.
         images: test images; None where they are not at hand.
     """
-    settings_of_runs = verdict.by_settings(shown)
+    groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
     return {
         "styles": figures.STYLES,
-        "banners": banners.of([(group.label, group.runs[0].record) for group in settings_of_runs], unfinished),
+        "banners": banners.of([(label, group[0].record) for label, group in groups_of_seeds], unfinished),
         "subtitle": subtitle(shown),
-        "sentences": verdict.sentences(shown),
+        "sentences": verdict.sentences(found, shown),
         "cautions": cautions.of(shown),
-        "over_seeds": [group for group in settings_of_runs if len(group.runs) > 1],
-        "recipes": [(group.label, group.runs[0]) for group in settings_of_runs],
+        "over_seeds": [(label, group) for label, group in groups_of_seeds if len(group) > 1],
+        "recipes": [(label, group[0]) for label, group in groups_of_seeds],
         "runs": shown,
         "summary": tables.summary_rows(shown),
-        "pairs": pairs(shown),
+        "pairs": pairs(found, shown),
         "pictures": drawn,
-        "only_watched": len(settings_of_runs) > figures.MOST_WITH_TRAIN,
-        "any_seeds": any(len(group.runs) > 1 for group in settings_of_runs),
+        "only_watched": len(groups_of_seeds) > figures.MOST_WITH_TRAIN,
+        "any_seeds": len(groups_of_seeds) < len(shown),
         "any_phases": any(row.phase for one in shown for row in one.record.history),
         "class_names": [known(name) for name in shown[0].record.data.class_names] if shown else [],
         "searched": bool(shown) and len(shown[0].record.data.class_names) > metrics.MANY_CLASSES,
@@ -78,19 +85,19 @@ def content(shown: list[Shown], unfinished: list[UnfinishedRun], drawn: dict, im
         "smoothed": tables.smoothed(shown, shown),
         "recipe_words": tables.recipe_words(shown),
         "audit": audit.of(shown, images),
-        "robustness": robustness(shown, images),
+        "robustness": robustness(found, shown, images),
         "seen": [seen(one) for one in shown if one.run.seen_test is not None],
-        "not_seen": joined(verdict.named([one for one in shown if one.run.seen_test is None], shown)),
-        "matrices": matrices(shown),
+        "not_seen": joined(named([one for one in shown if one.run.seen_test is None], shown)),
+        "matrices": matrices(found, shown),
         "drawn_matrices": drawn_matrices(shown, drawn),
-        "orders": orders(shown),
+        "orders": orders(found),
         "images": images,
         "all_wrong": images is not None and set(gallery.worth_showing([one.run for one in shown])) <= set(images.rows),
         "sprite": webp(images.sprite) if images else None,
-        "groups": groups(shown, images) if images else [],
+        "groups": groups(found, shown, images) if images else [],
         "gallery_data": gallery_data(shown, images) if images else None,
         "scripts": [script(name) for name in (("language", "tables", "gallery") if images else ("language", "tables"))],
-        "difference": difference(shown),
+        "difference": difference(found, shown),
         "settings": tables.settings(shown),
         "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
     }
@@ -110,38 +117,39 @@ def subtitle(shown: list[Shown]) -> str:
     return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
 
 
-def pairs(shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str]]:
+def pairs(found: Findings, shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str]]:
     """The best run with each of the others: both, their comparison, and its interval and p value in words."""
-    ranked = sorted(shown, key=lambda one: -one.result.accuracy)
-    compared = [(ranked[0], other, metrics.paired(ranked[0].run, other.run)) for other in ranked[1:]]
-    return [(*both, pair, verdict.interval(pair), verdict.p_in_words(pair.p_value)) for *both, pair in compared]
+    return [
+        (shown[pair.first], shown[pair.second], pair.paired)
+        + (verdict.interval(pair.paired), verdict.p_in_words(pair.paired.p_value))
+        for pair in found.pairs
+    ]
 
 
-def difference(shown: list[Shown]) -> dict | None:
+def difference(found: Findings, shown: list[Shown]) -> dict | None:
     """Where the two runs of the verdict differ; None with less than two runs."""
-    if len(shown) < 2:
+    pair = found.headline
+    if pair is None:
         return None
-    first, second = verdict.headline(shown)
+    first, second = shown[pair.first], shown[pair.second]
     return {
         "first": first,
         "second": second,
-        "paired": metrics.paired(first.run, second.run),
-        "averaging": verdict.averaging(first, second),
+        "pair": pair,
+        "averaging": verdict.averaging(first, pair.averaged),
         "confident": metrics.CONFIDENT,
-        "num_confident_mistakes": [metrics.num_confident_mistakes(one.run) for one in (first, second)],
-        "suspects": metrics.suspects(first.run, second.run),
         "smoothed": tables.smoothed([first, second], shown),
     }
 
 
-def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | None:
+def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | None) -> dict | None:
     """What the page says of corrupted images; None where no run predicted any.
 
     `compared` are the runs that predicted the same ones; `others` names those that predicted other ones, `without`
     those that predicted none; `kinds` has for each kind its name and each strength's amount, both in words; `other_way`
     names the kinds and strengths in which the second of `pair`, behind on average, is ahead.
     """
-    compared = pictures.comparable_robustness(shown)
+    compared = [shown[place] for place in found.same_corruptions]
     if not compared:
         return None
     asked = [one for one in shown if one.robustness is not None]
@@ -150,22 +158,18 @@ def robustness(shown: list[Shown], images: gallery.Gallery | None) -> dict | Non
         (KINDS.get(kind, kind), [amount_in_words(kind, amount, compared[0].record.data) for amount in amounts])
         for kind, amounts in strengths.items()
     ]
-    pair, other_way = None, []
-    if len(compared) > 1:
-        # the headline's two, the more robust first
-        first, second = sorted(verdict.headline(compared), key=lambda one: -one.robustness.mean)
-        pair = (first, second, *robustness_ahead(first.run, second.run))
-        ahead = second.robustness.low > first.robustness.high  # (num_kinds, num_strengths)
-        for (kind, amounts), line in zip(kinds, ahead, strict=True):
+    pair, other_way = found.robust_pair, []
+    if pair is not None:
+        for (kind, amounts), line in zip(kinds, pair.second_ahead, strict=True):
             if line.any():
                 where = joined(amount for amount, apart in zip(amounts, line, strict=True) if apart)
                 other_way.append(say("{name} {value}", name=kind, value=where))
     return {
         "compared": compared,
-        "others": joined(verdict.named([one for one in asked if one not in compared], shown)),
-        "without": joined(verdict.named([one for one in shown if one not in asked], shown)),
+        "others": joined(named([one for one in asked if one not in compared], shown)),
+        "without": joined(named([one for one in shown if one not in asked], shown)),
         "kinds": kinds,
-        "pair": pair,
+        "pair": pair and (shown[pair.first], shown[pair.second], pair.points_ahead, pair.points_low, pair.points_high),
         "other_way": joined(other_way, "; "),
         "sprite": webp(images.corrupted) if images and images.corrupted else None,
         "row": images.corrupted_row if images else None,
@@ -204,7 +208,7 @@ def webp(content: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(content).decode()
 
 
-def matrices(shown: list[Shown]) -> list[dict]:
+def matrices(found: Findings, shown: list[Shown]) -> list[dict]:
     """The confusion matrices that are drawn as tables: those of the verdict's two, their difference, and every other
     run's.
 
@@ -215,9 +219,10 @@ def matrices(shown: list[Shown]) -> list[dict]:
     if not shown:
         return []
     largest = max(int(one.result.counts.max()) for one in shown)
-    first, *rest = shown if len(shown) == 1 else verdict.headline(shown)
+    compared = (found.headline.first, found.headline.second) if found.headline else (0,)
+    first, *rest = [shown[place] for place in compared]
     ordered = [first, *rest, *(one for one in shown if one not in (first, *rest))]
-    found = [
+    tables_of_counts = [
         {
             "title": one.label,
             "one": one,
@@ -232,7 +237,7 @@ def matrices(shown: list[Shown]) -> list[dict]:
     for second in rest:
         counts = first.result.counts - second.result.counts
         difference = {
-            "title": pictures.difference_title(shown),
+            "title": pictures.difference_title(found, shown),
             "one": None,
             "index": None,
             "colours": (first.colour, second.colour),
@@ -241,8 +246,8 @@ def matrices(shown: list[Shown]) -> list[dict]:
             "percent": 100 * (first.result.shares - second.result.shares),
             "strength": np.sqrt(np.abs(counts) / max(np.abs(counts).max(), 1)),
         }
-        found.insert(2, difference)
-    return found
+        tables_of_counts.insert(2, difference)
+    return tables_of_counts
 
 
 def drawn_matrices(shown: list[Shown], drawn: dict) -> dict[str, dict]:
@@ -251,15 +256,14 @@ def drawn_matrices(shown: list[Shown], drawn: dict) -> dict[str, dict]:
     return {one["name"]: one for one in drawn["matrices"]} if many else {}
 
 
-def orders(shown: list[Shown]) -> dict[str, list[int]]:
+def orders(found: Findings) -> dict[str, list[int]]:
     """The orders of the classes that the reader may choose from."""
-    if not shown or len(shown[0].result.counts) > metrics.MANY_CLASSES:
+    if not 0 < len(found.together) <= metrics.MANY_CLASSES:
         return {}
-    counts = sum(one.result.counts for one in shown)
-    return {"file": list(range(len(counts))), "together": metrics.confused_together(counts).tolist()}
+    return {"file": sorted(found.together), "together": list(found.together)}
 
 
-def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
+def groups(found: Findings, shown: list[Shown], images: gallery.Gallery) -> list[dict]:
     """Galleries of images, each a title and its first images, by who of the verdict's two runs is right, the most
     confidently wrong first; of one run its most confident mistakes alone."""
     right = [metrics.is_right(one.run) for one in shown]
@@ -267,21 +271,21 @@ def groups(shown: list[Shown], images: gallery.Gallery) -> list[dict]:
     if len(shown) == 1:
         wanted = [(say("The most confident mistakes"), ~right[0], sure[0], [shown[0]])]
     else:
-        pair = verdict.headline(shown)
-        first, second = (shown.index(one) for one in pair)
+        first, second = found.headline.first, found.headline.second
+        pair = shown[first], shown[second]
         wanted = [
             (say("Only {run} is right", run=pair[0].label), right[first] & ~right[second], sure[second], pair),
             (say("Only {run} is right", run=pair[1].label), right[second] & ~right[first], sure[first], pair),
             (say("Neither is right"), ~right[first] & ~right[second], np.minimum(sure[first], sure[second]), pair),
         ]
-    found = []
+    groups_of_images = []
     for title, mask, confidence, of in wanted:
         rows = np.flatnonzero(mask)
         rows = rows[np.argsort(-confidence[rows], kind="stable")]
         kept = rows[np.isin(rows, images.rows)]  # a very large test set is not on the page as a whole
         tiles = [_tile(int(row), of, images) for row in kept[:NUM_IN_GROUP]]
-        found.append({"title": title, "num_images": len(rows), "tiles": tiles})
-    return found
+        groups_of_images.append({"title": title, "num_images": len(rows), "tiles": tiles})
+    return groups_of_images
 
 
 def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:

@@ -11,19 +11,19 @@ from matplotlib.figure import Figure
 
 from compare.findings import metrics
 from compare.findings.calibration import Calibration
+from compare.findings.findings import Findings
 from compare.findings.robustness import Robustness
-from compare.page import figures, matrices, verdict
+from compare.page import figures, matrices
 from compare.page.figures import Curves
 from compare.page.language import Text, joined, known, say
-from compare.page.shown import Shown
+from compare.page.shown import Shown, by_seeds, label_of
 from compare.page.words import duration, fraction, kind_in_words
-from compare.runs import record
 
 # what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
 ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
 
 
-def draw(shown: list[Shown]) -> dict[str, list[dict]]:
+def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
     """All pictures as plain data: `curves`, `calibration` and `robustness`, which are on the page, and `matrices`, of
     which it has tables instead. None without a run."""
     if not shown:
@@ -52,21 +52,15 @@ def draw(shown: list[Shown]) -> dict[str, list[dict]]:
             picture("selective", say("Accuracy on the most confident images"), selective_alt(shown), selective),
         ]
         robustness = []
-        if robust := comparable_robustness(shown):
+        if robust := [shown[place] for place in found.same_corruptions]:
             title = say("Accuracy on corrupted images")
             robustness = [picture("robustness", title, robustness_alt(robust), robustness_panels(robust))]
         return {
             "curves": over_what,
             "calibration": calibration,
             "robustness": robustness,
-            "matrices": _draw_matrices(shown),
+            "matrices": _draw_matrices(found, shown),
         }
-
-
-def comparable_robustness(shown: list[Shown]) -> list[Shown]:
-    """The runs that predicted the same corrupted images as the first that predicted any."""
-    asked = [one for one in shown if one.robustness is not None]
-    return [one for one in asked if record.same_corruptions(asked[0].run, one.run)]
 
 
 def robustness_panels(robust: list[Shown]) -> Figure:
@@ -76,10 +70,10 @@ def robustness_panels(robust: list[Shown]) -> Figure:
     return figures.robustness(of_seeds(robust, "robustness"), titles)
 
 
-def confusion(shown: list[Shown], index: int) -> Figure:
+def confusion(found: Findings, shown: list[Shown], index: int) -> Figure:
     """The confusion matrix of the run at `index`, in colours that mean the same for all runs."""
     one, largest = shown[index], max(int(other.result.counts.max()) for other in shown)
-    order = class_order(shown)
+    order = class_order(found)
     return matrices.confusion(
         one.result.counts[np.ix_(order, order)],
         [one.record.data.class_names[index] for index in order],
@@ -88,10 +82,10 @@ def confusion(shown: list[Shown], index: int) -> Figure:
     )
 
 
-def confusion_difference(shown: list[Shown]) -> Figure:
+def confusion_difference(found: Findings, shown: list[Shown]) -> Figure:
     """The difference of the confusion matrices of the two runs that the verdict is about."""
-    first, second = verdict.headline(shown)
-    order = class_order(shown)
+    first, second = shown[found.headline.first], shown[found.headline.second]
+    order = class_order(found)
     return matrices.confusion_difference(
         (first.result.counts - second.result.counts)[np.ix_(order, order)],
         [first.record.data.class_names[index] for index in order],
@@ -100,29 +94,26 @@ def confusion_difference(shown: list[Shown]) -> Figure:
     )
 
 
-def class_order(shown: list[Shown]) -> list[int]:
+def class_order(found: Findings) -> list[int]:
     """The order of the classes in pictures of confusion matrices: the data's, and of very many that which puts beside
     each other what is mixed up."""
-    num_classes = len(shown[0].result.counts)
-    if num_classes <= metrics.MANY_CLASSES:
-        return list(range(num_classes))
-    return metrics.confused_together(sum(one.result.counts for one in shown)).tolist()
+    return sorted(found.together) if len(found.together) <= metrics.MANY_CLASSES else list(found.together)
 
 
-def _draw_matrices(shown: list[Shown]) -> list[dict]:
+def _draw_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
     """The confusion matrices: their files, and what the page draws where there are too many classes for tables."""
-    drawn = {one.label: (f"confusion-{one.slug}", confusion(shown, index)) for index, one in enumerate(shown)}
+    drawn = {one.label: (f"confusion-{one.slug}", confusion(found, shown, index)) for index, one in enumerate(shown)}
     if len(shown) > 1:
-        drawn[difference_title(shown)] = ("confusion-difference", confusion_difference(shown))
+        drawn[difference_title(found, shown)] = ("confusion-difference", confusion_difference(found, shown))
     return [
         picture(name, title, say("Confusion matrix, {title}", title=title), figure)
         for title, (name, figure) in drawn.items()
     ]
 
 
-def difference_title(shown: list[Shown]) -> str:
+def difference_title(found: Findings, shown: list[Shown]) -> str:
     """What the difference of the confusion matrices of the verdict's two runs is called."""
-    first, second = verdict.headline(shown)
+    first, second = shown[found.headline.first], shown[found.headline.second]
     return say("{first} less {second}", first=first.label, second=second.label)
 
 
@@ -154,15 +145,15 @@ def _on_page(svg: str, name: str, chinese: dict[str, str]) -> tuple[str, markups
 
 def curves_of(shown: list[Shown]) -> list[Curves]:
     """What the curves are drawn from: runs that differ in their seeds alone are one of them."""
-    found, groups = [], verdict.by_settings(shown)
+    found, groups = [], by_seeds(shown)
     with_train = len(groups) <= figures.MOST_WITH_TRAIN
     for group in groups:
-        one, *others = group.runs
+        one, *others = group
         label = one.label
         if others:
-            label = say("{runs}, {number} seeds, mean and range", runs=group.label, number=len(group.runs))
+            label = say("{runs}, {number} seeds, mean and range", runs=label_of(group), number=len(group))
         watched = one.watched if all(other.watched == one.watched for other in others) else None
-        found.append(Curves(label, one.look, [run.record.history for run in group.runs], watched, with_train))
+        found.append(Curves(label, one.look, [run.record.history for run in group], watched, with_train))
     return found
 
 
@@ -170,11 +161,11 @@ def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibra
     """What calibration or robustness, called `name`, is drawn from: a label, a look and that of each seed, where runs
     that differ in their seeds alone are together."""
     found = []
-    for group in verdict.by_settings(shown):
-        label = group.runs[0].label
-        if len(group.runs) > 1:
-            label = say("{runs}, {number} seeds", runs=group.label, number=len(group.runs))
-        found.append((label, group.runs[0].look, [getattr(run, name) for run in group.runs]))
+    for group in by_seeds(shown):
+        label = label_of(group)
+        if len(group) > 1:
+            label = say("{runs}, {number} seeds", runs=label, number=len(group))
+        found.append((label, group[0].look, [getattr(run, name) for run in group]))
     return found
 
 

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from compare.findings import metrics
+from compare.findings.findings import Findings
 from compare.page.language import in_chinese
 from compare.page.shown import Shown
 from compare.page.words import device_in_words, folder_name, without_folders
@@ -22,15 +22,14 @@ from compare.system.errors import printable
 FORMAT = 1  # of report.json; a field that changes its meaning raises it
 
 
-def as_json(shown: list[Shown], pairs, *, title: str, sentences: list[str], suspects, cautions: list[str]) -> bytes:
+def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[str], cautions: list[str]) -> bytes:
     """`report.json`.
 
     Args:
-        shown: the complete runs.
-        pairs: runs that were compared: the first, the second, and their `metrics.Paired`.
+        found: what was found of the complete runs.
+        shown: each of these, as the page shows it.
         title: the page's.
         sentences: the verdict.
-        suspects: the test images that both runs of the verdict confidently take for the same wrong class.
         cautions: what could change the answer, sentences.
     """
     content = {
@@ -57,10 +56,10 @@ def as_json(shown: list[Shown], pairs, *, title: str, sentences: list[str], susp
             for one in shown
         ],
         "pairs": [
-            {"first": first.label, "second": second.label} | dataclasses.asdict(paired)
-            for first, second, paired in pairs
+            {"first": shown[pair.first].label, "second": shown[pair.second].label} | dataclasses.asdict(pair.paired)
+            for pair in found.pairs
         ],
-        "suspects": [dataclasses.asdict(one) for one in suspects],
+        "suspects": [dataclasses.asdict(one) for one in found.headline.suspects] if found.headline else [],
         "cautions": cautions,
     }
     content = _plain(content)
@@ -105,7 +104,7 @@ def of_run(one: Shown) -> dict:
         "seconds_preparing": record.seconds.preparing,
         "seconds_training": record.seconds.training,
         "seconds_predicting": record.seconds.predicting,
-        "images_per_second": metrics.images_per_second(record.history),
+        "images_per_second": one.images_per_second,
         "num_parameters": record.model.num_parameters,
         "num_trainable_parameters": record.model.num_trainable_parameters,
         "flops_per_image": record.model.flops_per_image,

@@ -3,36 +3,29 @@
 import dataclasses
 import re
 
-from compare.findings import metrics
-from compare.findings.calibration import Calibration, Scaled, calibration, scaled
-from compare.findings.metrics import Result
-from compare.findings.robustness import Robustness, robustness
+from compare.findings.findings import Findings, RunFindings, Seeds
 from compare.page import figures
 from compare.page.language import say
 from compare.page.words import folder_name, network_in_words, run_name
-from compare.runs.record import Run
-from compare.runs.schema import Record
 
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
 
 
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """A run as the page shows it: what it is called, a short name for files and ids, its look, and its results."""
+@dataclasses.dataclass(frozen=True, eq=False)  # a run is itself alone; arrays do not compare
+class Shown(RunFindings):
+    """What is found of a run, as the page shows it.
+
+    Attributes:
+        label: what it is called.
+        slug: a short name for files and ids.
+        look: its colour and marker, as `figures` has them.
+        seeds: the runs that differ from it in nothing but the seed.
+    """
 
     label: str
     slug: str
     look: int
-    run: Run
-    result: Result
-    calibration: Calibration
-    robustness: Robustness | None
-    scaled: Scaled | None
-
-    @property
-    def record(self) -> Record:
-        """The run's record."""
-        return self.run.record
+    seeds: Seeds
 
     @property
     def marker(self) -> str:
@@ -57,8 +50,9 @@ class Shown:
         ]
 
 
-def show(runs: list[Run]) -> list[Shown]:
-    """Give every run a name of its own, its network's where that is enough, and a look, and compute its results."""
+def show(found: Findings) -> list[Shown]:
+    """Give every run a name of its own, its network's where that is enough, and a look, which seeds share."""
+    runs = [one.run for one in found.runs]
     branches = [run.record.branch for run in runs]
     words = [network_in_words(run.record) for run in runs]
     recipes = [run.record.recipe.name for run in runs]
@@ -84,33 +78,34 @@ def show(runs: list[Run]) -> list[Shown]:
                 label = say("{network} · {name}", network=label, name=name)
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
-    groups = alike([run.record for run in runs])  # these share a look
-    by_group = figures.looks([runs[group[0]].record.is_from_scratch for group in groups])
-    looks = [look for index in range(len(runs)) for group, look in zip(groups, by_group, strict=True) if index in group]
-    return [
-        Shown(
-            *(label, slug, look, run),
-            *(metrics.evaluate(run), calibration(run), robustness(run), scaled(run)),
-        )
-        for label, slug, look, run in zip(labels, slugs, looks, runs, strict=True)
-    ]
+    looks = figures.looks([runs[seeds.places[0]].record.is_from_scratch for seeds in found.seeds])
+    shown = []
+    for place, (one, label, slug) in enumerate(zip(found.runs, labels, slugs, strict=True)):
+        look, seeds = next(both for both in zip(looks, found.seeds, strict=True) if place in both[1].places)
+        shown.append(Shown(**vars(one), label=label, slug=slug, look=look, seeds=seeds))
+    return shown
 
 
-def alike(records: list[Record]) -> list[list[int]]:
-    """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
-    another list."""
-    groups = {}
-    for index, one in enumerate(records):
-        settings = (
-            *(one.branch, repr(one.model and one.model.title), repr(one.recipe), len(one.history)),
-            *(one.weights.kind, one.weights.sha256, one.data.split_fingerprint),
-            one.stayed_frozen,  # a frozen part that did not stay as it was is another setting
-        )
-        repeats = 0
-        while any(records[other].seed == one.seed for other in groups.get((settings, repeats), [])):
-            repeats += 1
-        groups.setdefault((settings, repeats), []).append(index)
-    return list(groups.values())
+def by_seeds(shown: list[Shown]) -> list[list[Shown]]:
+    """The runs grouped by everything that was set but the seed."""
+    return [[one for one in shown if one.seeds is seeds] for seeds in dict.fromkeys(one.seeds for one in shown)]
+
+
+def label_of(group: list[Shown]) -> str:
+    """What seeds of the same settings are called together."""
+    one, *others = group
+    if not others:
+        return one.label
+    return say("{network} · {name}", network=network_in_words(one.record), name=one.record.recipe.name)
+
+
+def named(some: list[Shown], shown: list[Shown]) -> list[str]:
+    """What the page calls some of its runs: seeds of the same settings together, where all of them are among these."""
+    names = []
+    for group in by_seeds(shown):
+        here = [one.label for one in group if one in some]
+        names += [label_of(group)] if len(here) == len(group) else here
+    return names
 
 
 def _unique(name: str, taken: list[str]) -> str:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from compare.findings import metrics
-from compare.page import pictures, verdict
+from compare.page import pictures
 from compare.page.language import joined, say
-from compare.page.shown import Shown
+from compare.page.shown import Shown, named
 from compare.page.words import (
     NOTHING,
     WEIGHT_WORDS,
@@ -45,7 +45,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Training time"): lambda one: duration(one.record.seconds.training),
         say("Processor time in training"): lambda one: duration(one.record.processor_seconds),
         to_article: time_to_article_accuracy,
-        say("Training images a second"): lambda one: or_nothing(metrics.images_per_second(one.record.history), ",.0f"),
+        say("Training images a second"): lambda one: or_nothing(one.images_per_second, ",.0f"),
         say("Parameters"): lambda one: or_nothing(one.record.model.num_parameters, ","),
         say("Trainable parameters"): lambda one: or_nothing(one.record.model.num_trainable_parameters, ","),
         say("FLOPs an image"): lambda one: with_prefix(one.record.model.flops_per_image),
@@ -126,7 +126,7 @@ def not_scaled(shown: list[Shown]) -> list[str]:
             say(
                 "No temperature is fitted for {runs}: no validation split was held out, and the test set is there to "
                 "measure by, not to fit by.",
-                runs=joined(verdict.named(never, shown)),
+                runs=joined(named(never, shown)),
             )
         )
     if early:
@@ -134,7 +134,7 @@ def not_scaled(shown: list[Shown]) -> list[str]:
             say(
                 "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the "
                 "validation split.",
-                runs=joined(verdict.named(early, shown)),
+                runs=joined(named(early, shown)),
             )
         )
     return said
@@ -152,7 +152,7 @@ def smoothed(some: list[Shown], shown: list[Shown]) -> str | None:
     return say(
         "Label smoothing trained {runs} towards a confidence of {target} and not of 1: it is seldom surer than that, "
         "right or wrong, and until a temperature mends it its confidence lies below its accuracy.",
-        runs=joined(verdict.named(smooth, shown)),
+        runs=joined(named(smooth, shown)),
         target=joined(dict.fromkeys(targets)),
     )
 

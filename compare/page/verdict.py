@@ -3,36 +3,16 @@
 Every sentence is computed from the runs; one that does not apply is not there.
 """
 
-import dataclasses
-import statistics
-
-import scipy.stats
-
-from compare.findings import metrics
+from compare.findings.findings import Findings, Headline
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired
-from compare.findings.robustness import robustness_ahead
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, alike
-from compare.page.words import data_in_words, duration, kilojoules, network_in_words, with_prefix
-from compare.runs import record
+from compare.page.shown import Shown
+from compare.page.words import data_in_words, duration, kilojoules, with_prefix
 
 MOST_LISTED, NAMED_OF_MORE = 10, 5  # classes of which a sentence names all, and how many of more
 
 
-def headline(shown: list[Shown]) -> tuple[Shown, Shown]:
-    """The two runs that the verdict is about, the better one first: the best that was trained from scratch and the best
-    that was not, a pretrained one where there is one, since nothing has taught the others' frozen part; or the two best
-    where all are of one side."""
-    ranked = sorted(shown, key=lambda one: -one.result.accuracy)
-    scratch = [one for one in ranked if one.record.is_from_scratch]
-    others = [one for one in ranked if not one.record.is_from_scratch]
-    if scratch and others:
-        of_each = scratch[0], next((one for one in others if one.record.is_pretrained), others[0])
-        return tuple(sorted(of_each, key=ranked.index))
-    return ranked[0], ranked[1]
-
-
-def sentences(shown: list[Shown]) -> list[str]:
+def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     """The verdict, the most important first."""
     if not shown:
         return [say("No run has finished, so there is no result.")]
@@ -47,14 +27,14 @@ def sentences(shown: list[Shown]) -> list[str]:
                 data=data_in_words(one.record.data),
             )
         ]
-    first, second = headline(shown)
-    paired = metrics.paired(first.run, second.run)
+    pair = found.headline
+    first, second = shown[pair.first], shown[pair.second]
     said = [
-        lead(first, second, paired),
-        chance(first, second, paired),
-        seeds(shown, first, second),
-        classes(first, second),
-        robust(first, second),
+        lead(first, second, pair.paired),
+        chance(first, second, pair.paired),
+        seeds(pair),
+        classes(first, second, pair),
+        robust(found, shown),
         cost(first, second),
     ]
     return [sentence for sentence in said if sentence is not None]
@@ -106,111 +86,71 @@ def chance(first: Shown, second: Shown, paired: Paired) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Seeds:
-    """Runs with the same settings and different seeds, what the page calls them together, and their accuracies' mean
-    and standard deviation (of a sample; None below three runs)."""
-
-    label: str
-    runs: list[Shown]
-    mean: float
-    deviation: float | None
-
-
-def by_settings(shown: list[Shown]) -> list[Seeds]:
-    """The runs grouped by everything that was set but the seed."""
-    return [
-        Seeds(
-            runs[0].label
-            if len(runs) == 1
-            else say(
-                "{network} · {name}",
-                network=network_in_words(runs[0].record),
-                name=runs[0].record.recipe.name,
-            ),
-            runs,
-            statistics.mean(accuracies := [one.result.accuracy for one in runs]),
-            statistics.stdev(accuracies) if len(runs) > 2 else None,
-        )
-        for runs in ([shown[index] for index in group] for group in alike([one.record for one in shown]))
-    ]
-
-
-def named(some: list[Shown], shown: list[Shown]) -> list[str]:
-    """What the page calls some of its runs: seeds of the same settings together, where all of them are among these."""
-    names = []
-    for group in by_settings(shown):
-        here = [one.label for one in group.runs if one in some]
-        names += [group.label] if len(here) == len(group.runs) else here
-    return names
-
-
-def seeds(shown: list[Shown], first: Shown, second: Shown) -> str | None:
-    """What other seeds say about two runs; None where neither has any, or they are seeds of the same settings."""
-    groups = by_settings(shown)
-    mine, other = (next((group for group in groups if one in group.runs), None) for one in (first, second))
-    if mine is None or other is None or mine is other or min(len(mine.runs), len(other.runs)) < 2:
+def seeds(pair: Headline) -> str | None:
+    """What other seeds say about the verdict's two runs; None where one has none, or they are of the same settings."""
+    if pair.seeds is None:
         return None
-    accuracies = [[one.result.accuracy for one in group.runs] for group in (mine, other)]
-    values = {"mine": mine.mean, "other": other.mean, "num_mine": len(mine.runs), "num_other": len(other.runs)}
-    if any(len(set(of_group)) == 1 for of_group in accuracies):  # a group without any spread has no test
+    mine, other = pair.seeds
+    values = {
+        "mine": mine.mean,
+        "other": other.mean,
+        "num_mine": len(mine.places),
+        "num_other": len(other.places),
+    }
+    if pair.p_value_of_seeds is None:
         return say(
             "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}.",
             **values,
         )
-    p_value = float(scipy.stats.ttest_ind(*accuracies, equal_var=False).pvalue)
-    more = p_value < MORE_THAN_CHANCE
+    more = pair.p_value_of_seeds < MORE_THAN_CHANCE
     return say(
         "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}: {verdict} (Welch's t test "
         "over seeds, {p_value}).",
         verdict=say("more than the seeds explain") if more else say("no more than the seeds may explain"),
-        p_value=p_in_words(p_value),
+        p_value=p_in_words(pair.p_value_of_seeds),
         **values,
     )
 
 
-def classes(first: Shown, second: Shown) -> str | None:
+def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
     """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
     names = first.record.data.class_names
-    apart = metrics.classes_apart(first.run, second.run)
-    parts = []
+    apart, parts = pair.classes_apart, []
     for one, found in (
-        (first, [(index, pair) for index, pair in apart if pair.points_ahead > 0]),
-        (second, [(index, pair) for index, pair in reversed(apart) if pair.points_ahead < 0]),
+        (first, [(index, paired) for index, paired in apart if paired.points_ahead > 0]),
+        (second, [(index, paired) for index, paired in reversed(apart) if paired.points_ahead < 0]),
     ):
         if found:
             some = found if len(found) <= MOST_LISTED else found[:NAMED_OF_MORE]
             listed = joined(
-                say("{name} ({points:.1f} points)", name=known(names[index]), points=abs(pair.points_ahead))
-                for index, pair in some
+                say("{name} ({points:.1f} points)", name=known(names[index]), points=abs(paired.points_ahead))
+                for index, paired in some
             )
             if len(some) < len(found):
                 listed = say("{classes} and {number} more", classes=listed, number=len(found) - len(some))
             parts.append(say("{run} is the stronger on {classes}", run=one.label, classes=listed))
     if not parts:
-        paired = metrics.paired(first.run, second.run)
-        return say("No single class tells them apart.") if paired.num_only_first + paired.num_only_second else None
+        differ = pair.paired.num_only_first + pair.paired.num_only_second
+        return say("No single class tells them apart.") if differ else None
     if len(apart) < len(names):
         parts.append(say("the other classes do not tell them apart"))
     return say("{parts}.", parts=joined(parts, "; "))
 
 
-def robust(first: Shown, second: Shown) -> str | None:
-    """Which of two runs does better on corrupted images; None where they did not predict the same ones, or where the
-    95 % interval of the difference has both signs."""
-    if not record.same_corruptions(first.run, second.run):
+def robust(found: Findings, shown: list[Shown]) -> str | None:
+    """Which of the verdict's two runs does better on corrupted images; None where they did not predict the same ones,
+    or where the 95 % interval of the difference has both signs."""
+    pair, verdict_is_about = found.robust_pair, {found.headline.first, found.headline.second}
+    if pair is None or {pair.first, pair.second} != verdict_is_about or pair.points_low <= 0:
         return None
-    better, worse = sorted((first, second), key=lambda one: -one.robustness.mean)
-    _, low, high = robustness_ahead(better.run, worse.run)
-    if low <= 0:
-        return None
+    better, worse = shown[pair.first], shown[pair.second]
     values = {
         "num_images": better.robustness.num_images,
         "better": better.label,
         "worse": worse.label,
         "mean": better.robustness.mean,
         "other": worse.robustness.mean,
-        "interval": say("{low:+.2f} to {high:+.2f}", low=low, high=high),
+        "interval": say("{low:+.2f} to {high:+.2f}", low=pair.points_low, high=pair.points_high),
     }
     if better.result.accuracy < worse.result.accuracy:
         return say(
@@ -288,10 +228,8 @@ def times(mine: float, other: float) -> str:
     return say("{number} times the", number=larger) if ratio > 1 else say("1/{number} of the", number=larger)
 
 
-def averaging(first: Shown, second: Shown) -> str:
-    """What the mean of both runs' probabilities would score, beside the better run."""
-    together = metrics.averaged(first.run, second.run)
-    paired = metrics.paired(together, first.run)
+def averaging(first: Shown, paired: Paired) -> str:
+    """What the mean of both runs' probabilities would score, by how it compares with the better run, `first`."""
     accuracy = first.result.accuracy + paired.points_ahead / 100
     worth = say("not more than chance explains")
     if paired.p_value < MORE_THAN_CHANCE:

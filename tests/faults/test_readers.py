@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from compare import plan, plan_file, report
 from compare.data import dataset, fashion_mnist, recognition
 from compare.findings import metrics
+from compare.findings.findings import find
 from compare.page import cautions, document, listing, report_files, verdict
 from compare.page.shown import show
 from compare.runs import checkpoint, out_folder, record, schema
@@ -417,11 +418,12 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
                 record.check_comparable(runs)
             except UserError:
                 continue
-            shown = show(runs)
-            sentences = verdict.sentences(shown)
-            content = document.content(shown, [], {}, None)
+            found = find(runs)
+            shown = show(found)
+            sentences = verdict.sentences(found, shown)
+            content = document.content(found, shown, [], {}, None)
             report_files.as_csv(shown)
-            report_files.as_json(shown, [], title="", sentences=sentences, suspects=[], cautions=cautions.of(shown))
+            report_files.as_json(found, shown, title="", sentences=sentences, cautions=cautions.of(shown))
             assert content and metrics.is_right(got).shape == (50,)
         return got
 
@@ -466,7 +468,7 @@ def test_records_of_unfinished_runs_forged_at_random(tmp_path, faults, num_examp
     @given(forged(good))
     def check(content):
         checkpoint.write(folder, {"weight": np.zeros(3)}, types.SimpleNamespace(as_json=lambda: content))
-        document.content([], [checkpoint.read_unfinished_run(folder)], {}, None)
+        document.content(find([]), [], [checkpoint.read_unfinished_run(folder)], {}, None)
         faults.meets(lambda: checkpoint.read(folder, "pretrained"), right=lambda got: type(got[1]) is schema.Record)
 
     check()

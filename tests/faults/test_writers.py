@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from compare import comparison, plan_file, report, run
 from compare.data import dataset
+from compare.findings.findings import find
 from compare.page import listing, report_files
 from compare.page.shown import show
 from compare.runs import checkpoint, record, schema
@@ -138,7 +139,8 @@ def check_a_run(few, faults, folder, values):
     assert run.record.overrides["weights"] == kept and run.record.device.name == values["device"]
     words = shlex.split(run.record.command)
     assert words[words.index("--weights") + 1] == kept
-    written = report_files.as_json(show([run]), [], title="t", sentences=[], suspects=[], cautions=[])
+    found = find([run])
+    written = report_files.as_json(found, show(found), title="t", sentences=[], cautions=[])
     assert disk.parse_json(written)["runs"][0]["folder"] == values["--out"]
     faults.survived += 1
 
@@ -342,7 +344,7 @@ def test_no_cell_of_a_record_is_a_formula(tmp_path, start):
     changes |= {"recipe": good.recipe.as_json() | {"name": cell}, "device": {"kind": cell, "name": cell}}
     changes["model"] = good.as_json()["model"] | {"title": cell}
     folder = write_run(tmp_path / f"{start}folder", branch="x", changes=changes)
-    shown = show([record.read_run(folder), record.read_run(tmp_path / "run")])
+    shown = show(find([record.read_run(folder), record.read_run(tmp_path / "run")]))
     row, _ = csv.DictReader(io.StringIO(report_files.as_csv(shown).decode(), newline=""))
     assert not [name for name, value in row.items() if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
     touched = {name for name, value in row.items() if command.printable(cell) in value}
@@ -363,10 +365,10 @@ def test_what_is_nested_is_read_as_deeply_as_a_report_can_hold(tmp_path):
         text = json.dumps(good).replace('"known_mistakes"', f'"deep": {"[" * depth}{"]" * depth}, "known_mistakes"')
         (tmp_path / "run" / record.RECORD).write_text(text)
         try:
-            shown = show([record.read_run(tmp_path / "run")])
+            found = find([record.read_run(tmp_path / "run")])
         except UserError as error:
             assert "nested too deeply" in str(error)
             continue
         taken += 1
-        disk.parse_json(report_files.as_json(shown, [], title="", sentences=[], suspects=[], cautions=[]))
+        disk.parse_json(report_files.as_json(found, show(found), title="", sentences=[], cautions=[]))
     assert taken == 4  # and the record's own two

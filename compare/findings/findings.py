@@ -1,0 +1,210 @@
+"""Everything that is found of a list of runs, computed once: the page, `report.json`, `metrics.csv`, `--require` and
+notebooks only arrange it."""
+
+import dataclasses
+import statistics
+
+import numpy as np
+import scipy.stats
+
+from compare.findings import metrics
+from compare.findings.calibration import Calibration, Scaled, calibration, scaled
+from compare.findings.metrics import Paired, Result, Suspect
+from compare.findings.robustness import Robustness, robustness, robustness_ahead
+from compare.runs import record
+from compare.runs.record import Run
+from compare.runs.schema import Record
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFindings:
+    """What is found of one run alone. `robustness` is None where it predicted no corrupted images, `scaled` where it
+    kept no predictions of a validation split, `images_per_second` where that is not known."""
+
+    run: Run
+    result: Result
+    calibration: Calibration
+    robustness: Robustness | None
+    scaled: Scaled | None
+    images_per_second: float | None
+
+    @property
+    def record(self) -> Record:
+        """The run's record."""
+        return self.run.record
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeds:
+    """Runs that differ in nothing but the seed, by their places, and their accuracies' mean and standard deviation (of
+    a sample; None below three runs)."""
+
+    places: tuple[int, ...]
+    mean: float
+    deviation: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two runs, by their places, and how they compare image by image."""
+
+    first: int
+    second: int
+    paired: Paired
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline(Pair):
+    """The two runs that the verdict is about, the better one first.
+
+    Attributes:
+        classes_apart: the classes that tell them apart, as `metrics.classes_apart` has them.
+        averaged: how the mean of both's probabilities compares with the first run.
+        num_confident_mistakes: of each, its confident mistakes.
+        suspects: the test images that both are sure of, against the label.
+        seeds: the seeds of each; None where they are seeds of the same settings, or one has no other seed.
+        p_value_of_seeds: of Welch's t test of the accuracies of these; None where one's seeds all score alike, too.
+    """
+
+    classes_apart: list[tuple[int, Paired]]
+    averaged: Paired
+    num_confident_mistakes: tuple[int, int]
+    suspects: list[Suspect]
+    seeds: tuple[Seeds, Seeds] | None
+    p_value_of_seeds: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RobustPair:
+    """Two runs on the same corrupted images, by their places, the more robust one first.
+
+    Attributes:
+        points_ahead, points_low, points_high: its mean accuracy less the second's, percentage points, and the 95 %
+            interval.
+        second_ahead: bool, (num_kinds, num_strengths), where the second's interval lies above the first's.
+    """
+
+    first: int
+    second: int
+    points_ahead: float
+    points_low: float
+    points_high: float
+    second_ahead: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What is found of runs on the same test set. Runs are named by their places in `runs`.
+
+    Attributes:
+        runs: of each run, in the order in which they came.
+        seeds: the runs grouped by everything that was set but the seed.
+        pairs: the most accurate run with each of the others.
+        headline: of the verdict's two runs; None with less than two.
+        same_corruptions: the runs that predicted the same corrupted images as the first that predicted any.
+        robust_pair: the verdict's two of these; None with less than two.
+        together: the classes in an order that puts those beside each other that the runs mix up.
+    """
+
+    runs: tuple[RunFindings, ...]
+    seeds: tuple[Seeds, ...]
+    pairs: tuple[Pair, ...]
+    headline: Headline | None
+    same_corruptions: tuple[int, ...]
+    robust_pair: RobustPair | None
+    together: tuple[int, ...]
+
+
+def find(runs: list[Run]) -> Findings:
+    """Compute everything about runs on the same test set: `record.check_comparable` sees to it that they are."""
+    found = tuple(map(_of_one, runs))
+    seeds = []
+    for places in alike([run.record for run in runs]):
+        accuracies = [found[place].result.accuracy for place in places]
+        deviation = statistics.stdev(accuracies) if len(places) > 2 else None
+        seeds.append(Seeds(tuple(places), statistics.mean(accuracies), deviation))
+    best, *others = sorted(range(len(found)), key=lambda place: -found[place].result.accuracy) or [None]
+    corrupted = [place for place, one in enumerate(found) if one.robustness is not None]
+    same = tuple(place for place in corrupted if record.same_corruptions(runs[corrupted[0]], runs[place]))
+    return Findings(
+        runs=found,
+        seeds=tuple(seeds),
+        pairs=tuple(Pair(best, other, metrics.paired(runs[best], runs[other])) for other in others),
+        headline=_headline(found, seeds) if len(runs) > 1 else None,
+        same_corruptions=same,
+        robust_pair=_robust_pair(found, same) if len(same) > 1 else None,
+        together=tuple(metrics.confused_together(sum(one.result.counts for one in found)).tolist()) if runs else (),
+    )
+
+
+def _of_one(run: Run) -> RunFindings:
+    return RunFindings(
+        run=run,
+        result=metrics.evaluate(run),
+        calibration=calibration(run),
+        robustness=robustness(run),
+        scaled=scaled(run),
+        images_per_second=metrics.images_per_second(run.record.history),
+    )
+
+
+def alike(records: list[Record]) -> list[list[int]]:
+    """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
+    another list."""
+    groups = {}
+    for index, one in enumerate(records):
+        settings = (
+            *(one.branch, repr(one.model and one.model.title), repr(one.recipe), len(one.history)),
+            *(one.weights.kind, one.weights.sha256, one.data.split_fingerprint),
+            one.stayed_frozen,  # a frozen part that did not stay as it was is another setting
+        )
+        repeats = 0
+        while any(records[other].seed == one.seed for other in groups.get((settings, repeats), [])):
+            repeats += 1
+        groups.setdefault((settings, repeats), []).append(index)
+    return list(groups.values())
+
+
+def two_to_compare(found: tuple[RunFindings, ...], places: list[int]) -> tuple[int, int]:
+    """The two of these runs that a verdict is about, the better one first: the best that was trained from scratch and
+    the best that was not, a pretrained one where there is one, since nothing has taught the others' frozen part; or the
+    two best where all are of one side."""
+    ranked = sorted(places, key=lambda place: -found[place].result.accuracy)
+    scratch = [place for place in ranked if found[place].record.is_from_scratch]
+    others = [place for place in ranked if not found[place].record.is_from_scratch]
+    if scratch and others:
+        of_each = scratch[0], next((place for place in others if found[place].record.is_pretrained), others[0])
+        return tuple(sorted(of_each, key=ranked.index))
+    return ranked[0], ranked[1]
+
+
+def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds]) -> Headline:
+    first, second = two_to_compare(found, range(len(found)))
+    one, other = found[first].run, found[second].run
+    of_both = tuple(next(group for group in seeds if place in group.places) for place in (first, second))
+    p_value = None
+    if of_both[0] is of_both[1] or min(len(group.places) for group in of_both) < 2:
+        of_both = None
+    else:
+        accuracies = [[found[place].result.accuracy for place in group.places] for group in of_both]
+        if all(len(set(of_group)) > 1 for of_group in accuracies):  # without any spread there is no test
+            p_value = float(scipy.stats.ttest_ind(*accuracies, equal_var=False).pvalue)
+    return Headline(
+        first=first,
+        second=second,
+        paired=metrics.paired(one, other),
+        classes_apart=metrics.classes_apart(one, other),
+        averaged=metrics.paired(metrics.averaged(one, other), one),
+        num_confident_mistakes=(metrics.num_confident_mistakes(one), metrics.num_confident_mistakes(other)),
+        suspects=metrics.suspects(one, other),
+        seeds=of_both,
+        p_value_of_seeds=p_value,
+    )
+
+
+def _robust_pair(found: tuple[RunFindings, ...], places: tuple[int, ...]) -> RobustPair:
+    pair = two_to_compare(found, places)
+    first, second = sorted(pair, key=lambda place: -found[place].robustness.mean)
+    ahead = robustness_ahead(found[first].run, found[second].run)
+    second_ahead = found[second].robustness.low > found[first].robustness.high
+    return RobustPair(first, second, *ahead, second_ahead)
