@@ -1,5 +1,6 @@
 """The plan on disk: `comparison.json`, from which a comparison is gone on with."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -32,15 +33,13 @@ def read(folder: Path) -> tuple[str, list[Training]]:
 
     try:
         content = disk.read_json(folder / out_folder.COMPARISON)
-        problem = problem_with(content)
+        check(content)
     except (OSError, ValueError) as error:
-        problem = str(error)
-    if problem is not None:
         raise UserError(
-            f"{folder} holds no comparison to go on with ({problem})",
+            f"{folder} holds no comparison to go on with ({error})",
             "the folder that an interrupted compare.run named",
             "look for it below reports/, or start a new comparison",
-        )
+        ) from error
     content = upgraded(content)
     trainings = [Training(one["name"], one["branch"], tuple(one["words"])) for one in content["trainings"]]
     return content["name"], trainings
@@ -52,16 +51,20 @@ def as_json(name: str, trainings: list[Training]) -> dict:
     return {"format": FORMAT, "name": name, "trainings": asked}
 
 
-def problem_with(content) -> str | None:
-    """What keeps a comparison from being gone on with that comparison.json asks for; None where nothing does."""
+def check(content) -> None:
+    """Refuse what comparison.json holds where a comparison cannot be gone on with that asks for it.
+
+    Raises:
+        ValueError: why not.
+    """
     from compare.system import disk
 
     if disk.is_changed(content):
-        return "it holds other content than was asked for"
-    try:
+        raise ValueError("it holds other content than was asked for")
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
         content = upgraded(content)
         if content["format"] != FORMAT:
-            return f"it is of format {content['format']}, and this version reads {FORMAT}"
+            raise ValueError(f"it is of format {content['format']}, and this version reads {FORMAT}")
         trainings = content["trainings"]
         names = {one["name"].casefold() for one in trainings if NAME.fullmatch(one["name"])}
         whole = set(content) - {"sha256"} == {"format", "name", "trainings"} and isinstance(content["name"], str)
@@ -73,10 +76,8 @@ def problem_with(content) -> str | None:
             and all(isinstance(word, str) for word in one["words"])
             for one in trainings
         ):
-            return None
-    except (KeyError, TypeError, AttributeError):
-        pass
-    return "it names branches that are not here, or trainings, words or seeds that are none"
+            return
+    raise ValueError("it names branches that are not here, or trainings, words or seeds that are none")
 
 
 def upgraded(content: dict) -> dict:

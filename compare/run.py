@@ -87,7 +87,7 @@ def main() -> int:
         folder = arguments.out or Path("reports", arguments.name or f"{begin}-{now}")
         folder = out_folder.unshared(folder) if unnamed else folder
         name = arguments.name or Path(os.path.abspath(folder)).name
-        record.check_readable(plan_file.as_json(name, trainings), plan_file.problem_with)
+        record.check_readable(plan_file.as_json(name, trainings), plan_file.check)
         out_folder.check(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(trainings))
     out_folder.check_writable(folder)
     report.check_plotting()

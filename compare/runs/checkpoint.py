@@ -63,8 +63,7 @@ def write(folder: Path, arrays: dict[str, np.ndarray], record: Record) -> None:
 def _is_whole(path: Path) -> bool:
     """Whether it holds the bytes that were written."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16] == NAME.fullmatch(path.name)[2]
+        return disk.file_sha256(path)[:16] == NAME.fullmatch(path.name)[2]
     except OSError:
         return False
 
@@ -87,9 +86,8 @@ def read(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], Record]:
         raise UserError(f"{folder} holds a finished run", "an unfinished run to go on with", "there is nothing to do")
     kept = found(folder)
     if not kept:
-        raise UserError(
-            f"{folder} holds no checkpoint", "the folder of an unfinished run", "name that folder, or start anew"
-        )
+        advice = "name that folder, or start anew"
+        raise UserError(f"{folder} holds no checkpoint", "the folder of an unfinished run", advice)
     anew = f"start the run anew; once {folder} is removed, it may take the same place"
     path = next(filter(_is_whole, kept), None)
     if path is None:
@@ -102,28 +100,18 @@ def read(folder: Path, branch: str) -> tuple[dict[str, np.ndarray], Record]:
         with safetensors.safe_open(path, framework="numpy") as file:
             content = disk.parse_json((file.metadata() or {})["record"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}
+        if isinstance(content, dict) and (content.get("format"), content.get("branch")) != (FORMAT, branch):
+            raise UserError(
+                f"{path} is of branch {content.get('branch')!r}, format {content.get('format')!r}",
+                f"branch {branch!r}, format {FORMAT}",
+                "resume it with the branch and the version that began it",
+            )
+        return arrays, schema.parse(content)
+    except UserError:
+        raise
     except Exception as error:  # safetensors raises kinds of NumPy's and its own on bytes that are not its
-        raise UserError(
-            f"{path} is damaged ({error})", "a checkpoint that a run of this project wrote", anew
-        ) from error
-    if isinstance(content, dict) and (content.get("format"), content.get("branch")) != (FORMAT, branch):
-        raise UserError(
-            f"{path} is of branch {content.get('branch')!r}, format {content.get('format')!r}",
-            f"branch {branch!r}, format {FORMAT}",
-            "resume it with the branch and the version that began it",
-        )
-    problem = schema.problem_so_far(content)
-    if problem is not None:
-        raise UserError(
-            f"{path} is damaged (its record: {problem})", "a checkpoint that a run of this project wrote", anew
-        )
-    return arrays, schema.parse(content)
-
-
-def remove(folder: Path) -> None:
-    """Remove the checkpoints of a run that is complete."""
-    for path in found(folder):
-        path.unlink()
+        expected = "a checkpoint that a run of this project wrote"
+        raise UserError(f"{path} is damaged ({error})", expected, anew) from error
 
 
 def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import shlex
 import shutil
 import tempfile
@@ -25,31 +26,23 @@ def check(folder: Path, num_bytes: int) -> None:
     Raises:
         UserError: it is a file, holds something, is in use, cannot be written or has too little room.
     """
+    resume = shlex.join(["--resume", str(folder)])
+    came, advice = None, "choose another --out"
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file", "a new or empty folder to write to", "choose another --out")
-    if (folder / COMPARISON).exists():
-        raise UserError(
-            f"{folder} holds a comparison already",
-            "a new or empty folder to write to",
-            f"go on with it ({shlex.join(['python', '-m', 'compare.run', '--resume', str(folder)])}), or choose "
-            "another --out",
-        )
-    if (folder / RECORD).exists():
-        raise UserError(
-            f"{folder} holds a finished run already", "a new or empty folder to write to", "choose another --out"
-        )
-    if checkpoint.found(folder):
-        raise UserError(
-            f"{folder} holds an unfinished run",
-            "a new or empty folder to write to",
-            f"go on with it (--resume {shlex.quote(str(folder))}), or choose another --out",
-        )
-    # a run that ended before its first checkpoint leaves these
-    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    if any(name not in (LOG, LOCK) and not name.startswith(disk.PARTIAL) for name in names):
-        raise UserError(f"{folder} holds other files", "a new or empty folder to write to", "choose another --out")
-    existing = check_writable(folder)
-    disk.check_room(existing, num_bytes)
+        came = "is a file"
+    elif (folder / COMPARISON).exists():
+        came, advice = "holds a comparison already", f"go on with it (python -m compare.run {resume}), or {advice}"
+    elif (folder / RECORD).exists():
+        came = "holds a finished run already"
+    elif checkpoint.found(folder):
+        came, advice = "holds an unfinished run", f"go on with it ({resume}), or {advice}"
+    elif folder.exists():
+        # a run that ended before its first checkpoint leaves these
+        others = [entry.name for entry in folder.iterdir() if entry.name not in (LOG, LOCK)]
+        came = None if all(name.startswith(disk.PARTIAL) for name in others) else "holds other files"
+    if came is not None:
+        raise UserError(f"{folder} {came}", "a new or empty folder to write to", advice)
+    disk.check_room(check_writable(folder), num_bytes)
 
 
 def check_writable(folder: Path) -> Path:
@@ -58,18 +51,13 @@ def check_writable(folder: Path) -> Path:
     Raises:
         UserError: it cannot.
     """
-    for existing in (folder, *folder.absolute().parents):
-        if existing.exists():
-            break
-        if existing.is_symlink():
-            raise UserError(
-                f"{existing} is a link that leads nowhere", "a folder to write to", "mend or remove the link"
-            )
-    else:
+    existing = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), None)
+    if existing is None:
         raise UserError(f"{folder} is on no disk of this machine", "a folder to write to", "choose another --out")
+    if not existing.exists():
+        raise UserError(f"{existing} is a link that leads nowhere", "a folder to write to", "mend or remove the link")
     try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise disk.cannot_write(f"{existing} cannot be written to", existing, error) from error
     return existing
@@ -82,16 +70,16 @@ def unshared(folder: Path, *, make: bool = False) -> Path:
     Raises:
         UserError: it cannot be made.
     """
+    names = itertools.chain([folder.name], (f"{folder.name}-{number}" for number in itertools.count(2)))
+    places = map(folder.with_name, names)
+    if not make:
+        return next(place for place in places if not place.exists())
     try:
-        for number in itertools.count(1):
-            free = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-            if not make and not free.exists():
-                return free
-            if make:
-                free.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    free.mkdir()
-                    return free
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for place in places:
+            with contextlib.suppress(FileExistsError):
+                place.mkdir()
+                return place
     except OSError as error:
         raise disk.cannot_write(f"{folder} cannot be made", folder, error) from error
 

@@ -26,7 +26,7 @@ import pydantic
 
 from compare.data.images import Dataset, fingerprint
 from compare.runs import schema
-from compare.runs.schema import HELD_OUT, ROBUSTNESS, SEEN, Record
+from compare.runs.schema import Record
 from compare.system import disk, machine
 from compare.system.disk import write_atomically
 from compare.system.errors import EXIT_REFUSED, UserError
@@ -36,11 +36,7 @@ WEIGHTS = ("model.safetensors", "model.keras")
 MAX_PREDICTIONS_BYTES, MAX_WEIGHTS_BYTES = 300_000_000, 2_000_000_000
 RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
 # What two runs must share to be compared where both know it, and what to call it.
-MUST_MATCH = {
-    "fingerprint": "images or labels",
-    "test_labels_fingerprint": "test labels",
-    "class_names": "classes",
-}
+MUST_MATCH = {"fingerprint": "images or labels", "test_labels_fingerprint": "test labels", "class_names": "classes"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +82,9 @@ def start_record(
     """The record of a run that is about to begin: all that is known before training.
 
     Args:
-        branch: the branch's package.
         command: the arguments after `python -m <branch>.train`.
-        recipe: the recipe, a dataclass, with the overrides applied.
-        num_epochs: how many are planned.
-        overrides: the recipe's fields that the command line changed.
-        seed: of every random draw.
-        dataset: what is trained on.
-        split: training and validation indices, as `dataset.split` gives them.
+        recipe: a dataclass, with the overrides applied.
+        split: training and validation indices into the training images.
     """
     train, validation = split
     labels = dataset.train_labels[np.concatenate(split)]
@@ -128,46 +119,29 @@ def start_record(
         )
 
 
-def check_readable(content, problem_with: Callable, *, exit_code: int = EXIT_REFUSED) -> None:
-    """Refuse to write as JSON what its own readers would refuse.
-
-    Args:
-        content: a record as JSON, complete or not, or what comparison.json holds.
-        problem_with: says what the readers would not take, beyond what `disk.parse_json` asks; None where all is well.
-        exit_code: of the refusal.
-
-    Raises:
-        UserError: they would not take it.
-    """
-    try:
-        problem = problem_with(disk.parse_json(json.dumps(content)))
-    except ValueError as error:
-        problem = str(error)
-    if problem is not None:
-        raise unreadable(problem, exit_code=exit_code)
-
-
 @contextlib.contextmanager
 def readable(*, exit_code: int = EXIT_REFUSED) -> Iterator[None]:
-    """Refuse in words what inside the block is to be a part of a record, and is not as its readers take it.
+    """Refuse in words what inside the block is to be a part of a run, and is not as its readers take it.
 
     Raises:
         UserError: it is not.
     """
     try:
         yield
-    except pydantic.ValidationError as error:
-        raise unreadable(schema.in_words(error), exit_code=exit_code) from error
+    except ValueError as error:
+        problem = schema.in_words(error) if isinstance(error, pydantic.ValidationError) else error
+        raise UserError(
+            f"what is to be written could not be read again: {problem}",
+            "names, texts and numbers as the readers of runs take them",
+            "change what was said of it; where it is what this machine calls itself, report it",
+            exit_code=exit_code,
+        ) from error
 
 
-def unreadable(problem: str, *, exit_code: int = EXIT_REFUSED) -> UserError:
-    """The error of what its own readers would refuse."""
-    return UserError(
-        f"what is to be written could not be read again: {problem}",
-        "names, texts and numbers as the readers of records take them",
-        "change what the command line says of it; where it is what this machine calls itself, report it",
-        exit_code=exit_code,
-    )
+def check_readable(content, parse: Callable = schema.parse, *, exit_code: int = EXIT_REFUSED) -> None:
+    """Refuse to write as JSON what its own reader, `parse`, would refuse with a ValueError; raises as `readable`."""
+    with readable(exit_code=exit_code):
+        parse(disk.parse_json(json.dumps(content)))
 
 
 def finish_run(folder: Path, record: Record, arrays: dict[str, np.ndarray]) -> None:
@@ -175,15 +149,10 @@ def finish_run(folder: Path, record: Record, arrays: dict[str, np.ndarray]) -> N
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(folder / PREDICTIONS, buffer.getvalue())
-    files = {name: _file_sha256(folder / name) for name in WEIGHTS if (folder / name).is_file()}
+    files = {name: disk.file_sha256(folder / name) for name in WEIGHTS if (folder / name).is_file()}
     content = record.as_json() | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
     content["sha256"] = disk.own_sha256(content)
     write_atomically(folder / RECORD, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---- reading
@@ -197,20 +166,21 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / RECORD
     if not path.exists():
-        advice = "name the folder of a finished run"
-        raise UserError(f"{folder} holds no {RECORD}", "the folder of a finished run", advice)
+        raise UserError(f"{folder} holds no {RECORD}", "the folder of a finished run", "name one")
     try:
         content = disk.read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error})", "a run's record as JSON", RESTORE) from error
-    problem = schema.problem_with_record(content)
-    if problem is not None:
-        advice = "read it with a newer version of this project" if schema.is_newer(content) else RESTORE
-        raise UserError(f"{path}: {problem}", f"a record of format {schema.FORMAT}, as this version writes it", advice)
-    record = schema.parse(content)
+    try:
+        record = schema.parse_complete(content)
+    except ValueError as error:
+        is_newer = isinstance(content, dict) and type(content.get("format")) is int and content["format"] > schema.FORMAT
+        advice = "read it with a newer version of this project" if is_newer else RESTORE
+        wanted = f"a record of format {schema.FORMAT}, as this version writes it"
+        raise UserError(f"{path}: {error}", wanted, advice) from error
     for name in record.files.keys() & set(WEIGHTS):
         path = folder / name
-        if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or _file_sha256(path) != record.files[name]):
+        if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or disk.file_sha256(path) != record.files[name]):
             raise UserError(f"{path} holds other bytes than the run wrote", "the run's weights, or none", RESTORE)
     path = folder / PREDICTIONS
     try:
@@ -219,15 +189,12 @@ def read_run(folder: Path) -> Run:
             raise ValueError("it holds other bytes than the run wrote")
         disk.check_zip(predictions)
         with np.load(io.BytesIO(predictions), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        probabilities, labels = arrays["test_probabilities"], arrays["test_labels"]
-        problem = schema.problem_with_predictions(record, arrays)
+            arrays = {name: file[name] for name in schema.ARRAYS if name in file.files}
+        schema.check_predictions(record, arrays)
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
-        raise UserError(f"{path} cannot be read ({error})", "the run's predictions", RESTORE) from error
-    if problem is not None:
-        raise UserError(f"{path} {problem}", "the predictions that belong to the record beside it", RESTORE)
-    own = disk.own_sha256(content)
-    return Run(folder, record, own, probabilities, labels, *(arrays.get(name) for name in ROBUSTNESS + SEEN + HELD_OUT))
+        wanted = "the predictions that belong to the record beside it"
+        raise UserError(f"{path} cannot be read ({error})", wanted, RESTORE) from error
+    return Run(folder, record, disk.own_sha256(content), **arrays)
 
 
 def check_comparable(runs: list[Run]) -> None:

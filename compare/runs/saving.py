@@ -64,15 +64,9 @@ def save_run(
         UserError: these are no such arrays, texts or numbers, or the folder cannot be written or holds other files.
     """
     folder = Path(folder)
-    probabilities, labels = as_predictions("test", test_probabilities, test_labels, len(class_names))
-    arrays = {"test_probabilities": probabilities, "test_labels": labels}
-    num_validation = 0
+    arrays = as_predictions("test", test_probabilities, test_labels, len(class_names))
     if validation_probabilities is not None or validation_labels is not None:
-        held_out, held_out_labels = as_predictions(
-            "validation", validation_probabilities, validation_labels, len(class_names)
-        )
-        arrays |= {"validation_probabilities": held_out, "validation_labels": held_out_labels}
-        num_validation = len(held_out)
+        arrays |= as_predictions("validation", validation_probabilities, validation_labels, len(class_names))
     with record.readable():
         run = schema.Record(
             branch=title,
@@ -83,10 +77,10 @@ def save_run(
                 name=data_title,
                 title=data_title,
                 num_train=num_train,
-                num_validation=num_validation,
-                num_test=len(labels),
+                num_validation=len(arrays.get("validation_labels", ())),
+                num_test=len(arrays["test_labels"]),
                 class_names=list(class_names),
-                test_labels_fingerprint=fingerprint(labels),
+                test_labels_fingerprint=fingerprint(arrays["test_labels"]),
             ),
             model=schema.Model(
                 name=title,
@@ -102,18 +96,16 @@ def save_run(
             seconds=schema.Seconds(training=training_seconds, predicting=predicting_seconds),
             device=None if device is None else schema.Device(kind=NOT_KNOWN, name=device),
         )
-    record.check_readable(run.as_json(), schema.problem_with_record)
-    problem = schema.problem_with_predictions(run, arrays)
-    if problem is not None:
-        raise UserError(f"what is to be saved {problem}", "predictions as the docstring has them", "mend the arrays")
+        schema.check_predictions(run, arrays)
+    record.check_readable(run.as_json(), schema.parse_complete)
     out_folder.check(folder, sum(array.nbytes for array in arrays.values()))
     with out_folder.claim(folder, new=True):
         record.finish_run(folder, run, arrays)
     return folder
 
 
-def as_predictions(split: str, probabilities, labels, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities as float32, (num_images, num_classes), and labels in the smallest type that holds them.
+def as_predictions(split: str, probabilities, labels, num_classes: int) -> dict[str, np.ndarray]:
+    """A split's probabilities as float32, and its labels in the smallest type that holds them, as `Run` names them.
 
     Raises:
         UserError: they are not that.
@@ -121,9 +113,8 @@ def as_predictions(split: str, probabilities, labels, num_classes: int) -> tuple
     try:
         probabilities, labels = np.asarray(probabilities, np.float32), np.asarray(labels)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{split} predictions that are no arrays ({error})", "arrays of numbers", "mend them"
-        ) from error
+        came = f"{split} predictions that are no arrays ({error})"
+        raise UserError(came, "arrays of numbers", "mend them") from error
     whole = labels.ndim == 1 and labels.dtype.kind in "iu" and labels.size
     if not whole or labels.min() < 0 or labels.max() >= num_classes:
         raise UserError(
@@ -131,4 +122,5 @@ def as_predictions(split: str, probabilities, labels, num_classes: int) -> tuple
             f"whole numbers from 0 to {num_classes - 1}, (num_images,)",
             "give each image the index of its class's name",
         )
-    return probabilities, labels.astype(label_dtype(num_classes))
+    labels = labels.astype(label_dtype(num_classes))
+    return {f"{split}_probabilities": probabilities, f"{split}_labels": labels}

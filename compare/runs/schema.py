@@ -15,8 +15,10 @@ from compare.runs.format_1 import upgraded
 from compare.system import disk
 from compare.system.command import MAX_EPOCHS, MAX_NUMBER
 
-ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")  # of predictions.npz
+# The arrays of predictions.npz.
+ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")
 HELD_OUT = ("validation_probabilities", "validation_labels")
+ARRAYS = ("test_probabilities", "test_labels", *ROBUSTNESS, *SEEN, *HELD_OUT)
 FORMAT = 2  # of record.json and checkpoint metadata; raised when a field changes its meaning
 MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 200, 10_000
 MAX_DEPTH = 20  # less than other JSON may have: report.json has records in it
@@ -256,11 +258,10 @@ class Record(Part):
     @property
     def watched(self) -> Literal["test", "validation"] | None:
         """The split that was watched after every epoch; None if none was."""
-        if self.history and all(row.test_loss is not None and row.test_accuracy is not None for row in self.history):
-            return "test"
-        rows = self.history
-        if rows and all(row.validation_loss is not None and row.validation_accuracy is not None for row in rows):
-            return "validation"
+        for split in ("test", "validation"):
+            names = (f"{split}_loss", f"{split}_accuracy")
+            if self.history and all(getattr(row, name) is not None for row in self.history for name in names):
+                return split
         return None
 
     @property
@@ -296,6 +297,16 @@ def parse(content) -> Record:
         raise ValueError(in_words(error)) from error
 
 
+def parse_complete(content) -> Record:
+    """The same of a complete run; raises as `parse`."""
+    record = parse(content)
+    if record.model is None:
+        raise ValueError("model is missing")
+    if len(record.history) != record.num_epochs:
+        raise ValueError(f"the history has {len(record.history)} epochs, and {record.num_epochs} were planned")
+    return record
+
+
 def in_words(error: pydantic.ValidationError) -> str:
     """The first thing that a part found wrong, in a line."""
     first = error.errors(include_url=False)[0]
@@ -306,81 +317,56 @@ def in_words(error: pydantic.ValidationError) -> str:
     return f"{place} is {str(first['input'])[:100]!r}: {said}" if place else said
 
 
-def problem_with_record(content) -> str | None:
-    """What keeps JSON from being the record of a complete run; None where nothing does."""
-    try:
-        record = parse(content)
-    except ValueError as error:
-        return str(error)
-    if record.model is None:
-        return "model is missing"
-    if len(record.history) != record.num_epochs:
-        return f"the history has {len(record.history)} epochs, and {record.num_epochs} were planned"
-    return None
+def check_predictions(record: Record, arrays: dict[str, np.ndarray]) -> None:
+    """Refuse arrays of predictions.npz that do not belong to the record beside it.
 
-
-def problem_so_far(content) -> str | None:
-    """The same of a run, complete or not."""
-    try:
-        parse(content)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def is_newer(content) -> bool:
-    """Whether a record says that it is of a later format than this version knows."""
-    return isinstance(content, dict) and type(content.get("format")) is int and content["format"] > FORMAT
-
-
-def problem_with_predictions(record: Record, arrays: dict[str, np.ndarray]) -> str | None:
-    """What of the arrays in predictions.npz does not belong to the record beside it; None where all does."""
-    data = record.data
-    num_classes = len(data.class_names)
-    if fingerprint(arrays["test_labels"]) != data.test_labels_fingerprint:
-        return "holds other test labels than the record's"
+    Raises:
+        ValueError: what is wrong with them, in a line.
+    """
+    num_classes = len(record.data.class_names)
+    if fingerprint(arrays["test_labels"]) != record.data.test_labels_fingerprint:
+        raise ValueError("it holds other test labels than the record's")
     if len(arrays.keys() & set(HELD_OUT)) == 1:
-        return f"holds one of {' and '.join(HELD_OUT)} without the other"
-    for split, num_images in (("test", data.num_test), ("validation", data.num_validation)):
-        if split == "validation" and HELD_OUT[0] not in arrays:
-            continue
-        probabilities, labels = arrays[f"{split}_probabilities"], arrays[f"{split}_labels"]
-        shape = (num_images, num_classes)
-        if probabilities.shape != shape or probabilities.dtype != np.float32:
-            return f"holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}"
-        if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
-            return "holds rows that are not probabilities"
-        if labels.shape != shape[:1] or labels.dtype.kind != "u" or not len(labels) or labels.max() >= num_classes:
-            return f"holds {split} labels that are not {shape[0]} numbers below {num_classes}"
-    return _problem_with_robustness(record, arrays) or _problem_with_seen(record, arrays)
+        raise ValueError(f"it holds one of {' and '.join(HELD_OUT)} without the other")
+    for names, part, what in (
+        (ROBUSTNESS, record.robustness, "corrupted images were predicted"),
+        (SEEN, record.seen, "images are there as they entered the network"),
+    ):
+        if {name in arrays for name in names} != {part is not None}:
+            raise ValueError(f"it and the record do not agree on whether {what}")
 
-
-def _problem_with_robustness(record: Record, arrays: dict[str, np.ndarray]) -> str | None:
-    asked = record.robustness
-    if asked is None and not arrays.keys() & set(ROBUSTNESS):
-        return None
-    if asked is None or not arrays.keys() >= set(ROBUSTNESS):
-        return "and the record do not agree on whether corrupted images were predicted"
-    rows, predicted = (arrays[name] for name in ROBUSTNESS)
-    shape = (len(asked.strengths), len(next(iter(asked.strengths.values()))), asked.num_images)
-    if rows.shape != shape[2:] or rows.dtype != np.int64:
-        return f"holds {rows.dtype} {rows.shape} of corrupted images, not int64 {shape[2:]}"
-    if predicted.shape != shape or predicted.dtype.kind != "u":
-        return f"holds {predicted.dtype} {predicted.shape} of corrupted images, not unsigned numbers {shape}"
-    if predicted.max() >= len(record.data.class_names):
-        return "holds classes of corrupted images that there are not"
-    if rows[0] < 0 or rows[-1] >= record.data.num_test or not (np.diff(rows) > 0).all():
-        return "holds rows of corrupted images that are not ascending rows of the test file"
-    return None
-
-
-def _problem_with_seen(record: Record, arrays: dict[str, np.ndarray]) -> str | None:
-    if record.seen is None and not arrays.keys() & set(SEEN):
-        return None
-    if record.seen is None or not arrays.keys() >= set(SEEN):
-        return "and the record do not agree on whether images are there as they entered the network"
-    for array in (arrays[name] for name in SEEN):
+    _check_split("test", arrays, record.data.num_test, num_classes)
+    if HELD_OUT[0] in arrays:
+        _check_split("validation", arrays, record.data.num_validation, num_classes)
+    if record.robustness is not None:
+        _check_corrupted(record, *(arrays[name] for name in ROBUSTNESS))
+    for array in (arrays[name] for name in SEEN if record.seen is not None):
         square = array.ndim in (3, 4) and array.shape[1] == array.shape[2] and array.shape[3:] in ((), (3,))
         if not square or array.dtype != np.uint8 or array.shape[1:] != arrays[SEEN[0]].shape[1:] or not array.size:
-            return f"holds {array.dtype} {array.shape} of images as they entered the network, not squares of uint8"
-    return None
+            came = f"it holds {array.dtype} {array.shape} of images as they entered the network"
+            raise ValueError(f"{came}, not squares of uint8")
+
+
+def _check_split(split: str, arrays: dict[str, np.ndarray], num_images: int, num_classes: int) -> None:
+    probabilities, labels = arrays[f"{split}_probabilities"], arrays[f"{split}_labels"]
+    shape = (num_images, num_classes)
+    if probabilities.shape != shape or probabilities.dtype != np.float32:
+        raise ValueError(f"it holds {probabilities.dtype} {probabilities.shape}, not float32 {shape}")
+    if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise ValueError("it holds rows that are not probabilities")
+    if labels.shape != shape[:1] or labels.dtype.kind != "u" or not len(labels) or labels.max() >= num_classes:
+        raise ValueError(f"it holds {split} labels that are not {num_images} numbers below {num_classes}")
+
+
+def _check_corrupted(record: Record, rows: np.ndarray, predicted: np.ndarray) -> None:
+    strengths, num_images = record.robustness.strengths, record.robustness.num_images
+    shape = (len(strengths), len(next(iter(strengths.values()))), num_images)
+    if rows.shape != (num_images,) or rows.dtype != np.int64:
+        raise ValueError(f"it holds {rows.dtype} {rows.shape} of corrupted images, not int64 {(num_images,)}")
+    if predicted.shape != shape or predicted.dtype.kind != "u":
+        came = f"it holds {predicted.dtype} {predicted.shape} of corrupted images"
+        raise ValueError(f"{came}, not unsigned numbers {shape}")
+    if predicted.max() >= len(record.data.class_names):
+        raise ValueError("it holds classes of corrupted images that there are not")
+    if rows[0] < 0 or rows[-1] >= record.data.num_test or not (np.diff(rows) > 0).all():
+        raise ValueError("it holds rows of corrupted images that are not ascending rows of the test file")

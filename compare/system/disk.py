@@ -187,6 +187,12 @@ def depth(value) -> int:
     return 1 + max(map(depth, parts), default=0) if isinstance(value, (dict, list)) else 0
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def own_sha256(content: dict) -> str:
     """What a JSON object says of itself as `sha256`: the hash of all else in it. Earlier versions wrote none."""
     rest = {name: value for name, value in content.items() if name != "sha256"}
