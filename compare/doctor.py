@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -60,14 +61,8 @@ PYTORCH = "torch"  # the backend that the branch from scratch is written in: wha
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One line of the answer.
-
-    Attributes:
-        topic: what was looked at.
-        found: what is so.
-        advice: what to do about it; empty where nothing is to be done.
-        blocks: whether `--both` cannot run like this.
-    """
+    """One line of the answer: what was looked at, what is so, what to do about it if anything, and whether `--both`
+    cannot run like this."""
 
     topic: str
     found: str
@@ -92,8 +87,8 @@ def main() -> int:
     unknown = [finding.topic.partition(",")[0] for finding in findings if finding.found == NO_ANSWER]
     if unknown:
         print(f"whether python -m compare.run --both can run here is not known: {', '.join(unknown)} did not answer")
-        return EXIT_DONE
-    print("python -m compare.run --both can run here")
+    else:
+        print("python -m compare.run --both can run here")
     return EXIT_DONE
 
 
@@ -122,53 +117,52 @@ def examine_more() -> list[Finding]:
     """All but the packages, by means of them."""
     from compare.data import download, fashion_mnist
 
-    backends = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
-    answers = Answers(backends | {"data": data_folders, "weights": weights_paths}, time.monotonic() + SECONDS)
-    weights = answers.get("weights", {"paths": {}, "mirrors": [], "name": "", "problem": NO_ANSWER})
-    mirrors = {}
-    for kind, bases, name in (
-        ("data", fashion_mnist.MIRRORS, f"{next(iter(fashion_mnist.FILES))}.gz"),
-        ("weights", weights["mirrors"], weights["name"]),
-    ):
-        try:
-            mirrors[kind] = download.urls(bases, name)
-        except UserError as error:
-            return [Finding("mirrors", str(error), "see there", blocks=True)]
-    reached = {}
-    if not download.is_offline():
-        urls = {url for several in mirrors.values() for url in several}
-        waiting = Answers({url: lambda url=url: reach(url) for url in urls}, time.monotonic() + PROBE_SECONDS)
-        reached = {url: waiting.get(url, f"no answer in {PROBE_SECONDS} s") for url in urls}
+    try:
+        data_mirrors = download.urls(fashion_mnist.MIRRORS, f"{next(iter(fashion_mnist.FILES))}.gz")
+    except UserError as error:
+        return [Finding("mirrors", str(error), "see there", blocks=True)]
+
+    def weights_and_mirrors() -> dict:
+        weights = weights_paths()
+        return weights | {"reached": reached(download.urls(weights["mirrors"], weights["name"]))}
+
+    questions = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
+    questions |= {
+        "data": lambda: dict(fashion_mnist.whereabouts()),
+        "data mirrors": lambda: reached(data_mirrors),
+        "weights": weights_and_mirrors,
+    }
+    answers = ask(questions, SECONDS)
+    weights = answers.get("weights", {"paths": None, "reached": {}, "advice": ""})
+    mirrors = {"data": answers.get("data mirrors", {}), "weights": weights["reached"]}
+    data_missing = Finding("data", "Fashion-MNIST is not here", fashion_mnist.ADVICE, blocks=True)
+    weights_missing = Finding("weights", "ImageNet's are not here", weights["advice"], blocks=True)
     return [
-        *data_findings(answers.get("data", NO_ANSWER), reachable(mirrors["data"], reached)),
-        *weights_findings(weights, reachable(mirrors["weights"], reached)),
-        *mirror_findings(mirrors, reached),
-        *backend_findings({name: answers.get(name, NO_ANSWER) for name in backends}),
+        *file_findings(data_missing, "Fashion-MNIST", 31, answers.get("data"), None in mirrors["data"].values()),
+        *file_findings(weights_missing, "ImageNet's", 95, weights["paths"], None in mirrors["weights"].values()),
+        *mirror_findings(mirrors),
+        *backend_findings({name: answers.get(name, NO_ANSWER) for name in KERAS_BACKENDS}),
         *machine_findings(),
         *environment_findings(),
     ]
 
 
-class Answers:
-    """Questions asked at once, each in a thread that is left behind if it does not answer in time: a name server and a
-    network disk may never."""
+def ask(questions: dict[str, Callable], seconds: float) -> dict:
+    """The answers to questions that are asked at once, as far as they come in time. Each has a thread that nobody waits
+    for at the end: a server and a network disk may never answer."""
+    answers = {}
 
-    def __init__(self, questions: dict[str, Callable], deadline: float):
-        self._answers, self._deadline = {}, deadline
-        self._threads = {
-            name: threading.Thread(target=self._ask, args=(name, ask), daemon=True) for name, ask in questions.items()
-        }
-        for thread in self._threads.values():
-            thread.start()
+    def answer(name: str) -> None:
+        with contextlib.suppress(Exception):  # then there is none
+            answers[name] = questions[name]()
 
-    def _ask(self, name: str, ask: Callable) -> None:
-        with contextlib.suppress(Exception):  # then there is no answer
-            self._answers[name] = ask()
-
-    def get(self, name: str, otherwise):
-        """The answer, waited for until the deadline; `otherwise` if there is none."""
-        self._threads[name].join(max(0.0, self._deadline - time.monotonic()))
-        return self._answers.get(name, otherwise)
+    threads = [threading.Thread(target=answer, args=(name,), daemon=True) for name in questions]
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return dict(answers)
 
 
 # ---- what is asked
@@ -179,53 +173,41 @@ def packages() -> list[Finding]:
     import importlib.metadata
     import tomllib
 
-    source = Path(__file__).parent.parent / "pyproject.toml"
     try:
+        source = Path(__file__).parent.parent / "pyproject.toml"
         lines = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
-    except OSError:  # installed without its sources
-        lines = importlib.metadata.requires("scratch-or-pretrained")
+    except OSError:  # installed without its sources; what has a marker is an extra's
+        lines = [line for line in importlib.metadata.requires("scratch-or-pretrained") if ";" not in line]
     found, findings = [f"Python {platform.python_version()}"], []
     for line in lines:
-        needed, _, marker = line.partition(";")
-        if marker:  # an extra's
-            continue
-        name = re.match(r"[\w.-]+", needed)[0]
-        install = f"pip install '{needed}'"
+        name = re.match(r"[\w.-]+", line)[0]
+        needed, install = line.removeprefix(name), f"pip install '{line}'"
         try:
             version = importlib.metadata.version(name)
+            from packaging.specifiers import SpecifierSet
+
+            is_enough = SpecifierSet(needed).contains(version, prereleases=True)
         except importlib.metadata.PackageNotFoundError:
             findings.append(Finding(name, "is not installed", install, blocks=True))
             continue
-        if enough(version, needed.removeprefix(name)):
+        except ModuleNotFoundError:  # `packaging` is among the missing
+            is_enough = True
+        if is_enough:
             found.append(f"{name} {version}")
         else:
             advice = f"{install}: older ones have known holes or lack what is used here"
-            findings.append(Finding(name, f"{version}, expected {needed.removeprefix(name)}", advice))
+            findings.append(Finding(name, f"{version}, expected {needed}", advice))
     return [Finding("packages", ", ".join(found)), *findings]
 
 
-def enough(version: str, specifier: str) -> bool:
-    """Whether a version is one of those that will do; where that cannot be told, `packaging` is among the missing."""
-    try:
-        from packaging.specifiers import SpecifierSet
-    except ModuleNotFoundError:
-        return True
-    return SpecifierSet(specifier).contains(version, prereleases=True)
-
-
-def data_folders() -> dict[str, str | None]:
-    """The usual folders that hold something of Fashion-MNIST, each with what is wrong with it, or None."""
-    from compare.data import fashion_mnist
-
-    return {str(folder): problem for folder, problem in fashion_mnist.whereabouts()}
-
-
 def weights_paths() -> dict:
-    """What `python -m pretrained.weights` says: compare does not import the branches."""
-    command = [sys.executable, "-m", "pretrained.weights"]
+    """What `python -m pretrained.weights` says of ImageNet's: compare does not import the branches."""
     with processes.tied() as arguments:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, **arguments)
-    return json.loads(done.stdout)
+        command = [sys.executable, "-m", "pretrained.weights"]
+        said = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, **arguments).stdout)
+    problems = {path: problem and f"{path} {problem}" for path, problem in said["paths"].items()}
+    there = {path: problem for path, problem in problems.items() if said["paths"][path] != "is not there"}
+    return said | {"paths": there}
 
 
 def probe(backend: str) -> str | None:
@@ -244,6 +226,16 @@ def probe(backend: str) -> str | None:
         return None
     said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
     return f"failed with {'exit code' if done.returncode >= 0 else 'signal'} {abs(done.returncode)}: {said[:300]}"
+
+
+def reached(urls: list[str]) -> dict[str, str | None]:
+    """Why each of the URLs cannot be had, or None; nothing where no connection is to be opened."""
+    from compare.data import download
+
+    if download.is_offline():
+        return {}
+    answers = ask({url: lambda url=url: reach(url) for url in urls}, PROBE_SECONDS)
+    return {url: answers.get(url, f"no answer in {PROBE_SECONDS} s") for url in urls}
 
 
 def reach(url: str) -> str | None:
@@ -265,53 +257,39 @@ def reach(url: str) -> str | None:
 # ---- what it means
 
 
-def reachable(urls: list[str], reached: dict[str, str | None]) -> bool:
-    """Whether one of them answered."""
-    return any(reached.get(url, "") is None for url in urls)
+def file_findings(
+    missing: Finding, what: str, num_megabytes: int, problems: dict[str, str | None] | None, can_fetch: bool
+) -> list[Finding]:
+    """Files that a comparison needs.
 
-
-def data_findings(folders: dict[str, str | None] | str, can_fetch: bool) -> list[Finding]:
-    """Fashion-MNIST."""
-    from compare.data import fashion_mnist
-
-    if folders == NO_ANSWER:
-        return [Finding("data", NO_ANSWER, ASK_AGAIN)]
-    good = [folder for folder, problem in folders.items() if problem is None]
+    Args:
+        missing: what is found where they are neither here nor to be had.
+        problems: of each place that has them, in words, or None where they are good; None if this is not known.
+        can_fetch: whether a mirror answers.
+    """
+    topic = missing.topic
+    if problems is None:
+        return [Finding(topic, NO_ANSWER, ASK_AGAIN)]
+    good = [place for place, problem in problems.items() if problem is None]
     if good:
-        finding = Finding("data", f"Fashion-MNIST in {good[0]}")
+        first = Finding(topic, f"{what} in {good[0]}")
     elif can_fetch:
-        finding = Finding("data", "not here; will be downloaded (31 MB) when it is first needed")
+        first = Finding(topic, f"not here; will be downloaded ({num_megabytes} MB) when first needed")
     else:
-        finding = Finding("data", "Fashion-MNIST is not here", fashion_mnist.ADVICE, blocks=True)
-    bad = [problem for problem in folders.values() if problem is not None]
-    return [finding, *(Finding("data", problem, LEFT_ALONE) for problem in bad)]
+        first = missing
+    return [first, *(Finding(topic, problem, LEFT_ALONE) for problem in problems.values() if problem is not None)]
 
 
-def weights_findings(weights: dict, can_fetch: bool) -> list[Finding]:
-    """ImageNet's weights of the ResNet50."""
-    if "problem" in weights:
-        return [Finding("weights", weights["problem"], ASK_AGAIN)]
-    good = [path for path, problem in weights["paths"].items() if problem is None]
-    if good:
-        finding = Finding("weights", f"ImageNet's in {good[0]}")
-    elif can_fetch:
-        finding = Finding("weights", "not here; will be downloaded (95 MB) when they are first needed")
-    else:
-        finding = Finding("weights", "ImageNet's are not here", weights["advice"], blocks=True)
-    bad = {path: problem for path, problem in weights["paths"].items() if problem not in (None, "is not there")}
-    return [finding, *(Finding("weights", f"{path} {problem}", LEFT_ALONE) for path, problem in bad.items())]
-
-
-def mirror_findings(mirrors: dict[str, list[str]], reached: dict[str, str | None]) -> list[Finding]:
-    """Every address that a download would be tried from."""
+def mirror_findings(mirrors: dict[str, dict[str, str | None]]) -> list[Finding]:
+    """Every address that a download would be tried from, by what is had there."""
     from compare.data import download
 
-    if not reached:
+    if download.is_offline():
         return [Finding("mirrors", "not asked: --offline")]
     findings = []
-    for kind, urls in mirrors.items():
-        for url in urls:
-            problem, shown = reached[url], download.without_password(url).rpartition("/")[0]
+    for kind, reached in mirrors.items():
+        for url, problem in reached.items():
+            shown = download.without_password(url).rpartition("/")[0]
             advice = "nothing, if another mirror answers or the file is here" if problem else ""
             findings.append(Finding(f"mirror, {kind}", f"{shown}: {problem or 'answers'}", advice))
     return findings
@@ -326,72 +304,42 @@ def backend_findings(answers: dict[str, str | None]) -> list[Finding]:
     first = next(name for name in answers if answers[name] is not None or name == PYTORCH)
     needed = {PYTORCH, named if (named := os.environ.get("KERAS_BACKEND")) in answers else first}
     for name, answer in answers.items():
-        topic = f"{name}, and Keras on it"
-        if name in works:
-            findings.append(Finding(topic, answer))
-        elif answer is None and name not in needed:
-            findings.append(Finding(topic, "is not installed, and need not be"))
-        else:
+        found, advice = answer or "is not installed", ""
+        if answer is None and name not in needed:
+            found = "is not installed, and need not be"
+        elif name not in works:
             advice = f"pip install --force-reinstall {name}, or mend its driver"
-            if answer == NO_ANSWER:
-                advice = f"{ASK_AGAIN}; if it stays so, {advice}"
-            if works and name != PYTORCH:
-                advice += f"; or say --keras-backend {works[0]}"
-            findings.append(
-                Finding(topic, answer or "is not installed", advice, blocks=name in needed and answer != NO_ANSWER)
-            )
+            advice = f"{ASK_AGAIN}; if it stays so, {advice}" if answer == NO_ANSWER else advice
+            advice += f"; or say --keras-backend {works[0]}" if works and name != PYTORCH else ""
+        blocks = bool(advice) and name in needed and answer != NO_ANSWER
+        findings.append(Finding(f"{name}, and Keras on it", found, advice, blocks))
     return findings
 
 
 def machine_findings() -> list[Finding]:
     """The processor, memory and disks."""
-    import shutil
-
     from compare.data import download
     from compare.runs import out_folder
     from compare.system import machine
 
     words = ", bfloat16" if machine.processor_computes_in_bfloat16() else ""
-    findings = [Finding("processor", machine.processor_name() + words)]
-    memory = available_memory_bytes()
-    if memory is not None:
-        short = memory < NUM_MEMORY_BYTES
-        advice = f"a branch takes about {NUM_MEMORY_BYTES / 1e9:.1f} GB: end other programs" if short else ""
-        findings.append(Finding("memory", f"{memory / 1e9:.1f} GB free", advice))
-    with contextlib.suppress(OSError):
-        shared = shutil.disk_usage("/dev/shm")
-        findings.append(Finding("/dev/shm", f"{shared.free / 1e6:,.0f} MB free; nothing here needs it"))
-    for topic, folder in (("output", lambda: Path("reports")), ("cache", download.cache_folder)):
+    memory = machine.available_memory_bytes()
+    advice = f"a branch takes about {NUM_MEMORY_BYTES / 1e9:.1f} GB: end other programs"
+    findings = [
+        Finding("processor", machine.processor_name() + words),
+        Finding("memory", f"{memory / 1e9:.1f} GB free", advice if memory < NUM_MEMORY_BYTES else ""),
+    ]
+    for topic, folder in (("output", Path("reports")), ("cache", download.cache_folder())):
         try:
-            place = out_folder.check_writable(folder())
+            free = shutil.disk_usage(out_folder.check_writable(folder)).free
         except UserError as error:
             advice = "say --out FOLDER" if topic == "output" else "set XDG_CACHE_HOME to a folder that can be written"
-            findings.append(Finding(topic, str(error).splitlines()[0], advice, blocks=topic == "output"))
+            findings.append(Finding(topic, error.came, advice, blocks=topic == "output"))
             continue
-        free = shutil.disk_usage(place).free
         short = free < NUM_DISK_BYTES and topic == "output"
         advice = f"free up to {NUM_DISK_BYTES / 1e9:.0f} GB, or say --out on another disk" if short else ""
-        findings.append(Finding(topic, f"{folder().absolute()}: {free / 1e9:,.1f} GB free", advice, blocks=short))
+        findings.append(Finding(topic, f"{folder.absolute()}: {free / 1e9:,.1f} GB free", advice, blocks=short))
     return findings
-
-
-def available_memory_bytes() -> int | None:
-    """The memory that a new process can have, or None where the system does not say."""
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.virtual_memory().available
-    limits = []
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        limits.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
-    for place in ("memory.max", "memory/memory.limit_in_bytes"):  # a container's
-        with contextlib.suppress(OSError, ValueError):
-            limits.append(int(Path("/sys/fs/cgroup", place).read_text()))
-    if not limits:
-        with contextlib.suppress(OSError, ValueError):
-            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(limits, default=None)
 
 
 def environment_findings() -> list[Finding]:

@@ -1,7 +1,6 @@
 """The plan on disk: `comparison.json`, from which a comparison is gone on with."""
 
 import contextlib
-import json
 import re
 from pathlib import Path
 
@@ -17,9 +16,7 @@ def write(folder: Path, name: str, trainings: list[Training]) -> None:
     from compare.runs import out_folder
     from compare.system import disk
 
-    content = as_json(name, trainings)
-    content["sha256"] = disk.own_sha256(content)
-    disk.write_atomically(folder / out_folder.COMPARISON, (json.dumps(content, indent=1) + "\n").encode())
+    disk.write_json(folder / out_folder.COMPARISON, as_json(name, trainings))
 
 
 def read(folder: Path) -> tuple[str, list[Training]]:

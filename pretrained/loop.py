@@ -250,7 +250,7 @@ def descend(
     for epoch in range(len(job.record.history) + 1, last_epoch + 1):
         start = time.perf_counter() - job.seconds_under_way
         sums = job.under_way.get("sums", np.zeros(3))
-        with job.finishing(), job.epoch_bar(epoch) as bar:
+        with job.stopping.finishing(), job.epoch_bar(epoch) as bar:
             for _ in train_epoch(
                 network,
                 data.train_images,

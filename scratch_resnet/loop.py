@@ -48,7 +48,7 @@ def train_epochs(
         begin = int(job.under_way.get("steps", 0))
         if begin:  # resumed within it
             totals.copy_(torch.from_numpy(job.under_way["totals"]))
-        with job.finishing(), job.epoch_bar(epoch) as bar:
+        with job.stopping.finishing(), job.epoch_bar(epoch) as bar:
             steps = train_epoch(
                 model,
                 optimizer,

@@ -19,7 +19,7 @@ WORKS = "works, on the processor"
 def healthy(monkeypatch, server):
     """A machine with everything at hand, asked quickly."""
     monkeypatch.setattr(doctor, "probe", lambda name: WORKS)
-    monkeypatch.setattr(doctor, "data_folders", lambda: {"/data": None})
+    monkeypatch.setattr(fashion_mnist, "whereabouts", lambda: [("/data", None)])
     weights = {"paths": {"/w.h5": None}, "mirrors": [f"{server.url}/weights"], "name": "w.h5", "advice": "take random"}
     monkeypatch.setattr(doctor, "weights_paths", lambda: weights)
     monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"{server.url}/data"])
@@ -37,8 +37,8 @@ def test_where_everything_is_there_nothing_is_to_be_done(healthy, run_main):
 
 
 def test_what_can_be_downloaded_is_no_gap(healthy, run_main, monkeypatch, server):
-    healthy["paths"] = {"/w.h5": "holds other bytes"}
-    monkeypatch.setattr(doctor, "data_folders", lambda: {"/data": "/data/train is damaged"})
+    healthy["paths"] = {"/w.h5": "/w.h5 holds other bytes"}
+    monkeypatch.setattr(fashion_mnist, "whereabouts", lambda: [("/data", "/data/train is damaged")])
     server.answers = {"/weights/w.h5": (200, b"w"), f"/data/{next(iter(fashion_mnist.FILES))}.gz": (200, b"d")}
     code, out, _ = run_main(doctor)
     assert code == 0 and "will be downloaded (95 MB)" in out and "will be downloaded (31 MB)" in out
@@ -80,8 +80,8 @@ def test_what_did_not_answer_is_not_known(healthy, run_main, monkeypatch):
     """A busy machine is no broken one."""
     monkeypatch.setattr(doctor, "probe", lambda name: doctor.NO_ANSWER)
     monkeypatch.setattr(doctor, "SECONDS", 0.2)
-    for slow in ("data_folders", "weights_paths"):
-        monkeypatch.setattr(doctor, slow, lambda: time.sleep(2))
+    for module, slow in ((fashion_mnist, "whereabouts"), (doctor, "weights_paths")):
+        monkeypatch.setattr(module, slow, lambda: time.sleep(2))
     code, out, _ = run_main(doctor)
     last = out.splitlines()[-1]
     assert code == 0 and "GAP" not in out and "cannot run here" not in out
@@ -110,8 +110,7 @@ def test_mirrors_are_asked_for_a_head_and_else_for_a_byte(server):
 
 def test_an_answer_that_never_comes_is_not_waited_for():
     start = time.monotonic()
-    answers = doctor.Answers({"slow": lambda: time.sleep(30), "quick": lambda: 1}, start + 0.5)
-    assert answers.get("slow", "none") == "none" and answers.get("quick", None) == 1
+    assert doctor.ask({"slow": lambda: time.sleep(30), "quick": lambda: 1}, 0.5) == {"quick": 1}
     assert time.monotonic() - start < 5
 
 

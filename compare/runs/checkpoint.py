@@ -44,11 +44,8 @@ def found(folder: Path) -> list[Path]:
 
 
 def write(folder: Path, arrays: dict[str, np.ndarray], record: Record) -> None:
-    """Keep what is needed to go on from here, beside the checkpoint before this one; those before that go.
-
-    Raises:
-        UserError: it cannot be written; the two before are as they were.
-    """
+    """Keep what is needed to go on from here, beside the checkpoint before this one; those before that go. Where it
+    cannot be written, a `UserError`, the two before are as they were."""
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # as safetensors takes them
     content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record.as_json())})
     earlier = found(folder)

@@ -46,11 +46,8 @@ def check(folder: Path, num_bytes: int) -> None:
 
 
 def check_writable(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there, after trying that it can be written to.
-
-    Raises:
-        UserError: it cannot.
-    """
+    """The folder itself, or the nearest one above it that is there, after trying that it can be written to: what cannot
+    is refused."""
     existing = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), None)
     if existing is None:
         raise UserError(f"{folder} is on no disk of this machine", "a folder to write to", "choose another --out")
@@ -65,11 +62,7 @@ def check_writable(folder: Path) -> Path:
 
 def unshared(folder: Path, *, make: bool = False) -> Path:
     """The first of `folder`, `folder`-2, `folder`-3, … that is not there: what another process has chosen in the same
-    second is not this one's. With `make` it is made, by this process and no other.
-
-    Raises:
-        UserError: it cannot be made.
-    """
+    second is not this one's. With `make` it is made, by this process and no other."""
     names = itertools.chain([folder.name], (f"{folder.name}-{number}" for number in itertools.count(2)))
     places = map(folder.with_name, names)
     if not make:
@@ -89,7 +82,6 @@ def claim(folder: Path, *, new: bool = False, seconds: float = 0) -> Iterator[No
     """Make `folder` and keep other processes from writing to it meanwhile; what killed ones left half written goes.
 
     Args:
-        folder: of a run or a report.
         new: whether a new run is begun there: another process may have ended one since that was checked.
         seconds: how long to wait for another process to be done with it.
 

@@ -28,7 +28,6 @@ from compare.data.images import Dataset, fingerprint
 from compare.runs import schema
 from compare.runs.schema import Record
 from compare.system import disk, machine
-from compare.system.disk import write_atomically
 from compare.system.errors import EXIT_REFUSED, UserError
 
 RECORD, PREDICTIONS, LOG = "record.json", "predictions.npz", "log.txt"
@@ -121,11 +120,7 @@ def start_record(
 
 @contextlib.contextmanager
 def readable(*, exit_code: int = EXIT_REFUSED) -> Iterator[None]:
-    """Refuse in words what inside the block is to be a part of a run, and is not as its readers take it.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Refuse in words what inside the block is to be a part of a run, and is not as its readers take it."""
     try:
         yield
     except ValueError as error:
@@ -148,11 +143,10 @@ def finish_run(folder: Path, record: Record, arrays: dict[str, np.ndarray]) -> N
     """Write the predictions, arrays as `Run` names them, and then the record, which makes the run complete."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    write_atomically(folder / PREDICTIONS, buffer.getvalue())
+    disk.write_atomically(folder / PREDICTIONS, buffer.getvalue())
     files = {name: disk.file_sha256(folder / name) for name in WEIGHTS if (folder / name).is_file()}
     content = record.as_json() | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
-    content["sha256"] = disk.own_sha256(content)
-    write_atomically(folder / RECORD, (json.dumps(content, indent=1) + "\n").encode())
+    disk.write_json(folder / RECORD, content)
 
 
 # ---- reading
@@ -174,7 +168,9 @@ def read_run(folder: Path) -> Run:
     try:
         record = schema.parse_complete(content)
     except ValueError as error:
-        is_newer = isinstance(content, dict) and type(content.get("format")) is int and content["format"] > schema.FORMAT
+        is_newer = (
+            isinstance(content, dict) and type(content.get("format")) is int and content["format"] > schema.FORMAT
+        )
         advice = "read it with a newer version of this project" if is_newer else RESTORE
         wanted = f"a record of format {schema.FORMAT}, as this version writes it"
         raise UserError(f"{path}: {error}", wanted, advice) from error

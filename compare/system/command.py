@@ -16,7 +16,6 @@ from compare.system import display, environment, processes
 from compare.system.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
-    EXIT_REFUSED,
     EXIT_TERMINATED,
     Terminated,
     UserError,
@@ -88,13 +87,9 @@ def positive_number(option: str, advice: str) -> Callable[[str], float]:
 
 
 def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> None:
-    """Run `main` and leave with its exit code; what goes wrong is said in words, to whom can hear it. In an interactive
-    Python and in a notebook it returns, with their environment as it was.
-
-    Args:
-        main: returns an exit code.
-        unforeseen: the exit code of an error that is nobody's `UserError`.
-    """
+    """Run `main` and leave with its exit code, or `unforeseen` for an error that is nobody's `UserError`; what goes
+    wrong is said in words, to whom can hear it. In an interactive Python and in a notebook it returns, with their
+    environment as it was."""
     processes.end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `compare.start` has it
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -122,16 +117,19 @@ def _exit_code(main: Callable[[], int], unforeseen: int) -> int:
         print("terminated" if terminated else "interrupted", file=sys.stderr)
         return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in start.OURS:
-            print(not_installed(error.name), file=sys.stderr)
-            return EXIT_REFUSED
-        if isinstance(error, OSError) and error.filename is not None:  # a place that nothing nearer has looked at
-            came = f"{str(error.filename)[:500]}: {error.strerror}"
-            advice = "permit reading and writing it, or name another place"
-            print(UserError(came, "a file or folder that can be reached", advice), file=sys.stderr)
-            return EXIT_REFUSED
-        path, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
-        came = f"{type(error).__name__}: {str(error)[:500]} (in {Path(path).name}, line {line})"
-        advice = "look whether a path, a driver or a package is at fault; if not, report it with this message"
-        print(UserError(came, "no error here: this one was not foreseen", advice), file=sys.stderr)
-        return unforeseen
+        said = _in_words(error, unforeseen)
+        print(said, file=sys.stderr)
+        return said.exit_code
+
+
+def _in_words(error: Exception, unforeseen: int) -> UserError:
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in start.OURS:
+        return not_installed(error.name)
+    if isinstance(error, OSError) and error.filename is not None:  # a place that nothing nearer has looked at
+        came = f"{str(error.filename)[:500]}: {error.strerror}"
+        advice = "permit reading and writing it, or name another place"
+        return UserError(came, "a file or folder that can be reached", advice)
+    path, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+    came = f"{type(error).__name__}: {str(error)[:500]} (in {Path(path).name}, line {line})"
+    advice = "look whether a path, a driver or a package is at fault; if not, report it with this message"
+    return UserError(came, "no error here: this one was not foreseen", advice, exit_code=unforeseen)

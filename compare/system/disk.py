@@ -95,11 +95,7 @@ def cannot_write(came: str, folder: Path, error: OSError, *, exit_code: int = EX
 
 
 def check_room(folder: Path, num_bytes: int) -> None:
-    """Refuse to write more bytes into a folder than its disk has room for.
-
-    Raises:
-        UserError: it has not.
-    """
+    """Refuse to write more bytes into a folder than its disk has room for."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise UserError(
@@ -145,18 +141,13 @@ def read_within(path: Path, max_bytes: int) -> bytes:
 
 
 def read_json(path: Path):
-    """What a JSON file holds that somebody else may have written: numbers are finite and fit into 64 bits, texts are
-    texts, nothing is nested deeply.
-
-    Raises:
-        ValueError: it is no such file.
-        OSError: it cannot be read.
-    """
+    """What a JSON file holds that somebody else may have written; raises as `read_within` and `parse_json`."""
     return parse_json(read_within(path, MAX_JSON_BYTES))
 
 
 def parse_json(content: bytes | str):
-    """The same of bytes or text."""
+    """What JSON holds that somebody else may have written: numbers are finite and fit into 64 bits, texts are texts,
+    nothing is nested deeply. Anything else is a ValueError."""
 
     def finite(text: str) -> float:
         if not math.isfinite(value := float(text)):
@@ -193,6 +184,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON object with the hash of all else in it, atomically."""
+    content = content | {"sha256": own_sha256(content)}
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
 def own_sha256(content: dict) -> str:
     """What a JSON object says of itself as `sha256`: the hash of all else in it. Earlier versions wrote none."""
     rest = {name: value for name, value in content.items() if name != "sha256"}
@@ -205,12 +202,8 @@ def is_changed(content) -> bool:
 
 
 def check_zip(content: bytes) -> None:
-    """Refuse a zip archive that unpacks to more than `MAX_UNPACKED_BYTES`: Python reads no more than is declared.
-
-    Raises:
-        zipfile.BadZipFile: it is no archive.
-        ValueError: it holds too much.
-    """
+    """Refuse, with a ValueError, a zip archive that unpacks to more than `MAX_UNPACKED_BYTES`: Python reads no more
+    than is declared. What is no archive is a zipfile.BadZipFile."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         num_bytes = sum(member.file_size for member in archive.infolist())
     if num_bytes > MAX_UNPACKED_BYTES:

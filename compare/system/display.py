@@ -14,10 +14,7 @@ SPELLED = {"×": "x", "…": "...", "±": "+/-", "·": "-", "–": "-", "’": "
 
 class Forgiving:
     """A stream of text whose writing never fails: a pipe may be closed at its other end, a terminal gone, a disk full.
-
-    Args:
-        stream: what is written to; None where the process was started without one.
-    """
+    `stream` is None where the process was started without one."""
 
     def __init__(self, stream):
         self._stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream
@@ -30,13 +27,7 @@ class Forgiving:
             self._stream.write(text)
         return len(text)
 
-    def writelines(self, lines) -> None:
-        """Write every line."""
-        for line in lines:
-            self.write(line)
-
     def flush(self) -> None:
-        """Hand over what was written."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
@@ -88,9 +79,7 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 def duration(seconds: float) -> str:
     """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -60,15 +60,25 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def available_memory_bytes() -> int:
+    """The main memory that a new process can have."""
+    import psutil
+
+    limits = [psutil.virtual_memory().available]
+    for place in ("memory.max", "memory/memory.limit_in_bytes"):  # a container's
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(Path("/sys/fs/cgroup", place).read_text()))
+    return min(limits)
+
+
 def processor_seconds(process: int) -> float | None:
-    """The processor time that a process, all its threads and those of its children that have ended took so far; None
-    where Linux does not tell."""
+    """The processor time that a process and its children that have ended took so far; None where that is not told."""
+    import psutil
+
     try:
-        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
-    except OSError:
+        return sum(psutil.Process(process).cpu_times()[:4])
+    except psutil.Error:
         return None
-    ticks = stat.rpartition(")")[2].split()[11:15]  # utime to cstime of proc_pid_stat(5); names may hold spaces
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 class EnergyMeter:
@@ -162,11 +172,10 @@ def source_sha256() -> str:
 def commit() -> str | None:
     """The commit of the source, with `+changes` where the working tree differs; None outside a checkout, and where the
     checkout is somebody's in which this is installed: then its version tells."""
+    is_ours = ["git", "-C", start.ROOT, "ls-files", "--error-unmatch", "compare/start.py"]
+    describe = ["git", "-C", start.ROOT, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+changes"]
     try:
-        git, how = ["git", "-C", start.ROOT], {"capture_output": True, "check": True}
-        subprocess.run([*git, "ls-files", "--error-unmatch", "compare/start.py"], **how)
-        head = subprocess.run([*git, "rev-parse", "HEAD"], **how).stdout.decode("ascii", "replace").strip()
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], **how)
+        subprocess.run(is_ours, capture_output=True, check=True)
+        return subprocess.run(describe, capture_output=True, check=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+changes" if changes.stdout else "")

@@ -32,11 +32,12 @@ def end(
     save the weights, and make the run complete.
 
     Args:
-        job: whose training is over.
         predict: gives probabilities (num_rows, num_classes) for rows of images, uint8 as the data set has them;
             for all of them where the rows are None.
         watched: those of the watched split, as the last epoch left them; None where no epoch was left to train.
-        seen, channels: gives the first argument of `keep_seen`, and its last.
+        seen: gives the first `NUM_SEEN` test images, and training images as the first epoch draws them, as they enter
+            the network: float32, (num_images, size, size, num_channels). Those of grey images differ in their range.
+        channels: their order: grey, RGB or BGR.
         save: writes the weights into the run's folder.
         device_bytes: tells the GPU's peak memory; None without a GPU.
     """
@@ -44,24 +45,36 @@ def end(
     if watched is None:
         images, _, rows = job.watched_images
         watched = predict(images, rows)
-    probabilities = {job.watched: watched}
-    if job.watched != "test":
-        probabilities["test"] = predict(job.data.test_images, None)
+    test = watched if job.watched == "test" else predict(job.data.test_images, None)
     predicting_seconds = time.perf_counter() - start
-    others = predict_corrupted(job, predict) | keep_seen(job, *seen(), channels=channels)
+    arrays = {"test_probabilities": test.astype(np.float32), "test_labels": job.data.test_labels}
+    if job.watched == "validation":
+        arrays["validation_probabilities"] = watched.astype(np.float32)
+        arrays["validation_labels"] = job.data.train_labels[job.validation_rows]
+    arrays |= predict_corrupted(job, predict) | keep_seen(job, *seen(), channels=channels)
     save(job.folder)
-    finish(job, probabilities, predicting_seconds=predicting_seconds, device_bytes=device_bytes(), others=others)
+    if not (np.isfinite(test).all() and np.isfinite(watched).all()):
+        raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
+    history, joules = job.record.history, [row.energy_joules for row in job.record.history]
+    with record.readable(exit_code=EXIT_FAILED):
+        job.record.seconds.training = sum(row.seconds for row in history)
+        job.record.seconds.predicting = predicting_seconds
+        job.record.energy_joules = None if None in joules else sum(joules)
+        job.record.processor_seconds = sum(row.processor_seconds for row in history)
+        job.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes())
+    record.check_readable(job.record.as_json(), schema.parse_complete, exit_code=EXIT_FAILED)
+    job.stopping.never()  # from here on it is complete sooner than it is stopped
+    record.finish_run(job.folder, job.record, arrays)
+    for path in checkpoint.found(job.folder):
+        path.unlink()
+    said = f"{job.record.branch}: complete"
+    job.journal.console.print(f"{said}, in {job.folder}")
+    job.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern
 
 
 def predict_corrupted(job: Job, predict: Predict) -> dict[str, np.ndarray]:
-    """Predict corrupted copies of a sample of the test images, where the command line asked for it.
-
-    Args:
-        predict: as in `end`.
-
-    Returns:
-        `robustness_rows` and `robustness_predicted` as `record.Run` describes them; nothing where not asked.
-    """
+    """Predict corrupted copies of a sample of the test images, where the command line asked for it. Returns arrays as
+    `record.Run` names them."""
     if job.record.robustness is None:
         return {}
     start = time.perf_counter()
@@ -82,23 +95,13 @@ def predict_corrupted(job: Job, predict: Predict) -> dict[str, np.ndarray]:
     job.record.seconds.robustness = seconds = time.perf_counter() - start
     job.journal.line(f"{job.num_corrupted_images:,} corrupted copies of test images predicted in {seconds:.1f} s")
     shape = (len(corruptions.STRENGTHS), -1, len(rows))
-    return {
-        "robustness_rows": rows,
-        "robustness_predicted": np.array(predicted, job.data.test_labels.dtype).reshape(shape),
-    }
+    predicted = np.array(predicted, job.data.test_labels.dtype).reshape(shape)
+    return {"robustness_rows": rows, "robustness_predicted": predicted}
 
 
 def keep_seen(job: Job, test: np.ndarray, training: np.ndarray, *, channels: str) -> dict[str, np.ndarray]:
-    """Keep some images as they enter the network: what they look like, and in the record their range.
-
-    Args:
-        test, training: float32, (num_images, size, size, num_channels), the first `NUM_SEEN` test images, and
-            training images as the first epoch draws them. Those of grey images differ in nothing but their range.
-        channels: their order: grey, RGB or BGR.
-
-    Returns:
-        `seen_test` and `seen_training` as `record.Run` describes them.
-    """
+    """Keep the images that `seen` of `end` gave: their range in the record, and what they look like, in arrays as
+    `record.Run` names them."""
     images = np.concatenate([test, training]).astype(np.float64)
     lowest, highest = images.min(axis=(0, 1, 2)), images.max(axis=(0, 1, 2))  # (num_channels,)
     job.record.seen = Input(channels=channels, lowest=lowest.round(4).tolist(), highest=highest.round(4).tolist())
@@ -109,42 +112,3 @@ def keep_seen(job: Job, test: np.ndarray, training: np.ndarray, *, channels: str
     elif channels == "BGR":
         scaled = scaled[..., ::-1]
     return {"seen_test": scaled[: len(test)], "seen_training": scaled[len(test) :]}
-
-
-def finish(
-    job: Job,
-    probabilities: dict[str, np.ndarray],
-    *,
-    predicting_seconds: float,
-    device_bytes: int | None,
-    others: dict[str, np.ndarray],
-) -> None:
-    """Make the run complete. The weights are written by then.
-
-    Args:
-        probabilities: of `test`, and of `validation` where that split is watched: float32, (num_images,
-            num_classes), in the order of their files.
-        predicting_seconds: what they took.
-        device_bytes: the GPU's peak memory; None without a GPU.
-        others: arrays that stand beside the predictions, as `record.Run` names them.
-    """
-    if not all(np.isfinite(array).all() for array in probabilities.values()):
-        raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
-    history, joules = job.record.history, [row.energy_joules for row in job.record.history]
-    with record.readable(exit_code=EXIT_FAILED):
-        job.record.seconds.training = sum(row.seconds for row in history)
-        job.record.seconds.predicting = predicting_seconds
-        job.record.energy_joules = None if None in joules else sum(joules)
-        job.record.processor_seconds = sum(row.processor_seconds for row in history)
-        job.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes)
-    arrays = {"test_probabilities": probabilities["test"].astype(np.float32), "test_labels": job.data.test_labels}
-    if job.watched == "validation":
-        arrays["validation_probabilities"] = probabilities["validation"].astype(np.float32)
-        arrays["validation_labels"] = job.data.train_labels[job.validation_rows]
-    record.check_readable(job.record.as_json(), schema.problem_with_record, exit_code=EXIT_FAILED)
-    job.stopping.never()  # from here on it is complete sooner than it is stopped
-    record.finish_run(job.folder, job.record, arrays | others)
-    checkpoint.remove(job.folder)
-    said = f"{job.record.branch}: complete"
-    job.journal.console.print(f"{said}, in {job.folder}")
-    job.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from compare.data import corruptions, dataset
-from compare.runs import checkpoint, out_folder, record, schema
+from compare.runs import checkpoint, out_folder, record
 from compare.runs.schema import Record, Row, UnderWay
 from compare.system import machine
 from compare.system.command import MAX_NUMBER
@@ -39,12 +39,10 @@ class Job:
         record: the record so far; its history has a row for every finished epoch.
         checkpoint: the arrays to go on from, or None to begin.
         under_way: what `keep` kept of the epoch to go on within; empty where one is to begin.
-        data: the data set.
-        train_rows, validation_rows: indices into its training images.
-        journal: says what happens.
-        meter: of the energy that training takes, from its beginning.
+        train_rows, validation_rows: indices into the training images.
+        started: when the process began to prepare it, as `time.perf_counter` has it.
         is_unnamed: whether nobody has named the folder, so that another may be taken where this one is.
-        stopping: whether a signal has asked to stop.
+        meter: of the energy that training takes, from its beginning.
     """
 
     folder: Path
@@ -55,10 +53,10 @@ class Job:
     data: dataset.Dataset
     train_rows: np.ndarray
     validation_rows: np.ndarray
-    journal: Journal
     started: float
-    meter: machine.EnergyMeter | None = None
     is_unnamed: bool = False
+    meter: machine.EnergyMeter | None = None
+    journal: Journal = dataclasses.field(default_factory=Journal)
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
     _estimated: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the epochs to come, and what follows
     _taken: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # by the epochs so far, and estimated
@@ -98,8 +96,7 @@ class Job:
 
     def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
         """The bar of one epoch, counted from 1, over the training images."""
-        title = f"epoch {epoch}/{self.record.num_epochs}"
-        return self.journal.epoch(title, len(self.train_rows))
+        return self.journal.epoch(f"epoch {epoch}/{self.record.num_epochs}", len(self.train_rows))
 
     @property
     def epochs_left(self) -> range:
@@ -112,11 +109,7 @@ class Job:
         return self.record.under_way.seconds if self.record.under_way else 0.0
 
     def check_same(self, name: str, value, *, advice: str = "resume it on the device that it was begun on") -> None:
-        """Refuse to go on with another value of a field of the record than the run began with.
-
-        Raises:
-            UserError: it is another.
-        """
+        """Refuse to go on with another value of a field of the record than the run began with."""
         begun = getattr(self.record, name)
         if self.checkpoint is not None and begun != value:
             raise UserError(
@@ -126,13 +119,8 @@ class Job:
             )
 
     def announce(self, epochs: list[np.ndarray], predicting: np.ndarray, *, how: str, where: str) -> None:
-        """Say what is about to be done, how and where, and how long it takes by what was measured.
-
-        Args:
-            epochs: the seconds of every epoch to come, as pairs (`estimate`).
-            predicting: those of what comes after them.
-            how, where: in words.
-        """
+        """Say in words what is about to be done, how and where, and how long it takes by what was measured: the seconds
+        of every epoch to come, as pairs (`estimate`), and those of what comes after them."""
         recipe, num_epochs = self.recipe, self.record.num_epochs
         self._estimated = [*epochs, predicting]
         seconds = sum(self._estimated)
@@ -162,10 +150,8 @@ class Job:
         """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
 
         Args:
-            train, watched: each split's mean loss in nats an image and accuracy as a fraction.
             learning_rate: the step size at the epoch's end; None where there is none.
-            training_seconds: what the training images took.
-            seconds: what the whole epoch took, watching included.
+            training_seconds: what the training images took; `seconds` is what the whole epoch did, watching included.
             arrays: what training goes on from.
             advice: what to do where the loss is not finite.
             penalty: of the head's weights, where it was brought to its optimum under one.
@@ -195,7 +181,7 @@ class Job:
             row.test_loss, row.test_accuracy = watched
         else:
             row.validation_loss, row.validation_accuracy = watched
-        with self.finishing():
+        with self.stopping.finishing():
             self.record.history.append(row)
             self.record.under_way = None
             self.under_way = {}
@@ -204,7 +190,7 @@ class Job:
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
-        with self.finishing():
+        with self.stopping.finishing():
             checkpoint.write(self.folder, arrays, self.record)
             if self.record.under_way is None:  # between two epochs: this stands in no row's seconds
                 self._processor = time.process_time()
@@ -221,10 +207,6 @@ class Job:
             arrays: what training goes on from.
             under_way: what the epoch has come to so far, and how far that is; given back as `under_way`.
             seconds: what the epoch has taken so far.
-
-        Raises:
-            UserError: the checkpoint cannot be written.
-            KeyboardInterrupt: a signal asked to stop.
         """
         joules, processor_seconds = self._used()
         self.record.under_way = UnderWay(seconds=seconds, energy_joules=joules, processor_seconds=processor_seconds)
@@ -251,15 +233,11 @@ class Job:
         left = estimate.likely(sum(self._estimated)) * actual / expected
         return f", about {duration(left)} left" if self.epochs_left else ""
 
-    def finishing(self) -> contextlib.AbstractContextManager[None]:
-        """What a signal to stop lets come to its end; see `Stopping.finishing`."""
-        return self.stopping.finishing()
-
     @contextlib.contextmanager
     def running(self, gpu: int | None) -> Iterator[None]:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
-        record.check_readable(self.record.as_json(), schema.problem_so_far)
+        record.check_readable(self.record.as_json())
         self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
         self._processor = time.process_time()
         if self.is_unnamed:
@@ -273,9 +251,8 @@ class Job:
                     self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
                 yield
             except KeyboardInterrupt as stop:
-                self.journal.line(
-                    f"{'terminated' if isinstance(stop, Terminated) else 'interrupted'}; to go on: {resume}"
-                )
+                said = "terminated" if isinstance(stop, Terminated) else "interrupted"
+                self.journal.line(f"{said}; to go on: {resume}")
                 raise
             except UserError as error:
                 if isinstance(error.__cause__, OSError):  # the disk's fault: what was kept before is still there

@@ -1,9 +1,12 @@
 """What a device, or a training's numbers, cannot do, in words."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from compare.system.errors import EXIT_FAILED, UserError
+
+NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|resource ?exhausted|alloc failed")
 
 
 def diverged(came: str, advice: str) -> UserError:
@@ -14,22 +17,10 @@ def diverged(came: str, advice: str) -> UserError:
 @contextlib.contextmanager
 def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
     """Turn what a device cannot do inside the block, in whichever framework, into words: a want of memory, into the
-    article's own hint (`smaller` says what can be made so), and an operation that it lacks, as Apple's GPUs do some.
-
-    Raises:
-        UserError: there was not enough memory, or no such operation.
-    """
+    article's own hint (`smaller` says what can be made so), and an operation that it lacks, as Apple's GPUs do some."""
     try:
         yield
     except Exception as error:
-        words = (
-            "out of memory",
-            "not enough memory",
-            "can't allocate memory",
-            "resource exhausted",
-            "resourceexhausted",
-            "alloc failed",
-        )
         said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
         is_lacking = isinstance(error, NotImplementedError) and "aten::" in said
         if is_lacking or "mps framework" in said:  # it has no float64
@@ -39,11 +30,10 @@ def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
                 "choose --device cpu, or a newer PyTorch",
                 exit_code=exit_code,
             ) from error
-        if not isinstance(error, MemoryError) and not any(word in said for word in words):
+        if not isinstance(error, MemoryError) and not NO_MEMORY.search(said):
             raise
-        size = f"{recipe.image_size}×{recipe.image_size}"
         raise UserError(
-            f"out of memory with images of {size}",
+            f"out of memory with images of {recipe.image_size}×{recipe.image_size}",
             "a step that fits into the device's memory",
             f"make {smaller} smaller",
             exit_code=exit_code,

@@ -5,6 +5,7 @@ Standard library only, as `compare.system.command` is.
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 
 from compare.system.command import MAX_EPOCHS, Parser, place, place_or_word, positive_number, whole_number, writable
@@ -35,15 +36,9 @@ DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must kno
 
 def device_name(text: str) -> str:
     """The argparse type of `--device`: auto, cpu, cuda, cuda:N or mps, which is what PyTorch calls Apple's GPU."""
-    kind, _, index = text.partition(":")
-    if text not in ("auto", "cpu", "cuda", "mps") and not (
-        kind == "cuda" and index.isdecimal() and index == str(int(index))
-    ):
-        raise UserError(
-            f"--device {text}",
-            "auto, cpu, cuda, cuda:N or mps",
-            "say cpu, or leave it out to take a GPU where there is one",
-        )
+    if not re.fullmatch("auto|cpu|cuda|mps|cuda:(0|[1-9][0-9]*)", text):
+        advice = "say cpu, or leave it out to take a GPU where there is one"
+        raise UserError(f"--device {text}", "auto, cpu, cuda, cuda:N or mps", advice)
     return text
 
 
@@ -63,9 +58,8 @@ def add_place_options(group) -> None:
     words = "fashion-mnist, digits, a folder of images, or an .npz file (the recipe's)"
     group.add_argument("--data", type=place_or_word, metavar="D", help=words)
     group.add_argument("--data-dir", type=place, metavar="DIR", help="where Fashion-MNIST is, in any form (found)")
-    group.add_argument(
-        "--device", type=device_name, default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps (auto)"
-    )
+    words = "auto, cpu, cuda, cuda:N or mps (auto)"
+    group.add_argument("--device", type=device_name, default="auto", metavar="D", help=words)
     group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
 
 
@@ -108,12 +102,8 @@ def add_backbone_options(parser: Parser, names: list[str]) -> None:
     group.add_argument("--backbone", type=writable, metavar="NAME", help=words, **known)
     words = "imagenet, random, or a file of Keras' that holds the network (the recipe's)"
     group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
-    group.add_argument(
-        "--unfreeze",
-        choices=UNFREEZE,
-        metavar="U",
-        help=f"fine-tune afterwards: {', '.join(UNFREEZE)} (the recipe's)",
-    )
+    words = f"fine-tune afterwards: {', '.join(UNFREEZE)} (the recipe's)"
+    group.add_argument("--unfreeze", choices=UNFREEZE, metavar="U", help=words)
     words = f"auto, {', '.join(KERAS_BACKENDS)} (auto)"
     choices = ("auto", *KERAS_BACKENDS)
     group.add_argument("--keras-backend", choices=choices, default="auto", metavar="B", help=words)
@@ -122,9 +112,8 @@ def add_backbone_options(parser: Parser, names: list[str]) -> None:
 def add_how_options(group) -> None:
     """Add the options that say how far to go, alike in every command that trains."""
     group.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
-    group.add_argument(
-        "--robustness", action="store_true", help="predict shifted, noisy, … copies of test images as well, at the end"
-    )
+    words = "predict shifted, noisy, … copies of test images as well, at the end"
+    group.add_argument("--robustness", action="store_true", help=words)
 
 
 def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:

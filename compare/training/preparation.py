@@ -9,12 +9,11 @@ from pathlib import Path
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record
-from compare.runs.schema import Record, Robustness, problem_so_far
+from compare.runs.schema import Data, Record, Robustness
 from compare.system import environment, machine
 from compare.system.errors import UserError
 from compare.training.job import UNDER_WAY, Job
 from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED
-from compare.training.progress import Journal
 
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 
@@ -25,9 +24,7 @@ def prepare(
     """Check everything that needs no framework and bring it together.
 
     Args:
-        branch: the branch's package.
-        arguments: what `command.add_branch_options` parsed.
-        recipes: the branch's recipes by name.
+        arguments: what `options.add_branch_options` parsed.
         overrides: the recipe's fields that the command line can change, and their options.
         words: further words of the branch's command line that a repetition needs.
         num_bytes: tells the room on disk that the run of a recipe needs.
@@ -38,45 +35,16 @@ def prepare(
     started, load = time.perf_counter(), environment.Load()
     overrides = overrides | {"data": "--data"}
     changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
-    # a record keeps the name of a file, not where it lay
-    changes = {
-        name: os.path.basename(os.path.abspath(value)) if isinstance(value, str) else value
-        for name, value in changes.items()
-    }
+    for name, value in changes.items():
+        if isinstance(value, str):  # a record keeps the name of a file, not where it lay
+            changes[name] = os.path.basename(os.path.abspath(value))
     if arguments.resume is not None:
-        # data and weights may have moved; the rest is settled
-        may_move = ("weights", "data")
-        given = {
-            option: changes[name] for name, option in overrides.items() if name in changes and name not in may_move
-        }
-        for name in ("recipe", "seed", "out"):
-            if (value := getattr(arguments, name)) is not None:
-                given[f"--{name}"] = value
-        if given or arguments.robustness:
-            said = [f"{option} {value}" for option, value in given.items()] + ["--robustness"] * arguments.robustness
-            raise UserError(
-                f"--resume together with {', '.join(said)}",
-                f"--resume alone: {begun_with(arguments.resume)}",
-                ANEW_FOR_EPOCHS.format(value=given["--epochs"])
-                if "--epochs" in given
-                else "leave the others out, or start a new run",
-            )
         folder = arguments.resume
+        check_resumed_alone(arguments, {overrides[name]: value for name, value in changes.items()})
         arrays, so_far = checkpoint.read(folder, branch)
         check_same_versions(folder, so_far.versions)
         check_same_program(folder, so_far)
-        kept = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in so_far.recipe.as_json().items()
-        }
-        try:
-            recipe = type(recipes[DEFAULT_RECIPE])(**kept)
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"the run in {folder} was begun with a recipe of other fields ({error})",
-                "a run of this version",
-                "resume it with the version that began it, or start anew",
-            ) from error
-        seed = so_far.seed
+        recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
@@ -84,8 +52,7 @@ def prepare(
         place = out_folder.unshared(Path("reports", f"{branch}-{recipe.name}-{now}"))
         folder = arguments.out or place / "runs" / branch
         out_folder.check(folder, num_bytes(recipe))
-        arrays = so_far = None
-    under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
+        arrays, so_far = {}, None
 
     data = dataset.load(arguments.data or recipe.data, arguments.data_dir, image_size=recipe.image_size, fit=recipe.fit)
     if not data.mirror_alike:
@@ -96,15 +63,11 @@ def prepare(
         raise UserError(
             f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"
         )
-    command = ["--recipe", recipe.name, "--seed", str(seed)]
-    for name, value in changes.items():
-        command += [overrides[name], str(value)]
-    for word, value in words.items():
-        command += [word, value]
-    command += ["--robustness"] if arguments.robustness else []
+    options = {"--recipe": recipe.name, "--seed": seed} | {overrides[name]: changes[name] for name in changes} | words
+    command = [str(word) for option in options.items() for word in option]
     new = record.start_record(
         branch=branch,
-        command=command,
+        command=command + ["--robustness"] * arguments.robustness,
         recipe=recipe,
         num_epochs=recipe.num_epochs_in_all,
         overrides=changes,
@@ -116,28 +79,56 @@ def prepare(
         num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
         strengths = {kind: list(amounts) for kind, amounts in corruptions.STRENGTHS.items()}
         new.robustness = Robustness(strengths=strengths, num_images=num_images)
-    if so_far is not None and so_far.data != new.data:
-        begun, here = so_far.data.model_dump(), new.data.model_dump()
-        names = [name for name in here if begun[name] != here[name]]
-        begun, here = ([f"{name} {str(of[name])[:60]}" for name in names] for of in (begun, here))
-        raise UserError(
-            f"the data found here has {', '.join(here)}, and the run in {folder} began with {', '.join(begun)}",
-            "the same images, labels and split",
-            "name the folder of the same data with --data-dir",
-        )
-    if so_far is not None and environment.THREADS not in os.environ:
-        os.environ[environment.THREADS] = str(so_far.num_threads or load.num_threads())  # as it was begun
+    if so_far is not None:
+        check_same_data(folder, so_far.data, new.data)
+        if environment.THREADS not in os.environ:
+            os.environ[environment.THREADS] = str(so_far.num_threads or load.num_threads())  # as it was begun
     new.num_threads, new.environment = load.num_threads(), environment.recorded()
     environment.compute_with(new.num_threads)
-    record.check_readable((so_far or new).as_json(), problem_so_far)
-    job = Job(folder, recipe, so_far or new, arrays, under_way, data, *split, Journal(), started)
-    job.is_unnamed = arguments.resume is None and arguments.out is None
-    for name, advice in (
-        ("num_threads", f"unset {environment.THREADS}, or set it to that"),
-        ("environment", "set these variables as they were"),
-    ):
-        job.check_same(name, getattr(new, name), advice=advice)
+    record.check_readable((so_far or new).as_json())
+    job = Job(
+        folder=folder,
+        recipe=recipe,
+        record=so_far or new,
+        checkpoint=None if so_far is None else arrays,
+        under_way={name.removeprefix(UNDER_WAY): array for name, array in arrays.items() if UNDER_WAY in name},
+        data=data,
+        train_rows=split[0],
+        validation_rows=split[1],
+        started=started,
+        is_unnamed=arguments.resume is None and arguments.out is None,
+    )
+    job.check_same("num_threads", new.num_threads, advice=f"unset {environment.THREADS}, or set it to that")
+    job.check_same("environment", new.environment, advice="set these variables as they were")
     return job
+
+
+def check_resumed_alone(arguments, changes: dict) -> None:
+    """Refuse words that would change a run which is gone on with; data and weights may have moved."""
+    words = {option: value for option, value in changes.items() if option not in ("--weights", "--data")}
+    chosen = {f"--{name}": getattr(arguments, name) for name in ("recipe", "seed", "out")}
+    words |= {option: value for option, value in chosen.items() if value is not None}
+    if words or arguments.robustness:
+        said = [f"{option} {value}" for option, value in words.items()] + ["--robustness"] * arguments.robustness
+        advice = "leave the others out, or start a new run"
+        if "--epochs" in words:
+            advice = ANEW_FOR_EPOCHS.format(value=words["--epochs"])
+        raise UserError(
+            f"--resume together with {', '.join(said)}", f"--resume alone: {begun_with(arguments.resume)}", advice
+        )
+
+
+def recipe_so_far(folder: Path, begun: Record, kind: type):
+    """The recipe, of that kind, by which the run in `folder` was begun; a version's with other fields is refused."""
+    fields = {name: tuple(one) if isinstance(one, list) else one for name, one in begun.recipe.as_json().items()}
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"the run in {folder} was begun with a recipe of other fields ({error})",
+            "a run of this version",
+            "resume it with the version that began it, or start anew",
+        ) from error
 
 
 def begun_with(folder: Path) -> str:
@@ -154,11 +145,7 @@ def begun_with(folder: Path) -> str:
 
 
 def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
-    """Refuse to go on with other versions, but for patches: their numbers may differ.
-
-    Raises:
-        UserError: names the packages, and both versions of each.
-    """
+    """Refuse to go on with other versions, but for patches: their numbers may differ."""
     here = machine.versions(*SAME_VERSIONS)
     others = [name for name in SAME_VERSIONS if name in begun and _minor(begun[name]) != _minor(here.get(name, "none"))]
     if others:
@@ -171,12 +158,20 @@ def check_same_versions(folder: Path, begun: dict[str, str]) -> None:
         )
 
 
-def check_same_program(folder: Path, begun: Record) -> None:
-    """Refuse to go on by other rules than those by which the run began.
+def check_same_data(folder: Path, begun: Data, here: Data) -> None:
+    """Refuse to go on with other data, and name what is not the same."""
+    others = [name for name in Data.model_fields if getattr(begun, name) != getattr(here, name)]
+    if others:
+        now, then = (", ".join(f"{name} {str(getattr(one, name))[:60]}" for name in others) for one in (here, begun))
+        raise UserError(
+            f"the data found here has {now}, and the run in {folder} began with {then}",
+            "the same images, labels and split",
+            "name the folder of the same data with --data-dir",
+        )
 
-    Raises:
-        UserError: the source of this project is another by now.
-    """
+
+def check_same_program(folder: Path, begun: Record) -> None:
+    """Refuse to go on by other rules than those by which the run began."""
     if begun.source not in (None, machine.source_sha256()):
         then = f"commit {begun.commit[:12]}" if begun.commit else "another version"
         raise UserError(

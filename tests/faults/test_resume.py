@@ -24,7 +24,6 @@ import safetensors.numpy
 
 from compare.runs import checkpoint, record
 from compare.training.job import Job
-from compare.training.progress import Journal
 from scratch_resnet import train
 
 ROOT = Path(__file__).parents[2]
@@ -263,13 +262,13 @@ def test_a_signal_is_heard_where_its_exception_would_be_lost(faults, number):
 
 
 def test_a_stop_whose_exception_was_lost_is_heeded_after_the_step(tmp_path):
-    job = Job(tmp_path, None, {}, None, {}, None, None, None, Journal(), 0.0, _kept=time.perf_counter())
+    job = Job(tmp_path, None, {}, None, {}, None, None, None, 0.0, _kept=time.perf_counter())
     assert not job.must_keep()
     with pytest.raises(KeyboardInterrupt), job.stopping.heard():
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert job.must_keep()
-        with job.finishing():
+        with job.stopping.finishing():
             pass
         pytest.fail("it went on")
 

@@ -106,9 +106,16 @@ def train(job, *, device: str, loss: float) -> None:
             seconds = {"training_seconds": 1.0, "seconds": 1.0}
             job.end_epoch(**means, **seconds, learning_rate=job.recipe.learning_rate, arrays={"a": np.ones(1)})
             assert checkpoint.read(job.folder, "pretrained")[1] == job.record
-        sizes = {"test": len(job.data.test_labels), "validation": len(job.validation_rows)}
-        probabilities = {split: np.full((number, 10), 0.1, np.float32) for split, number in sizes.items()}
-        ending.finish(job, probabilities, predicting_seconds=1.0, device_bytes=None, others={})
+        seen = np.zeros((2, 8, 8, 1), np.float32)
+        ending.end(
+            job,
+            predict=lambda images, rows: np.full((len(images if rows is None else rows), 10), 0.1),
+            watched=None,
+            seen=lambda: (seen, seen),
+            channels="grey",
+            save=lambda folder: None,
+            device_bytes=lambda: None,
+        )
 
 
 @OFTEN
