@@ -168,9 +168,8 @@ def read_run(folder: Path) -> Run:
     try:
         record = schema.parse_complete(content)
     except ValueError as error:
-        is_newer = (
-            isinstance(content, dict) and type(content.get("format")) is int and content["format"] > schema.FORMAT
-        )
+        number = content.get("format") if isinstance(content, dict) else None
+        is_newer = type(number) is int and number > schema.FORMAT
         advice = "read it with a newer version of this project" if is_newer else RESTORE
         wanted = f"a record of format {schema.FORMAT}, as this version writes it"
         raise UserError(f"{path}: {error}", wanted, advice) from error

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from compare import start
 
 POWERCAP = Path("/sys/class/powercap")
@@ -51,8 +53,6 @@ def processor_computes_in_bfloat16() -> bool:
 def peak_memory_bytes() -> int:
     """The largest amount of main memory that this process has held."""
     if sys.platform == "win32":
-        import psutil
-
         return psutil.Process().memory_info().peak_wset
     import resource
 
@@ -62,8 +62,6 @@ def peak_memory_bytes() -> int:
 
 def available_memory_bytes() -> int:
     """The main memory that a new process can have."""
-    import psutil
-
     limits = [psutil.virtual_memory().available]
     for place in ("memory.max", "memory/memory.limit_in_bytes"):  # a container's
         with contextlib.suppress(OSError, ValueError):
@@ -72,9 +70,9 @@ def available_memory_bytes() -> int:
 
 
 def processor_seconds(process: int) -> float | None:
-    """The processor time that a process and its children that have ended took so far; None where that is not told."""
-    import psutil
-
+    """The processor time of a process and of its children that have ended; None where Linux does not tell."""
+    if sys.platform != "linux":  # on Windows it may be a launcher, whose child computes
+        return None
     try:
         return sum(psutil.Process(process).cpu_times()[:4])
     except psutil.Error:

@@ -12,7 +12,6 @@ import numpy as np
 
 from compare.system.display import duration
 
-NONE = np.zeros(2)
 WIDE = 1.3  # the second of a pair over the first, from which on both are said
 
 
