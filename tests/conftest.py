@@ -29,8 +29,10 @@ from pretrained import backend
 # bring, the more so where several tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 backend.choose("torch", "cpu")
-# What is started in the background ignores Ctrl-C, and so would the processes that it starts.
+# What is started in the background ignores Ctrl-C, or a closed terminal, and so would the processes that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

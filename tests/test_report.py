@@ -16,7 +16,7 @@ from PIL import Image
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import banners, figures
+from compare.page import banners, figures, gallery
 from compare.page.language import say
 from compare.page.shown import show
 from compare.page.tables import not_scaled
@@ -478,6 +478,17 @@ def test_the_command_writes_beside_the_runs(run_main, tmp_path):
     assert run_main(report, *runs)[0] == 0
     assert run_main(report, runs[0], "--out", tmp_path / "mine")[0] == 0  # and leaves no picture of the one before
     assert not list((tmp_path / "mine").glob("confusion-pretrained*"))
+
+
+@pytest.mark.parametrize(("fit", "is_dark"), [("crop", False), ("pad", True)])
+def test_images_of_a_folder_are_shown_as_the_runs_had_them(tmp_path, fit, is_dark):
+    """White images of 80 by 20 pixels: whole on black, or their middle squares."""
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / place).mkdir(parents=True)
+        for width in (80, 84):
+            Image.new("L", (width, 20), 255).save(tmp_path / place / f"{width}.png")
+    images, *_ = gallery._local("a folder", tmp_path, fit)
+    assert (images[:, 0] == 0).all() == is_dark and (images[:, 32] == 255).all()
 
 
 def test_the_command_names_a_folder_after_the_runs(run_main, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import re
 import time
 
 import numpy as np
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -20,6 +21,7 @@ from compare.runs.schema import Input, Weights
 from compare.system import machine
 from compare.system.errors import UserError
 from compare.training.limits import limits_in_words
+from compare.training.options import ESTIMATE
 from compare.training.progress import Journal
 from pretrained import train as pretrained_train
 from scratch_resnet import hardware, loop, model, train
@@ -366,6 +368,13 @@ def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
     for words, seconds in (((), 7), (("--robustness",), 22)):
         code, out, _ = run_main(train, "--demo", "--check", *words, "--out", tmp_path / "run")
         assert code == 0 and f"about {seconds} s, by" in out
+    # what a comparison adds up has the time in as well that a training takes until its first step
+    monkeypatch.setenv(ESTIMATE, "1")
+    before = time.time() - psutil.Process().create_time()
+    _, out, _ = run_main(train, "--demo", "--check", "--out", tmp_path / "run")
+    told = [float(number) for number in out.partition(f"{ESTIMATE} ")[2].split()]
+    ages = [pair - 6.985 for pair in told]  # 5 times 1,297 images, and 500, each take a thousandth
+    assert before - 1 < ages[0] == ages[1] < time.time() - psutil.Process().create_time() + 1
 
 
 def test_robustness_is_settled_when_a_run_begins(run_main, tmp_path):

@@ -67,7 +67,7 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
     """
     data = runs[0].record.data
     try:
-        images, fingerprint, *about = _local(data.name, data_dir)
+        images, fingerprint, *about = _local(data.name, data_dir, runs[0].record.recipe.fit)
     except UserError:
         return None
     if fingerprint != data.fingerprint:
@@ -79,13 +79,13 @@ def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = Fals
 
 
 @functools.cache
-def _local(name: str, data_dir: Path | None) -> tuple[np.ndarray, str, np.ndarray, np.ndarray, int]:
+def _local(name: str, data_dir: Path | None, fit: str) -> tuple[np.ndarray, str, np.ndarray, np.ndarray, int]:
     """Of a data set that is on this machine: the test images, the fingerprint of it all, and `Gallery`'s fields from
     `also_in_training` to `num_baseline_images`."""
     if name in dataset.NAMES:
         data = dataset.load(name, data_dir, download=False)
     else:
-        data = dataset.load(str(data_dir), image_size=MAX_TILE)
+        data = dataset.load(str(data_dir), image_size=MAX_TILE, fit=fit)
     training = set(map(_digest, data.train_images))
     also_in_training = [row for row, image in enumerate(data.test_images) if _digest(image) in training]
     predicted, num_seen = metrics.logistic_regression(data.train_images, data.train_labels, data.test_images)

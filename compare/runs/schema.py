@@ -48,6 +48,7 @@ class Recipe(Part):
     name: Name
     known_mistakes: list[Text] = []
     image_size: PositiveCount | None = None
+    fit: Literal["crop", "pad"] = "crop"
     label_smoothing: Fraction | None = None
 
     def as_json(self) -> dict:

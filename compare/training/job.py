@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record
@@ -131,8 +132,8 @@ class Job:
         )
         threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
-        if ESTIMATE in os.environ:  # compare.run adds up what its runs take
-            print(ESTIMATE, *seconds, flush=True)
+        if ESTIMATE in os.environ:  # compare.run adds up what its runs take; each begins with what this one did so far
+            print(ESTIMATE, *(seconds + time.time() - psutil.Process().create_time()), flush=True)
 
     def end_epoch(
         self,
