@@ -365,23 +365,21 @@ def environment_findings() -> list[Finding]:
 
 def show(findings: list[Finding]) -> None:
     """A table on a terminal; elsewhere, and where what draws it is missing, a line each, with tabs between."""
-    try:
+    rows = [(finding.mark, finding.topic, finding.found, finding.advice) for finding in findings]
+    with contextlib.suppress(ModuleNotFoundError):
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        console = Console()
-    except ModuleNotFoundError:
-        console = None
-    if console is None or not console.is_terminal:
-        for finding in findings:
-            print("\t".join(filter(None, (finding.mark, finding.topic, finding.found, finding.advice))))
-        return
-    table = Table("", "", "found", "what to do", box=None, padding=(0, 2, 0, 0))
-    for finding in findings:
-        style = {"GAP": "bold red", "note": "yellow", "ok": "green"}[finding.mark]
-        table.add_row(Text(finding.mark, style), *map(Text, (finding.topic, finding.found, finding.advice)))
-    console.print(table)
+        if (console := Console()).is_terminal:
+            table = Table("", "", "found", "what to do", box=None, padding=(0, 2, 0, 0))
+            styles = {"GAP": "bold red", "note": "yellow", "ok": "green"}
+            for mark, *rest in rows:
+                table.add_row(Text(mark, styles[mark]), *map(Text, rest))
+            console.print(table)
+            return
+    for row in rows:
+        print("\t".join(filter(None, row)))
 
 
 if __name__ == "__main__":

@@ -117,8 +117,7 @@ def read_unfinished_run(folder: Path, num_log_lines: int = 20) -> UnfinishedRun:
     with contextlib.suppress(Exception):
         with safetensors.safe_open(next(filter(_is_whole, found(folder))), framework="numpy") as file:
             record = schema.parse(disk.parse_json((file.metadata() or {})["record"]))
-    with contextlib.suppress(OSError):
-        with (folder / LOG).open("rb") as file:
-            file.seek(max(0, (folder / LOG).stat().st_size - MAX_LOG_BYTES))
-            lines = file.read(MAX_LOG_BYTES).decode("utf-8", errors="replace").splitlines()[-num_log_lines:]
+    with contextlib.suppress(OSError), (folder / LOG).open("rb") as file:
+        file.seek(max(0, (folder / LOG).stat().st_size - MAX_LOG_BYTES))
+        lines = file.read(MAX_LOG_BYTES).decode("utf-8", errors="replace").splitlines()[-num_log_lines:]
     return UnfinishedRun(folder, record, lines)

@@ -49,7 +49,7 @@ class Offline(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **settings)
 
     def __call__(self, parser, namespace, values, option_string=None):
-        """Set the variable that `compare.download` asks."""
+        """Set the variable that `compare.data.download` asks."""
         os.environ[OFFLINE_VARIABLE] = "1"
 
 
