@@ -364,7 +364,11 @@ def test_the_files_and_their_hashes_are_those_that_keras_asks_for(names):
     assert [name for name, *_ in said] == names, done.stderr[-2000:]
     for name, module, file_name, url, digest in said:
         ours = BACKBONES[name]
-        assert (ours.module, ours.name_in_cache, ours.mirrors[0] + ours.file_name) == (module, file_name, url)
+        assert (ours.module, ours.name_in_cache, ours.mirrors[0] + ours.file_name) == (
+            f"keras.applications.{module}",
+            file_name,
+            url,
+        )
         assert ours.digest == digest
 
 
