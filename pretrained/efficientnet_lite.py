@@ -37,7 +37,8 @@ def EfficientNetLite0(*, include_top: bool, weights: None, pooling: str, input_s
         pooling: avg, as of the others.
         input_shape: height and width, or None for any, and 3.
     """
-    assert weights is None and pooling == "avg"
+    if weights is not None or pooling != "avg":
+        raise ValueError(f"weights={weights!r} and pooling={pooling!r}: it is built with None and 'avg' alone")
     images = keras.Input(input_shape)
     x = _normalized(layers.Conv2D(STEM_CHANNELS, 3, 2, "same", use_bias=False, name="stem_conv")(images), "stem")
     x = layers.ReLU(6, name="stem_relu6")(x)  # (batch, height / 2, width / 2, 32)

@@ -1,6 +1,7 @@
 """Run by `test_pretrained.py` once a backend, in a process of its own: training leaves every array of the backbone as
 it was, augmentation is the same as everywhere, and no other framework is in the process."""
 
+import importlib
 import sys
 
 import numpy as np
