@@ -112,6 +112,18 @@ def test_it_is_as_large_as_published():
     assert stage[0].name == "block11_depthwise_conv"  # where 14×14 become 7×7
 
 
+def test_a_file_of_somebodys_is_read_as_of_other_networks(found, tmp_path, photographs):
+    network = model.build_backbone(LITE0, found, seed=0, image_size=96)
+    expected = network.predict(preprocess_input(photographs[96].astype(np.float32)), verbose=0)
+    for name in ("whole.keras", "own.weights.h5"):
+        (network.save_weights if "weights" in name else network.save)(tmp_path / name)
+        own = weights.find(str(tmp_path / name), LITE0)
+        again = model.build_backbone(LITE0, own, seed=1, image_size=96)
+        assert own.kind == "file" and model.expects(LITE0, own) is None
+        features = again.predict(preprocess_input(photographs[96].astype(np.float32)), verbose=0)
+        np.testing.assert_array_equal(features, expected)
+
+
 def test_what_the_cache_holds_is_used_only_with_its_own_hash(found):
     content = bytearray(found.path.read_bytes())
     content[-1] ^= 1
