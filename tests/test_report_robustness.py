@@ -231,7 +231,7 @@ def test_words_of_kinds_that_a_later_version_may_have():
     assert words.kind_in_words("fog", [1, 2.5], small) == "fog: 1 to 2.5"
     assert words.amount_in_words("contrast", 0.15, small) == "15 %"
     assert words.amount_in_words("blur", 0.75, small) == "0.75 px"
-    assert words.amount_in_words("blur", 0.75, large) == "0.75 px of 28"
+    assert words.amount_in_words("blur", 0.75, large) == "1.71 px of 64"  # 0.75 · 64 / 28, as it was applied
     assert words.range_in_words(Input(channels="XY", lowest=[0, 1], highest=[2, 3])) == "X 0 to 2, Y 1 to 3"
 
 

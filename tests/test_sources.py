@@ -3,9 +3,11 @@
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +189,27 @@ def test_copies_of_a_file_are_not_held_out_from_each_other(tmp_path):
     train, test = ({image.tobytes() for image in part} for part in (data.train_images, data.test_images))
     assert len(train) == 16 and len(test) == 4 and not train & test
     assert len(data.train_images) + len(data.test_images) == 30
+
+
+def test_copies_of_a_file_in_two_classes_and_in_train_and_test_are_named(tmp_path, capsys):
+    images = some(6, 8, 8)
+    folder_of(tmp_path, images, [0, 0, 0, 1, 1, 1], ("a", "b"), "train")
+    folder_of(tmp_path, some(4, 8, 8), [0, 1] * 2, ("a", "b"), "test")
+    dataset.load(str(tmp_path), image_size=8)
+    assert "warning" not in capsys.readouterr().err
+    write(tmp_path / "train" / "b" / "copy.png", images[1])
+    write(tmp_path / "test" / "b" / "seen.png", images[4])
+    dataset.load(str(tmp_path), image_size=8)
+    said = capsys.readouterr().err
+    assert "1 file twice, in two classes, so one of their labels is wrong:\n    " in said
+    assert f"    {Path('train/a/0001.png')} and {Path('train/b/copy.png')}\n" in said
+    assert "1 file twice, in train and test, so the test is easier than it should be:\n    " in said
+    assert f"    {Path('train/b/0004.png')} and {Path('test/b/seen.png')}\n" in said
+    for number in range(9):
+        write(tmp_path / "train" / "b" / f"more-{number}.png", images[1])
+    dataset.load(str(tmp_path), image_size=8)
+    said = capsys.readouterr().err
+    assert "10 files twice, in two classes" in said and "more-3.png;\n    …\n" in said and "more-4.png" not in said
 
 
 @pytest.mark.parametrize("part", ["", "train", "test"])
@@ -416,9 +439,19 @@ def test_processes_that_begin_at_once_decode_and_unpack_once(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "own"), str(tmp_path / "a.npz")]
     several = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     said = [process.communicate() for process in several]
-    assert len({out for out, _ in said}) == 1 and not any(error for _, error in said), said
+    assert len({out for out, _ in said}) == 1, said
+    told = "decoding 40 images to 64×64 pixels, once: later runs find them\n"
+    assert sorted(error for _, error in said) == ["", "", told], said  # one does it, and says so
     left = [path for path in download.cache_folder().rglob("*") if path.name.startswith(".partial")]
     assert not left and len(list((download.cache_folder() / "images").glob("*.npy"))) == 1
+
+
+def test_in_a_terminal_a_bar_tells_how_far_the_reading_and_the_decoding_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes what pytest reads for a terminal
+    folder_of(tmp_path, some(10, 8, 8), [0, 1] * 5, ("a", "b"))
+    dataset.load(str(tmp_path), image_size=8)
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert re.search("reading images .* 10/10", said) and re.search("decoding images .* 10/10", said)
 
 
 @pytest.mark.parametrize("damage", ["bytes", "method", "shape"])

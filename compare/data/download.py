@@ -6,6 +6,7 @@ at the next mirror: the largest file has 95 MB, and pieces of two answers are on
 """
 
 import contextlib
+import functools
 import os
 import queue
 import re
@@ -21,7 +22,15 @@ import filelock
 import platformdirs
 import requests
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from compare.system import disk
 from compare.system.environment import OFFLINE_VARIABLE
@@ -206,7 +215,10 @@ def _download(url: str, partial: Path, max_bytes: int) -> str | None:
     num_bytes = num_bytes_before = 0
     deadline = time.monotonic() + STALL_SECONDS
     try:
-        with download_bar(partial.name) as bar, partial.open("wb") as file:
+        with (
+            bar(partial.name, None, DownloadColumn(), TransferSpeedColumn()) as move_on,
+            partial.open("wb") as file,
+        ):
             while True:
                 try:
                     part = parts.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -219,13 +231,13 @@ def _download(url: str, partial: Path, max_bytes: int) -> str | None:
                 if isinstance(part, str):
                     return part
                 if isinstance(part, int):
-                    bar.set_total(part)
+                    move_on(total=part)
                     continue
                 num_bytes += len(part)
                 if num_bytes > max_bytes:
                     return f"sends more than the {max_bytes:,} bytes that the file can have"
                 file.write(part)
-                bar.advance(len(part))
+                move_on(advance=len(part))
                 if time.monotonic() >= deadline:
                     if num_bytes - num_bytes_before < STALL_BYTES:
                         return f"stalled: {num_bytes - num_bytes_before:,} bytes in {STALL_SECONDS} s"
@@ -302,25 +314,10 @@ def _sweep(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def download_bar(name: str) -> Iterator["DownloadBar"]:
-    """A bar of one download, in megabytes, where there is a terminal."""
+def bar(title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable]:
+    """A bar on standard error, where that is a terminal, with a title, these columns and the time that is left; what
+    moves it on takes `advance` and `total`, as `rich.progress.Progress.update` does."""
     console = Console(stderr=True)
-    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *columns, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield DownloadBar(progress)
-
-
-class DownloadBar:
-    """The bar of one download."""
-
-    def __init__(self, progress: Progress):
-        self._progress = progress
-        self._task = progress.add_task("", total=None)
-
-    def set_total(self, num_bytes: int) -> None:
-        """Say how many bytes there will be."""
-        self._progress.update(self._task, total=num_bytes)
-
-    def advance(self, num_bytes: int) -> None:
-        """Count bytes that have come."""
-        self._progress.update(self._task, advance=num_bytes)
+        yield functools.partial(progress.update, progress.add_task(title, total=total))

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.progress import MofNCompleteColumn
 
+from compare.data import download
 from compare.data.images import MAX_CLASSES, Dataset, label_dtype, mapped, stratified_sample
 from compare.system import disk
 from compare.system.errors import UserError, printable
@@ -37,7 +40,7 @@ BACKGROUND = (255, 255, 255)  # behind what is transparent
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 MAX_FILE_BYTES = 500_000_000
 BATCH = 256  # files that are begun before the first of them is waited for, so that Ctrl-C need not wait for all
-NUM_NAMED = 5  # unreadable files that an error names
+NUM_NAMED = 5  # files that an error or a warning names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,7 @@ def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "p
             "images in test/, or so many that a fifth of them can be held out",
             "add images",
         )
+    _warn_of_copies(folder, train, test)
     images = _decoded([*train, *test], size=size, fit=fit)
     dtype = label_dtype(len(names))
     name = printable(os.path.basename(os.path.abspath(folder)))  # a link's own name, not that of what it leads to
@@ -109,6 +113,31 @@ def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "p
         validation_rows=np.arange(num_train, len(train)) if held_out else None,
         sha256=_sha256(train, test),
     )
+
+
+def _warn_of_copies(folder: Path, train: list[Found], test: list[Found]) -> None:
+    """Tell which files have the same bytes as one of another class, and which test images are trained on as well."""
+    first: dict[str, Found] = {}
+    of_two_classes = []
+    for one in [*train, *test]:
+        other = first.setdefault(one.sha256, one)
+        if other.label != one.label:
+            of_two_classes.append((other, one))
+    trained_on = {one.sha256: one for one in train}
+    in_both = [(trained_on[one.sha256], one) for one in test if one.sha256 in trained_on]
+    for pairs, where in (
+        (of_two_classes, "two classes, so one of their labels is wrong"),
+        (in_both, "train and test, so the test is easier than it should be"),
+    ):
+        named = [
+            " and ".join(printable(str(one.path.relative_to(folder))) for one in pair) for pair in pairs[:NUM_NAMED]
+        ]
+        if pairs:
+            print(
+                f"warning: {folder} holds {len(pairs):,} file{'s' * (len(pairs) > 1)} twice, in {where}:\n    "
+                + ";\n    ".join([*named, *["…"] * (len(pairs) > NUM_NAMED)]),
+                file=sys.stderr,
+            )
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -186,7 +215,7 @@ def _found(folder: Path, names: list[str]) -> list[Found]:
                 elif path.suffix.lower() not in NOTES:
                     paths.append((path, label))
     paths.sort(key=lambda one: (one[1], one[0]))
-    return list(_in_threads(_look, paths))
+    return list(_in_threads(_look, paths, doing="reading"))
 
 
 def _look(path: Path, label: int) -> Found:
@@ -212,8 +241,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _in_threads(call: Callable, arguments: list[tuple]) -> Iterator:
-    """What `call` gives for each of the arguments, of which the first is a path, in their order.
+def _in_threads(call: Callable, arguments: list[tuple], *, doing: str) -> Iterator:
+    """What `call` gives for each of the arguments, of which the first is a path, in their order; a bar tells how many.
 
     Raises:
         UserError: some files cannot be read; it names the first of them, with the reasons, when all were tried.
@@ -222,6 +251,7 @@ def _in_threads(call: Callable, arguments: list[tuple]) -> Iterator:
     with (
         warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),  # here: it is of all threads
         concurrent.futures.ThreadPoolExecutor() as pool,
+        download.bar(f"{doing} images", len(arguments), MofNCompleteColumn()) as move_on,
     ):
         for start in range(0, len(arguments), BATCH):
             for given, future in [(given, pool.submit(call, *given)) for given in arguments[start : start + BATCH]]:
@@ -231,6 +261,7 @@ def _in_threads(call: Callable, arguments: list[tuple]) -> Iterator:
                     problems.append(f"{printable(str(given[0]))}: {str(error)[:200] or type(error).__name__}")
                 else:
                     yield result
+                move_on(advance=1)
     if problems:
         raise UserError(
             f"{len(problems):,} of {len(arguments):,} files cannot be read as images:\n    "
@@ -258,9 +289,12 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> np.ndarray:
     def decode(path: Path) -> np.ndarray:
         return decoded(path, size=size, fit=fit, num_channels=num_channels)
 
+    def images() -> Iterator[np.ndarray]:
+        print(f"decoding {len(found):,} images to {size}×{size} pixels, once: later runs find them", file=sys.stderr)
+        yield from _in_threads(decode, [(one.path,) for one in found], doing="decoding")
+
     name = f"{hashlib.sha256(about.encode()).hexdigest()}.npy"
-    images = _in_threads(decode, [(one.path,) for one in found])
-    return mapped(name, (len(found), size, size, num_channels), images)
+    return mapped(name, (len(found), size, size, num_channels), images())
 
 
 def decoded(path: Path, *, size: int, fit: Literal["crop", "pad"], num_channels: int) -> np.ndarray:

@@ -386,7 +386,7 @@ TEXTS = {
     "Noise": "噪声",
     "Contrast": "对比度",
     "Blur": "模糊",
-    "{number:g} px of 28": "{number:g} 像素（按 28 计）",
+    "{number:.3g} px of {side}": "{number:.3g} 像素（短边 {side}）",
     "{number:g} px": "{number:g} 像素",
     "{kind}: {first} to {last}": "{kind}：{first} 至 {last}",
     "On corrupted copies of {num_images:,} test images (shifted, noisy, blurred, …) {better} is right on {mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference is {interval} points.": "在 {num_images:,} 张测试图像的劣化副本（平移、噪声、模糊等）上，{better} 的准确率为 {mean:.4f}，{worse} 为 {other:.4f}；差异的 95 % 区间为 {interval} 个百分点。",

@@ -145,8 +145,10 @@ def amount_in_words(kind: str, amount: float, data: Data) -> str:
     if kind in KINDS and kind not in UNITS:
         return f"{100 * amount:.0f} %"
     if UNITS.get(kind) == "px":
-        of_28 = data.image_shape is None or min(data.image_shape[:2]) == 28  # the side that amounts are told for
-        return say("{number:g} px", number=amount) if of_28 else say("{number:g} px of 28", number=amount)
+        side = 28 if data.image_shape is None else min(data.image_shape[:2])
+        if side != 28:  # `compare.data.corruptions.corrupt` takes the amounts for a side of 28, and scales them so
+            return say("{number:.3g} px of {side}", number=amount * side / 28, side=side)
+        return say("{number:g} px", number=amount)
     return f"{amount:g}{UNITS.get(kind, '')}"
 
 
