@@ -33,6 +33,7 @@ PRINTED = say("what the article's program printed, test")
 MOST_NAMED_TWICE = 4
 MOST_WITH_TRAIN = 12  # curves beside which those of the training images are drawn, too
 MOST_MARKERS = 30  # on a curve
+MOST_IN_COLUMN, LONGEST_IN_COLUMN = 10, 32  # names in a column of a legend, and letters of a name beside another one
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
 FAR_APART, LARGE_RATIO = 0.35, 10
 ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
@@ -365,9 +366,13 @@ def _values(curves: list[Curves], quantity: str) -> list[float]:
 
 
 def _finish(figure: Figure, axes) -> Figure:
-    """The figure with its legend, laid out."""
-    if axes.lines:
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=9, handlelength=3)
+    """The figure with its legend, laid out. A long legend of short names has two columns, to save height."""
+    lines, labels = axes.get_legend_handles_labels()
+    columns = 2 if len(labels) > MOST_IN_COLUMN and max(map(len, labels)) <= LONGEST_IN_COLUMN else 1
+    if columns == 2:
+        figure.set_figheight(figure.get_figheight() - 0.2 * (len(labels) // 2))
+    if lines:
+        figure.legend(lines, labels, loc="outside upper left", fontsize=9, handlelength=3, ncols=columns)
     return laid_out(figure)
 
 
