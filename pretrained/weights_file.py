@@ -70,6 +70,7 @@ NETWORKS = {
     "convnext_(tiny|small|base|large|xlarge)_stem_conv": "ConvNeXt",
     "block1a_dwconv": "EfficientNet",
     "block1a_project_conv": "EfficientNetV2",
+    "block0_depthwise_conv": "EfficientNet-Lite0",
 }
 IMAGENET_SCALE = re.compile(r'"scale":\s*\[\s*2\.08[89]')  # 1 / sqrt(0.229) and so on, as Keras' EfficientNet divides
 CUT_SHORT = re.compile(r"truncated file: eof = (\d+).* stored_eof = (\d+)")

@@ -1,6 +1,7 @@
 """Run by `test_pretrained.py` once a backend, in a process of its own: training leaves every array of the backbone as
 it was, augmentation is the same as everywhere, and no other framework is in the process."""
 
+import importlib
 import sys
 
 import numpy as np
@@ -96,7 +97,7 @@ for other in map(BACKBONES.get, sys.argv[2:]):
         his.set_weights(ours.get_weights())
     resize = keras.layers.Resizing(size, size, pad_to_aspect_ratio=True, antialias=56 > size)
     entered = keras.ops.convert_to_numpy(resize(some.astype(np.float32)))
-    entered = getattr(keras.applications, other.module).preprocess_input(entered.copy())
+    entered = importlib.import_module(other.module).preprocess_input(entered.copy())
     np.testing.assert_allclose(features, theirs.predict(entered, verbose=0), rtol=1e-3, atol=1e-4, err_msg=other.name)
     stage, everything = (model.unfrozen_layers(network, part) for part in ("last-stage", "backbone"))
     assert 0 < len(stage) < len(everything), other.name

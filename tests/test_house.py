@@ -50,7 +50,7 @@ WALLS = {
     "compare/findings/metrics.py": (["compare"], {"os", "pathlib"}),
     "compare/findings/calibration.py": (["compare"], {"os", "pathlib"}),
     "compare/page/figures.py": (["compare"], {"jinja2", "os", "pathlib"}),
-    "pretrained/[!b]*.py": (["compare"], {"torch", "tensorflow", "jax"}),
+    "pretrained/[!bp]*.py": (["compare"], {"torch", "tensorflow", "jax"}),
 }
 
 
