@@ -35,22 +35,18 @@ def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answe
         shown: the runs.
         images: of the test set; None where they are not at hand.
     """
-    questions = {
-        say("Predicted the same test images, in the same order"): same_test_set,
-        say("The test set chose nothing"): test_set_unwatched,
-        say("The frozen part is what it was"): frozen_unchanged,
-        say("The weights got the input that they expect"): expected_input,
-        say("Trained to the end"): trained_out,
-        say("Not overfitted"): not_overfitted,
-        say("Better than always naming the most frequent class"): beats_majority,
-    }
-    answered = [(question, [ask(one, shown) for one in shown]) for question, ask in questions.items()]
-    by_images = {
-        say("Better than logistic regression on the pixels"): beats_logistic_regression,
-        say("No test image is also a training image"): apart_from_training,
-    }
-    answered += [(question, [ask(one, images) for one in shown]) for question, ask in by_images.items()]
-    return answered
+    questions = [
+        (say("Predicted the same test images, in the same order"), same_test_set, shown),
+        (say("The test set chose nothing"), test_set_unwatched, shown),
+        (say("The frozen part is what it was"), frozen_unchanged, shown),
+        (say("The weights got the input that they expect"), expected_input, shown),
+        (say("Trained to the end"), trained_out, shown),
+        (say("Not overfitted"), not_overfitted, shown),
+        (say("Better than always naming the most frequent class"), beats_majority, shown),
+        (say("Better than logistic regression on the pixels"), beats_logistic_regression, images),
+        (say("No test image is also a training image"), apart_from_training, images),
+    ]
+    return [(question, [ask(one, beside) for one in shown]) for question, ask, beside in questions]
 
 
 def same_test_set(one: Shown, shown: list[Shown]) -> Answer:
@@ -61,7 +57,7 @@ def same_test_set(one: Shown, shown: list[Shown]) -> Answer:
     same = ours.test_labels_fingerprint == first.test_labels_fingerprint
     if None not in (ours.fingerprint, first.fingerprint):
         same = same and ours.fingerprint == first.fingerprint
-    return Answer(same, f"SHA-256 {(one.record.data.fingerprint or one.record.data.test_labels_fingerprint)[:8]}…")
+    return Answer(same, f"SHA-256 {(ours.fingerprint or ours.test_labels_fingerprint)[:8]}…")
 
 
 def test_set_unwatched(one: Shown, shown: list[Shown]) -> Answer:
@@ -92,11 +88,10 @@ def expected_input(one: Shown, shown: list[Shown]) -> Answer:
         return Answer(None, say("the run keeps no image of what entered its network"), known=False)
     got = range_in_words(seen)
     if expected is None:
-        words = say("a file of weights does not say what input they were trained on; here they got {input}", input=got)
-        return Answer(None, words, known=False)
-    return Answer(
-        fits(seen, expected), say("measured: {range}; expected: {wanted}", range=got, wanted=range_in_words(expected))
-    )
+        why = say("a file of weights does not say what input they were trained on; here they got {input}", input=got)
+        return Answer(None, why, known=False)
+    why = say("measured: {range}; expected: {wanted}", range=got, wanted=range_in_words(expected))
+    return Answer(fits(seen, expected), why)
 
 
 def fits(seen: Input, expected: Input) -> bool:
@@ -121,27 +116,21 @@ def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     rates = [row.learning_rate for row in steps if row.learning_rate is not None]
     if rates and rates[-1] < 0.01 * max(rates):
         return Answer(True, say("the learning rate ran down to nothing, as planned"))
-    fall = 1 - losses[-1] / losses[-2] if losses[-2] else 0.0
-    if fall >= STILL_FALLING:
-        return Answer(
-            False,
-            say(
-                "the last epoch still lowered the training loss by {percent:.0f} %: more might help", percent=100 * fall
-            ),
-        )
+    percent = 100 * (1 - losses[-1] / losses[-2]) if losses[-2] else 0.0
+    if percent >= 100 * STILL_FALLING:
+        why = say("the last epoch still lowered the training loss by {percent:.0f} %: more might help", percent=percent)
+        return Answer(False, why)
     whole = losses[0] - losses[-1]
     share = (losses[-2] - losses[-1]) / whole if whole > 0 and len(losses) > 2 else 0.0
     if share >= STILL_GAINING:
-        return Answer(
-            False,
-            say(
-                "the training loss has fallen by {whole:.4f} from the first epoch to the last, which still brought "
-                "{percent:.0f} % of it: more might help",
-                whole=whole,
-                percent=100 * share,
-            ),
+        why = say(
+            "the training loss has fallen by {whole:.4f} from the first epoch to the last, which still brought "
+            "{percent:.0f} % of it: more might help",
+            whole=whole,
+            percent=100 * share,
         )
-    return Answer(True, say("the last epoch changed the training loss by {percent:+.1f} %", percent=-100 * fall))
+        return Answer(False, why)
+    return Answer(True, say("the last epoch changed the training loss by {percent:+.1f} %", percent=-percent))
 
 
 def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
@@ -151,38 +140,20 @@ def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
     losses = [getattr(row, f"{one.watched}_loss") for row in one.record.history]
     if len(losses) < 2:
         return Answer(None, say("a single epoch"))
-    lowest, split = min(losses), known(one.watched)
+    lowest = min(losses)
+    values = {"split": known(one.watched), "last": losses[-1], "lowest": lowest}
     if losses[-1] <= OVERFITTED * lowest:
-        return Answer(
-            True,
-            say(
-                "the {split} loss ended at {last:.4f}, its lowest is {lowest:.4f}",
-                split=split,
-                last=losses[-1],
-                lowest=lowest,
-            ),
-        )
-    epoch = one.record.history[losses.index(lowest)].epoch
-    return Answer(
-        False,
-        say(
-            "the {split} loss rose from {lowest:.4f} after epoch {epoch} to {last:.4f}",
-            split=split,
-            last=losses[-1],
-            lowest=lowest,
-            epoch=epoch,
-        ),
-    )
+        return Answer(True, say("the {split} loss ended at {last:.4f}, its lowest is {lowest:.4f}", **values))
+    values["epoch"] = one.record.history[losses.index(lowest)].epoch
+    why = say("the {split} loss rose from {lowest:.4f} after epoch {epoch} to {last:.4f}", **values)
+    return Answer(False, why)
 
 
 def beats_majority(one: Shown, shown: list[Shown]) -> Answer:
     """Even the low end of the accuracy's interval is above the share of the largest class."""
-    share = one.result.support.max() / one.result.num_images
-    low = one.result.accuracy_low
-    return Answer(
-        bool(low > share),
-        say("at least {low:.4f}, and the most frequent class is {share:.4f} of the test set", low=low, share=share),
-    )
+    share, low = one.result.support.max() / one.result.num_images, one.result.accuracy_low
+    why = say("at least {low:.4f}, and the most frequent class is {share:.4f} of the test set", low=low, share=share)
+    return Answer(bool(low > share), why)
 
 
 def beats_logistic_regression(one: Shown, images: Gallery | None) -> Answer:
@@ -209,12 +180,8 @@ def apart_from_training(one: Shown, images: Gallery | None) -> Answer:
         return Answer(None, say("the images are not at hand"), known=False)
     if not len(images.also_in_training):
         return Answer(True, say("compared pixel by pixel"))
-    without = np.delete(metrics.is_right(one.run), images.also_in_training).mean()
+    number, without = len(images.also_in_training), np.delete(metrics.is_right(one.run), images.also_in_training).mean()
+    values = {"number": number, "accuracy": without}
     return Answer(
-        False,
-        say(
-            "{number} are also training images; without them the accuracy is {accuracy:.4f}",
-            number=len(images.also_in_training),
-            accuracy=without,
-        ),
+        False, say("{number} are also training images; without them the accuracy is {accuracy:.4f}", **values)
     )

@@ -1,5 +1,6 @@
 """The warnings at the top of the report: whatever limits what its numbers mean, each a function."""
 
+import collections
 import dataclasses
 
 from compare.page.language import joined, say
@@ -28,15 +29,16 @@ def of(named: list[tuple[str, Record]], unfinished: list[UnfinishedRun]) -> list
         named: what the page calls each complete run, and its record.
         unfinished: the other runs.
     """
-    finished, named = named, named + [(unfinished_label(run), run.record) for run in unfinished if run.record]
-    found = [unfinished_banner(run) for run in unfinished]
-    found += [demo_banner([record for _, record in named])]
-    found += [random_backbone_banner(named)]
-    found += [changed_backbone_banner(label, record) for label, record in named]
-    found += changed_settings_banners(named)
-    found += [different_splits_banner(finished)]
-    if not unfinished:
-        found += [one_side_banner([record for _, record in finished])]
+    every = named + [(unfinished_label(run), run.record) for run in unfinished if run.record]
+    found = [
+        *map(unfinished_banner, unfinished),
+        demo_banner([record for _, record in every]),
+        random_backbone_banner(every),
+        *(changed_backbone_banner(label, record) for label, record in every),
+        *changed_settings_banners(every),
+        different_splits_banner(named),
+        None if unfinished else one_side_banner([record for _, record in named]),
+    ]
     return [banner for banner in found if banner is not None]
 
 
@@ -53,8 +55,7 @@ def unfinished_banner(run: UnfinishedRun) -> Banner:
             say("What was found"),
             tuple(without_folders(line) for line in run.damage.splitlines()),
         )
-    num_finished = len(run.record.history) if run.record else 0
-    num_epochs = run.record.num_epochs if run.record else None
+    num_finished, num_epochs = (len(run.record.history), run.record.num_epochs) if run.record else (0, None)
     progress = {0: say("no epoch"), 1: say("1 epoch")}.get(num_finished, say("{number} epochs", number=num_finished))
     if num_epochs:
         progress = say("{progress} of {number}", progress=progress, number=num_epochs)
@@ -114,16 +115,15 @@ def changed_backbone_banner(label: str, record: Record) -> Banner | None:
 def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
     """Recipes whose settings were overridden: one banner for all runs with the same changes. Random weights have a
     banner of their own."""
-    labels_by_change = {}
+    labels_by_change = collections.defaultdict(list)
     for label, record in named:
-        changes = {
-            name: value
+        changes = [
+            say("{name} {value}", name=name, value=in_words(value))
             for name, value in record.overrides.items()
             if name not in SAID_ELSEWHERE and f"{name} {value}" not in SAID_ELSEWHERE
-        }
+        ]
         if changes:
-            words = joined(say("{name} {value}", name=name, value=in_words(value)) for name, value in changes.items())
-            labels_by_change.setdefault((record.recipe.name, words), []).append(label)
+            labels_by_change[record.recipe.name, joined(changes)].append(label)
     return [
         Banner(
             say("Changed settings"),
@@ -140,7 +140,7 @@ def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
 
 def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:
     """Runs that trained on different parts of the training set."""
-    labels_by_split = {}
+    labels_by_split = collections.defaultdict(list)
     for label, record in named:
         data = record.data
         if data.num_train is None:
@@ -148,17 +148,18 @@ def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:
         number = data.num_validation
         held_out = say("{number:,} held out", number=number) if number else say("none held out")
         words = say("{number:,} images, {held_out}", number=data.num_train, held_out=held_out)
-        labels_by_split.setdefault((data.split_fingerprint, words), []).append(label)
+        labels_by_split[data.split_fingerprint, words].append(label)
     if len(labels_by_split) < 2:
         return None
-    parts = [
-        say("{runs}: {images}", runs=joined(labels, " and "), images=words)
-        for (_, words), labels in labels_by_split.items()
-    ]
-    return Banner(
-        say("Different training images"),
-        say("{parts}. The test images are the same for all.", parts=joined(parts, "; ")),
+    parts = joined(
+        (
+            say("{runs}: {images}", runs=joined(labels, " and "), images=words)
+            for (_, words), labels in labels_by_split.items()
+        ),
+        "; ",
     )
+    text = say("{parts}. The test images are the same for all.", parts=parts)
+    return Banner(say("Different training images"), text)
 
 
 def one_side_banner(records: list[Record]) -> Banner | None:

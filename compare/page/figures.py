@@ -33,6 +33,7 @@ PRINTED = say("what the article's program printed, test")
 MOST_NAMED_TWICE = 4
 MOST_WITH_TRAIN = 12  # curves beside which those of the training images are drawn, too
 MOST_MARKERS = 30  # on a curve
+MOST_IN_COLUMN, LONGEST_IN_COLUMN = 10, 32  # names in a column of a legend, and letters of a name beside another one
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
 FAR_APART, LARGE_RATIO = 0.35, 10
 ACCURACY_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 1)
@@ -191,16 +192,15 @@ def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
     axes.plot([0, 1], [0, 1], color=DRAWN.muted, linestyle=":", linewidth=1.4, label=say("as confident as right"))
     centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
     for label, look, seeds in runs:
-        num_images = sum(one.num_images for one in seeds)  # (num_bins,)
+        of_seeds = np.array([one.num_images for one in seeds])  # (num_seeds, num_bins)
+        num_images = of_seeds.sum(axis=0)
         some = num_images > 0
-        sums = (
-            np.nansum([one.num_images * getattr(one, name) for one in seeds], axis=0)
+        confidence, accuracy = (
+            np.nansum(of_seeds * [getattr(one, name) for one in seeds], axis=0)[some] / num_images[some]
             for name in ("confidence", "accuracy")
         )
-        confidence, accuracy = (of_bins[some] / num_images[some] for of_bins in sums)
-        shown = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "markersize": 5, "linewidth": 1.6}
-        axes.plot(confidence, accuracy, label=label, **shown)
-        below.plot(centres[some], num_images[some] / len(seeds), **shown | {"markersize": 3, "linewidth": 1.2})
+        axes.plot(confidence, accuracy, label=label, **_line(look))
+        below.plot(centres[some], num_images[some] / len(seeds), **_line(look, small=True))
     axes.set(ylabel=say("Accuracy"), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.set(xlabel=say("Confidence"), ylabel=say("Images"), yscale="log")
     below.yaxis.set_major_formatter(LogFormatter())  # the usual one writes TeX
@@ -214,10 +214,8 @@ def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
     figure = Figure(figsize=(5.6, 4.6 + 0.2 * len(runs)), layout="constrained")
     axes = figure.subplots()
     for label, look, seeds in runs:
-        shown = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "markersize": 5, "markevery": 10}
-        kept, accuracy = 100 * seeds[0].kept, np.array([one.accuracy_kept for one in seeds])  # (101,), (num_seeds, 101)
-        axes.plot(kept, accuracy.mean(axis=0), label=label, linewidth=1.6, **shown)
-        _band(axes, kept, accuracy, look)
+        accuracy = np.array([one.accuracy_kept for one in seeds])  # (num_seeds, 101)
+        _plot_seeds(axes, 100 * seeds[0].kept, accuracy, look, label=label, markevery=10)
     axes.set(xlabel=say("Images kept, the most confident first (%)"), ylabel=say("Accuracy on these"), xlim=(-2, 102))
     return _finish(figure, axes)
 
@@ -231,10 +229,8 @@ def robustness(runs: list[tuple[str, int, list[Robustness]]], titles: list[str])
     panels = figure.subplots(num_lines, 2, sharex=True, sharey=True, squeeze=False)
     for index, (axes, title) in enumerate(zip(panels.flat, titles, strict=False)):
         for label, look, seeds in runs:
-            shown = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "markersize": 5, "linewidth": 1.6}
-            of_seeds = np.array([[one.clean, *one.accuracy[index]] for one in seeds])  # (num_seeds, 1 + num_strengths)
-            axes.plot(of_seeds.mean(axis=0), label=label, **shown)
-            _band(axes, np.arange(of_seeds.shape[1]), of_seeds, look)
+            accuracy = np.array([[one.clean, *one.accuracy[index]] for one in seeds])  # (num_seeds, 1 + num_strengths)
+            _plot_seeds(axes, np.arange(accuracy.shape[1]), accuracy, look, label=label)
         axes.set_title(title, fontsize=10)
         axes.set_ylim(-0.02, 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -305,61 +301,63 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     both_named = len(curves) <= MOST_NAMED_TWICE
     height = 3.4 + (0.4 if both_named else 0.2) * len(curves) + 0.9 * rates
     figure = Figure(figsize=(5.6, height), layout="constrained")
-    axes, *below = figure.subplots(2 if rates else 1, sharex=True, squeeze=False, height_ratios=[4, 1][: 1 + rates])[
-        :, 0
-    ]
-    longest = max((run.values("seconds").sum(axis=1).max() for run in curves), default=0)
-    in_minutes = longest >= 300
-    seconds = 60 if in_minutes else 1
+    panels = figure.subplots(1 + rates, sharex=True, squeeze=False, height_ratios=[4, 1][: 1 + rates])
+    axes, last = panels[0, 0], panels[-1, 0]
+    in_minutes = max((run.values("seconds").sum(axis=1).max() for run in curves), default=0) >= 300
     ends = []
     for run in curves:
-        colour, marker = DRAWN.colour(run.look), MARKERS[marker_of(run.look)]
         x = np.array([row.epoch for row in run.histories[0]])
         if over == "time":
-            x = run.values("seconds").cumsum(axis=1).mean(axis=0) / seconds
+            x = run.values("seconds").cumsum(axis=1).mean(axis=0) / (60 if in_minutes else 1)
         ends += [x[0], x[-1]]
-        look = {"color": colour, "linewidth": 1.6, "marker": marker, "markersize": 5}
-        look["markevery"] = -(-len(x) // MOST_MARKERS)
+        markevery = -(-len(x) // MOST_MARKERS)
         for split in run.splits:
-            of_seeds = run.values(f"{split}_{quantity}")
-            y = of_seeds.mean(axis=0)
-            line = {"linestyle": "--", "fillstyle": "none"} if split == "train" else {"linestyle": "-"}
+            line = {"linestyle": "--", "fillstyle": "none"} if split == "train" else {}
             named = both_named or split == run.splits[-1]
-            label = say("{run}, {split}", run=run.label, split=known(split)) if named else "_train"
-            axes.plot(x, y, label=label, **line, **look)
-            _band(axes, x, of_seeds, run.look)
-            best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
+            line["label"] = say("{run}, {split}", run=run.label, split=known(split)) if named else "_train"
+            y = _plot_seeds(axes, x, run.values(f"{split}_{quantity}"), run.look, markevery=markevery, **line)
             if split == run.watched and len(y) > 1:
-                axes.plot(x[best], y[best], "o", color=colour, fillstyle="none", markersize=11, label="_best")
-        phases = [row.phase for row in run.histories[0]]
-        for index in range(1, len(phases)):
-            if phases[index] != phases[index - 1]:
-                axes.axvline((x[index - 1] + x[index]) / 2, color=colour, linewidth=1, linestyle=(0, (1, 2)))
+                best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
+                ring = {"color": DRAWN.colour(run.look), "fillstyle": "none", "markersize": 11, "label": "_best"}
+                axes.plot(x[best], y[best], "o", **ring)
+        for index, (before, after) in enumerate(itertools.pairwise(run.histories[0])):
+            if before.phase != after.phase:
+                place = (x[index] + x[index + 1]) / 2
+                axes.axvline(place, color=DRAWN.colour(run.look), linewidth=1, linestyle=(0, (1, 2)))
         if rates:
-            below[0].plot(x, run.values("learning_rate")[0], **look | {"markersize": 3, "linewidth": 1.2})
-    last = below[0] if rates else axes
+            last.plot(x, run.values("learning_rate")[0], markevery=markevery, **_line(run.look, small=True))
     axes.set_ylabel(words)
     if rates:
-        below[0].set_ylabel(say("Learning rate"), fontsize=8)
-        below[0].set_ylim(bottom=0)
-    over_time = say("Training time (minutes)") if in_minutes else say("Training time (seconds)")
-    last.set_xlabel(say("Epoch") if over == "epochs" else over_time)
+        last.set_ylabel(say("Learning rate"), fontsize=8)
+        last.set_ylim(bottom=0)
     if over == "epochs":
+        last.set_xlabel(say("Epoch"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        ends = ends or [1]
-        margin = max(0.04 * (max(ends) - min(ends)), 0.15)
-        axes.set_xlim(min(ends) - margin, max(ends) + margin)
-    elif ends:
-        axes.set_xlim(0, 1.04 * max(ends))
+        low, high = min(ends, default=1), max(ends, default=1)
+        margin = max(0.04 * (high - low), 0.15)
+        axes.set_xlim(low - margin, high + margin)
+    else:
+        last.set_xlabel(say("Training time (minutes)") if in_minutes else say("Training time (seconds)"))
+        axes.set_xlim(0, 1.04 * max(ends, default=1))
     return figure, axes
 
 
-def _band(axes, x: np.ndarray, of_seeds: np.ndarray, look: int) -> None:
-    """A band from the lowest to the highest of several seeds, (num_seeds, num_points), at each of `x`."""
+def _line(look: int, *, small: bool = False) -> dict:
+    """How a run's line is drawn."""
+    size = {"markersize": 3, "linewidth": 1.2} if small else {"markersize": 5, "linewidth": 1.6}
+    return {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)]} | size
+
+
+def _plot_seeds(axes, x: np.ndarray, of_seeds: np.ndarray, look: int, **line) -> np.ndarray:
+    """The mean of seeds, (num_seeds, num_points), at each of `x`, which is returned; of several in a band from the
+    lowest to the highest."""
+    mean = of_seeds.mean(axis=0)
+    axes.plot(x, mean, **_line(look), **line)
     if len(of_seeds) > 1:
         width = 0 if len(x) > 1 else 6  # a single point has no breadth of its own
         style = {"color": DRAWN.colour(look), "alpha": 0.18, "linewidth": width}
         axes.fill_between(x, of_seeds.min(axis=0), of_seeds.max(axis=0), **style)
+    return mean
 
 
 def _values(curves: list[Curves], quantity: str) -> list[float]:
@@ -368,9 +366,13 @@ def _values(curves: list[Curves], quantity: str) -> list[float]:
 
 
 def _finish(figure: Figure, axes) -> Figure:
-    """The figure with its legend, laid out."""
-    if axes.lines:
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=9, handlelength=3)
+    """The figure with its legend, laid out. A long legend of short names has two columns, to save height."""
+    lines, labels = axes.get_legend_handles_labels()
+    columns = 2 if len(labels) > MOST_IN_COLUMN and max(map(len, labels)) <= LONGEST_IN_COLUMN else 1
+    if columns == 2:
+        figure.set_figheight(figure.get_figheight() - 0.2 * (len(labels) // 2))
+    if lines:
+        figure.legend(lines, labels, loc="outside upper left", fontsize=9, handlelength=3, ncols=columns)
     return laid_out(figure)
 
 

@@ -28,39 +28,33 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
     which it has tables instead. None without a run."""
     if not shown:
         return {"curves": [], "calibration": [], "robustness": [], "matrices": []}
-    curves = curves_of(shown)
+    curves, calibrated = curves_of(shown), of_seeds(shown, "calibration")
     as_printed = any(
         (one.record.branch, one.record.recipe.name, one.record.overrides) == ("scratch_resnet", "article", {})
         for one in shown
     )
     printed = ARTICLE_ACCURACIES if as_printed else ()
-    calibrated = of_seeds(shown, "calibration")
+    drawn = {"curves": [], "robustness": []}
     with figures.drawing():
-        over_what = []
         for over, ending in (("epochs", ""), ("time", "-over-time")):
-            accuracy = figures.accuracy_curves(curves, over=over, printed=printed)
-            loss = figures.loss_curves(curves, over=over)
-            over_what += [
-                picture(
-                    f"accuracy{ending}", curves_title("accuracy", over), curves_alt(shown, "accuracy", over), accuracy
-                ),
-                picture(f"loss{ending}", curves_title("loss", over), curves_alt(shown, "loss", over), loss),
-            ]
-        reliability, selective = figures.reliability(calibrated), figures.selective(calibrated)
-        calibration = [
-            picture("reliability", say("Accuracy against confidence"), reliability_alt(shown), reliability),
-            picture("selective", say("Accuracy on the most confident images"), selective_alt(shown), selective),
+            for quantity in ("accuracy", "loss"):
+                if quantity == "accuracy":
+                    figure = figures.accuracy_curves(curves, over=over, printed=printed)
+                else:
+                    figure = figures.loss_curves(curves, over=over)
+                title, alt = curves_title(quantity, over), curves_alt(curves, quantity, over)
+                drawn["curves"].append(picture(f"{quantity}{ending}", title, alt, figure))
+        title = say("Accuracy against confidence")
+        reliability = picture("reliability", title, reliability_alt(shown), figures.reliability(calibrated))
+        title = say("Accuracy on the most confident images")
+        drawn["calibration"] = [
+            reliability,
+            picture("selective", title, selective_alt(shown), figures.selective(calibrated)),
         ]
-        robustness = []
         if robust := [shown[place] for place in found.same_corruptions]:
             title = say("Accuracy on corrupted images")
-            robustness = [picture("robustness", title, robustness_alt(robust), robustness_panels(robust))]
-        return {
-            "curves": over_what,
-            "calibration": calibration,
-            "robustness": robustness,
-            "matrices": _draw_matrices(found, shown),
-        }
+            drawn["robustness"] = [picture("robustness", title, robustness_alt(robust), robustness_panels(robust))]
+        return drawn | {"matrices": _draw_matrices(found, shown)}
 
 
 def robustness_panels(robust: list[Shown]) -> Figure:
@@ -169,10 +163,10 @@ def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibra
     return found
 
 
-def curves_alt(shown: list[Shown], quantity: str, over: str) -> str:
+def curves_alt(curves: list[Curves], quantity: str, over: str) -> str:
     """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
     parts = []
-    for run in curves_of(shown):
+    for run in curves:
         num_epochs = len(run.histories[0])
         if not num_epochs:
             parts.append(say("{run}: none", run=run.label))
@@ -198,10 +192,8 @@ def curves_title(quantity: str, over: str) -> str:
 
 def reliability_alt(shown: list[Shown]) -> str:
     """What the reliability diagram shows, for those who cannot see it."""
-    parts = [
-        say("{run}: expected calibration error {value:.4f}", run=one.label, value=one.calibration.error)
-        for one in shown
-    ]
+    errors = [(one.label, one.calibration.error) for one in shown]
+    parts = [say("{run}: expected calibration error {value:.4f}", run=label, value=error) for label, error in errors]
     return say("Accuracy against confidence; {parts}.", parts=joined(parts, "; "))
 
 
@@ -210,32 +202,23 @@ def selective_alt(shown: list[Shown]) -> str:
     parts = []
     for one in shown:
         half, most, every = (fraction(value, 4) for value in one.calibration.accuracy_kept[[50, 90, 100]])
-        parts.append(
-            say(
-                "{run}: {half} on the most confident half, {most} on 90 %, {every} on all",
-                run=one.label,
-                half=half,
-                most=most,
-                every=every,
-            )
-        )
-    return say(
-        "Accuracy against the share of images kept, the most confident first; {parts}.", parts=joined(parts, "; ")
-    )
+        values = {"run": one.label, "half": half, "most": most, "every": every}
+        parts.append(say("{run}: {half} on the most confident half, {most} on 90 %, {every} on all", **values))
+    parts = joined(parts, "; ")
+    return say("Accuracy against the share of images kept, the most confident first; {parts}.", parts=parts)
 
 
 def robustness_alt(shown: list[Shown]) -> str:
     """What the curves of robustness show, for those who cannot see them."""
-    parts = [
-        say(
-            "{run}: {clean:.4f} on clean images, {mean:.4f} on average over all copies, {lowest:.4f} at worst",
-            run=one.label,
-            clean=one.robustness.clean,
-            mean=one.robustness.mean,
-            lowest=one.robustness.accuracy.min(),
+    parts = []
+    for one in shown:
+        found = one.robustness
+        values = {"run": one.label, "clean": found.clean, "mean": found.mean, "lowest": found.accuracy.min()}
+        parts.append(
+            say(
+                "{run}: {clean:.4f} on clean images, {mean:.4f} on average over all copies, {lowest:.4f} at worst",
+                **values,
+            )
         )
-        for one in shown
-    ]
-    return say(
-        "Accuracy against the strength of corruption, a panel for each kind; {parts}.", parts=joined(parts, "; ")
-    )
+    parts = joined(parts, "; ")
+    return say("Accuracy against the strength of corruption, a panel for each kind; {parts}.", parts=parts)

@@ -3,7 +3,7 @@
 Every sentence is computed from the runs; one that does not apply is not there.
 """
 
-from compare.findings.findings import Findings, Headline
+from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown
@@ -91,24 +91,21 @@ def seeds(pair: Headline) -> str | None:
     if pair.seeds is None:
         return None
     mine, other = pair.seeds
-    values = {
-        "mine": mine.mean,
-        "other": other.mean,
-        "num_mine": len(mine.places),
-        "num_other": len(other.places),
-    }
+    means = say(
+        "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}",
+        num_mine=len(mine.places),
+        num_other=len(other.places),
+        mine=mine.mean,
+        other=other.mean,
+    )
     if pair.p_value_of_seeds is None:
-        return say(
-            "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}.",
-            **values,
-        )
+        return say("{parts}.", parts=means)
     more = pair.p_value_of_seeds < MORE_THAN_CHANCE
     return say(
-        "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}: {verdict} (Welch's t test "
-        "over seeds, {p_value}).",
+        "{means}: {verdict} (Welch's t test over seeds, {p_value}).",
+        means=means,
         verdict=say("more than the seeds explain") if more else say("no more than the seeds may explain"),
         p_value=p_in_words(pair.p_value_of_seeds),
-        **values,
     )
 
 
@@ -150,7 +147,7 @@ def robust(found: Findings, shown: list[Shown]) -> str | None:
         "worse": worse.label,
         "mean": better.robustness.mean,
         "other": worse.robustness.mean,
-        "interval": say("{low:+.2f} to {high:+.2f}", low=pair.points_low, high=pair.points_high),
+        "interval": interval(pair),
     }
     if better.result.accuracy < worse.result.accuracy:
         return say(
@@ -169,52 +166,30 @@ def robust(found: Findings, shown: list[Shown]) -> str | None:
 def cost(first: Shown, second: Shown) -> str | None:
     """What the better run costs beside the other: training time and energy, where the device is the same and tells it,
     parameters trained, and operations an image; None where nothing of that is known of both."""
-    parts = []
+    records = first.record, second.record
+    costs = [
+        (say("trained parameters"), [one.model.num_trainable_parameters for one in records], "{:,}".format),
+        (say("operations an image"), [one.model.flops_per_image for one in records], with_prefix),
+    ]
     if first.record.device == second.record.device:
-        mine, other = (one.record.seconds.training for one in (first, second))
-        if mine and other:
-            parts.append(
-                say(
-                    "{times} training time ({mine} against {other})",
-                    times=times(mine, other),
-                    mine=duration(mine),
-                    other=duration(other),
-                )
-            )
-        mine, other = (one.record.energy_joules for one in (first, second))
-        if mine and other:
-            parts.append(
-                say(
-                    "{times} energy ({mine} against {other})",
-                    times=times(mine, other),
-                    mine=kilojoules(mine),
-                    other=kilojoules(other),
-                )
-            )
-    mine, other = (one.record.model.num_trainable_parameters for one in (first, second))
-    if mine and other:
-        parts.append(
-            say(
-                "{times} trained parameters ({mine:,} against {other:,})",
-                times=times(mine, other),
-                mine=mine,
-                other=other,
-            )
+        costs = [
+            (say("training time"), [one.seconds.training for one in records], duration),
+            (say("energy"), [one.energy_joules for one in records], kilojoules),
+            *costs,
+        ]
+    parts = [
+        say(
+            "{times} {what} ({mine} against {other})",
+            times=times(*amounts),
+            what=what,
+            mine=in_words(amounts[0]),
+            other=in_words(amounts[1]),
         )
-    mine, other = (one.record.model.flops_per_image for one in (first, second))
-    if mine and other:
-        parts.append(
-            say(
-                "{times} operations an image ({mine} against {other})",
-                times=times(mine, other),
-                mine=with_prefix(mine),
-                other=with_prefix(other),
-            )
-        )
-    if not parts:
-        return None
-    if len(parts) == 1:
-        return say("Beside {run} it took {parts}.", run=second.label, parts=parts[0])
+        for what, amounts, in_words in costs
+        if all(amounts)
+    ]
+    if len(parts) < 2:
+        return say("Beside {run} it took {parts}.", run=second.label, parts=parts[0]) if parts else None
     return say("Beside {run} it took {parts} and {last}.", run=second.label, parts=joined(parts[:-1]), last=parts[-1])
 
 
@@ -246,9 +221,9 @@ def averaging(first: Shown, paired: Paired) -> str:
     )
 
 
-def interval(paired: Paired) -> str:
+def interval(pair: Paired | RobustPair) -> str:
     """The 95 % interval of a difference, in percentage points."""
-    return say("{low:+.2f} to {high:+.2f}", low=paired.points_low, high=paired.points_high)
+    return say("{low:+.2f} to {high:+.2f}", low=pair.points_low, high=pair.points_high)
 
 
 def chance_in_words(p_value: float) -> str:

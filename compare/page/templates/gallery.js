@@ -1,13 +1,10 @@
-// Shows the test images of a cell of a confusion matrix. The data block was written by compare/gallery.py.
+// Shows the test images of a cell of a confusion matrix. The data block was written by compare/page/gallery.py.
 "use strict";
 const data = JSON.parse(document.getElementById("gallery-data").textContent);
 const dialog = document.getElementById("gallery");
-const list = document.getElementById("gallery-images");
-const heading = document.getElementById("gallery-title");
-const count = document.getElementById("gallery-count");
-const more = document.getElementById("gallery-more");
-const close = document.getElementById("gallery-close");
-const choice = document.getElementById("gallery-choice");
+const [heading, choice, count, list, more, close] = ["title", "choice", "count", "images", "more", "close"].map((name) =>
+  document.getElementById(`gallery-${name}`),
+);
 const STEP = 24; // images that are added at a time
 let cell, found, numShown;
 
@@ -56,34 +53,29 @@ function showMore() {
   count.textContent = say(all ? "shown" : "kept", { shown: numShown, found: found.length, total });
 }
 
+function element(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
 function item(i) {
-  const element = document.createElement("li");
-  const image = document.createElement("span");
-  image.className = "tile";
-  image.style.setProperty("--x", i % data.columns);
-  image.style.setProperty("--y", Math.floor(i / data.columns));
-  image.setAttribute("role", "img");
   const classes = inLanguage(data.classes);
-  image.setAttribute("aria-label", say("image", { number: data.rows[i], label: classes[data.labels[i]] }));
-  const text = document.createElement("span");
-  text.append(say("number", { number: data.rows[i] }));
-  inLanguage(data.names).forEach((name, run) => {
-    const line = document.createElement("span");
-    line.className = `look-${data.colours[run]}`;
-    const marker = document.createElement("span");
-    marker.setAttribute("aria-hidden", "true");
-    marker.textContent = data.markers[run];
-    const whose = document.createElement("span");
-    whose.className = "hidden";
-    whose.textContent = `${name}:`;
-    line.title = name;
-    const predicted = document.createElement("bdi"); // a name that is read from the right stays apart from the number
-    predicted.textContent = classes[data.predicted[run][i]];
-    line.append(marker, whose, " ", predicted, ` ${data.confidence[run][i]} %`);
-    text.append(line);
+  const image = element("span", {
+    className: "tile",
+    role: "img",
+    ariaLabel: say("image", { number: data.rows[i], label: classes[data.labels[i]] }),
+    style: `--x: ${i % data.columns}; --y: ${Math.floor(i / data.columns)}`,
   });
-  element.append(image, text);
-  return element;
+  const lines = inLanguage(data.names).map((name, run) => {
+    const marker = element("span", { ariaHidden: "true" }, data.markers[run]);
+    const whose = element("span", { className: "hidden" }, `${name}:`);
+    // a name that is read from the right stays apart from the number
+    const predicted = element("bdi", {}, classes[data.predicted[run][i]]);
+    const look = { className: `look-${data.colours[run]}`, title: name };
+    return element("span", look, marker, whose, " ", predicted, ` ${data.confidence[run][i]} %`);
+  });
+  return element("li", {}, image, element("span", {}, say("number", { number: data.rows[i] }), ...lines));
 }
 
 document.addEventListener("click", (event) => {
