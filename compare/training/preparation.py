@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from compare.data import corruptions, dataset
@@ -19,9 +18,7 @@ from compare.training.progress import Journal
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 
 
-def prepare(
-    branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str], num_bytes: Callable
-) -> Job:
+def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str]) -> Job:
     """Check everything that needs no framework and bring it together.
 
     Args:
@@ -30,7 +27,6 @@ def prepare(
         recipes: the branch's recipes by name.
         overrides: the recipe's fields that the command line can change, and their options.
         words: further words of the branch's command line that a repetition needs.
-        num_bytes: tells the room on disk that the run of a recipe needs.
 
     Raises:
         UserError: a check failed; nothing was written.
@@ -83,7 +79,7 @@ def prepare(
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         place = out_folder.unshared(Path("reports", f"{branch}-{recipe.name}-{now}"))
         folder = arguments.out or place / "runs" / branch
-        out_folder.check(folder, num_bytes(recipe))
+        out_folder.check(folder, num_bytes=0)  # how many the run needs, its branch knows once it has the network
         arrays = so_far = None
     under_way = {name.removeprefix(UNDER_WAY): array for name, array in (arrays or {}).items() if UNDER_WAY in name}
 
