@@ -124,12 +124,13 @@ def check(trainings: list[Training], folder: Path | None) -> int:
         The exit code: 0 when all is well.
 
     Raises:
-        UserError: a check did not come to its end.
+        UserError: a check did not come to its end, or two tell of other data.
     """
     import numpy as np
 
     from compare.training import estimate
 
+    first, data = None, None  # the first training that was checked, and the fingerprint of its data
     measured, ahead = {}, {}  # the seconds of a variant or a resumed run, and of each training
     for training in trainings:
         words = training.words if folder is None else plan.words_left(training, folder / "runs" / training.name)
@@ -149,7 +150,14 @@ def check(trainings: list[Training], folder: Path | None) -> int:
                 )
             if code != EXIT_DONE:
                 return code
-            measured[alike] = np.array(told, float)
+            measured[alike] = np.array(told[:2], float)
+            first, data = first or training.name, data or told[2:]
+            if told[2:] != data:
+                raise UserError(
+                    f"trainings on several data sets: that of {first}, and another of {training.name}",
+                    "one for all: on other images nothing compares",
+                    "say which with --data, or compare recipes of the same data set",
+                )
         ahead[training.name] = measured[alike]
     if kept := len(trainings) - len(ahead):
         print(f"{kept} of {len(trainings)} trainings are complete, and stay as they are", flush=True)

@@ -28,7 +28,8 @@ def run_branch(branch: str, words: Sequence[str], *, told: list[str] | None = No
     Args:
         branch: its package.
         words: its command line.
-        told: is filled with the numbers of its estimate, where they are wanted.
+        told: is filled with the words of its estimate, where they are wanted: two numbers of seconds, and what the data
+            are.
         watched: whether it is ended when it hangs. A check may wait long for a download.
 
     Returns:

@@ -30,7 +30,6 @@ EXAMPLES = """examples:
   python -m pretrained.train --resume DIR                        go on with an interrupted run
 """
 SMALLER = "the images (--image-size), or in fine-tuning the batch (--batch-size),"  # so when memory runs out
-NUM_BYTES = 100_000_000  # of the whole network on disk
 UNFROZEN_WORDS = {"none": "frozen", "last-stage": "its last stage fine-tuned", "backbone": "fine-tuned as a whole"}
 
 
@@ -46,11 +45,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def num_bytes(recipe) -> int:
-    """The room that a run needs: the network, the features that are kept, and two checkpoints with all that is trained
-    and a third that replaces one."""
-    features = recipe.num_epochs * 60_000 * 4096 if recipe.solver == "lbfgs" else 0
-    return 2 * NUM_BYTES + features + (9 * NUM_BYTES if recipe.unfreeze != "none" else 0)
+def num_bytes(recipe, *, num_images: int, num_features: int, num_parameters: int, num_trainable: int) -> int:
+    """The room on disk that a run needs: the network, which Keras writes twice before one is left, two checkpoints of
+    twelve bytes a trained parameter and a third that replaces one, and the features where they are kept, as float16."""
+    features = 2 * recipe.num_epochs * num_images * num_features if recipe.solver == "lbfgs" else 0
+    return 2 * 4 * num_parameters + 3 * 12 * num_trainable + features
 
 
 def main() -> int:
@@ -64,7 +63,7 @@ def main() -> int:
     words = {"--keras-backend": arguments.keras_backend, "--device": arguments.device}
     words = {word: value for word, value in words.items() if value != "auto"}
     overrides = OVERRIDES | {"backbone": "--backbone", "weights": "--weights", "unfreeze": "--unfreeze"}
-    prepared = prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words, num_bytes=num_bytes)
+    prepared = prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words)
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
@@ -150,6 +149,14 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     )
     if job.checkpoint is not None:
         check_same_backbone(record, networks.loaded)
+    needed = num_bytes(
+        recipe,
+        num_images=len(job.train_rows),
+        num_features=networks.network.output_shape[1],
+        num_parameters=model.num_parameters(networks.network.weights + networks.head.weights),
+        num_trainable=model.num_parameters((networks.whole or networks.head).trainable_variables),
+    )
+    job.check_room(needed)
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         epochs, predicting = loop.estimate_epochs(job, networks)
     of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""

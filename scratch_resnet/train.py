@@ -59,7 +59,6 @@ def main() -> int:
         RECIPES,
         overrides=OVERRIDES | {"depth": "--depth"},
         words=words,
-        num_bytes=num_bytes,
     )
     return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
@@ -78,6 +77,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
 
     recipe = job.recipe
     check_last_batch(len(job.train_rows), recipe)
+    job.check_room(num_bytes(recipe))
     device = hardware.choose_device(device_name)
     precision = hardware.precision(recipe, device)
     job.check_same("precision", precision)

@@ -446,6 +446,20 @@ def as_input(images):
     return images.astype(np.float32)
 
 
+def test_the_room_that_a_run_needs_is_that_of_its_data_and_its_network(run_main, few_digits, tmp_path, monkeypatch):
+    # by hand: ResNet50's 23,587,712 parameters and a head of (2,048 + 1) · 10, on 54,000 images twice
+    resnet = {"num_features": 2048, "num_parameters": 23_608_202, "num_trainable": 20_490}
+    assert train.num_bytes(TUNED, num_images=54_000, **resnet) == 188_865_616 + 737_640 + 442_368_000
+    assert train.num_bytes(DEMO, num_images=54_000, **resnet) == 188_865_616 + 737_640
+    # DenseNet-121 has 7,037,504 and 1,024 features; the head's batch normalisation has 2 of its own for each
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10**6))
+    words = ("--demo", "--weights", "random", "--backbone", "DenseNet121", "--out", tmp_path / "run")
+    code, _, err = run_main(train, *words)
+    num_bytes = 8 * (7_037_504 + 2 * 1024 + 10_250) + 36 * 10_250
+    assert code == 2 and "1 MB free" in err and f"at least {num_bytes / 1e6:.0f} MB" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few_digits, tmp_path):
     environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.3))
     environment.setattr(corruptions, "STRENGTHS", {"blur": (1, 2)})

@@ -461,6 +461,13 @@ def test_a_branch_that_refuses_or_tells_no_time_is_named(fakes, run_main, tmp_pa
     assert all("--check" in line for line in fakes()) and not (tmp_path / "out").exists()
 
 
+def test_recipes_on_other_data_are_refused_before_training(fakes, run_main, tmp_path):
+    code, _, err = run_main(run, "--both", "--vary", "recipe=article,tuned,demo", "--out", tmp_path / "out")
+    assert code == 2 and "that of scratch_fake-article, and another of scratch_fake-demo" in err
+    assert "one for all" in err and "say which with --data" in err
+    assert all("--check" in line for line in fakes()) and not (tmp_path / "out").exists()
+
+
 def test_a_comparison_of_the_first_format_goes_on(fakes, run_main, tmp_path):
     """As written before there were plans: branches with options and seeds for all."""
     out = tmp_path / "out"

@@ -372,8 +372,9 @@ def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
     monkeypatch.setenv(ESTIMATE, "1")
     before = time.time() - psutil.Process().create_time()
     _, out, _ = run_main(train, "--demo", "--check", "--out", tmp_path / "run")
-    told = [float(number) for number in out.partition(f"{ESTIMATE} ")[2].split()]
-    ages = [pair - 6.985 for pair in told]  # 5 times 1,297 images, and 500, each take a thousandth
+    *told, data = out.partition(f"{ESTIMATE} ")[2].split()
+    assert data == dataset.load("digits").fingerprint
+    ages = [float(number) - 6.985 for number in told]  # 5 times 1,297 images, and 500, each take a thousandth
     assert before - 1 < ages[0] == ages[1] < time.time() - psutil.Process().create_time() + 1
 
 

@@ -119,6 +119,11 @@ class Job:
                 f"{advice}, or start anew",
             )
 
+    def check_room(self, num_bytes: int) -> None:
+        """Refuse to begin a run that needs more bytes than its disk has room for; raises as `out_folder.check` does."""
+        if self.checkpoint is None:
+            out_folder.check(self.folder, num_bytes)
+
     def announce(self, epochs: list[np.ndarray], predicting: np.ndarray, *, how: str, where: str) -> None:
         """Say in words what is about to be done, how and where, and how long it takes by what was measured: the seconds
         of every epoch to come, as pairs (`estimate`), and those of what comes after them."""
@@ -132,8 +137,10 @@ class Job:
         )
         threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
-        if ESTIMATE in os.environ:  # compare.run adds up what its runs take; each begins with what this one did so far
-            print(ESTIMATE, *(seconds + time.time() - psutil.Process().create_time()), flush=True)
+        if ESTIMATE in os.environ:
+            # compare.run adds up what its runs take, each with what this one did so far, and compares the data
+            seconds = seconds + time.time() - psutil.Process().create_time()
+            print(ESTIMATE, *seconds, self.record.data.fingerprint, flush=True)
 
     def end_epoch(
         self,

@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from compare.data import corruptions, dataset
@@ -18,16 +17,13 @@ from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SE
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 
 
-def prepare(
-    branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str], num_bytes: Callable
-) -> Job:
+def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str]) -> Job:
     """Check everything that needs no framework and bring it together.
 
     Args:
         arguments: what `options.add_branch_options` parsed.
         overrides: the recipe's fields that the command line can change, and their options.
         words: further words of the branch's command line that a repetition needs.
-        num_bytes: tells the room on disk that the run of a recipe needs.
 
     Raises:
         UserError: a check failed; nothing was written.
@@ -51,7 +47,7 @@ def prepare(
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         place = out_folder.unshared(Path("reports", f"{branch}-{recipe.name}-{now}"))
         folder = arguments.out or place / "runs" / branch
-        out_folder.check(folder, num_bytes(recipe))
+        out_folder.check(folder, num_bytes=0)  # how many the run needs, its branch knows once it has the network
         arrays, so_far = {}, None
 
     data = dataset.load(arguments.data or recipe.data, arguments.data_dir, image_size=recipe.image_size, fit=recipe.fit)

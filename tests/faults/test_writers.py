@@ -86,7 +86,7 @@ def prepared(*words):
         patch.setattr(sys, "argv", ["train", *words])
         arguments = pretrained.parse()
     overrides = options.OVERRIDES | {"weights": "--weights", "unfreeze": "--unfreeze"}
-    more = {"overrides": overrides, "words": {}, "num_bytes": lambda _: 0}
+    more = {"overrides": overrides, "words": {}}
     return preparation.prepare("pretrained", arguments, pretrained_recipe.RECIPES, **more)
 
 
