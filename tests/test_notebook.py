@@ -72,11 +72,13 @@ def test_the_demo_runs_from_a_notebook_and_the_kernel_stays_as_it_was(notebook, 
     exported, _ = notebook.run("import os, signal, sys\nprint(os.environ['MPLBACKEND'])\n" + STATE.format("before"))
     assert exported == "module://matplotlib_inline.backend_inline\n"
 
-    for command, out in ((f"!python -m compare.run {asked}", "shell"), (f"%run -m compare.run -- {asked}", "run")):
-        printed, _ = notebook.run(f"{command} --out {out}{which}")
-        assert printed.splitlines()[-1] == str(Path(f"{out}{which}", "index.html")), printed
-    printed, _ = notebook.run(f"%run -m compare.report -- run{which}/runs/* --out page{which}")
-    assert printed.splitlines()[-1] == str(Path(f"page{which}", "index.html")), printed
+    for command, out in (
+        (f"%run -m compare.run -- {asked}", f"run{which}"),
+        (f"%run -m compare.report -- run{which}/runs/*", f"page{which}"),
+        (f"!python -m compare.report run{which}/runs/*", f"shell{which}"),
+    ):
+        printed, _ = notebook.run(f"{command} --out {out}")
+        assert printed.splitlines()[-1] == str(Path(out, "index.html")), printed
 
     printed, shown = notebook.run(
         "from compare import compare_runs, load_run\n"

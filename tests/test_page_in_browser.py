@@ -23,6 +23,17 @@ LABELS = ("ResNet-18 from scratch", "Frozen ResNet50 (ImageNet)")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
+IN_ALL_LOOKS = pytest.mark.parametrize(
+    ("width", "colours"),
+    [
+        (390, "dark"),
+        (1440, "light"),
+        pytest.param(390, "light", marks=pytest.mark.thorough),
+        pytest.param(1440, "dark", marks=pytest.mark.thorough),
+    ],
+)
+
+
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as driver:
@@ -183,8 +194,7 @@ def test_the_switches_change_what_cells_say_and_where_they_stand(opened, runs):
     assert in_order == [str(n) for n in range(10)] and sorted(together) == in_order != together
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@IN_ALL_LOOKS
 def test_nobody_is_kept_out(opened, width, colours):
     page = opened(viewport={"width": width, "height": 900}, color_scheme=colours)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -197,8 +207,7 @@ def test_nobody_is_kept_out(opened, width, colours):
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@IN_ALL_LOOKS
 def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
     page = opened(viewport={"width": width, "height": 900}, color_scheme=colours, locale="zh-CN")
     assert page.locator("html").get_attribute("lang") == "zh-Hans"

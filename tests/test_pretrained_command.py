@@ -361,7 +361,7 @@ for name in sys.argv[1:]:
 @pytest.mark.parametrize(
     "names",
     [
-        ["ResNet50", "MobileNet", "MobileNetV3Small", "VGG19", "ConvNeXtTiny", "NASNetMobile", "EfficientNetB0"],
+        ["ResNet50", "MobileNet", "VGG19", "MobileNetV3Small"],
         pytest.param([name for name, one in BACKBONES.items() if not one.package], marks=pytest.mark.thorough),
     ],
 )
@@ -549,7 +549,8 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     changes = {
         "data": "digits",
         "validation_fraction": 0.3,
-        "image_size": 28,
+        "backbone": "MobileNet",
+        "image_size": 32,
         "weights": "random",
         "penalties": (1e-1, 1e-3),
     }
@@ -564,10 +565,9 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     assert {row["penalty"] for row in record["history"][:2]} <= {1e-1, 1e-3}
     assert record["overrides"] == {"unfreeze": "last-stage"}
     assert record["frozen"]["sha256_before"] == record["frozen"]["sha256_after"]
-    # conv5 by hand: 1×1, 3×3 and 1×1 convolutions with their offsets in three blocks, and a shortcut
-    first = 1024 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048 + 1024 * 2048 + 2048
-    others = 2048 * 512 + 512 + 9 * 512**2 + 512 + 512 * 2048 + 2048
-    assert record["model"]["num_trainable_parameters"] == first + 2 * others + 2048 * 10 + 10
+    # the last stage by hand: two depthwise convolutions of 3×3, each with one of 1×1 after it, without offsets
+    stage = 9 * 512 + 512 * 1024 + 9 * 1024 + 1024 * 1024
+    assert record["model"]["num_trainable_parameters"] == stage + 1024 * 10 + 10
     assert not list(whole.glob("features-*")) and not list(whole.glob("checkpoint*"))
 
     run, stops = loop.Job.end_epoch, [1, 2, 3]
