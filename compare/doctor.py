@@ -133,13 +133,17 @@ def examine_more() -> list[Finding]:
         "weights": weights_and_mirrors,
     }
     answers = ask(questions, SECONDS)
-    weights = answers.get("weights", {"paths": None, "reached": {}, "advice": ""})
+    weights = answers.get("weights", {"paths": None, "installed": {}, "reached": {}, "advice": ""})
     mirrors = {"data": answers.get("data mirrors", {}), "weights": weights["reached"]}
     data_missing = Finding("data", "Fashion-MNIST is not here", fashion_mnist.ADVICE, blocks=True)
     weights_missing = Finding("weights", "ImageNet's are not here", weights["advice"], blocks=True)
     return [
         *file_findings(data_missing, "Fashion-MNIST", 31, answers.get("data"), None in mirrors["data"].values()),
         *file_findings(weights_missing, "ImageNet's", 95, weights["paths"], None in mirrors["weights"].values()),
+        *(
+            Finding("weights", problem or f"{title}'s are installed: --backbone needs no network for them")
+            for title, problem in weights["installed"].items()
+        ),
         *mirror_findings(mirrors),
         *backend_findings({name: answers.get(name, NO_ANSWER) for name in KERAS_BACKENDS}),
         *machine_findings(),

@@ -21,8 +21,8 @@ from pretrained.backbones import BACKBONES, Backbone
 
 MAX_DOWNLOAD_BYTES = 1_500_000_000  # the largest, ConvNeXt-XLarge, has 1.4 GB
 IMAGENET_ADVICE = (
-    "connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; or take "
-    "--weights random, which has learned nothing"
+    "connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; or say --recipe "
+    "tuned --backbone EfficientNetLite0, whose weights are installed; or --weights random, which has learned nothing"
 )
 RUN_WEIGHTS = "model.keras"  # of a run of this branch
 INSPECTION_SECONDS = 60
@@ -219,12 +219,25 @@ def _digest(path: Path, algorithm) -> str:
 
 
 def main() -> None:
-    """Say where ImageNet's weights of the recipes' backbone may be, for `compare.doctor`, which does not import the
-    branches."""
+    """Say where ImageNet's weights of the recipes' backbone may be, and whether those that packages have are right, for
+    `compare.doctor`, which does not import the branches."""
     processes.end_with_parent()
     backbone = BACKBONES["ResNet50"]
     paths = {str(path): problem_with_imagenet(path, backbone) for path in _usual_paths(backbone)}
-    said = {"paths": paths, "mirrors": backbone.mirrors, "name": backbone.file_name, "advice": IMAGENET_ADVICE}
+    installed = {}
+    for one in BACKBONES.values():
+        if one.package:
+            try:
+                installed[one.title] = packaged(one) and None
+            except UserError as error:
+                installed[one.title] = f"{error.came}: {error.advice}"
+    said = {
+        "installed": installed,
+        "paths": paths,
+        "mirrors": backbone.mirrors,
+        "name": backbone.file_name,
+        "advice": IMAGENET_ADVICE,
+    }
     print(json.dumps(said))
 
 

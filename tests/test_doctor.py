@@ -20,7 +20,8 @@ def healthy(monkeypatch, server):
     """A machine with everything at hand, asked quickly."""
     monkeypatch.setattr(doctor, "probe", lambda name: WORKS)
     monkeypatch.setattr(fashion_mnist, "whereabouts", lambda: [("/data", None)])
-    weights = {"paths": {"/w.h5": None}, "mirrors": [f"{server.url}/weights"], "name": "w.h5", "advice": "take random"}
+    weights = {"installed": {"Some Net": None}, "paths": {"/w.h5": None}}
+    weights |= {"mirrors": [f"{server.url}/weights"], "name": "w.h5", "advice": "take random"}
     monkeypatch.setattr(doctor, "weights_paths", lambda: weights)
     monkeypatch.setattr(fashion_mnist, "MIRRORS", [f"{server.url}/data"])
     return weights
@@ -32,6 +33,7 @@ def test_where_everything_is_there_nothing_is_to_be_done(healthy, run_main):
     lines = out.splitlines()
     assert lines[-1] == "python -m compare.run --both can run here"
     assert "ok\tdata\tFashion-MNIST in /data" in lines and "ok\tweights\tImageNet's in /w.h5" in lines
+    assert "ok\tweights\tSome Net's are installed: --backbone needs no network for them" in lines
     assert [line for line in lines if line.startswith("GAP")] == []
     assert sum(line.startswith("note\tmirror") for line in lines) == 2  # the server here knows neither file
 
@@ -143,4 +145,4 @@ def test_weights_are_asked_of_the_branch():
     command = [sys.executable, "-m", "pretrained.weights"]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout)
     assert len(said["mirrors"]) == 2 and said["name"].endswith(".h5")
-    assert set(said["paths"].values()) == {"is not there"}
+    assert set(said["paths"].values()) == {"is not there"} and said["installed"] == {"EfficientNet-Lite0": None}
