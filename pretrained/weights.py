@@ -21,8 +21,9 @@ from pretrained.backbones import BACKBONES, Backbone
 
 MAX_DOWNLOAD_BYTES = 1_500_000_000  # the largest, ConvNeXt-XLarge, has 1.4 GB
 IMAGENET_ADVICE = (
-    "connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; or say --recipe "
-    "tuned --backbone EfficientNetLite0, whose weights are installed; or --weights random, which has learned nothing"
+    "connect to a network or set HTTPS_PROXY; or get the file elsewhere and name it with --weights FILE; or say "
+    "--recipe tuned --backbone EfficientNetLite0, whose weights are installed; or --weights random, which has learned "
+    "nothing"
 )
 RUN_WEIGHTS = "model.keras"  # of a run of this branch
 INSPECTION_SECONDS = 60
