@@ -2,7 +2,7 @@
 records say.
 
 Values stand in braces, with the same names as in the English; their order is free. A new text of the report is a new
-line here: `tests/test_language.py` names what is missing and what is no longer used.
+line here: `tests/page/test_language.py` names what is missing and what is no longer used.
 """
 # ruff: noqa: E501 (a text a line)
 

@@ -5,7 +5,7 @@ Every text of the page is said in English where it is needed, `say("{run} is ahe
 one; the page carries both, and its reader's browser, or the switch at its top, chooses. In a template `{{ say("…") }}`
 stands in text, and `{{ say("…") | attribute("aria-label") }}` in a tag.
 
-A text that the catalogue lacks is an error, found when it is said, and by `tests/test_language.py` before that.
+A text that the catalogue lacks is an error, found when it is said, and by `tests/page/test_language.py` before that.
 """
 
 from collections.abc import Iterable

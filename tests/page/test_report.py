@@ -336,7 +336,7 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
 
 def test_the_committed_reference_is_what_the_code_writes(tmp_path):
     """All but the drawings, whose bytes change with matplotlib's version."""
-    reference = Path(__file__).parent.parent / "reports" / "reference"
+    reference = Path(__file__).parents[2] / "reports" / "reference"
     names = ("scratch_resnet-article", "scratch_resnet-tuned", "pretrained-article", "pretrained-tuned")
     title = say("From scratch or pretrained: {name}", name="reference")
     write(tmp_path, *(reference / "runs" / name for name in names), title=title, images="none")

@@ -103,7 +103,7 @@ def test_a_checkpoint_with_epochs_twice_is_refused(tmp_path):
 
 
 def test_the_reference_runs_are_read():
-    runs = sorted((Path(__file__).parent.parent / "reports" / "reference" / "runs").iterdir())
+    runs = sorted((Path(__file__).parents[2] / "reports" / "reference" / "runs").iterdir())
     assert len(runs) == 4 and all(record.read_run(run).record.history for run in runs)
 
 

@@ -18,7 +18,7 @@ from compare.system.errors import UserError
 from compare.training.options import KERAS_BACKENDS
 from pretrained import backend
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from compare.runs import record
 from compare.system import machine
 from compare.system.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

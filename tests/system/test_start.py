@@ -17,7 +17,7 @@ from compare import start
 from compare.__main__ import COMMANDS
 from compare.system.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = [module for module, _ in COMMANDS.values()]
 FILES = [ROOT / f"{module.replace('.', '/')}.py" for module in [*MODULES, "compare.__main__"]]

@@ -14,7 +14,7 @@ from compare.findings import metrics
 from compare.runs.record import check_comparable, read_run
 from compare.system.errors import UserError
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PROBABILITIES = np.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4]])
 LABELS = [0, 1, 1]
 

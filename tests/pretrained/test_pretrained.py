@@ -596,7 +596,7 @@ OF_EACH_KIND = {  # of preprocessing; all others are among the thorough ones
 def test_frozen_on_every_backend(name, which):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
     command = [sys.executable, str(HERE / "check_backend.py"), name]
     command += OF_EACH_KIND[name] if which == "few" else [one.name for one in BACKBONES.values() if not one.package]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
