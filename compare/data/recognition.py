@@ -41,7 +41,6 @@ IN_ANY_ORDER = {
 MNIST_LABELS = ([5, 0, 4, 1, 9, 2, 1, 3, 1, 4], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9])  # the first of its two parts
 MNIST_MEANS = (33.318, 33.791)  # of its training and test pixels
 IDX_TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
-TABLES = ("csv", "parquet")
 OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before it wrote archives
 PROCESSED = (
     "is a file of torch.save, as torchvision wrote them to processed/",
@@ -148,18 +147,31 @@ class _Search:
         shown = "".join(character if character.isprintable() else "�" for character in place)
         self.notes.append((f"{shown} {words}", advice))
 
-    def look(self, name: str, place: str, first_bytes: Callable[[int], bytes], *, is_last: bool = False) -> None:
-        """Look at one file or one member of an archive, and keep the parts that it holds. Tables take seconds: their
-        turn comes last."""
-        kind = None
+    def look(self, name: str, place: str, first_bytes: Callable[[int], bytes]) -> None:
+        """Look at one file or one member of an archive: what kind it is, and what it holds."""
+        self.num_files += 1
         try:
             kind = _kind(_unpacked(first_bytes(HEAD_BYTES), HEAD_BYTES, whole=False))
-            if kind in TABLES and not is_last:
-                self.tables.append(functools.partial(self.look, name, place, first_bytes, is_last=True))
+            take = functools.partial(self.take, name, place, first_bytes, kind)
+            if kind in ("csv", "parquet"):
+                self.tables.append(take)
                 return
-            self.num_files += 1
-            if kind is None:
-                raise _Told("is damaged, or holds something else than its name says")
+            if kind is not None:
+                take()
+                return
+            problem = "is damaged, or holds something else than its name says"
+        except _Told as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror or error})"
+        except Exception:  # as in `take`
+            problem = "is damaged or cut short"
+        if MEANT.search(name):
+            self.note(place, problem)
+
+    def take(self, name: str, place: str, first_bytes: Callable[[int], bytes], kind: str) -> None:
+        """Read a file of a known kind, and keep the parts that it holds."""
+        try:
             content = first_bytes(MAX_FILE_BYTES + 1)
             self.num_bytes += len(content)
             content = _unpacked(content, MAX_FILE_BYTES)
@@ -169,12 +181,11 @@ class _Search:
             else:
                 self.know(name, place, READERS[kind](content))
         except _Told as error:
-            if MEANT.search(name) or (kind and error.args != PROCESSED):  # PyTorch's other files may be anything
+            if MEANT.search(name) or error.args != PROCESSED:  # PyTorch's other files may be anything
                 self.note(place, *error.args)
-        except Exception as error:  # zlib, zipfile, NumPy, Pillow and pyarrow raise their own kinds
-            if MEANT.search(name) or kind in TABLES:
-                reason = error.strerror if isinstance(error, OSError) else None
-                self.note(place, f"cannot be read ({reason})" if reason else "is damaged or cut short")
+        except Exception:  # zlib, zipfile, NumPy, Pillow and pyarrow raise their own kinds
+            if MEANT.search(name) or kind in ("csv", "parquet"):
+                self.note(place, "is damaged or cut short")
 
     def archive(self, place: str, content: bytes) -> None:
         """Look at the members of a zip archive, which NumPy's npz is as well."""
@@ -278,7 +289,14 @@ def _read_idx(content: bytes) -> list[np.ndarray]:
 
 def _read_npy(content: bytes) -> list[np.ndarray]:
     """An array as NumPy writes it, alone or in an npz; never one of objects."""
-    return [np.load(io.BytesIO(content), allow_pickle=False)]
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, in_columns, kind = read_header(file)
+    payload = content[file.tell() :]
+    if kind.hasobject or kind.itemsize * math.prod(shape) != len(payload):
+        raise _Told("is damaged or cut short")
+    return [np.frombuffer(payload, kind).reshape(shape, order="F" if in_columns else "C")]
 
 
 def _read_csv(content: bytes) -> list[np.ndarray]:
