@@ -96,7 +96,10 @@ def _converted(backbone: Backbone) -> Path:
     for path in folder.glob(f"{source.stem}-*.safetensors"):
         if _digest(path, "sha256") == path.stem.rpartition("-")[2]:
             return path
-    found = _elsewhere("pretrained.packaged_weights", source, folder)
+    if folder.is_absolute():
+        found = _elsewhere("pretrained.packaged_weights", source, folder)
+    else:  # in the current folder nobody would look for it
+        found = {"problem": "there is no home folder"}
     if "problem" in found:
         raise UserError(
             f"the weights of {backbone.title} cannot be kept in {folder}: {found['problem']}",

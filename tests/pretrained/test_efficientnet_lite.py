@@ -5,6 +5,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,3 +156,8 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "cache_folder", lambda: tmp_path / "a file" / "cache")
     with pytest.raises(UserError, match="cannot be kept in .*Not a directory"):
         weights.find("imagenet", LITE0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download, "cache_folder", lambda: Path("~", "cache"))
+    with pytest.raises(UserError, match="there is no home folder"):
+        weights.find("imagenet", LITE0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
