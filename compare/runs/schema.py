@@ -69,6 +69,10 @@ class Data(Part):
     num_test: PositiveCount
     labels_a_class: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
     """The fewest and the most labelled images of a class, training and validation together."""
+    labels_per_class: PositiveCount | None = None
+    """How many labelled images of every class were taken, where that was asked for; of a class with fewer all."""
+    subset_seed: Count | None = None
+    """Of the draw of these."""
     class_names: Annotated[list[Name], Field(min_length=2, max_length=MAX_CLASSES)]
     fingerprint: Text | None = None
     split_fingerprint: Text | None = None
