@@ -18,7 +18,7 @@ from pathlib import Path
 
 from compare.system.command import place_or_word, whole_number
 from compare.system.errors import UserError, writable
-from compare.training.options import DATA_WORDS, OVERRIDES, WEIGHTS_WORDS
+from compare.training.options import DATA_WORDS, OVERRIDES, WEIGHTS_WORDS, labels_per_class
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}  # what the short forms know
 # What a resumed branch is told again; the last two where it has them.
@@ -28,6 +28,15 @@ MAX_TRAININGS = 300
 MAX_NAME = 60  # characters, before what makes it the only one
 OPTION = re.compile(r"--?[A-Za-z]")
 SPEAKS_FOR_ITSELF = ("--recipe", "--backbone")  # in a name the value alone says what it is
+
+# What `--label-curve` compares, and by default at how many labels of every class and with which seeds.
+STRATEGIES = (
+    ("scratch_resnet", {"--recipe": ["tuned"]}),
+    ("pretrained", {"--recipe": ["frozen"]}),
+    ("pretrained", {"--recipe": ["fine-tuned"]}),
+)
+LABELS = ["all", "1000", "300", "100", "30", "10", "5"]  # all first: that fills the cache of features for the others
+CURVE_SEEDS = [0, 1, 2]
 
 # What one branch alone knows, with what it is where it was not given.
 OF_ONE_BRANCH = {
@@ -72,6 +81,10 @@ def planned(arguments: argparse.Namespace) -> list[Training]:
     seeds, varied = arguments.seeds or [None], dict(arguments.vary or [])
     if len(varied) < len(arguments.vary or []):
         raise UserError("--vary twice with the same option", "all of its values in one", "list them between commas")
+    if labels := arguments.labels_per_class or (LABELS if arguments.label_curve else None):
+        varied["--labels-per-class"] = labels
+    if arguments.label_curve and arguments.seeds is None and arguments.seed is None:
+        seeds = CURVE_SEEDS
     number = len(asked(arguments)) * math.prod(map(len, varied.values())) * len(seeds)
     if number > MAX_TRAININGS:
         raise UserError(
@@ -84,7 +97,7 @@ def planned(arguments: argparse.Namespace) -> list[Training]:
         for branch, own in asked(arguments)
         for values in itertools.product(*varied.values())
     ]
-    if arguments.seeds and any("--seed" in options for _, options in variants):
+    if seeds != [None] and any("--seed" in options for _, options in variants):
         raise UserError("--seed together with --seeds", "one of them", "add the one seed to the others")
     if len({tuple(options.get("--data", ())) for _, options in variants}) > 1:
         raise UserError(
@@ -117,7 +130,8 @@ def planned(arguments: argparse.Namespace) -> list[Training]:
 def refuse_without_branch(arguments: argparse.Namespace) -> None:
     """Refuse what is for a branch that is not trained, and a bare learning rate where both are."""
     branches = {branch for branch, _ in asked(arguments)}
-    said = next(f"--{word}" for word in ("both", "scratch", "pretrained", "run") if getattr(arguments, word))
+    ways = ("both", "scratch", "pretrained", "run", "label_curve")
+    said = next(f"--{word.replace('_', '-')}" for word in ways if getattr(arguments, word))
     for name, (word, default) in OF_ONE_BRANCH.items():
         if getattr(arguments, name) != default and BRANCHES[word] not in branches:
             option = f"--{name.replace('_', '-')}"
@@ -132,6 +146,12 @@ def refuse_without_branch(arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"{option} {word}=… without that branch", "a branch that is trained", f"add --both, or drop {word}="
             )
+    if arguments.label_curve and arguments.recipe is not None:
+        raise UserError(
+            f"--label-curve together with --recipe {arguments.recipe}",
+            "--label-curve with the recipes of its strategies: tuned from scratch, frozen, and fine-tuned",
+            "leave --recipe out, or name trainings of yours by --run, with --labels-per-class 5,10,all",
+        )
     if len(branches) > 1 and "both" in (arguments.learning_rate or {}):
         raise UserError(
             f"--learning-rate {arguments.learning_rate['both']} for both branches",
@@ -142,6 +162,8 @@ def refuse_without_branch(arguments: argparse.Namespace) -> None:
 
 def asked(arguments: argparse.Namespace) -> list[tuple[str, Options]]:
     """The branches to train, each with words of its own."""
+    if arguments.label_curve:
+        return list(STRATEGIES)
     return arguments.run or [
         (branch, {}) for word, branch in BRANCHES.items() if arguments.both or getattr(arguments, word)
     ]
@@ -166,7 +188,7 @@ def names_of(variants: list[tuple[str, Options]]) -> list[str]:
 def shared_options(branch: str, arguments: argparse.Namespace) -> Options:
     """What compare.run itself was told that this branch is told."""
     word = next((word for word, package in BRANCHES.items() if package == branch), None)
-    options = {"--recipe": arguments.recipe, "--seed": arguments.seed}
+    options = {"--recipe": arguments.recipe, "--seed": arguments.seed, "--subset-seed": arguments.subset_seed}
     if word == "scratch":
         options["--depth"] = arguments.depth
     if word == "pretrained":
@@ -310,6 +332,14 @@ def one_variation(text: str) -> tuple[str, list[str]]:
             f"--vary {text}", "an option that changes the training", "for seeds say --seeds 0,1,2; else leave it out"
         )
     return option, [full_path(option, value) for value in found]
+
+
+def several_labels(text: str) -> list[str]:
+    """The argparse type of `--labels-per-class`: numbers, or all, between commas, each once."""
+    found = [str(labels_per_class(part)) for part in text.split(",")]
+    if len(set(found)) < len(found):
+        raise UserError(f"--labels-per-class {text}", "every number once", "leave the repeated ones out")
+    return found
 
 
 def seeds(text: str) -> list[int]:

@@ -45,6 +45,7 @@ from compare.training.options import (
     add_override_options,
     add_place_options,
     add_recipe_options,
+    add_subset_options,
 )
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy
@@ -65,6 +66,8 @@ EXAMPLES = """examples:
   python -m compare.run --both --demo --seeds 0,1,2       each branch three times, and how far seeds lie apart
   python -m compare.run --run scratch_resnet --run 'pretrained --recipe tuned' --run 'pretrained --recipe best'
   python -m compare.run --both --vary image-size=32,64    every training once for each value
+  python -m compare.run --label-curve                     from how many labels on is which way the best (hours)
+  python -m compare.run --label-curve --labels-per-class 10,100 --seeds 0 --name quick  a first look, in minutes
   python -m compare.run --resume reports/quick            go on with an interrupted comparison
 """
 
@@ -83,7 +86,8 @@ def main() -> int:
     else:
         trainings = plan.planned(arguments)
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        begin = arguments.recipe or ("plan" if arguments.run else DEFAULT_RECIPE)
+        what = "label-curve" if arguments.label_curve else "plan" if arguments.run else DEFAULT_RECIPE
+        begin = arguments.recipe or what
         folder = arguments.out or Path("reports", arguments.name or f"{begin}-{now}")
         folder = out_folder.unshared(folder) if unnamed else folder
         name = arguments.name or Path(os.path.abspath(folder)).name
@@ -246,9 +250,15 @@ def parse() -> argparse.Namespace:
         metavar="WORDS",
         help="one training: a branch's package and words of its own command line, in quotes; repeatable",
     )
+    which.add_argument(
+        "--label-curve",
+        action="store_true",
+        help="from scratch, frozen and fine-tuned, each with few labels to all of them, and where they cross",
+    )
     which.add_argument("--resume", type=place, metavar="DIR", help="go on with an unfinished comparison")
     what = parser.add_argument_group("what to train")
     add_recipe_options(what, [])
+    add_subset_options(what, plan.several_labels, "N,N,…")
     what.add_argument("--seeds", type=plan.seeds, metavar="N,N,…", help="train everything once for each of these seeds")
     what.add_argument(
         "--vary",

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from compare.data.images import take
-from compare.system import disk
+from compare.system import disk, machine
+from compare.system.errors import UserError
 from compare.training import ending
 from compare.training.ending import NUM_SEEN
 from compare.training.estimate import measured
@@ -22,6 +23,7 @@ from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
 from pretrained import augment, model, solver
+from pretrained.feature_cache import FeatureCache, Split
 
 PREDICTION_BATCH_SIZE = 256
 PIXELS_IN_BATCH = 256 * 128**2  # of prediction, as they enter the backbone: of larger images there are fewer
@@ -103,7 +105,10 @@ def augmented(
 def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
     """The first training images as that epoch of the head's training draws them, float32 (num_first, height, width,
     channels) in 0…255, out of all of them, as in `augmented`."""
-    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=recipe.solver == "sgd")
+    if recipe.num_epochs and not recipe.augmented_head:
+        return take(images, rows[:num_first]).astype(np.float32)
+    shuffle = recipe.solver == "sgd" or not recipe.num_epochs
+    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
     return augment.apply(take(images, rows[:num_first]), maps[order.argsort()[:num_first]])
 
 
@@ -165,10 +170,42 @@ def train_epoch(
                 if feature_extractor is not None
                 else "start anew without --unfreeze, or with a smaller unfrozen_learning_rate in the recipe",
             )
-        sums += len(part) * np.array([1, means["loss"][0], means["accuracy"][0]])
+        loss = means.get("crossentropy", means["loss"])[0]  # without label smoothing
+        sums += len(part) * np.array([1, loss, means["accuracy"][0]])
         if bar.due():
             bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
         yield int(sums[0])
+
+
+def feature_cache(job: Job, networks: model.Networks) -> FeatureCache:
+    """Where the features of images as they are are kept, for all runs of this network on this data."""
+    record, recipe = job.record, job.recipe
+    what_went_in = {name: str(getattr(recipe, name)) for name in ("backbone", "image_size", "preprocessing")}
+    what_went_in |= record.versions | {"arrays": networks.loaded, "precision": networks.network.compute_dtype}
+    return FeatureCache(
+        job.data,
+        what_went_in | {"processor": machine.processor_name()},
+        num_features=networks.network.output_shape[1],
+        extract=lambda images, rows: extract(networks.extractor, images, rows, recipe=recipe),
+    )
+
+
+def rows_needed(job: Job, networks: model.Networks) -> dict[Split, np.ndarray]:
+    """Of which images as they are this run needs the features: rows by split."""
+    needed = {"train": np.concatenate([job.train_rows, job.validation_rows])}
+    return needed if networks.whole is not None else needed | {"test": all_rows(job.data.test_images)}
+
+
+def fill_cache(job: Job, cache: FeatureCache, needed: dict[Split, np.ndarray]) -> None:
+    """Compute and keep the features of these rows that are not in the cache yet. Where they cannot be kept there, each
+    run computes those that it needs."""
+    for split, rows in needed.items():
+        missing = cache.missing(split, rows)
+        with job.journal.epoch(f"features, {split}", sum(map(len, missing))) as bar:
+            try:
+                cache.fill(split, missing, bar.show)
+            except UserError as error:
+                job.journal.line(f"features are not kept for other runs: {error.came}")
 
 
 def keep_pass(
@@ -177,13 +214,14 @@ def keep_pass(
     images: np.ndarray,
     rows: np.ndarray,
     *,
+    cache: FeatureCache | None,
     recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,
 ) -> None:
-    """Keep the features of the training images `rows`, augmented anew, as the pass `epoch`, in their own order; what is
-    kept of it already stays.
+    """Keep the features of the training images `rows`, augmented anew, or as they are out of the cache, as the pass
+    `epoch`, in their own order; what is kept of it already stays.
 
     Raises:
         UserError: they are not finite, or the disk is full.
@@ -191,9 +229,12 @@ def keep_pass(
     _, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
     step = at_once(images, batch_size=PREDICTION_BATCH_SIZE)
     for file in kept.missing(epoch):
-        parts = [slice(begin, min(begin + step, file.stop)) for begin in range(file.start, file.stop, step)]
-        inputs = (augment.apply(take(images, rows[part]), maps[part]) for part in parts)
-        features = np.concatenate([extract(feature_extractor, some, recipe=recipe) for some in inputs])
+        if cache is not None:
+            features = cache.features_of("train", rows[file])
+        else:
+            parts = [slice(begin, min(begin + step, file.stop)) for begin in range(file.start, file.stop, step)]
+            inputs = (augment.apply(take(images, rows[part]), maps[part]) for part in parts)
+            features = np.concatenate([extract(feature_extractor, some, recipe=recipe) for some in inputs])
         if not np.isfinite(features).all():
             raise diverged(
                 f"features of the images {file.start:,} to {file.stop - 1:,} in pass {epoch} are not numbers",
@@ -223,8 +264,8 @@ def descend(
     network: keras.Model,
     *,
     feature_extractor: keras.Model | None,
+    train_rows: np.ndarray,
     last_epoch: int,
-    learning_rate: float,
     phase: str | None = None,
 ) -> np.ndarray | None:
     """Train by gradient descent, the epochs that are left up to `last_epoch`.
@@ -232,30 +273,31 @@ def descend(
     Args:
         job: the run.
         network, feature_extractor: as in `train_epoch`.
+        train_rows: of every epoch, as `Job.rows_of_epoch` gives them.
         last_epoch: counted from 1.
-        learning_rate: the network's, for the record.
         phase: for the history's rows.
 
     Returns:
-        The probabilities of the watched split after the last epoch; None where no epoch was left.
+        The probabilities of the watched split after the last epoch; None where no epoch was left, or nothing is
+        watched.
     """
     recipe, data = job.recipe, job.data
     images, labels, rows = job.watched_images
     start = time.perf_counter()
     features = None  # never augmented: once is enough for all epochs
-    if feature_extractor is not None:
+    if feature_extractor is not None and job.watched is not None:
         features = extract(feature_extractor, images, rows, recipe=recipe)
     extracting_seconds = time.perf_counter() - start
     probabilities = None
     for epoch in range(len(job.record.history) + 1, last_epoch + 1):
         start = time.perf_counter() - job.seconds_under_way
         sums = job.under_way.get("sums", np.zeros(3))
-        with job.stopping.finishing(), job.epoch_bar(epoch) as bar:
+        with job.stopping.finishing(), job.epoch_bar(epoch, len(train_rows)) as bar:
             for _ in train_epoch(
                 network,
                 data.train_images,
                 data.train_labels,
-                job.train_rows,
+                train_rows,
                 sums,
                 feature_extractor=feature_extractor,
                 recipe=recipe,
@@ -268,12 +310,13 @@ def descend(
         training_seconds = time.perf_counter() - start
         if features is not None:
             probabilities = predict(network, features)
-        else:
+        elif job.watched is not None:
             probabilities = predict_images(network, images, rows, recipe=recipe)
         job.end_epoch(
             train=(sums[1] / sums[0], sums[2] / sums[0]),
-            watched=evaluate(probabilities, labels[rows]),
-            learning_rate=learning_rate,
+            watched=None if probabilities is None else evaluate(probabilities, labels[rows]),
+            learning_rate=float(network.optimizer.learning_rate),
+            num_images=len(train_rows),
             training_seconds=training_seconds,
             seconds=time.perf_counter() - start + extracting_seconds,
             arrays=checkpoint_arrays(network),
@@ -289,28 +332,35 @@ def descend_head(job: Job, networks: model.Networks) -> np.ndarray | None:
         job,
         networks.head,
         feature_extractor=networks.extractor,
+        train_rows=job.rows_of_epoch(job.recipe.num_epochs),
         last_epoch=job.recipe.num_epochs,
-        learning_rate=job.recipe.learning_rate,
     )
 
 
-def solve_head(job: Job, networks: model.Networks) -> np.ndarray:
+def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
     """Keep the features of one more pass over the training images, bring the head to its optimum on all that are kept,
     and so on for the passes that are left. Returns the probabilities of the watched split, which chooses the penalty,
-    after the last."""
+    after the last; None where too few labels leave no such split."""
     recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
     feature_extractor, head = networks.extractor, networks.head
     start = time.perf_counter()
-    watched, all_labels, watched_rows = job.watched_images
-    watched_features, watched_labels = (
-        extract(feature_extractor, watched, watched_rows, recipe=recipe),
-        all_labels[watched_rows],
-    )
+    cache = None if recipe.augmented_head else feature_cache(job, networks)
+    if cache is not None:
+        fill_cache(job, cache, rows_needed(job, networks))
+
+    def features_of(some: np.ndarray) -> np.ndarray:
+        if cache is not None:
+            return cache.features_of("train", some)
+        return extract(feature_extractor, images, some, recipe=recipe)
+
+    watched_features, watched_labels = None, job.data.train_labels[job.validation_rows]
+    if job.watched is not None:
+        watched_features = features_of(job.validation_rows)
     checkpoint = job.checkpoint or {}
     if "scale/mean" in checkpoint:  # what is kept already is scaled so
         scale = solver.Scale(checkpoint["scale/mean"], checkpoint["scale/deviation"])
     else:
-        scale = solver.Scale.of(extract(feature_extractor, images, rows[:NUM_SCALE_IMAGES], recipe=recipe))
+        scale = solver.Scale.of(features_of(rows[:NUM_SCALE_IMAGES]))
     kept = solver.KeptFeatures(job.folder, scale, job.data.train_labels[rows])
     extracting_seconds = time.perf_counter() - start
     solution = checkpoint.get("solution")
@@ -321,23 +371,36 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray:
             if missing := kept.missing(earlier):
                 if damaged := [path.name for rows in missing if (path := kept.path(earlier, rows.start)).exists()]:
                     job.journal.line(f"{', '.join(damaged)}: damaged, and made anew")
-                with job.epoch_bar(earlier) as bar:
+                with job.epoch_bar(earlier, len(rows)) as bar:
                     keep_pass(
-                        feature_extractor, kept, images, rows, recipe=recipe, seed=job.seed, epoch=earlier, bar=bar
+                        feature_extractor,
+                        kept,
+                        images,
+                        rows,
+                        cache=cache,
+                        recipe=recipe,
+                        seed=job.seed,
+                        epoch=earlier,
+                        bar=bar,
                     )
         along = solver.directions(kept) if along is None else along
         found = []
         # The first pass chooses the penalty: with weaker ones the watched loss falls, until they are too weak.
-        for penalty in recipe.penalties if epoch == 1 else (job.record.history[-1].penalty,):
+        for penalty in penalties_to_try(job) if epoch == 1 else (job.record.history[-1].penalty,):
             solution, *train_means = solver.solve(
                 kept, epoch, head.output_shape[1], penalty, along=along, start=solution
             )
             head.set_weights(scale.on_features(solution))
-            probabilities = predict(head, watched_features)
-            found.append((penalty, solution, train_means, evaluate(probabilities, watched_labels), probabilities))
+            probabilities = watched_means = None
+            if watched_features is not None:
+                probabilities = predict(head, watched_features)
+                watched_means = evaluate(probabilities, watched_labels)
+            found.append((penalty, solution, train_means, watched_means, probabilities))
             if len(found) > 1 and found[-1][3][0] > found[-2][3][0]:
                 break
-        penalty, solution, train_means, watched_means, probabilities = min(found, key=lambda one: one[3][0])  # the loss
+        if len(found) > 1:
+            found.sort(key=lambda one: one[3][0])  # the watched loss
+        penalty, solution, train_means, watched_means, probabilities = found[0]
         head.set_weights(scale.on_features(solution))
         seconds = time.perf_counter() - start
         arrays = {"solution": solution, "scale/mean": scale.mean, "scale/deviation": scale.deviation}
@@ -345,6 +408,7 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray:
             train=train_means,
             watched=watched_means,
             learning_rate=None,
+            num_images=len(rows),
             training_seconds=seconds,
             seconds=seconds + extracting_seconds,
             arrays=checkpoint_arrays(head) | arrays,
@@ -355,6 +419,12 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray:
     return probabilities
 
 
+def penalties_to_try(job: Job) -> tuple[float, ...]:
+    """The recipe's penalties, among which the watched loss chooses; the one in the middle where nothing is watched."""
+    penalties = job.recipe.penalties
+    return penalties if job.watched is not None else (penalties[len(penalties) // 2],)
+
+
 def fine_tune(job: Job, networks: model.Networks) -> np.ndarray | None:
     """Train the whole network after the head, as `descend` does."""
     recipe = job.recipe
@@ -362,8 +432,8 @@ def fine_tune(job: Job, networks: model.Networks) -> np.ndarray | None:
         job,
         networks.whole,
         feature_extractor=None,
+        train_rows=job.rows_of_epoch(recipe.num_unfrozen_epochs),
         last_epoch=recipe.num_epochs + recipe.num_unfrozen_epochs,
-        learning_rate=recipe.unfrozen_learning_rate,
         phase="fine-tuning",
     )
 
@@ -419,9 +489,14 @@ def end(job: Job, networks: model.Networks, watched: np.ndarray | None, *, devic
         with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
             model.join(extractor, networks.head).save(partial)
 
+    def predict_rows(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+        if images is data.test_images and networks.whole is None and not recipe.augmented_head:
+            return predict(networks.head, feature_cache(job, networks).features_of("test", all_rows(images)))
+        return probabilities_of(networks, images, rows, recipe=recipe)
+
     ending.end(
         job,
-        predict=lambda images, rows: probabilities_of(networks, images, rows, recipe=recipe),
+        predict=predict_rows,
         watched=watched,
         seen=seen,
         channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
@@ -455,7 +530,6 @@ def estimate_epochs(job: Job, networks: model.Networks) -> tuple[list[np.ndarray
     feature_extractor, head, whole = networks.extractor, networks.head, networks.whole
     recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
     num_watched, num_finished = len(job.watched_images[2]), len(job.record.history)
-    num_test = job.num_more_test_images + job.num_corrupted_images
     trained = [network for network in (head, whole) if network is not None]
     before = [checkpoint_arrays(network) for network in trained]
 
@@ -473,23 +547,30 @@ def estimate_epochs(job: Job, networks: model.Networks) -> tuple[list[np.ndarray
         epochs += [len(rows) * (augmenting + extracting + learning)] * (recipe.num_epochs - num_finished)
     else:
         evaluating = solver.measure(features, head.output_shape[1])
+        making = augmenting + extracting if recipe.augmented_head else 0 * extracting
         for number in range(num_finished + 1, recipe.num_epochs + 1):
-            num_evaluations = solver.evaluations_expected(number, len(recipe.penalties))
-            epochs.append(len(rows) * (augmenting + extracting + num_evaluations * evaluating))
-    if epochs:
+            num_evaluations = solver.evaluations_expected(number, len(penalties_to_try(job)))
+            epochs.append(len(rows) * (making + num_evaluations * evaluating))
+    if epochs and recipe.augmented_head:
         num_scaled = NUM_SCALE_IMAGES if recipe.solver == "lbfgs" else 0
         epochs[0] = epochs[0] + (num_watched + num_scaled) * extracting
+    elif epochs:
+        cache = feature_cache(job, networks)
+        num_missing = sum(cache.num_to_extract(*one) for one in rows_needed(job, networks).items())
+        epochs[0] = epochs[0] + num_missing * extracting
     if whole is not None:
         few = slice(0, 8 * recipe.batch_size)
         tuning = measured(
             lambda: whole.fit(some[few], labels[few], batch_size=recipe.batch_size, verbose=0),
             num_images=len(labels[few]),
         )
-        epoch = len(rows) * (augmenting + tuning) + num_watched * extracting
+        num_tuned = len(job.rows_of_epoch(recipe.num_unfrozen_epochs))
+        epoch = num_tuned * (augmenting + tuning) + num_watched * extracting
         epochs += [epoch] * (len(job.epochs_left) - len(epochs))
     for network, arrays in zip(trained, before, strict=True):
         restore(network, arrays)
-    return epochs, num_test * extracting
+    num_test = 0 if whole is None and not recipe.augmented_head else job.num_more_test_images
+    return epochs, (num_test + job.num_corrupted_images) * extracting
 
 
 def checkpoint_arrays(network: keras.Model) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from compare.data.images import fingerprint
 from compare.runs import schema
 from compare.runs.schema import Input, Record
 from compare.system.errors import UserError
+from compare.training.schedule import learning_rate
 from pretrained.backbones import Backbone
 from pretrained.weights import Weights, check_unchanged
 from pretrained.weights_file import Expected, Unfit, divides_by_deviation, read_backbone
@@ -26,6 +27,7 @@ TRAINED = {
     "none": "head",
     "last-stage": "last stage",
     "backbone": "backbone",
+    "all": "all",
 }  # words of a record for `Recipe.unfreeze`
 SIDE_TO_LOOK_AT = 256  # pixels: there all stages of a backbone have maps of different sizes
 IMAGENET_VARIANCES = (0.229, 0.224, 0.225)  # so called in Keras' EfficientNet; they are deviations
@@ -63,11 +65,12 @@ def build_networks(
     recipe,
     image_shape: tuple[int, int, int],
     num_classes: int,
+    num_steps: int,
     seed: int,
     precision: str,
 ) -> Networks:
-    """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained; raises
-    as `build_backbone` does."""
+    """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained, in
+    fine-tuning for `num_steps`; raises as `build_backbone` does."""
     network = build_backbone(backbone, weights, seed=seed, image_size=recipe.image_size, precision=precision)
     loaded = frozen_fingerprint(network, "none")
     extractor = build_feature_extractor(
@@ -76,6 +79,7 @@ def build_networks(
         image_shape=image_shape,
         image_size=recipe.image_size,
         preprocessing=recipe.preprocessing,
+        trains_normalisation=recipe.unfreeze == "all",
     )
     head = build_head(
         network.output_shape[1],
@@ -86,7 +90,7 @@ def build_networks(
     whole = None
     if recipe.unfreeze != "none":
         unfreeze(network, recipe.unfreeze)  # of no consequence before `whole` is trained
-        whole = build_whole(extractor, head, learning_rate=recipe.unfrozen_learning_rate)
+        whole = build_whole(extractor, head, recipe=recipe, num_steps=num_steps)
     return Networks(backbone, network, extractor, head, whole, loaded)
 
 
@@ -279,13 +283,20 @@ def network_input(images, *, image_size: int, preprocessing: str, backbone: Back
 
 
 def build_feature_extractor(
-    network: keras.Model, backbone: Backbone, *, image_shape: tuple[int, int, int], image_size: int, preprocessing: str
+    network: keras.Model,
+    backbone: Backbone,
+    *,
+    image_shape: tuple[int, int, int],
+    image_size: int,
+    preprocessing: str,
+    trains_normalisation: bool = False,
 ) -> keras.Model:
     """Preprocessing and backbone as one network: images float32 (batch, height, width, channels) in 0…255 to features
-    float32 (batch, num_features)."""
+    float32 (batch, num_features). Batch normalisation uses the statistics that it has, but in training where it is
+    trained as well."""
     images = keras.Input(image_shape, name="grey_images" if image_shape[2] == 1 else "images")
     x = network_input(images, image_size=image_size, preprocessing=preprocessing, backbone=backbone)
-    features = network(x, training=False)  # (batch, num_features)
+    features = network(x, training=None if trains_normalisation else False)  # (batch, num_features)
     return keras.Model(images, features, name="features")
 
 
@@ -338,16 +349,18 @@ def last_stage(network: keras.Model) -> list[keras.Layer]:
 def unfrozen_layers(network: keras.Model, part: str) -> list[keras.Layer]:
     """The layers that fine-tuning trains.
 
-    Never batch normalisation: its statistics and factors stay ImageNet's. A small batch would replace what a million
-    images have taught them, and only `trainable`, not `training=False` at the call, keeps `fit` from it in Keras 3
-    (keras-team/keras issue 20285).
+    Batch normalisation with all alone: else its statistics and factors stay ImageNet's. A small batch would replace
+    what a million images have taught them, and only `trainable`, not `training=False` at the call, keeps `fit` from it
+    in Keras 3 (keras-team/keras issue 20285).
 
     Args:
         network: the backbone.
-        part: a value of `Recipe.unfreeze`: none, last-stage or backbone.
+        part: a value of `Recipe.unfreeze`: none, last-stage, backbone or all.
     """
     if part == "none":
         return []
+    if part == "all":
+        return layers_with_arrays(network)
     layers = last_stage(network) if part == "last-stage" else network.layers
     return [layer for layer in layers if layer.weights and not isinstance(layer, NEVER_TRAINED)]
 
@@ -357,14 +370,38 @@ def unfreeze(network: keras.Model, part: str) -> None:
     chosen = unfrozen_layers(network, part)
     network.trainable = True
     for layer in network.layers:
-        layer.trainable = layer in chosen
+        layer.trainable = part == "all" or layer in chosen
 
 
-def build_whole(feature_extractor: keras.Model, head: keras.Model, *, learning_rate: float) -> keras.Model:
-    """Both as one network, as `join` makes it, ready to be fine-tuned."""
-    whole = join(feature_extractor, head)
-    optimizer = keras.optimizers.Adam(learning_rate)
-    whole.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """The step sizes of a one-cycle schedule over so many steps, up to `highest`."""
+
+    def __init__(self, highest: float, num_steps: int):
+        self.highest, self.num_steps = highest, num_steps
+        rates = [learning_rate("one-cycle", highest, step / num_steps) for step in range(num_steps + 1)]
+        self._rates = np.array(rates, np.float32)  # (num_steps + 1,)
+
+    def __call__(self, step):
+        """The step size of a step, counted from 0: float32 ()."""
+        return keras.ops.take(self._rates, keras.ops.minimum(step, self.num_steps))
+
+    def get_config(self) -> dict:
+        """What Keras makes it of again."""
+        return {"highest": self.highest, "num_steps": self.num_steps}
+
+
+def build_whole(feature_extractor: keras.Model, head: keras.Model, *, recipe, num_steps: int) -> keras.Model:
+    """Both as one network, as `join` makes it, ready to be fine-tuned for so many steps. Its metric `crossentropy` is
+    the loss without label smoothing."""
+    whole, rate = join(feature_extractor, head), recipe.unfrozen_learning_rate
+    optimizer = keras.optimizers.Adam(OneCycle(rate, num_steps) if recipe.schedule == "one-cycle" else rate)
+
+    def loss(labels, probabilities):
+        targets = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[1])  # (batch, classes)
+        return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=recipe.label_smoothing)
+
+    crossentropy = keras.metrics.SparseCategoricalCrossentropy(name="crossentropy")
+    whole.compile(optimizer, loss=loss, metrics=["accuracy", crossentropy])
     optimizer.build(whole.trainable_variables)
     return whole
 

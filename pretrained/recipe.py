@@ -5,6 +5,9 @@ article  the article's Keras snippet: 10 epochs on Fashion-MNIST at 28×28, abou
 tuned    the same network and a linear head, with what the weights expect, 48×48 pixels, and a head at its optimum:
          five minutes. With random weights expect 0.86; with ImageNet's it has not been measured here.
 best     larger images, more views, then the whole backbone fine-tuned, for a GPU. Not measured yet.
+frozen, fine-tuned, from-scratch
+         EfficientNet-Lite0 at 96×96, whose ImageNet weights come with a package: a head on it at its optimum; that and
+         then the whole backbone; and the control, which begins with random weights. What `--label-curve` compares.
 demo     scikit-learn's digits at 32×32: expect about 0.91 with random weights, in a minute on two CPU cores.
 """
 
@@ -41,6 +44,9 @@ class Recipe:
     """Width and height are each zoomed by a factor drawn from 1 ± this."""
     horizontal_flip: bool
     """Whether every other training image, on average, is mirrored."""
+    augmented_head: bool
+    """Whether the head learns from augmented images; or else, with lbfgs, from the images as they are, whose features
+    are kept for other runs (`pretrained.feature_cache`)."""
     normalize_features: bool
     """Whether the head begins with a batch normalisation of the features (without scale and offset of its own)."""
     num_epochs: int
@@ -55,14 +61,22 @@ class Recipe:
     penalties: tuple[float, ...]
     """With lbfgs: the penalty is half the sum of squares of the head's weights, on scaled features
     (`pretrained.solver.Scale`), times one of these, the strongest first; the loss on the validation split chooses
-    which, after the first pass."""
-    unfreeze: Literal["none", "last-stage", "backbone"]
-    """What is fine-tuned together with the head after that: none, last-stage (of the backbone, what works at the
-    size of its last maps: ResNet50's `conv5`), or backbone (all of it). Batch normalisation stays as it was."""
+    which, after the first pass. Where too few labels leave no such split, the middle one (of an even number the
+    weaker) is taken."""
+    unfreeze: Literal["none", "last-stage", "backbone", "all"]
+    """What is trained together with the head after that: none, last-stage (of the backbone, what works at the
+    size of its last maps: ResNet50's `conv5`), backbone (all of it, but batch normalisation stays as it was), or all,
+    batch normalisation with its statistics too."""
     num_unfrozen_epochs: int
     """Passes over the training images, each augmented anew, for this fine-tuning."""
+    least_steps: int
+    """Gradient descent takes no fewer: with few images each of them comes several times in an epoch."""
     unfrozen_learning_rate: float
-    """Adam's step size in fine-tuning, constant; no unit."""
+    """Adam's step size in fine-tuning, constant, or the highest of the schedule; no unit."""
+    schedule: Literal["constant", "one-cycle"]
+    """Of that step size: constant, or one-cycle: up from nearly nothing and down to it again, once."""
+    label_smoothing: float
+    """Probability, in [0, 1), that the targets of fine-tuning spread evenly over all classes."""
     precision: Literal["float32", "bfloat16"]
     """float32; or bfloat16, for the backbone on devices that compute in it, others keep float32."""
     fit: Literal["crop", "pad"] = "crop"
@@ -78,6 +92,8 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {', '.join(typing.get_args(hint))}")
         if self.solver == "lbfgs" and not (self.validation_fraction and self.penalties and not self.normalize_features):
             raise ValueError("lbfgs needs penalties, a validation split to choose by, and features as they are")
+        if not self.augmented_head and (self.solver != "lbfgs" or self.num_epochs > 1):
+            raise ValueError("images as they are have the same features in every pass: lbfgs in one epoch is for them")
 
     @property
     def num_epochs_in_all(self) -> int:
@@ -96,6 +112,7 @@ ARTICLE = Recipe(
     shear_degrees=0.2,
     zoom_range=0.2,
     horizontal_flip=True,
+    augmented_head=True,
     normalize_features=False,
     num_epochs=10,
     solver="sgd",
@@ -104,7 +121,10 @@ ARTICLE = Recipe(
     penalties=(),
     unfreeze="none",
     num_unfrozen_epochs=1,
+    least_steps=0,
     unfrozen_learning_rate=1e-5,
+    schedule="constant",
+    label_smoothing=0.0,
     precision="float32",
     known_mistakes=(
         "Pixels are divided by 255, but the ImageNet weights expect BGR in 0…255 with ImageNet's mean subtracted.",
@@ -139,6 +159,40 @@ BEST = dataclasses.replace(
     num_unfrozen_epochs=3,
 )
 
+FROZEN = dataclasses.replace(
+    TUNED,
+    name="frozen",
+    backbone="EfficientNetLite0",
+    image_size=96,
+    zoom_range=0.0,
+    augmented_head=False,
+    num_epochs=1,
+    penalties=(1.0, 1e-1, 1e-2, 1e-3),
+    precision="float32",  # processors go backward through depthwise convolutions in bfloat16 at a fifth of this speed
+)
+
+FINE_TUNED = dataclasses.replace(
+    FROZEN,
+    name="fine-tuned",
+    unfreeze="backbone",
+    batch_size=64,
+    num_unfrozen_epochs=2,
+    least_steps=600,
+    unfrozen_learning_rate=1e-3,
+    schedule="one-cycle",
+    label_smoothing=0.1,
+)
+
+FROM_SCRATCH = dataclasses.replace(
+    FINE_TUNED,
+    name="from-scratch",
+    weights="random",
+    num_epochs=0,
+    unfreeze="all",
+    num_unfrozen_epochs=10,
+    unfrozen_learning_rate=3e-3,
+)
+
 DEMO = dataclasses.replace(
     ARTICLE,
     name="demo",
@@ -156,4 +210,4 @@ DEMO = dataclasses.replace(
     known_mistakes=(),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (ARTICLE, TUNED, BEST, DEMO)}
+RECIPES = {recipe.name: recipe for recipe in (ARTICLE, TUNED, BEST, DEMO, FROZEN, FINE_TUNED, FROM_SCRATCH)}

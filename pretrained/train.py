@@ -5,6 +5,7 @@ takes under a minute. The loop itself is in `loop.py`.
 """
 
 import argparse
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ EXAMPLES = """examples:
   python -m pretrained.train --resume DIR                        go on with an interrupted run
 """
 SMALLER = "the images (--image-size), or in fine-tuning the batch (--batch-size),"  # so when memory runs out
-UNFROZEN_WORDS = {"none": "frozen", "last-stage": "its last stage fine-tuned", "backbone": "fine-tuned as a whole"}
+UNFROZEN_WORDS = {"last-stage": "its last stage fine-tuned", "backbone": "fine-tuned as a whole", "all": "all of it"}
 
 
 def parse() -> argparse.Namespace:
@@ -144,11 +145,15 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         recipe=recipe,
         image_shape=data.image_shape,
         num_classes=len(data.class_names),
+        num_steps=recipe.num_unfrozen_epochs
+        * math.ceil(len(job.rows_of_epoch(recipe.num_unfrozen_epochs)) / recipe.batch_size),
         seed=job.seed,
         precision=precision,
     )
     if job.checkpoint is not None:
         check_same_backbone(record, networks.loaded)
+    versions = machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
+    record.versions = versions | {"keras backend": backend_name}
     needed = num_bytes(
         recipe,
         num_images=len(job.train_rows),
@@ -165,11 +170,9 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     if check_only:
         return EXIT_DONE
 
-    versions = machine.versions("keras", backend_name, "numpy", "scipy", "scikit-learn")
     with readable():
         model.note_facts(record, networks, found, recipe=recipe, num_classes=len(data.class_names))
         record.device, record.precision = Device(kind=device_kind, name=computed_on), precision
-        record.versions = versions | {"keras backend": backend_name}
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         loop.begin_or_go_on(job, networks)
@@ -201,10 +204,11 @@ def plan(recipe) -> str:
     words = f"head by gradient descent, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
     if recipe.solver == "lbfgs":
         views = f"{recipe.num_epochs} augmented view{'s' * (recipe.num_epochs != 1)}"
-        words = f"head to its optimum on the features of {views}"
-    if recipe.unfreeze != "none":
-        words += f", then {UNFROZEN_WORDS[recipe.unfreeze]} at {recipe.unfrozen_learning_rate:g}"
-    return words
+        words = f"head to its optimum on the features of {views if recipe.augmented_head else 'the images as they are'}"
+    steps = f"{UNFROZEN_WORDS.get(recipe.unfreeze)} at {recipe.unfrozen_learning_rate:g}, {recipe.schedule}"
+    if recipe.num_epochs == 0:
+        return steps
+    return words if recipe.unfreeze == "none" else f"{words}, then {steps}"
 
 
 def check_same_backbone(record, fingerprint: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compare.training import estimate
+from compare.training import estimate, schedule
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
@@ -21,7 +21,12 @@ from scratch_resnet.small_maps import fast_on_small_maps
 
 
 def train_epochs(
-    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, *, train_batches: Batches, watched_batches: Batches
+    job: Job,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    train_batches: Batches,
+    watched_batches: Batches | None,
 ) -> Tensor | None:
     """Train the epochs that are left, from within the one under way on, each with its row and its checkpoint.
 
@@ -29,11 +34,11 @@ def train_epochs(
         job: whose epochs.
         model, optimizer: are changed.
         train_batches: the images to train on.
-        watched_batches: those that are predicted after every epoch.
+        watched_batches: those that are predicted after every epoch, if any.
 
     Returns:
         The logits of the watched images after the last epoch, float32 (num_images, num_classes); None where no epoch
-        was left.
+        was left, or nothing is watched.
 
     Raises:
         UserError: a loss is not finite, or a checkpoint cannot be written.
@@ -48,7 +53,7 @@ def train_epochs(
         begin = int(job.under_way.get("steps", 0))
         if begin:  # resumed within it
             totals.copy_(torch.from_numpy(job.under_way["totals"]))
-        with job.stopping.finishing(), job.epoch_bar(epoch) as bar:
+        with job.stopping.finishing(), job.epoch_bar(epoch, len(train_batches)) as bar:
             steps = train_epoch(
                 model,
                 optimizer,
@@ -68,10 +73,14 @@ def train_epochs(
                         seconds=time.perf_counter() - start,
                     )
         training_seconds = time.perf_counter() - start
-        logits = infer(model, watched_batches, recipe=recipe)
+        logits = watched = None
+        if watched_batches is not None:
+            logits = infer(model, watched_batches, recipe=recipe)
+            watched = evaluate(logits, watched_batches.labels)
         job.end_epoch(
             train=means(totals, len(train_batches)),
-            watched=evaluate(logits, watched_batches.labels),
+            watched=watched,
+            num_images=len(train_batches),
             learning_rate=learning_rate(recipe, epoch, num_steps - 1, num_steps),
             training_seconds=training_seconds,
             seconds=time.perf_counter() - start,
@@ -140,7 +149,8 @@ def train_epoch(
 
 def learning_rate(recipe, epoch: int, step: int, num_steps: int) -> float:
     """The step size of a step, counted from 0, of an epoch of so many, counted from 1."""
-    return recipe.learning_rate_at((epoch - 1 + step / num_steps) / recipe.num_epochs)
+    progress = (epoch - 1 + step / num_steps) / recipe.num_epochs
+    return schedule.learning_rate(recipe.schedule, recipe.learning_rate, progress)
 
 
 def means(totals: Tensor, num_images: int) -> tuple[float, float]:
@@ -195,11 +205,12 @@ def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
 
 
 def estimate_epochs(
-    job: Job, *, train_batches: Batches, watched_batches: Batches
+    job: Job, *, train_batches: Batches, watched_batches: Batches | None
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """The seconds of every epoch that is left, and those of what comes after them, as pairs (`estimate`)."""
     training, predicting = seconds_an_image(train_batches, len(job.data.class_names), recipe=job.recipe)
-    epoch = len(train_batches) * training + len(watched_batches) * predicting
+    num_watched = 0 if watched_batches is None else len(watched_batches)
+    epoch = len(train_batches) * training + num_watched * predicting
     return [epoch] * len(job.epochs_left), (job.num_more_test_images + job.num_corrupted_images) * predicting
 
 

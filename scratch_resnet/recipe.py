@@ -10,7 +10,6 @@ demo     scikit-learn's digits at 28×28: expect about 0.90, in under a minute o
 """
 
 import dataclasses
-import math
 import typing
 from typing import Literal
 
@@ -40,6 +39,8 @@ class Recipe:
     """Images a step."""
     num_epochs: int
     """Passes over the training images."""
+    least_steps: int
+    """The training takes no fewer: with few images each of them comes several times in an epoch."""
     learning_rate: float
     """Adam's step size, no unit: constant, or the highest of the schedule."""
     schedule: Literal["constant", "one-cycle"]
@@ -70,20 +71,6 @@ class Recipe:
         """How many rows the history of a complete run has."""
         return self.num_epochs
 
-    def learning_rate_at(self, progress: float) -> float:
-        """The step size when the share `progress`, in [0, 1], of the training is done.
-
-        One-cycle is L. N. Smith and N. Topin's *Super-Convergence* (2017, arXiv 1708.07120), with the step sizes of
-        `torch.optim.lr_scheduler.OneCycleLR`: over 30 % of the training up from a 25th, then down to nothing, both
-        along half a cosine wave.
-        """
-        if self.schedule == "constant":
-            return self.learning_rate
-        low, high = self.learning_rate / 25, self.learning_rate
-        if progress < 0.3:
-            return low + (high - low) * (1 - math.cos(math.pi * progress / 0.3)) / 2
-        return high * (1 + math.cos(math.pi * (progress - 0.3) / 0.7)) / 2
-
 
 ARTICLE = Recipe(
     name="article",
@@ -95,6 +82,7 @@ ARTICLE = Recipe(
     shift_pixels=0,
     batch_size=64,
     num_epochs=5,
+    least_steps=0,
     learning_rate=0.001,
     schedule="constant",
     weight_decay=0.0,
@@ -115,6 +103,7 @@ TUNED = dataclasses.replace(
     horizontal_flip=True,
     batch_size=256,
     num_epochs=10,
+    least_steps=600,
     learning_rate=0.003,
     schedule="one-cycle",
     label_smoothing=0.1,

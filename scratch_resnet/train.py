@@ -76,7 +76,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     from scratch_resnet import hardware, loop
 
     recipe = job.recipe
-    check_last_batch(len(job.train_rows), recipe)
+    check_last_batch(len(job.rows_of_epoch(recipe.num_epochs)), recipe)
     job.check_room(num_bytes(recipe))
     device = hardware.choose_device(device_name)
     precision = hardware.precision(recipe, device)
@@ -130,14 +130,17 @@ def check_last_batch(num_images: int, recipe) -> None:
 
 
 def batches_of(job, device) -> tuple:
-    """The images to train on, those that are watched and those of the test set, as `Batches`."""
+    """The images to train on, those that are watched, if any are, and those of the test set, as `Batches`."""
     from scratch_resnet.batches import Batches
 
     data = job.data
-    train = Batches(data.train_images, data.train_labels, rows=job.train_rows, device=device)
+    rows = job.rows_of_epoch(job.recipe.num_epochs)
+    train = Batches(data.train_images, data.train_labels, rows=rows, device=device)
     test = Batches(data.test_images, data.test_labels, device=device)
-    images, labels, rows = job.watched_images
-    return train, test if job.watched == "test" else Batches(images, labels, rows=rows, device=device), test
+    watched = test if job.watched == "test" else None
+    if job.watched == "validation":
+        watched = Batches(data.train_images, data.train_labels, rows=job.validation_rows, device=device)
+    return train, watched, test
 
 
 def note_facts(record, model, recipe, device) -> None:
@@ -166,7 +169,7 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
 
     Args:
         job, model: whose training is over.
-        logits: of the watched images; None where they were not predicted since the run was resumed.
+        logits: of the watched images; None where there are none, or they were not predicted since the run was resumed.
         train_batches, test_batches: as `batches_of` gives them.
     """
     import numpy as np

@@ -102,7 +102,8 @@ def test_recipes_are_standard_library_only(branch):
 
 @pytest.mark.parametrize("recipes", [scratch_recipe, pretrained_recipe])
 def test_recipes_are_documented_and_named_alike(recipes):
-    assert list(scratch_recipe.RECIPES) == list(pretrained_recipe.RECIPES)
+    shared = list(scratch_recipe.RECIPES)
+    assert list(pretrained_recipe.RECIPES)[: len(shared)] == shared
     tree = ast.parse(Path(recipes.__file__).read_text(encoding="utf-8"))
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body[1:]  # after the docstring
     body = [node for node in body if not isinstance(node, ast.FunctionDef)]

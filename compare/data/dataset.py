@@ -13,7 +13,7 @@ from compare.data import arrays, digits, fashion_mnist, image_folder
 from compare.data.images import Dataset, fingerprint, stratified_sample
 from compare.system.errors import UserError, printable
 
-__all__ = ["NAMES", "Dataset", "fingerprint", "load", "split", "train_and_validation"]
+__all__ = ["NAMES", "Dataset", "fingerprint", "load", "split", "subset", "train_and_validation"]
 
 NAMES = ("fashion-mnist", "digits")
 SPLIT_SEED = 0
@@ -62,13 +62,52 @@ def load(
     )
 
 
-def train_and_validation(data: Dataset, validation_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def train_and_validation(
+    data: Dataset, validation_fraction: float, *, labels_per_class: int | None = None, subset_seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Training and validation indices as `split` gives them; images that the source itself sets apart are the
-    validation split, and left out where none is wanted."""
-    if data.validation_rows is None:
-        return split(data.train_labels, validation_fraction)
-    train = np.setdiff1d(np.arange(len(data.train_labels)), data.validation_rows)
-    return train, data.validation_rows if validation_fraction else data.validation_rows[:0]
+    validation split, and left out where none is wanted.
+
+    With `labels_per_class` both come out of one `subset`; where the validation split would have less than two images of
+    every class, which choose nothing well, there is none. What the source sets apart is left out then: its labels would
+    be further ones.
+
+    Raises:
+        UserError: no class has so many labels.
+    """
+    labels, rows = data.train_labels, np.arange(len(data.train_labels))
+    if data.validation_rows is not None:
+        rows = np.setdiff1d(rows, data.validation_rows)
+    if labels_per_class is not None:
+        largest = int(np.bincount(labels[rows]).max())
+        if labels_per_class > largest:
+            raise UserError(
+                f"--labels-per-class {labels_per_class}, and no class of {data.title} has more than {largest:,}",
+                f"a number up to {largest:,}, or all",
+                "make it smaller, or leave it out to take all labels",
+            )
+        rows = rows[subset(labels[rows], labels_per_class, seed=subset_seed)]
+        validation_fraction *= validation_fraction * labels_per_class >= 2
+    elif data.validation_rows is not None:
+        return rows, data.validation_rows if validation_fraction else data.validation_rows[:0]
+    train, validation = split(labels[rows], validation_fraction)
+    return rows[train], rows[validation]
+
+
+def subset(labels: np.ndarray, labels_per_class: int, *, seed: int) -> np.ndarray:
+    """Draw as many images of every class, of a class with fewer all. Subsets of one seed are nested: a larger one has
+    all of a smaller one's images.
+
+    Args:
+        labels: (num_labelled,), of them all.
+        labels_per_class: how many of each.
+        seed: of the draw.
+
+    Returns:
+        Their rows, int64, ascending.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(labels))
+    return np.sort(np.concatenate([drawn[labels[drawn] == label][:labels_per_class] for label in np.unique(labels)]))
 
 
 def split(labels: np.ndarray, validation_fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:

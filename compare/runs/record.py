@@ -76,7 +76,17 @@ class Run:
 
 
 def start_record(
-    *, branch: str, command: list[str], recipe, num_epochs: int, overrides: dict, seed: int, dataset: Dataset, split
+    *,
+    branch: str,
+    command: list[str],
+    recipe,
+    num_epochs: int,
+    overrides: dict,
+    seed: int,
+    dataset: Dataset,
+    split: tuple[np.ndarray, np.ndarray],
+    labels_per_class: int | None = None,
+    subset_seed: int | None = None,
 ) -> Record:
     """The record of a run that is about to begin: all that is known before training.
 
@@ -84,6 +94,7 @@ def start_record(
         command: the arguments after `python -m <branch>.train`.
         recipe: a dataclass, with the overrides applied.
         split: training and validation indices into the training images.
+        labels_per_class, subset_seed: how these were drawn, if not all were taken.
     """
     train, validation = split
     labels = dataset.train_labels[np.concatenate(split)]
@@ -106,6 +117,8 @@ def start_record(
                 num_validation=len(validation),
                 num_test=len(dataset.test_labels),
                 labels_a_class=[int(counts.min()), int(counts.max())],
+                labels_per_class=labels_per_class,
+                subset_seed=subset_seed,
                 class_names=list(dataset.class_names),
                 fingerprint=dataset.fingerprint,
                 split_fingerprint=fingerprint(train, validation),

@@ -74,6 +74,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     write_together(path.parent, {path.name: content})
 
 
+def write_with_hash(path: Path, content: bytes) -> None:
+    """Write a file that ends with the SHA-256 of its name and its content; raises as `replacing` does."""
+    write_atomically(path, content + hashlib.sha256(path.name.encode() + content).digest())
+
+
+def read_with_hash(path: Path) -> bytes | None:
+    """What `write_with_hash` wrote; None where there is no such file, other bytes, or another file
+    under this name."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    content, digest = content[:-32], content[-32:]
+    return content if hashlib.sha256(path.name.encode() + content).digest() == digest else None
+
+
 def write_together(folder: Path, contents: dict[str, bytes], obsolete: Iterable[Path] = ()) -> None:
     """Write files of a folder, by name, all or none: the first takes its name when all are on the disk. Before the last
     does, `obsolete` ones are deleted. A kill in that moment leaves some old and some new, each whole. Raises as

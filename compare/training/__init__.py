@@ -5,6 +5,7 @@ preparation  what is checked before the first minute of training: the command li
 job          the training itself, but for the framework: checkpoints, rows
 ending       what follows its last epoch
 stopping     how its process begins, and how it is told to stop
+schedule     its step size, as it changes
 limits       what a device, or the numbers, cannot do, in words
 estimate     how long it will take
 progress     its lines and bars, on the terminal and in its log

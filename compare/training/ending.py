@@ -34,7 +34,8 @@ def end(
     Args:
         predict: gives probabilities (num_rows, num_classes) for rows of images, uint8 as the data set has them;
             for all of them where the rows are None.
-        watched: those of the watched split, as the last epoch left them; None where no epoch was left to train.
+        watched: those of the watched split, as the last epoch left them; None where no epoch was left to train, or
+            nothing is watched.
         seen: gives the first `NUM_SEEN` test images, and training images as the first epoch draws them, as they enter
             the network: float32, (num_images, size, size, num_channels). Those of grey images differ in their range.
         channels: their order: grey, RGB or BGR.
@@ -42,7 +43,7 @@ def end(
         device_bytes: tells the GPU's peak memory; None without a GPU.
     """
     start = time.perf_counter()
-    if watched is None:
+    if watched is None and job.watched is not None:
         images, _, rows = job.watched_images
         watched = predict(images, rows)
     test = watched if job.watched == "test" else predict(job.data.test_images, None)
@@ -53,7 +54,7 @@ def end(
         arrays["validation_labels"] = job.data.train_labels[job.validation_rows]
     arrays |= predict_corrupted(job, predict) | keep_seen(job, *seen(), channels=channels)
     save(job.folder)
-    if not (np.isfinite(test).all() and np.isfinite(watched).all()):
+    if not (np.isfinite(test).all() and (watched is None or np.isfinite(watched).all())):
         raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
     history, joules = job.record.history, [row.energy_joules for row in job.record.history]
     with record.readable(exit_code=EXIT_FAILED):

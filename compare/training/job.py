@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import shlex
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -70,9 +72,12 @@ class Job:
         return self.record.seed
 
     @property
-    def watched(self) -> str:
-        """The split that is watched after every epoch: `validation`, or `test` where the recipe holds nothing out."""
-        return "validation" if len(self.validation_rows) else "test"
+    def watched(self) -> Literal["validation", "test"] | None:
+        """The split that is watched after every epoch: `test` where the recipe holds nothing out, and None where it
+        would, but there are too few labels for that."""
+        if len(self.validation_rows):
+            return "validation"
+        return None if self.recipe.validation_fraction else "test"
 
     @property
     def num_more_test_images(self) -> int:
@@ -95,9 +100,15 @@ class Job:
             return self.data.test_images, self.data.test_labels, np.arange(len(self.data.test_labels))
         return self.data.train_images, self.data.train_labels, self.validation_rows
 
-    def epoch_bar(self, epoch: int) -> contextlib.AbstractContextManager[EpochBar]:
-        """The bar of one epoch, counted from 1, over the training images."""
-        return self.journal.epoch(f"epoch {epoch}/{self.record.num_epochs}", len(self.train_rows))
+    def epoch_bar(self, epoch: int, num_images: int) -> contextlib.AbstractContextManager[EpochBar]:
+        """The bar of one epoch, counted from 1, over so many training images."""
+        return self.journal.epoch(f"epoch {epoch}/{self.record.num_epochs}", num_images)
+
+    def rows_of_epoch(self, num_epochs: int) -> np.ndarray:
+        """The training rows of one of so many epochs: each once, or as often as it takes to the recipe's least number
+        of steps."""
+        num_steps = num_epochs * math.ceil(len(self.train_rows) / self.recipe.batch_size)
+        return np.tile(self.train_rows, max(1, math.ceil(self.recipe.least_steps / num_steps)))
 
     @property
     def epochs_left(self) -> range:
@@ -135,6 +146,8 @@ class Job:
             f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "
             f"{how}, seed {self.seed}"
         )
+        if self.watched is None:
+            self.journal.line("  none of them held out: that would take more labels of every class")
         threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:
@@ -146,8 +159,9 @@ class Job:
         self,
         *,
         train: Means,
-        watched: Means,
+        watched: Means | None,
         learning_rate: float | None,
+        num_images: int,
         training_seconds: float,
         seconds: float,
         arrays: dict,
@@ -158,7 +172,9 @@ class Job:
         """Add an epoch's row to the history and keep a checkpoint, so that the epoch cannot be lost.
 
         Args:
+            train, watched: of the training images, and of the split that is watched, if any.
             learning_rate: the step size at the epoch's end; None where there is none.
+            num_images: how many were trained on, one that came twice counted twice.
             training_seconds: what the training images took; `seconds` is what the whole epoch did, watching included.
             arrays: what training goes on from.
             advice: what to do where the loss is not finite.
@@ -169,14 +185,14 @@ class Job:
             UserError: the loss is not finite, or too large for a record, or the checkpoint cannot be written.
         """
         epoch = len(self.record.history) + 1
-        for split, (loss, _) in (("train", train), (self.watched, watched)):
-            if not abs(loss) <= MAX_NUMBER:
-                raise diverged(f"the {split} loss of epoch {epoch} is {loss}", advice)
+        for split, means in (("train", train), (self.watched, watched)):
+            if means is not None and not abs(means[0]) <= MAX_NUMBER:
+                raise diverged(f"the {split} loss of epoch {epoch} is {means[0]}", advice)
         joules, processor_seconds = self._used()
         row = Row(
             epoch=epoch,
             seconds=seconds,
-            images_per_second=len(self.train_rows) / training_seconds,
+            images_per_second=num_images / training_seconds,
             learning_rate=learning_rate,
             penalty=penalty,
             phase=phase,
@@ -187,7 +203,7 @@ class Job:
         )
         if self.watched == "test":
             row.test_loss, row.test_accuracy = watched
-        else:
+        elif self.watched == "validation":
             row.validation_loss, row.validation_accuracy = watched
         with self.stopping.finishing():
             self.record.history.append(row)

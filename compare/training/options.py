@@ -28,7 +28,7 @@ KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 DATA_WORDS = ("fashion-mnist", "digits")  # what --data takes beside a folder's and a file's name
 WEIGHTS_WORDS = ("imagenet", "random", "local")  # what --weights takes beside a file's name
 DEPTHS = (18, 34, 50, 101, 152)
-UNFREEZE = ("none", "last-stage", "backbone")
+UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it.
 ESTIMATE = "COMPARE_ESTIMATE"
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
@@ -61,6 +61,20 @@ def add_place_options(group) -> None:
     words = "auto, cpu, cuda, cuda:N or mps (auto)"
     group.add_argument("--device", type=device_name, default="auto", metavar="D", help=words)
     group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
+
+
+def labels_per_class(text: str) -> int | str:
+    """The argparse type of `--labels-per-class`: a number, or all."""
+    number = whole_number("--labels-per-class", 1, "say how many, or all to take every label that there is")
+    return text if text == "all" else number(text)
+
+
+def add_subset_options(group, kind: Callable = labels_per_class, metavar: str = "N") -> None:
+    """Add the options of a part of the training images, with the number of labels of that type."""
+    words = "learn from so many labelled images of every class, those for validation among them, or from all (all)"
+    group.add_argument("--labels-per-class", type=kind, metavar=metavar, help=words)
+    seed = whole_number("--subset-seed", 0, "leave it out to draw them by --seed")
+    group.add_argument("--subset-seed", type=seed, metavar="N", help="seed of the draw of these images (--seed)")
 
 
 def add_recipe_options(group, recipes: list[str]) -> None:
@@ -118,7 +132,9 @@ def add_how_options(group) -> None:
 
 def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     """Add the options that both branches have, with the same words for the same things."""
-    add_recipe_options(parser.add_argument_group("what to train"), recipes)
+    what = parser.add_argument_group("what to train")
+    add_recipe_options(what, recipes)
+    add_subset_options(what)
     where = parser.add_argument_group("where")
     where.add_argument("--out", type=place, metavar="DIR", help="the run's own new folder (one below reports)")
     add_place_options(where)

@@ -40,10 +40,12 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         arrays, so_far = checkpoint.read(folder, branch)
         check_same_versions(folder, so_far.versions)
         check_same_program(folder, so_far)
+        labels_per_class, subset_seed = so_far.data.labels_per_class, so_far.data.subset_seed
         recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
+        labels_per_class, subset_seed = subset_asked(arguments, seed)
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         place = out_folder.unshared(Path("reports", f"{branch}-{recipe.name}-{now}"))
         folder = arguments.out or place / "runs" / branch
@@ -54,11 +56,16 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     if not data.mirror_alike:
         mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
         recipe = dataclasses.replace(recipe, **mirrors)
-    split = dataset.train_and_validation(data, recipe.validation_fraction)
+    split = dataset.train_and_validation(
+        data, recipe.validation_fraction, labels_per_class=labels_per_class, subset_seed=subset_seed
+    )
     if not changes.get("batch_size", 1) <= len(split[0]):
         raise UserError(
             f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"
         )
+    if labels_per_class is not None:
+        recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(split[0])))
+        words = {"--labels-per-class": labels_per_class, "--subset-seed": subset_seed} | words
     options = {"--recipe": recipe.name, "--seed": seed} | {overrides[name]: changes[name] for name in changes} | words
     command = [str(word) for option in options.items() for word in option]
     new = record.start_record(
@@ -70,6 +77,8 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         seed=seed,
         dataset=data,
         split=split,
+        labels_per_class=labels_per_class,
+        subset_seed=subset_seed,
     )
     if arguments.robustness:
         num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
@@ -99,10 +108,28 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     return job
 
 
+def subset_asked(arguments, seed: int) -> tuple[int | None, int | None]:
+    """How many labels of every class the command line asks for, and by which seed they are drawn; None for all.
+
+    Raises:
+        UserError: a seed for what is not drawn.
+    """
+    if arguments.labels_per_class is None and arguments.subset_seed is not None:
+        raise UserError(
+            f"--subset-seed {arguments.subset_seed}, and all labels are taken",
+            "it with --labels-per-class N, whose images it draws",
+            "leave it out, or say how many labels of every class to take",
+        )
+    if arguments.labels_per_class in (None, "all"):
+        return None, None
+    return arguments.labels_per_class, seed if arguments.subset_seed is None else arguments.subset_seed
+
+
 def check_resumed_alone(arguments, changes: dict) -> None:
     """Refuse words that would change a run which is gone on with; data and weights may have moved."""
     words = {option: value for option, value in changes.items() if option not in ("--weights", "--data")}
-    chosen = {f"--{name}": getattr(arguments, name) for name in ("recipe", "seed", "out")}
+    names = ("recipe", "seed", "out", "labels_per_class", "subset_seed")
+    chosen = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
     words |= {option: value for option, value in chosen.items() if value is not None}
     if words or arguments.robustness:
         said = [f"{option} {value}" for option, value in words.items()] + ["--robustness"] * arguments.robustness

@@ -80,10 +80,6 @@ class EpochBar:
 
 def epoch_line(row: Row, num_epochs: int) -> str:
     """One history row in words: loss, train accuracy, watched accuracy and seconds, as the article prints them."""
-    watched, accuracy = (
-        ("test", row.test_accuracy) if row.test_accuracy is not None else ("validation", row.validation_accuracy)
-    )
-    return (
-        f"epoch {row.epoch}/{num_epochs}: loss {row.train_loss:.4f}, train accuracy {row.train_accuracy:.4f}, "
-        f"{watched} accuracy {accuracy:.4f}, {row.seconds:.1f} s"
-    )
+    accuracies = {"train": row.train_accuracy, "test": row.test_accuracy, "validation": row.validation_accuracy}
+    said = [f"{split} accuracy {accuracy:.4f}" for split, accuracy in accuracies.items() if accuracy is not None]
+    return f"epoch {row.epoch}/{num_epochs}: loss {row.train_loss:.4f}, {', '.join(said)}, {row.seconds:.1f} s"

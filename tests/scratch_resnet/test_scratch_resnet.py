@@ -20,6 +20,7 @@ from compare.runs.record import read_run
 from compare.runs.schema import Input, Weights
 from compare.system import machine
 from compare.system.errors import UserError
+from compare.training import schedule
 from compare.training.limits import limits_in_words
 from compare.training.options import ESTIMATE
 from compare.training.progress import Journal
@@ -264,11 +265,12 @@ def test_one_cycle_is_pytorchs():
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=1000, final_div_factor=1e9)
     for step in range(1000):  # theirs is highest at step 299 and ends with step 999
         progress = 0.3 * step / 299 if step < 299 else 0.3 + 0.7 * (step - 299) / 700
-        assert recipe.learning_rate_at(progress) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6, abs=1e-9)
+        ours = schedule.learning_rate("one-cycle", recipe.learning_rate, progress)
+        assert ours == pytest.approx(theirs.get_last_lr()[0], rel=1e-6, abs=1e-9)
         optimizer.step()
         if step < 999:
             theirs.step()
-    assert ARTICLE.learning_rate_at(0.9) == 0.001
+    assert schedule.learning_rate("constant", ARTICLE.learning_rate, 0.9) == 0.001
 
 
 def test_checkpoint_goes_on_bit_for_bit():

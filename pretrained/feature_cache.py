@@ -1,0 +1,108 @@
+"""The features of images as they are, kept for other runs: those of a backbone that stays frozen depend on nothing
+else, so that all subsets of a label curve and all its seeds need them once.
+
+They lie in the user's caches, below the digest of everything that went in, and may be deleted at any time.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from compare.data import download
+from compare.data.images import Dataset
+from compare.system import disk
+
+IMAGES_IN_FILE = 2048  # whose features are computed, and kept, together
+Split = Literal["train", "test"]
+
+
+class FeatureCache:
+    """The features of a data set's images, float32 (num_images, num_features), in files that end with their own hash:
+    one that is damaged is made anew.
+
+    Args:
+        data: whose images.
+        what_went_in: whatever else the features depend on.
+        num_features: of an image.
+        extract: gives the features of rows of images, float32 (num_rows, num_features).
+
+    Attributes:
+        folder: where they are.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        what_went_in: dict[str, str],
+        *,
+        num_features: int,
+        extract: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ):
+        self._images = {"train": data.train_images, "test": data.test_images}
+        self._num_features, self._extract = num_features, extract
+        told = json.dumps({"data": data.fingerprint} | what_went_in, sort_keys=True)
+        self.folder = download.cache_folder() / "features" / hashlib.sha256(told.encode()).hexdigest()
+
+    def missing(self, split: Split, rows: np.ndarray) -> list[range]:
+        """What `fill` would compute for these rows, as ranges of rows: nothing where that is more than twice as many
+        images, as of a small subset, or where there is no home folder for a cache."""
+        missing = self._not_there(split, rows)
+        is_worth_it = self.folder.is_absolute() and sum(map(len, missing)) <= 2 * len(rows)
+        return missing if is_worth_it else []
+
+    def num_to_extract(self, split: Split, rows: np.ndarray) -> int:
+        """How many images have to be looked at for the features of these rows."""
+        if to_fill := self.missing(split, rows):
+            return sum(map(len, to_fill))
+        return sum(int(np.isin(rows, part).sum()) for part in self._not_there(split, rows))
+
+    def fill(self, split: Split, missing: list[range], done: Callable[[int], None]) -> None:
+        """Compute and keep what `missing` gave; `done` is told how many images that were so far.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        num_done = 0
+        for part in missing:
+            features = self._extract(self._images[split], np.array(part))
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise disk.cannot_write(f"{self.folder} could not be made", self.folder, error) from error
+            disk.write_with_hash(self._path(split, part), features.tobytes())
+            num_done += len(part)
+            done(num_done)
+
+    def features_of(self, split: Split, rows: np.ndarray) -> np.ndarray:
+        """The features of these rows of a split, (num_rows, num_features), out of the cache where they are there."""
+        found = np.empty((len(rows), self._num_features), np.float32)
+        for part in self._parts(split, rows):
+            here = (part.start <= rows) & (rows < part.stop)
+            kept = self._read(split, part)
+            if kept is not None:
+                found[here] = kept[rows[here] - part.start]
+            else:
+                found[here] = self._extract(self._images[split], rows[here])
+        return found
+
+    def _not_there(self, split: Split, rows: np.ndarray) -> list[range]:
+        return [part for part in self._parts(split, rows) if self._read(split, part) is None]
+
+    def _read(self, split: Split, part: range) -> np.ndarray | None:
+        content = disk.read_with_hash(self._path(split, part))
+        if content is None or len(content) != 4 * len(part) * self._num_features:
+            return None
+        return np.frombuffer(content, np.float32).reshape(len(part), self._num_features)
+
+    def _parts(self, split: Split, rows: np.ndarray) -> list[range]:
+        """The files in which these rows are, each by its rows."""
+        num_images = len(self._images[split])
+        begins = np.unique(rows // IMAGES_IN_FILE * IMAGES_IN_FILE).tolist()
+        return [range(begin, min(begin + IMAGES_IN_FILE, num_images)) for begin in begins]
+
+    def _path(self, split: Split, part: range) -> Path:
+        return self.folder / f"{split}-{part.start}.float32"

@@ -1,0 +1,102 @@
+"""Features that are kept for other runs: never others than the images have, whatever is on the disk."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from compare.data import download
+from compare.data.images import Dataset
+from pretrained import feature_cache
+from pretrained.feature_cache import FeatureCache
+
+NUM_IMAGES = 50
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(feature_cache, "IMAGES_IN_FILE", 16)
+    images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 4, 4, 1), np.uint8)
+    return Dataset(
+        name="made-up",
+        title="Made up",
+        class_names=("a", "b"),
+        train_images=images,
+        train_labels=np.zeros(NUM_IMAGES, np.uint8),
+        test_images=images[:20],
+        test_labels=np.zeros(20, np.uint8),
+    )
+
+
+def features(images, rows):
+    return images[rows].reshape(len(rows), 16).astype(np.float32) / 3
+
+
+def cache_of(data, looked_at, **what_went_in):
+    def extract(images, rows):
+        looked_at.extend(rows.tolist())
+        return features(images, rows)
+
+    return FeatureCache(data, {"backbone": "made up"} | what_went_in, num_features=16, extract=extract)
+
+
+def filled(data) -> FeatureCache:
+    cache, rows = cache_of(data, []), np.arange(NUM_IMAGES)
+    cache.fill("train", cache.missing("train", rows), lambda num_images: None)
+    return cache
+
+
+def test_once_kept_nothing_is_looked_at_again(data):
+    filled(data)
+    looked_at, rows = [], np.array([0, 15, 16, 49])
+    cache = cache_of(data, looked_at)
+    assert cache.missing("train", rows) == [] and cache.num_to_extract("train", rows) == 0
+    np.testing.assert_array_equal(cache.features_of("train", rows), features(data.train_images, rows))
+    assert looked_at == []
+
+
+def flip_a_bit(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: flip_a_bit(content, 5),
+        lambda content: flip_a_bit(content, len(content) - 1),
+        lambda content: content[:-1],
+        lambda content: b"",
+        lambda content: content + content,
+    ],
+)
+def test_a_damaged_file_is_not_used_and_is_made_anew(data, damage):
+    folder = filled(data).folder
+    path = folder / "train-16.float32"
+    path.write_bytes(damage(whole := path.read_bytes()))
+    looked_at, rows = [], np.arange(NUM_IMAGES)
+    cache = cache_of(data, looked_at)
+    np.testing.assert_array_equal(cache.features_of("train", rows), features(data.train_images, rows))
+    assert looked_at == list(range(16, 32))
+    cache.fill("train", cache.missing("train", rows), lambda num_images: None)
+    assert path.read_bytes() == whole
+
+
+def test_files_that_changed_places_are_not_used(data):
+    folder = filled(data).folder
+    (folder / "train-0.float32").replace(folder / "train-16.float32")
+    assert cache_of(data, []).missing("train", np.arange(NUM_IMAGES)) == [range(16), range(16, 32)]
+
+
+def test_whatever_went_in_tells_them_apart(data):
+    folders = {cache_of(data, []).folder, cache_of(data, [], precision="bfloat16").folder}
+    other = dataclasses.replace(data, train_labels=np.ones(NUM_IMAGES, np.uint8))
+    assert len(folders | {cache_of(other, []).folder}) == 3
+
+
+def test_a_few_images_are_looked_at_alone(data):
+    looked_at, rows = [], np.array([3, 40])
+    cache = cache_of(data, looked_at)
+    assert cache.missing("train", rows) == [] and cache.num_to_extract("train", rows) == 2
+    np.testing.assert_array_equal(cache.features_of("train", rows), features(data.train_images, rows))
+    assert looked_at == [3, 40] and not cache.folder.exists()
