@@ -8,7 +8,9 @@ shown         a run as it shows it: its name, its look, and all its results
 verdict       what it says first, in sentences
 cautions      what could change that
 audit         whether the comparison can be trusted, question by question
+labels        the label curve in words, tables and pictures
 figures       what is drawn, with matplotlib
+label_figures the label curve as it is drawn
 matrices      confusion matrices as pictures
 fonts         those for scripts that its own font has not
 gallery       the test images on the page

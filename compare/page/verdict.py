@@ -5,6 +5,7 @@ Every sentence is computed from the runs; one that does not apply is not there.
 
 from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired
+from compare.page import labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown
 from compare.page.words import data_in_words, duration, kilojoules, with_prefix
@@ -30,6 +31,7 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
     said = [
+        *labels.sentences(found),
         lead(first, second, pair.paired),
         chance(first, second, pair.paired),
         seeds(pair),

@@ -65,6 +65,11 @@ def network_in_words(record: Record) -> str:
     )
 
 
+def labels_in_words(labels: float) -> str:
+    """A number of labels a class, which need not be whole where it is a mean."""
+    return f"{labels:,.1f}".removesuffix(".0")
+
+
 def shortened(name: str, width: int = 24) -> str:
     """A name cut to so many letters, of which a wide one, as of Chinese, counts twice."""
     if isinstance(name, Text):
