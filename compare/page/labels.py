@@ -1,6 +1,7 @@
 """The label curve in words: what the page says first of it, its tables, its pictures, and the same for programs."""
 
 import dataclasses
+import itertools
 import math
 
 from compare.findings.findings import Findings
@@ -8,7 +9,7 @@ from compare.findings.label_curve import Difference, StrategyPair
 from compare.page import figures, label_figures, pictures
 from compare.page.language import in_chinese, joined, say
 from compare.page.shown import Shown, named, of_compared, strategy_names
-from compare.page.words import NOTHING, labels_in_words
+from compare.page.words import NOTHING, labels_in_words, with_three_digits
 from compare.runs.schema import Record
 
 
@@ -57,10 +58,7 @@ def of_pair(pair: StrategyPair, first: str, second: str) -> str:
             last_interval=_lead_interval(differences[-1]),
             **names[signs[0]],
         )
-    ranges = {
-        sign: joined(labels_in_words(one.labels) for one, of in zip(differences, signs, strict=True) if of == sign)
-        for sign in (1, -1, 0)
-    }
+    ranges = {sign: _ranges(differences, [of == sign for of in signs]) for sign in (1, -1, 0)}
     leads = [sign for sign in signs if sign]
     where = None
     if pair.crossing is not None:
@@ -101,16 +99,23 @@ def of_pair(pair: StrategyPair, first: str, second: str) -> str:
 
 
 def crossing_in_words(pair: StrategyPair, fewest: str, most: str) -> dict[str, str]:
-    """A crossing that there is, and its interval, of which nothing is said beyond the fewest and most labels tried."""
-    low, high = f"{pair.crossing_low:,.0f}", f"{pair.crossing_high:,.0f}"
-    if math.isinf(pair.crossing_low):
-        low = say("less than {number}", number=fewest)
-    if math.isinf(pair.crossing_high):
-        high = say("more than {number}", number=most)
-    return {
-        "crossing": f"{pair.crossing:,.0f}",
-        "interval": say("95 % interval {low} to {high}", low=low, high=high),
-    }
+    """A crossing and its interval, of which nothing is said beyond the fewest and the most labels tried."""
+    beyond = {-math.inf: say("less than {number}", number=fewest), math.inf: say("more than {number}", number=most)}
+    low, high = (beyond.get(end) or f"{end:,.0f}" for end in (pair.crossing_low, pair.crossing_high))
+    crossing = NOTHING if pair.crossing is None else f"{pair.crossing:,.0f}"
+    return {"crossing": crossing, "interval": say("95 % interval {low} to {high}", low=low, high=high)}
+
+
+def _ranges(differences: tuple[Difference, ...], there: list[bool]) -> str:
+    """The numbers of labels of some differences, three and more in a row by the first and the last."""
+    parts = []
+    for those, some in itertools.groupby(zip(differences, there, strict=True), key=lambda both: both[1]):
+        labels = [labels_in_words(one.labels) for one, _ in some]
+        if those and len(labels) > 2:
+            parts.append(say("{first} to {last}", first=labels[0], last=labels[-1]))
+        elif those:
+            parts += labels
+    return joined(parts)
 
 
 def _lead_interval(one: Difference) -> str:
@@ -162,13 +167,25 @@ def crossings(found: Findings) -> list[str]:
     for pair in found.label_curve.headline:
         fewest, most = (labels_in_words(pair.differences[end].labels) for end in (0, -1))
         both = {"first": names[pair.first], "second": names[pair.second]}
-        if pair.crossing is None:
-            said.append(
-                say("{first} and {second} cross nowhere between {fewest} and {most}", fewest=fewest, most=most, **both)
+        where = crossing_in_words(pair, fewest, most)
+        if pair.crossing is not None:
+            text = say("{first} and {second} cross at about {crossing} labels a class ({interval})", **where, **both)
+        elif pair.crossing_low == pair.crossing_high:
+            text = say(
+                "{first} and {second} cross nowhere between {fewest} and {most} labels a class",
+                fewest=fewest,
+                most=most,
+                **both,
             )
         else:
-            where = crossing_in_words(pair, fewest, most)
-            said.append(say("{first} and {second} cross at about {crossing} ({interval})", **where, **both))
+            text = say(
+                "{first} and {second} cross nowhere between {fewest} and {most} labels a class, but may ({interval})",
+                fewest=fewest,
+                most=most,
+                interval=where["interval"],
+                **both,
+            )
+        said.append(text)
     return said
 
 
@@ -214,9 +231,11 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
 
 def row(one: Difference) -> list[str]:
     """A row of a pair's table: the labels, the difference, its interval, the share of draws, and the labels saved."""
-    times = say("more than {number:.3g} times", number=one.most_times) if one.most_times > 1 else NOTHING
+    times = NOTHING
     if one.times_labels is not None:
-        times = say("{number:.3g} times", number=one.times_labels)
+        times = say("{number} times", number=with_three_digits(one.times_labels))
+    elif one.most_times > 1:
+        times = say("more than {number} times", number=with_three_digits(one.most_times))
     return [
         labels_in_words(one.labels),
         f"{one.points_ahead:+.2f}",

@@ -108,6 +108,11 @@ def duration(seconds: float | None) -> str:
     return Text(english, english.replace("h", "小时").replace("min", "分").replace("s", "秒"))
 
 
+def with_three_digits(number: float) -> str:
+    """A number with three digits or, where it has more, as a whole one."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def with_prefix(number: float | None) -> str:
     """A large number with M (million) or G (thousand million): `665 M`; a dash for None."""
     if number is None:
