@@ -7,7 +7,7 @@ from typing import Literal
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import cautions, figures, pictures, report_files, tables, verdict
+from compare.page import cautions, figures, label_figures, labels, pictures, report_files, tables, verdict
 from compare.page.figures import Figure
 from compare.page.language import say
 from compare.page.shown import of_compared, show
@@ -88,6 +88,21 @@ class Comparison:
         check_over(over)
         with figures.drawing():
             return figures.loss_curves(pictures.curves_of(self._compared), over=over)
+
+    def label_curve(self) -> Figure:
+        """Test error against labels a class, by strategy, and where they cross.
+
+        Raises:
+            UserError: no strategy was trained on two numbers of labels.
+        """
+        if self._found.label_curve is None:
+            raise UserError(
+                "no label curve of these runs",
+                "runs of a strategy on two numbers of labels a class or more",
+                "train more of them, with --labels-per-class",
+            )
+        with figures.drawing():
+            return label_figures.label_curve(*labels.to_draw(self._found, self._shown))
 
     def confusion(self, index: int = 0) -> Figure:
         """The confusion matrix of the run at `index`, counted from 0.

@@ -118,7 +118,8 @@ def labels_of(record: Record) -> float | None:
     data = record.data
     if data.labels_per_class is not None:
         return data.labels_per_class
-    return None if data.num_train is None else (data.num_train + data.num_validation) / len(data.class_names)
+    num_labels = 0 if data.num_train is None else data.num_train + data.num_validation
+    return num_labels / len(data.class_names) if num_labels else None
 
 
 def strategy_of(record: Record) -> tuple:

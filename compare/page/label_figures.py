@@ -1,7 +1,7 @@
 """The label curve as pictures: errors against labels, and accuracies against the time of training."""
 
 import numpy as np
-from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from compare.findings.label_curve import LabelCurve
 from compare.page.figures import DRAWN, MARKERS, Figure, laid_out, marker_of
@@ -9,6 +9,7 @@ from compare.page.language import say
 from compare.page.words import labels_in_words
 
 NEAREST_NAMES = 0.055  # of the axis, between two numbers of labels that are both named below it
+NEAR_TOGETHER = 4  # the largest over the smallest
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
 LINE = {"markersize": 5, "linewidth": 1.6}
 
@@ -48,10 +49,8 @@ def label_curve(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure
         ahead, *ends = np.array([[one.points_ahead, one.points_low, one.points_high] for one in pair.differences]).T
         below.vlines(labels, *ends, color=colour, linewidth=1.2)
         below.plot(labels, ahead, color=colour, marker=MARKERS[marker_of(look)], markersize=4, linewidth=1)
-    axes.set(ylabel=say("Test error"), yscale="log", xscale="log", xlim=(low, high))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set(ylabel=say("Test error"), xscale="log", xlim=(low, high))
+    _logarithmic(axes.yaxis, [error for one in curve.strategies for point in one.points for error in point.errors])
     named = every[:1]
     for labels in every[1:]:
         if labels > named[-1] * (high / low) ** NEAREST_NAMES:
@@ -81,11 +80,16 @@ def time_and_accuracy(curve: LabelCurve, names: list[str], looks: list[int]) -> 
     front.sort()
     seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
     ring = {"marker": "o", "fillstyle": "none", "markersize": 11, "color": DRAWN.text, "markeredgewidth": 1}
-    axes.plot(seconds, accuracies, drawstyle="steps-post", linestyle=":", label=say("none as fast is as good"), **ring)
-    axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"), xscale="log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:,g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.plot(
+        seconds,
+        accuracies,
+        drawstyle="steps-post",
+        linestyle=":",
+        label=say("none as fast is as good; labels a class"),
+        **ring,
+    )
+    axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))
+    _logarithmic(axes.xaxis, [x for line in axes.lines for x in line.get_xdata()])
     axes.margins(0.08)
     last = np.array([np.inf, np.inf])
     for x, y, words in reversed(front):  # the best first: of names that would lie on each other its own is written
@@ -94,6 +98,18 @@ def time_and_accuracy(curve: LabelCurve, names: list[str], looks: list[int]) -> 
             axes.annotate(words, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=8)
             last = place
     return _with_legend(figure, axes)
+
+
+def _logarithmic(axis, values: list[float]) -> None:
+    """Make an axis of values from 0 on logarithmic, with a few round numbers beside it."""
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return
+    {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
+    near = max(positive) < NEAR_TOGETHER * min(positive)  # there may be none of the usual numbers between them
+    axis.set_major_locator(MaxNLocator(5) if near else LogLocator(subs=(1, 2, 3, 5)))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _with_legend(figure: Figure, axes) -> Figure:

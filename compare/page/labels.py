@@ -5,7 +5,7 @@ import itertools
 import math
 
 from compare.findings.findings import Findings
-from compare.findings.label_curve import Difference, StrategyPair
+from compare.findings.label_curve import Difference, LabelCurve, StrategyPair
 from compare.page import figures, label_figures, pictures
 from compare.page.language import in_chinese, joined, say
 from compare.page.shown import Shown, named, of_compared, strategy_names
@@ -124,13 +124,18 @@ def _lead_interval(one: Difference) -> str:
     return say("({low:.1f} to {high:.1f})", low=low, high=high)
 
 
+def to_draw(found: Findings, shown: list[Shown]) -> tuple[LabelCurve, list[str], list[int]]:
+    """What the pictures of the label curve are drawn of: the curve, and its strategies' names and looks."""
+    looks = [shown[strategy.points[0].places[0]].look for strategy in found.label_curve.strategies]
+    return found.label_curve, strategy_names(found), looks
+
+
 def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
     """The pictures of the label curve; none without one."""
     curve = found.label_curve
     if curve is None:
         return []
-    names = strategy_names(found)
-    looks = [shown[strategy.points[0].places[0]].look for strategy in curve.strategies]
+    _, names, looks = to_draw(found, shown)
     parts = [
         say(
             "{run}: {first:.4f} with {fewest}, {last:.4f} with {most}",
@@ -157,7 +162,8 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
     times = ("time-and-accuracy", say("Accuracy against training time"), of_times, label_figures.time_and_accuracy)
     with figures.drawing():
         return [
-            pictures.picture(name, title, alt, draw(curve, names, looks)) for name, title, alt, draw in (errors, times)
+            pictures.picture(name, title, alt, draw(curve, names, looks))
+            for name, title, alt, draw in ((errors, times) if front else (errors,))
         ]
 
 
