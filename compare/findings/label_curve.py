@@ -85,8 +85,9 @@ class StrategyPair:
         differences: of ascending labels, two or more.
         crossing: the labels a class at which the difference changes its sign for the last time, by interpolation linear
             in their logarithm between the two numbers beside it; None where it does not within what was tried.
-        crossing_low, crossing_high: its 95 % interval. Infinity lies above the most labels that were tried, where who
-            leads with the fewest leads with all; minus infinity below the fewest, where the other one does.
+        crossing_low, crossing_high: its 95 % interval. A draw without a crossing counts as infinity, above the most
+            labels that were tried, if who leads before the crossing (or, without one, everywhere) leads with all of
+            them, and as minus infinity, below the fewest, if the other one does.
     """
 
     first: int
@@ -260,7 +261,8 @@ def _pair(strategies: list[Strategy], first: int, second: int, shared: set[float
                 most_times=worse.points[-1].labels / mine.labels,
             )
         )
-    leading = next((sign for sign in np.sign(observed) if sign), 0)
+    signs = [sign for sign in np.sign(observed) if sign] or [0]
+    leading = next((sign for sign in reversed(signs) if sign != signs[-1]), signs[-1])  # before the last change
     crossing = float(_crossings(labels, observed, leading))
     # order statistics, since nothing lies between a number and infinity
     low, high = np.quantile(_crossings(labels, of_draws, leading), [tail, 1 - tail], method="inverted_cdf")
@@ -282,10 +284,10 @@ def _crossings(labels: np.ndarray, differences: np.ndarray, leading: float) -> n
     changes = signs[..., 1:] * signs[..., :-1] < 0  # (…, num_labels - 1)
     last = len(labels) - 2 - np.argmax(changes[..., ::-1], axis=-1)  # (…,)
     before, after = (np.take_along_axis(differences, (last + step)[..., None], -1)[..., 0] for step in (0, 1))
-    with np.errstate(divide="ignore", invalid="ignore"):  # where there is no change
-        share = before / (before - after)
-        crossings = labels[last] * (labels[last + 1] / labels[last]) ** share
-    return np.where(changes.any(axis=-1), crossings, np.where(signs[..., -1] == leading, np.inf, -np.inf))
+    crosses = changes.any(axis=-1)
+    share = np.divide(before, before - after, out=np.zeros_like(before), where=crosses)  # of the way, in the logarithm
+    crossings = labels[last] * (labels[last + 1] / labels[last]) ** share
+    return np.where(crosses, crossings, np.where(signs[..., -1] == leading, np.inf, -np.inf))
 
 
 def _labels_for(strategy: Strategy, goal: Point) -> float | None:

@@ -86,6 +86,11 @@ def test_the_last_of_several_crossings_counts_and_a_difference_of_none_is_one():
     pair = pair_of(runs("frozen", {10: 0.4, 100: 0.4, 1000: 0.1, 5000: 0.05, 6000: 0.02}), runs("scratch", back))
     assert pair.crossing == pytest.approx(5000)  # ahead, behind, level, level, ahead
     assert [one.times_labels for one in pair.differences[2:4]] == [1, 1]
+    # behind by chance, ahead by chance, behind by far: where it is behind with all, the last crossing lies below
+    pair = pair_of(
+        runs("frozen", {10: 0.41, 30: 0.39, 1000: 0.3}), runs("scratch", {10: 0.4, 30: 0.4, 1000: 0.1}, shift=1)
+    )
+    assert 30 < pair.crossing < 100 and (pair.crossing_low, pair.crossing_high < 1000) == (-math.inf, True)
     pair = pair_of(runs("frozen", {10: 0.4, 100: 0.4, 1000: 0.2}), runs("scratch", {10: 0.4, 100: 0.3, 1000: 0.1}))
     assert pair.crossing is None  # level, then behind: it never was ahead
 
