@@ -9,7 +9,7 @@ from compare.page.language import say
 from compare.page.words import labels_in_words
 
 NEAREST_NAMES = 0.055  # of the axis, between two numbers of labels that are both named below it
-NEAR_TOGETHER = 4  # the largest over the smallest
+NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
 LINE = {"markersize": 5, "linewidth": 1.6}
 
@@ -106,8 +106,9 @@ def _logarithmic(axis, values: list[float]) -> None:
     if not positive:
         return
     {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
-    near = max(positive) < NEAR_TOGETHER * min(positive)  # there may be none of the usual numbers between them
-    axis.set_major_locator(MaxNLocator(5) if near else LogLocator(subs=(1, 2, 3, 5)))
+    ratio = max(positive) / min(positive)
+    locator = LogLocator(subs=(1, 2, 5) if ratio > FAR_APART else (1, 2, 3, 5))
+    axis.set_major_locator(MaxNLocator(5) if ratio < NEAR_TOGETHER else locator)  # there may be none of these between
     axis.set_major_formatter("{x:,g}")
     axis.set_minor_locator(NullLocator())
 
