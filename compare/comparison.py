@@ -7,10 +7,10 @@ from typing import Literal
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import cautions, figures, pictures, report_files, tables, verdict
+from compare.page import cautions, figures, label_figures, labels, pictures, report_files, tables, verdict
 from compare.page.figures import Figure
 from compare.page.language import say
-from compare.page.shown import show
+from compare.page.shown import of_compared, show
 from compare.runs import out_folder, record
 from compare.runs.record import Run
 from compare.system.errors import UserError
@@ -58,8 +58,9 @@ class Comparison:
         self.runs = runs
         self._found = find(runs)
         self._shown = show(self._found)
+        _, self._compared = of_compared(self._found, self._shown)
         self.sentences = verdict.sentences(self._found, self._shown)
-        self.cautions = cautions.of(self._shown)
+        self.cautions = cautions.of(self._found, self._shown)
         self.rows = [report_files.of_run(one) for one in self._shown]
 
     def table(self):
@@ -76,7 +77,7 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return figures.accuracy_curves(pictures.curves_of(self._shown), over=over)
+            return figures.accuracy_curves(pictures.curves_of(self._compared), over=over)
 
     def loss_curves(self, over: Over = "epochs") -> Figure:
         """The losses, nats an image, over epochs or time.
@@ -86,7 +87,22 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return figures.loss_curves(pictures.curves_of(self._shown), over=over)
+            return figures.loss_curves(pictures.curves_of(self._compared), over=over)
+
+    def label_curve(self) -> Figure:
+        """Test error against labels a class, by strategy, and where they cross.
+
+        Raises:
+            UserError: no strategy was trained on two numbers of labels.
+        """
+        if self._found.label_curve is None:
+            raise UserError(
+                "no label curve of these runs",
+                "runs of a strategy on two numbers of labels a class or more",
+                "train more of them, with --labels-per-class",
+            )
+        with figures.drawing():
+            return label_figures.label_curve(*labels.to_draw(self._found, self._shown))
 
     def confusion(self, index: int = 0) -> Figure:
         """The confusion matrix of the run at `index`, counted from 0.
@@ -121,12 +137,12 @@ class Comparison:
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
         with figures.drawing():
-            return figures.reliability(pictures.of_seeds(self._shown, "calibration"))
+            return figures.reliability(pictures.of_seeds(self._compared, "calibration"))
 
     def selective(self) -> Figure:
         """Accuracy on the most confident images, against their share."""
         with figures.drawing():
-            return figures.selective(pictures.of_seeds(self._shown, "calibration"))
+            return figures.selective(pictures.of_seeds(self._compared, "calibration"))
 
     def robustness(self) -> Figure:
         """Accuracy on corrupted images. Some run must have been trained with `--robustness`.
@@ -160,9 +176,9 @@ class Comparison:
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
             + "</tr>"
-            for name, cells in tables.summary_rows(self._shown)
+            for name, cells in tables.summary_rows(self._compared)
         )
-        names = "".join(f"<th>{html.escape(one.label)}</th>" for one in self._shown)
+        names = "".join(f"<th>{html.escape(one.label)}</th>" for one in self._compared)
         said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences)
         with figures.drawing():
             drawing = figures.svg(self.accuracy_curves()).decode()

@@ -83,18 +83,20 @@ def write_report(
         UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
     from compare.findings.findings import find
-    from compare.page import document, gallery, listing, pictures, report_files
-    from compare.page.shown import show
+    from compare.page import document, gallery, labels, listing, pictures, report_files
+    from compare.page.shown import of_compared, show
     from compare.runs import record
     from compare.system import disk
 
     record.check_comparable(runs)
     found = find(runs)
     shown = show(found)
-    drawn = pictures.draw(found, shown)
+    drawn = {"labels": labels.drawn(found, shown)} | pictures.draw(found, shown)
     shown_images = None
     if runs and images != "none":
-        shown_images = gallery.of(runs, data_dir=data_dir, all_images=images == "all")
+        shown_images = gallery.of(
+            [one.run for one in of_compared(found, shown)[1]], data_dir=data_dir, all_images=images == "all"
+        )
     endings = ("png",) if images == "none" else ("png", "svg")
     content = document.content(found, shown, unfinished, drawn, shown_images) | {"endings": endings}
     html = document.render("report.html.j2", title=title, generator=GENERATOR, **content)
@@ -118,7 +120,8 @@ def write_report(
     files[PAGE] = html
     before = (folder / PAGE).read_text(encoding="utf-8", errors="replace") if (folder / PAGE).is_file() else ""
     curves = (f"{quantity}{over}" for quantity in ("accuracy", "loss") for over in ("", "-over-time"))
-    patterns = itertools.product((*curves, "confusion-*", "reliability", "selective", "robustness"), ("png", "svg"))
+    names = (*curves, "label-curve", "time-and-accuracy", "confusion-*", "reliability", "selective", "robustness")
+    patterns = itertools.product(names, ("png", "svg"))
     pictures_there = itertools.chain.from_iterable(folder.glob(f"{name}.{ending}") for name, ending in patterns)
     obsolete = [path for path in pictures_there if path.name not in files and f'href="{path.name}"' in before]
     disk.write_together(folder, files, obsolete)  # the page last: until then it names what may be obsolete

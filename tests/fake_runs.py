@@ -60,6 +60,7 @@ def write_run(
     overrides: dict | None = None,
     weights: str | None = None,
     seed: int = 0,
+    labels: int | None = None,
     changes: dict | None = None,
     robustness: float | None = None,
     seen: bool = False,
@@ -83,6 +84,7 @@ def write_run(
         overrides: recipe fields that the command line is said to have changed.
         weights: the weights' kind; by default what the branch usually has.
         seed: of the made-up numbers, and the record's.
+        labels: of each class, that the record says were taken, drawn by `seed`.
         changes: fields of the record to put in place of these, each whole.
         robustness: predict corrupted copies, of which at the highest strength this fraction of those that are right
             otherwise is right; None predicts none.
@@ -93,6 +95,8 @@ def write_run(
     if weights_file is not None:
         (folder / "model.safetensors").write_bytes(weights_file)
     run = _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes, overrides or {}, weights, seed)
+    if labels is not None:
+        run.data.labels_per_class, run.data.subset_seed = labels, seed
     random = np.random.default_rng([seed, len(branch)])
     run.history = _history(random, accuracy, num_epochs, watched)
     run.seconds = Seconds(preparing=2.5, training=41.0 * num_epochs, predicting=3.25)

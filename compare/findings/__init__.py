@@ -3,5 +3,6 @@
 findings     of a list of runs: everything, computed once
 metrics      of the predictions of one run, and of two image by image
 calibration  of their confidence
+label_curve  of runs on several numbers of labels: where strategies cross
 robustness   of what they predict for corrupted images
 """

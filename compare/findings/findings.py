@@ -2,13 +2,16 @@
 notebooks only arrange it."""
 
 import dataclasses
+import math
 import statistics
+from collections.abc import Iterable
 
 import numpy as np
 import scipy.stats
 
 from compare.findings import metrics
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
+from compare.findings.label_curve import LabelCurve, label_curve, strategy_of
 from compare.findings.metrics import Paired, Result, Suspect
 from compare.findings.robustness import Robustness, robustness, robustness_ahead
 from compare.runs import record
@@ -99,20 +102,46 @@ class Findings:
     Attributes:
         runs: of each run, in the order in which they came.
         seeds: the runs grouped by everything that was set but the seed.
-        pairs: the most accurate run with each of the others.
-        headline: of the verdict's two runs; None with less than two.
+        compared: the runs that are compared with each other: those of the same images, as `same_images` chooses them.
+        pairs: the most accurate of these with each of the others.
+        headline: of the verdict's two of them; None with less than two runs.
         same_corruptions: the runs that predicted the same corrupted images as the first that predicted any.
         robust_pair: the verdict's two of these; None with less than two.
         together: the classes in an order that puts those beside each other that the runs mix up.
+        label_curve: the error by labels a class; None where no strategy was trained on several numbers of them.
     """
 
     runs: tuple[RunFindings, ...]
     seeds: tuple[Seeds, ...]
+    compared: tuple[int, ...]
     pairs: tuple[Pair, ...]
     headline: Headline | None
     same_corruptions: tuple[int, ...]
     robust_pair: RobustPair | None
     together: tuple[int, ...]
+    label_curve: LabelCurve | None
+
+    @property
+    def of_compared(self) -> "Findings":
+        """What is found of the runs that are compared alone, where there are others, which the label curve has. `seeds`
+        and the curve itself stay those of all runs."""
+        if self.label_curve is None:
+            return self
+        place = {old: new for new, old in enumerate(self.compared)}
+
+        def again(pair):
+            return dataclasses.replace(pair, first=place[pair.first], second=place[pair.second])
+
+        robust = self.robust_pair
+        return dataclasses.replace(
+            self,
+            runs=tuple(self.runs[old] for old in self.compared),
+            compared=tuple(place.values()),
+            pairs=tuple(map(again, self.pairs)),
+            headline=self.headline and again(self.headline),
+            same_corruptions=tuple(place[old] for old in self.same_corruptions if old in place),
+            robust_pair=again(robust) if robust and {robust.first, robust.second} <= place.keys() else None,
+        )
 
 
 def find(runs: list[Run]) -> Findings:
@@ -123,17 +152,20 @@ def find(runs: list[Run]) -> Findings:
         accuracies = [found[place].result.accuracy for place in places]
         deviation = statistics.stdev(accuracies) if len(places) > 2 else None
         seeds.append(Seeds(tuple(places), statistics.mean(accuracies), deviation))
-    best, *others = sorted(range(len(found)), key=lambda place: -found[place].result.accuracy) or [None]
+    compared = same_images(found, range(len(found)))
+    best, *others = sorted(compared, key=lambda place: -found[place].result.accuracy) or [None]
     corrupted = [place for place, one in enumerate(found) if one.robustness is not None]
     same = tuple(place for place in corrupted if record.same_corruptions(runs[corrupted[0]], runs[place]))
     return Findings(
         runs=found,
         seeds=tuple(seeds),
+        compared=tuple(compared),
         pairs=tuple(Pair(best, other, metrics.paired(runs[best], runs[other])) for other in others),
-        headline=_headline(found, seeds) if len(runs) > 1 else None,
+        headline=_headline(found, seeds, compared) if len(runs) > 1 else None,
         same_corruptions=same,
         robust_pair=_robust_pair(found, same) if len(same) > 1 else None,
         together=tuple(metrics.confused_together(sum(one.result.counts for one in found)).tolist()) if runs else (),
+        label_curve=label_curve(runs),
     )
 
 
@@ -150,22 +182,40 @@ def _of_one(run: Run) -> RunFindings:
 
 def alike(records: list[Record]) -> list[list[int]]:
     """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
-    another list."""
+    another list. As many labels of every class, drawn by several seeds, are seeds of the same settings, too."""
     groups = {}
     for index, one in enumerate(records):
         settings = (
             *(one.branch, repr(one.model and one.model.title), repr(one.recipe), len(one.history)),
-            *(one.weights.kind, one.weights.sha256, one.data.split_fingerprint),
+            *(one.weights.kind, one.weights.sha256, one.data.labels_per_class or one.data.split_fingerprint),
             one.stayed_frozen,  # a frozen part that did not stay as it was is another setting
         )
         repeats = 0
-        while any(records[other].seed == one.seed for other in groups.get((settings, repeats), [])):
+        seeds = [(record.seed, record.data.subset_seed) for record in records]
+        while any(seeds[other] == seeds[index] for other in groups.get((settings, repeats), [])):
             repeats += 1
         groups.setdefault((settings, repeats), []).append(index)
     return list(groups.values())
 
 
-def two_to_compare(found: tuple[RunFindings, ...], places: list[int]) -> tuple[int, int]:
+def same_images(found: tuple[RunFindings, ...], places: Iterable[int]) -> list[int]:
+    """Those of these runs that a comparison is fair between, as they took the same labelled images: the group that has
+    two strategies, or else two runs, with the most labels a class and then the lowest seed; all where no group has
+    two."""
+    groups = {}
+    for place in places:
+        data = found[place].record.data
+        groups.setdefault((data.labels_per_class or math.inf, -(data.subset_seed or 0)), []).append(place)
+
+    def worth(group: tuple[float, int]) -> tuple:
+        num_strategies = len({strategy_of(found[place].record) for place in groups[group]})
+        return num_strategies > 1, len(groups[group]) > 1, *group
+
+    best = max(groups, key=worth, default=None)
+    return groups[best] if best and len(groups[best]) > 1 else list(places)
+
+
+def two_to_compare(found: tuple[RunFindings, ...], places: Iterable[int]) -> tuple[int, int]:
     """The two of these runs that a verdict is about, the better one first: the best that was trained from scratch and
     the best that was not, a pretrained one where there is one, since nothing has taught the others' frozen part; or the
     two best where all are of one side."""
@@ -178,8 +228,8 @@ def two_to_compare(found: tuple[RunFindings, ...], places: list[int]) -> tuple[i
     return ranked[0], ranked[1]
 
 
-def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds]) -> Headline:
-    first, second = two_to_compare(found, range(len(found)))
+def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: list[int]) -> Headline:
+    first, second = two_to_compare(found, places)
     one, other = found[first].run, found[second].run
     of_both = tuple(next(group for group in seeds if place in group.places) for place in (first, second))
     p_value = None
@@ -203,7 +253,7 @@ def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds]) -> Headline:
 
 
 def _robust_pair(found: tuple[RunFindings, ...], places: tuple[int, ...]) -> RobustPair:
-    pair = two_to_compare(found, places)
+    pair = two_to_compare(found, same_images(found, places))
     first, second = sorted(pair, key=lambda place: -found[place].robustness.mean)
     ahead = robustness_ahead(found[first].run, found[second].run)
     second_ahead = found[second].robustness.low > found[first].robustness.high

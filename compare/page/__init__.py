@@ -1,22 +1,24 @@
 """What is said and drawn of findings.
 
-language      English and Chinese: every text of the report is said by `say`
-chinese       the catalogue of translations
-words         how the report calls things
-banners       the warnings at its top
-shown         a run as it shows it: its name, its look, and all its results
-verdict       what it says first, in sentences
-cautions      what could change that
-audit         whether the comparison can be trusted, question by question
-figures       what is drawn, with matplotlib
-matrices      confusion matrices as pictures
-fonts         those for scripts that its own font has not
-gallery       the test images on the page
-pictures      what is drawn of which runs, and what it shows in words
-tables        its tables of text
-document      the page: all of this as plain data for its template
-templates     its HTML, its style and what happens on a click
-report_files  the same for programs: report.json and metrics.csv
-listing       reports/index.html
-checks        thresholds that a script may set: `--require`
+language       English and Chinese: every text of the report is said by `say`
+chinese        the catalogue of translations
+words          how the report calls things
+banners        the warnings at its top
+shown          a run as it shows it: its name, its look, and all its results
+verdict        what it says first, in sentences
+cautions       what could change that
+audit          whether the comparison can be trusted, question by question
+labels         the label curve in words, tables and pictures
+figures        what is drawn, with matplotlib
+label_figures  the label curve as it is drawn
+matrices       confusion matrices as pictures
+fonts          those for scripts that its own font has not
+gallery        the test images on the page
+pictures       what is drawn of which runs, and what it shows in words
+tables         its tables of text
+document       the page: all of this as plain data for its template
+templates      its HTML, its style and what happens on a click
+report_files   the same for programs: report.json and metrics.csv
+listing        reports/index.html
+checks         thresholds that a script may set: `--require`
 """

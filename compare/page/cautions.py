@@ -1,18 +1,23 @@
 """What could change the verdict, in sentences, each computed from the runs; one that does not apply is not there."""
 
+from compare.findings.findings import Findings
 from compare.page.language import joined, say
-from compare.page.shown import Shown, by_seeds, named
+from compare.page.shown import Shown, by_seeds, named, of_compared
 
 MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
 
 
-def of(shown: list[Shown]) -> list[str]:
+def of(found: Findings, shown: list[Shown]) -> list[str]:
     """What could change the answer, beside what the warnings at the top of the page say."""
-    found = [
-        caution(shown)
-        for caution in (one_seed, chosen_by_test_set, known_mistakes, different_devices, processors_shared)
+    _, compared = of_compared(found, shown)
+    said = [
+        one_seed(shown),
+        chosen_by_test_set(compared),
+        known_mistakes(compared),
+        different_devices(shown),
+        processors_shared(compared),
     ]
-    return [caution for caution in found if caution is not None]
+    return [caution for caution in said if caution is not None]
 
 
 def one_seed(shown: list[Shown]) -> str | None:

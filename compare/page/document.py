@@ -16,9 +16,9 @@ import numpy as np
 from compare.findings import metrics
 from compare.findings.findings import Findings
 from compare.findings.metrics import Paired
-from compare.page import audit, banners, cautions, figures, gallery, language, pictures, tables, verdict
+from compare.page import audit, banners, cautions, figures, gallery, labels, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, by_seeds, label_of, named
+from compare.page.shown import Shown, by_seeds, label_of, named, of_compared
 from compare.page.words import (
     KINDS,
     amount_in_words,
@@ -58,16 +58,22 @@ def content(
         found: what was found of the complete runs.
         shown: each of these, as the page shows it.
         unfinished: the others.
-        drawn: what `pictures.draw` made of the complete runs.
+        drawn: what `pictures.draw` and `labels.drawn` made of the complete runs.
         images: test images; None where they are not at hand.
     """
-    groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
-    return {
-        "styles": figures.STYLES,
-        "banners": banners.of([(label, group[0].record) for label, group in groups_of_seeds], unfinished),
-        "subtitle": subtitle(shown),
+    of_all = {
         "sentences": verdict.sentences(found, shown),
-        "cautions": cautions.of(shown),
+        "cautions": cautions.of(found, shown),
+        "labels": labels.section(found, shown),
+        "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
+    }
+    to_warn_of = labels.to_warn_of(found, shown) if found.label_curve else None
+    found, shown = of_compared(found, shown)
+    groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
+    return of_all | {
+        "styles": figures.STYLES,
+        "banners": banners.of(to_warn_of or [(label, group[0].record) for label, group in groups_of_seeds], unfinished),
+        "subtitle": subtitle(shown, of_all["labels"]),
         "over_seeds": [(label, group) for label, group in groups_of_seeds if len(group) > 1],
         "recipes": [(label, group[0]) for label, group in groups_of_seeds],
         "runs": shown,
@@ -99,19 +105,21 @@ def content(
         "scripts": [script(name) for name in (("language", "tables", "gallery") if images else ("language", "tables"))],
         "difference": difference(found, shown),
         "settings": tables.settings(shown),
-        "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
     }
 
 
-def subtitle(shown: list[Shown]) -> str:
-    """The data that all runs share, in words."""
+def subtitle(shown: list[Shown], section: dict | None) -> str:
+    """The data that all runs share, in words, given what the page says of labels."""
     if not shown:
         return say("No run has finished.")
     data = shown[0].record.data
     parts = []
-    if data.num_train is not None:
+    if section:
+        fewest, *_, most = section["labels"]
+        parts.append(say("{fewest} to {most} labels a class", fewest=fewest, most=most))
+    elif data.num_train is not None:
         parts.append(say("{number:,} training images", number=data.num_train + data.num_validation))
-    if len({one.record.data.split_fingerprint for one in shown}) == 1 and data.num_validation:
+    if not section and len({one.record.data.split_fingerprint for one in shown}) == 1 and data.num_validation:
         parts.append(say("{number:,} of them held out for validation", number=data.num_validation))
     parts.append(say("{number:,} test images", number=data.num_test))
     return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))

@@ -12,6 +12,7 @@ from compare.system import disk
 
 PAGE = "index.html"
 NUMBERS = "report.json"
+PICTURES = ("label-curve.svg", "label-curve.png", "accuracy.svg", "accuracy.png")  # which stands for a report
 GENERATOR = (
     '<meta name="generator" content="scratch-or-pretrained, list of reports">'  # by which a list of ours is known
 )
@@ -57,12 +58,13 @@ def entry(folder: Path, content: dict) -> dict:
     if content["format"] != report_files.FORMAT:
         raise ValueError(f"format {content['format']}, and this program reads {report_files.FORMAT}")
     runs = content["runs"]
+    compared = [runs[place] for place in content.get("compared", range(len(runs)))]
     return {
         "name": folder_name(folder),
         "link": urllib.parse.quote(folder.name, errors="surrogateescape"),
         "when": max((str(run["started"]) for run in runs), default=""),
         "sentence": _text(content["sentences"][0], content["sentences_in_chinese"][0]),
-        "picture": next((name for name in ("accuracy.svg", "accuracy.png") if (folder / name).is_file()), None),
+        "picture": next((name for name in PICTURES if (folder / name).is_file()), None),
         "facts": {
             say("Test accuracy"): joined(
                 (
@@ -71,7 +73,7 @@ def entry(folder: Path, content: dict) -> dict:
                         run=_text(run["run"], run["run_in_chinese"]),
                         accuracy=run["test_accuracy"],
                     )
-                    for run in runs
+                    for run in compared
                 ),
                 "; ",
             ),

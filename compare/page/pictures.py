@@ -16,7 +16,7 @@ from compare.findings.robustness import Robustness
 from compare.page import figures, matrices
 from compare.page.figures import Curves
 from compare.page.language import Text, joined, known, say
-from compare.page.shown import Shown, by_seeds, label_of
+from compare.page.shown import Shown, by_seeds, label_of, of_compared
 from compare.page.words import duration, fraction, kind_in_words
 
 # what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
@@ -24,10 +24,11 @@ ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
 
 
 def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
-    """All pictures as plain data: `curves`, `calibration` and `robustness`, which are on the page, and `matrices`, of
-    which it has tables instead. None without a run."""
+    """All pictures of the runs that are compared as plain data: `curves`, `calibration` and `robustness`, which are on
+    the page, and `matrices`, of which it has tables instead. None without a run."""
     if not shown:
         return {"curves": [], "calibration": [], "robustness": [], "matrices": []}
+    found, shown = of_compared(found, shown)
     curves, calibrated = curves_of(shown), of_seeds(shown, "calibration")
     as_printed = any(
         (one.record.branch, one.record.recipe.name, one.record.overrides) == ("scratch_resnet", "article", {})

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from compare.findings.findings import Findings
+from compare.page import labels
 from compare.page.language import in_chinese
 from compare.page.shown import Shown
 from compare.page.words import device_in_words, folder_name, without_folders
@@ -59,6 +60,8 @@ def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[
             {"first": shown[pair.first].label, "second": shown[pair.second].label} | dataclasses.asdict(pair.paired)
             for pair in found.pairs
         ],
+        "compared": found.compared,
+        "label_curve": labels.as_json(found),
         "suspects": [dataclasses.asdict(one) for one in found.headline.suspects] if found.headline else [],
         "cautions": cautions,
     }
@@ -88,6 +91,8 @@ def of_run(one: Shown) -> dict:
         "weights": record.weights.kind,
         "data_name": record.data.name,
         "seed": record.seed,
+        "labels_per_class": record.data.labels_per_class,
+        "subset_seed": record.data.subset_seed,
         "num_epochs": len(record.history),
         "test_accuracy": result.accuracy,
         "test_accuracy_low": result.accuracy_low,

@@ -4,9 +4,10 @@ import dataclasses
 import re
 
 from compare.findings.findings import Findings, RunFindings, Seeds
+from compare.findings.label_curve import labels_of, seeds_of, strategy_of
 from compare.page import figures
 from compare.page.language import say
-from compare.page.words import folder_name, network_in_words, run_name
+from compare.page.words import folder_name, labels_in_words, network_in_words, run_name
 
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
 
@@ -17,12 +18,14 @@ class Shown(RunFindings):
 
     Attributes:
         label: what it is called.
+        network: its network in words and, where the runs differ in these, its labels a class.
         slug: a short name for files and ids.
         look: its colour and marker, as `figures` has them.
         seeds: the runs that differ from it in nothing but the seed.
     """
 
     label: str
+    network: str
     slug: str
     look: int
     seeds: Seeds
@@ -51,39 +54,73 @@ class Shown(RunFindings):
 
 
 def show(found: Findings) -> list[Shown]:
-    """Give every run a name of its own, its network's where that is enough, and a look, which seeds share."""
+    """Give every run a name of its own, its network's where that is enough, and a look, which seeds share, and runs of
+    a strategy that only the label curve has beside each other."""
     runs = [one.run for one in found.runs]
     branches = [run.record.branch for run in runs]
     words = [network_in_words(run.record) for run in runs]
+    if len({labels_of(run.record) for run in runs}) > 1:
+        words = [with_labels(word, labels_of(run.record)) for word, run in zip(words, runs, strict=True)]
     recipes = [run.record.recipe.name for run in runs]
     labels, slugs = [], []
-    for run, branch, label, recipe in zip(runs, branches, words, recipes, strict=True):
+    for place, (run, branch, label, recipe) in enumerate(zip(runs, branches, words, recipes, strict=True)):
         slug = branch
+        if run.record.data.labels_per_class is not None:
+            slug = f"{branch}-{run.record.data.labels_per_class}"
         if words.count(label) > 1 or branches.count(branch) > 1:
             # its recipe tells it from the others, or its seed as well, or else its folder's name does
-            seeds = [
-                other.record.seed
-                for other, word, of in zip(runs, words, recipes, strict=True)
-                if (word, of) == (label, recipe)
-            ]
+            others = [other for other in range(len(runs)) if (words[other], recipes[other]) == (label, recipe)]
+            seeds = dict(zip(others, seeds_of([runs[other].record for other in others]), strict=True))
             name = run_name(run.folder)
             if [other.record.branch for other in runs if run_name(other.folder) == name].count(branch) > 1:
                 name = folder_name(run.folder).removeprefix(f"{branch}-")  # of one plan: what --vary gave them
-            if len(seeds) == len(set(seeds)):
+            if len(seeds) == len(set(seeds.values())):
                 name = recipe
                 if len(seeds) > 1:
-                    name = say("{recipe}, seed {number}", recipe=recipe, number=run.record.seed)
+                    name = say("{recipe}, seed {number}", recipe=recipe, number=seeds[place])
             slug = f"{slug}-{name}"
             if words.count(label) > 1:
                 label = say("{network} · {name}", network=label, name=name)
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
-    looks = figures.looks([runs[seeds.places[0]].record.is_from_scratch for seeds in found.seeds])
-    shown = []
-    for place, (one, label, slug) in enumerate(zip(found.runs, labels, slugs, strict=True)):
-        look, seeds = next(both for both in zip(looks, found.seeds, strict=True) if place in both[1].places)
-        shown.append(Shown(**vars(one), label=label, slug=slug, look=look, seeds=seeds))
-    return shown
+    seeds = [next(seeds for seeds in found.seeds if place in seeds.places) for place in range(len(runs))]
+    keys = [strategy_of(run.record) for run in runs] if len(found.compared) < len(runs) else seeds
+    sides = {}
+    for key, run in zip(keys, runs, strict=True):
+        sides.setdefault(key, run.record.is_from_scratch)
+    looks = dict(zip(sides, figures.looks(list(sides.values())), strict=True))
+    return [
+        Shown(**vars(one), label=label, network=network, slug=slug, look=looks[key], seeds=of)
+        for one, label, network, slug, key, of in zip(found.runs, labels, words, slugs, keys, seeds, strict=True)
+    ]
+
+
+def of_compared(found: Findings, shown: list[Shown]) -> tuple[Findings, list[Shown]]:
+    """The same of the runs that are compared alone: where there is a label curve, it alone has the others."""
+    if found.label_curve is None:
+        return found, shown
+    return found.of_compared, [shown[place] for place in found.compared]
+
+
+def strategy_names(found: Findings) -> list[str]:
+    """What the strategies of the label curve are called: by their networks, and their recipes where that is not
+    enough."""
+    records = [found.runs[strategy.points[0].places[0]].record for strategy in found.label_curve.strategies]
+    words, names = [network_in_words(record) for record in records], []
+    for record, name in zip(records, words, strict=True):
+        if words.count(name) > 1:
+            name = say("{network} · {name}", network=name, name=record.recipe.name)
+        names.append(_unique(name, names))
+    return names
+
+
+def with_labels(network: str, labels: float | None) -> str:
+    """What a network is called that was trained on so many labels of each class."""
+    if labels is None:
+        return network
+    if labels == 1:
+        return say("{network}, 1 label a class", network=network)
+    return say("{network}, {number} labels a class", network=network, number=labels_in_words(labels))
 
 
 def by_seeds(shown: list[Shown]) -> list[list[Shown]]:
@@ -96,7 +133,7 @@ def label_of(group: list[Shown]) -> str:
     one, *others = group
     if not others:
         return one.label
-    return say("{network} · {name}", network=network_in_words(one.record), name=one.record.recipe.name)
+    return say("{network} · {name}", network=one.network, name=one.record.recipe.name)
 
 
 def named(some: list[Shown], shown: list[Shown]) -> list[str]:

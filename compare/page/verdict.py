@@ -5,9 +5,10 @@ Every sentence is computed from the runs; one that does not apply is not there.
 
 from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired
+from compare.page import labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown
-from compare.page.words import data_in_words, duration, kilojoules, with_prefix
+from compare.page.words import data_in_words, duration, kilojoules, with_prefix, with_three_digits
 
 MOST_LISTED, NAMED_OF_MORE = 10, 5  # classes of which a sentence names all, and how many of more
 
@@ -30,6 +31,7 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
     said = [
+        *labels.sentences(found),
         lead(first, second, pair.paired),
         chance(first, second, pair.paired),
         seeds(pair),
@@ -198,8 +200,7 @@ def times(mine: float, other: float) -> str:
     ratio = mine / other
     if 0.95 < ratio < 1.05:
         return say("about the same")
-    larger = max(ratio, 1 / ratio)
-    larger = f"{larger:,.0f}" if larger >= 100 else f"{larger:.3g}"
+    larger = with_three_digits(max(ratio, 1 / ratio))
     return say("{number} times the", number=larger) if ratio > 1 else say("1/{number} of the", number=larger)
 
 

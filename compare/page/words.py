@@ -65,6 +65,11 @@ def network_in_words(record: Record) -> str:
     )
 
 
+def labels_in_words(labels: float) -> str:
+    """A number of labels a class, which need not be whole where it is a mean."""
+    return f"{labels:,.1f}".removesuffix(".0")
+
+
 def shortened(name: str, width: int = 24) -> str:
     """A name cut to so many letters, of which a wide one, as of Chinese, counts twice."""
     if isinstance(name, Text):
@@ -101,6 +106,11 @@ def duration(seconds: float | None) -> str:
         return NOTHING
     english = display.duration(seconds)
     return Text(english, english.replace("h", "小时").replace("min", "分").replace("s", "秒"))
+
+
+def with_three_digits(number: float) -> str:
+    """A number with three digits or, where it has more, as a whole one."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def with_prefix(number: float | None) -> str:

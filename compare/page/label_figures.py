@@ -1,0 +1,119 @@
+"""The label curve as pictures: errors against labels, and accuracies against the time of training."""
+
+import numpy as np
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
+
+from compare.findings.label_curve import LabelCurve
+from compare.page.figures import DRAWN, MARKERS, Figure, laid_out, marker_of
+from compare.page.language import say
+from compare.page.words import labels_in_words
+
+NEAREST_NAMES = 0.055  # of the axis, between two numbers of labels that are both named below it
+NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
+ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
+LINE = {"markersize": 5, "linewidth": 1.6}
+
+
+def label_curve(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure:
+    """The test error against labels a class: a line for each strategy through the means, in a band of its seeds, which
+    are dots; where the strategies of `curve.headline` cross, a vertical line in the band of its interval. Below, by how
+    many points the first of each pair is ahead of the second.
+
+    Args:
+        curve: what is drawn.
+        names: of the strategies.
+        looks: theirs.
+    """
+    figure = Figure(figsize=(5.6, 5.2 + 0.2 * len(names)), layout="constrained")
+    axes, below = figure.subplots(2, sharex=True, height_ratios=[5, 2])
+    every = np.array(sorted({point.labels for strategy in curve.strategies for point in strategy.points}))
+    reach = (every[-1] / every[0]) ** 0.04
+    low, high = every[0] / reach, every[-1] * reach  # of the axis
+    for strategy, name, look in zip(curve.strategies, names, looks, strict=True):
+        colour, labels = DRAWN.colour(look), [point.labels for point in strategy.points]
+        for point in strategy.points:
+            axes.plot([point.labels] * len(point.errors), point.errors, ".", color=colour, alpha=0.35, markersize=4)
+        lowest, highest = ([of(point.errors) for point in strategy.points] for of in (min, max))
+        axes.fill_between(labels, lowest, highest, color=colour, alpha=0.18, linewidth=0)
+        marker = MARKERS[marker_of(look)]
+        axes.plot(labels, [point.error for point in strategy.points], color=colour, marker=marker, label=name, **LINE)
+    for index, pair in enumerate(curve.headline):
+        look = looks[pair.first]
+        colour = DRAWN.colour(look)
+        if pair.crossing is not None:
+            for panel in (axes, below):
+                panel.axvspan(max(pair.crossing_low, low), min(pair.crossing_high, high), color=colour, alpha=0.1, lw=0)
+                panel.axvline(pair.crossing, color=colour, linewidth=1.2, linestyle=(0, (4, 2)))
+        beside = (every[-1] / every[0]) ** (0.008 * (index - (len(curve.headline) - 1) / 2))  # not one on the other
+        labels = [one.labels * beside for one in pair.differences]
+        ahead, *ends = np.array([[one.points_ahead, one.points_low, one.points_high] for one in pair.differences]).T
+        below.vlines(labels, *ends, color=colour, linewidth=1.2)
+        below.plot(labels, ahead, color=colour, marker=MARKERS[marker_of(look)], markersize=4, linewidth=1)
+    axes.set(ylabel=say("Test error"), xscale="log", xlim=(low, high))
+    _logarithmic(axes.yaxis, [error for one in curve.strategies for point in one.points for error in point.errors])
+    named = every[:1]
+    for labels in every[1:]:
+        if labels > named[-1] * (high / low) ** NEAREST_NAMES:
+            named = [*named, labels]
+    below.xaxis.set_major_locator(FixedLocator(every))
+    below.xaxis.set_major_formatter(FixedFormatter([labels_in_words(one) if one in named else "" for one in every]))
+    below.xaxis.set_minor_locator(NullLocator())
+    below.set(xlabel=say("Labels a class"), ylabel=say("Points ahead"))
+    below.axhline(0, color=DRAWN.muted, linewidth=1)
+    if curve.headline:
+        below.set_title(say("Ahead of {network}", network=names[curve.headline[0].second]), fontsize=9, loc="left")
+    return _with_legend(figure, axes)
+
+
+def time_and_accuracy(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure:
+    """The accuracy of every strategy and number of labels against its training time: the arguments as above. Those that
+    none is both as fast and as good as are ringed, joined, and marked with their labels a class."""
+    figure = Figure(figsize=(5.6, 4.2 + 0.2 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    front = []
+    for strategy, name, look in zip(curve.strategies, names, looks, strict=True):
+        points = [point for point in strategy.points if point.seconds is not None]
+        at = [point.seconds for point in points], [1 - point.error for point in points]
+        line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
+        axes.plot(*at, **line | {"linewidth": 0.7})
+        front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
+    front.sort()
+    seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
+    ring = {"marker": "o", "fillstyle": "none", "markersize": 11, "color": DRAWN.text, "markeredgewidth": 1}
+    axes.plot(
+        seconds,
+        accuracies,
+        drawstyle="steps-post",
+        linestyle=":",
+        label=say("none as fast is as good; labels a class"),
+        **ring,
+    )
+    axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))
+    _logarithmic(axes.xaxis, [x for line in axes.lines for x in line.get_xdata()])
+    axes.margins(0.08)
+    last = np.array([np.inf, np.inf])
+    for x, y, words in reversed(front):  # the best first: of names that would lie on each other its own is written
+        place = axes.transData.transform((x, y))
+        if (np.abs(place - last) > ROOM).any():
+            axes.annotate(words, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=8)
+            last = place
+    return _with_legend(figure, axes)
+
+
+def _logarithmic(axis, values: list[float]) -> None:
+    """Make an axis of values from 0 on logarithmic, with a few round numbers beside it."""
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return
+    {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
+    ratio = max(positive) / min(positive)
+    locator = LogLocator(subs=(1, 2, 5) if ratio > FAR_APART else (1, 2, 3, 5))
+    axis.set_major_locator(MaxNLocator(5) if ratio < NEAR_TOGETHER else locator)  # there may be none of these between
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def _with_legend(figure: Figure, axes) -> Figure:
+    lines, labels = axes.get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper left", fontsize=9, handlelength=3)
+    return laid_out(figure)

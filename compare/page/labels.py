@@ -1,0 +1,293 @@
+"""The label curve in words: what the page says first of it, its tables, its pictures, and the same for programs."""
+
+import dataclasses
+import itertools
+import math
+
+from compare.findings.findings import Findings
+from compare.findings.label_curve import Difference, LabelCurve, StrategyPair
+from compare.page import figures, label_figures, pictures
+from compare.page.language import in_chinese, joined, say
+from compare.page.shown import Shown, named, of_compared, strategy_names
+from compare.page.words import NOTHING, labels_in_words, with_three_digits
+from compare.runs.schema import Record
+
+
+def sentences(found: Findings) -> list[str]:
+    """The verdict on what labels buy; nothing without a label curve."""
+    curve = found.label_curve
+    if curve is None:
+        return []
+    names = strategy_names(found)
+    said = [of_pair(pair, names[pair.first], names[pair.second]) for pair in curve.headline]
+    num_seeds = {
+        len(point.seeds)
+        for place in {place for pair in curve.headline for place in (pair.first, pair.second)}
+        for point in curve.strategies[place].points
+    }
+    if num_seeds == {1}:
+        said.append(
+            say("That is one seed: the intervals cover the luck of the test images, not that of labels and training.")
+        )
+    elif 1 in num_seeds:
+        said.append(
+            say(
+                "Some numbers of labels have one seed: there the intervals cover the luck of the test images, not that "
+                "of labels and training."
+            )
+        )
+    return said
+
+
+def of_pair(pair: StrategyPair, first: str, second: str) -> str:
+    """Which of two strategies, called `first` and `second`, is ahead with how many labels. What an interval allows to
+    be none is not called a lead."""
+    differences = pair.differences
+    signs = [math.copysign(one.is_lead, one.points_ahead) for one in differences]  # 1, -1, or 0 where there is no lead
+    names = {1: {"better": first, "worse": second}, -1: {"better": second, "worse": first}}
+    fewest, most = (labels_in_words(one.labels) for one in (differences[0], differences[-1]))
+    if abs(sum(signs)) == len(signs):
+        return say(
+            "At every number of labels tried, {fewest} to {most} a class, {better} is above {worse}: by {first_lead} "
+            "points {first_interval} at {fewest} a class, by {last_lead} {last_interval} at {most}.",
+            fewest=fewest,
+            most=most,
+            first_lead=f"{abs(differences[0].points_ahead):.1f}",
+            first_interval=_lead_interval(differences[0]),
+            last_lead=f"{abs(differences[-1].points_ahead):.1f}",
+            last_interval=_lead_interval(differences[-1]),
+            **names[signs[0]],
+        )
+    ranges = {sign: _ranges(differences, [of == sign for of in signs]) for sign in (1, -1, 0)}
+    leads = [sign for sign in signs if sign]
+    where = None
+    if pair.crossing is not None:
+        where = crossing_in_words(pair, fewest, most)
+        if leads and leads == sorted(leads, reverse=leads[0] > 0) and leads[0] != leads[-1]:
+            text = say(
+                "Up to about {crossing} labels a class ({interval}) {better} is above {worse}, and below it from there "
+                "on",
+                **where | names[leads[0]],
+            )
+            if not ranges[0]:
+                return say("{parts}.", parts=text)
+            chance = say("at {labels} the difference may be chance", labels=ranges[0])
+            return say("{parts}.", parts=joined([text, chance], "; "))
+    if not leads:
+        return say(
+            "At no number of labels tried, {fewest} to {most} a class, are {first} and {second} further apart than "
+            "chance may bring them.",
+            fewest=fewest,
+            most=most,
+            first=first,
+            second=second,
+        )
+    parts = [
+        say("with {labels} labels a class {better} is above {worse}", labels=ranges[sign], **names[sign])
+        for sign in dict.fromkeys(leads)
+    ]
+    if ranges[0]:
+        parts.append(say("with {labels} the difference may be chance", labels=ranges[0]))
+    if where is not None:
+        parts.append(say("their means cross for the last time at about {crossing} ({interval})", **where))
+    return say(
+        "Of the numbers of labels tried, {fewest} to {most}: {parts}.",
+        fewest=fewest,
+        most=most,
+        parts=joined(parts, "; "),
+    )
+
+
+def crossing_in_words(pair: StrategyPair, fewest: str, most: str) -> dict[str, str]:
+    """A crossing and its interval, of which nothing is said beyond the fewest and the most labels tried."""
+    beyond = {-math.inf: say("less than {number}", number=fewest), math.inf: say("more than {number}", number=most)}
+    low, high = (beyond.get(end) or f"{end:,.0f}" for end in (pair.crossing_low, pair.crossing_high))
+    crossing = NOTHING if pair.crossing is None else f"{pair.crossing:,.0f}"
+    return {"crossing": crossing, "interval": say("95 % interval {low} to {high}", low=low, high=high)}
+
+
+def _ranges(differences: tuple[Difference, ...], there: list[bool]) -> str:
+    """The numbers of labels of some differences, three and more in a row by the first and the last."""
+    parts = []
+    for those, some in itertools.groupby(zip(differences, there, strict=True), key=lambda both: both[1]):
+        labels = [labels_in_words(one.labels) for one, _ in some]
+        if those and len(labels) > 2:
+            parts.append(say("{first} to {last}", first=labels[0], last=labels[-1]))
+        elif those:
+            parts += labels
+    return joined(parts)
+
+
+def _lead_interval(one: Difference) -> str:
+    """The interval of a lead, from its nearer end to 0."""
+    low, high = sorted((abs(one.points_low), abs(one.points_high)))
+    return say("({low:.1f} to {high:.1f})", low=low, high=high)
+
+
+def to_draw(found: Findings, shown: list[Shown]) -> tuple[LabelCurve, list[str], list[int]]:
+    """What the pictures of the label curve are drawn of: the curve, and its strategies' names and looks."""
+    looks = [shown[strategy.points[0].places[0]].look for strategy in found.label_curve.strategies]
+    return found.label_curve, strategy_names(found), looks
+
+
+def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
+    """The pictures of the label curve; none without one."""
+    curve = found.label_curve
+    if curve is None:
+        return []
+    _, names, looks = to_draw(found, shown)
+    parts = [
+        say(
+            "{run}: {first:.4f} with {fewest}, {last:.4f} with {most}",
+            run=name,
+            first=strategy.points[0].error,
+            fewest=labels_in_words(strategy.points[0].labels),
+            last=strategy.points[-1].error,
+            most=labels_in_words(strategy.points[-1].labels),
+        )
+        for name, strategy in zip(names, curve.strategies, strict=True)
+    ]
+    of_errors = say("Test error against labels a class; {parts}.", parts=joined([*parts, *crossings(found)], "; "))
+    front = sorted(
+        (point.seconds, say("{run} with {labels}", run=name, labels=labels_in_words(point.labels)))
+        for name, strategy in zip(names, curve.strategies, strict=True)
+        for point in strategy.points
+        if point.on_front
+    )
+    of_times = say(
+        "Accuracy against training time; none as fast is as good as these, the fastest first: {parts}.",
+        parts=joined((name for _, name in front), "; "),
+    )
+    errors = ("label-curve", say("Test error against labels a class"), of_errors, label_figures.label_curve)
+    times = ("time-and-accuracy", say("Accuracy against training time"), of_times, label_figures.time_and_accuracy)
+    with figures.drawing():
+        return [
+            pictures.picture(name, title, alt, draw(curve, names, looks))
+            for name, title, alt, draw in ((errors, times) if front else (errors,))
+        ]
+
+
+def crossings(found: Findings) -> list[str]:
+    """Where the pairs that the verdict is about cross, in words."""
+    names, said = strategy_names(found), []
+    for pair in found.label_curve.headline:
+        fewest, most = (labels_in_words(pair.differences[end].labels) for end in (0, -1))
+        both = {"first": names[pair.first], "second": names[pair.second]}
+        where = crossing_in_words(pair, fewest, most)
+        if pair.crossing is not None:
+            text = say("{first} and {second} cross at about {crossing} labels a class ({interval})", **where, **both)
+        elif pair.crossing_low == pair.crossing_high:
+            text = say(
+                "{first} and {second} cross nowhere between {fewest} and {most} labels a class",
+                fewest=fewest,
+                most=most,
+                **both,
+            )
+        else:
+            text = say(
+                "{first} and {second} cross nowhere between {fewest} and {most} labels a class, but may ({interval})",
+                fewest=fewest,
+                most=most,
+                interval=where["interval"],
+                **both,
+            )
+        said.append(text)
+    return said
+
+
+def section(found: Findings, shown: list[Shown]) -> dict | None:
+    """What the page says of the label curve in tables; None without one.
+
+    `labels` are all numbers of labels, `strategies` has for each its name, one of its runs and a cell for each of these
+    numbers, `pairs` for each its title and rows, `rest` says what the rest of the page is about.
+    """
+    curve = found.label_curve
+    if curve is None:
+        return None
+    names = strategy_names(found)
+    every = sorted({point.labels for strategy in curve.strategies for point in strategy.points})
+    strategies = []
+    for name, strategy in zip(names, curve.strategies, strict=True):
+        cells = {point.labels: f"{point.error:.4f} ({len(point.seeds)})" for point in strategy.points}
+        one = shown[strategy.points[0].places[0]]
+        strategies.append((name, one, [cells.get(labels, NOTHING) for labels in every]))
+    _, compared = of_compared(found, shown)
+    rest = None
+    if len(compared) < len(shown):
+        rest = say(
+            "The pictures and tables below are of these alone, which took the same images: {runs}.",
+            runs=joined(named(compared, compared), "; "),
+        )
+    ordered = [*curve.headline, *(pair for pair in curve.pairs if pair not in curve.headline)]
+    return {
+        "labels": [labels_in_words(labels) for labels in every],
+        "strategies": strategies,
+        "pairs": [
+            (
+                say("{first} less {second}", first=names[pair.first], second=names[pair.second]),
+                [row(one) for one in pair.differences],
+            )
+            for pair in ordered
+        ],
+        "num_open": len(curve.headline),
+        "crossings": crossings(found),
+        "rest": rest,
+    }
+
+
+def row(one: Difference) -> list[str]:
+    """A row of a pair's table: the labels, the difference, its interval, the share of draws, and the labels saved."""
+    times = NOTHING
+    if one.times_labels is not None:
+        times = say("{number} times", number=with_three_digits(one.times_labels))
+    elif one.most_times > 1:
+        times = say("more than {number} times", number=with_three_digits(one.most_times))
+    return [
+        labels_in_words(one.labels),
+        f"{one.points_ahead:+.2f}",
+        say("{low:+.2f} to {high:+.2f}", low=one.points_low, high=one.points_high),
+        say("{number} of {all}", number=one.num_ahead, all=one.num_paired),
+        times,
+    ]
+
+
+def to_warn_of(found: Findings, shown: list[Shown]) -> list[tuple[str, Record]]:
+    """What the warnings call the runs of a label curve, and a record of each that differs in what they are about: those
+    that are compared first, and each strategy once."""
+    names = {
+        place: name
+        for name, strategy in zip(strategy_names(found), found.label_curve.strategies, strict=True)
+        for point in strategy.points
+        for place in point.places
+    }
+    told = {}
+    for place in sorted(range(len(shown)), key=lambda place: place not in found.compared):
+        record, name = shown[place].record, names.get(place, shown[place].label)
+        told.setdefault((name, repr(record.overrides), record.stayed_frozen), (name, record))
+    return list(told.values())
+
+
+def as_json(found: Findings) -> dict | None:
+    """The label curve for programs, runs by their places among `runs`; None without one. JSON has no infinity: an end
+    of an interval that lies beyond what was tried is null, and a word says on which side."""
+    curve = found.label_curve
+    if curve is None:
+        return None
+    names = strategy_names(found)
+    sides = {math.inf: "more than the most tried", -math.inf: "less than the fewest tried"}
+    return {
+        "strategies": [
+            {"name": name, "name_in_chinese": in_chinese(name)} | dataclasses.asdict(strategy)
+            for name, strategy in zip(names, curve.strategies, strict=True)
+        ],
+        "pairs": [
+            dataclasses.asdict(pair)
+            | {
+                "first": names[pair.first],
+                "second": names[pair.second],
+                "crossing_low_is": sides.get(pair.crossing_low, "a number"),
+                "crossing_high_is": sides.get(pair.crossing_high, "a number"),
+            }
+            for pair in curve.pairs
+        ],
+    }
