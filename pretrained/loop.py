@@ -315,7 +315,7 @@ def descend(
         job.end_epoch(
             train=(sums[1] / sums[0], sums[2] / sums[0]),
             watched=None if probabilities is None else evaluate(probabilities, labels[rows]),
-            learning_rate=float(network.optimizer.learning_rate),
+            learning_rate=float(f"{float(network.optimizer.learning_rate):.6g}"),  # float32 has no more digits
             num_images=len(train_rows),
             training_seconds=training_seconds,
             seconds=time.perf_counter() - start + extracting_seconds,

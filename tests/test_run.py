@@ -368,7 +368,7 @@ def test_the_time_of_a_hang_is_told(monkeypatch, run_main):
         (["--both", "--learning-rate", "0.1"], "--learning-rate 0.1 for both branches"),
         (["--scratch", "--weights", "random"], "--weights together with --scratch"),
         (["--scratch", "--unfreeze", "backbone"], "--unfreeze together with --scratch"),
-        (["--both", "--unfreeze", "all"], "'all'"),
+        (["--both", "--unfreeze", "everything"], "'everything'"),
         (["--resume", "nowhere", "--unfreeze", "backbone"], "--resume together with --unfreeze"),
         (["--scratch", "--keras-backend", "jax"], "--keras-backend together with --scratch"),
         (["--scratch", "--epochs", "pretrained=3"], "--epochs pretrained=… without that branch"),

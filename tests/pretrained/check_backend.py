@@ -10,7 +10,7 @@ from compare.data import dataset
 from compare.training.progress import Journal
 from pretrained import backend
 from pretrained.backbones import BACKBONES
-from pretrained.recipe import DEMO
+from pretrained.recipe import DEMO, FINE_TUNED
 from pretrained.weights import Weights
 
 name = sys.argv[1]
@@ -55,7 +55,7 @@ assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), before, s
 # Fine-tuned under `fit`, the last stage learns and nothing else does; and its optimizer can be put back.
 model.unfreeze(network, "last-stage")
 kept = model.frozen_fingerprint(network, "last-stage")
-tuned = model.build_whole(extractor, head, learning_rate=0.01)
+tuned = model.build_whole(extractor, head, recipe=FINE_TUNED, num_steps=2)
 tuned.fit(images[:32].astype(np.float32), labels[:32], batch_size=16, verbose=0)
 assert model.frozen_fingerprint(network, "last-stage") == kept, "not frozen in fine-tuning"
 assert not np.array_equal(network.get_layer("conv5_block3_3_conv").get_weights()[0], before[-6]), "it learned nothing"

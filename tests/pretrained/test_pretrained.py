@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.ndimage
+import torch
 from keras.src.legacy.preprocessing import image as legacy
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -27,10 +28,11 @@ from compare.training.options import KERAS_BACKENDS, WEIGHTS_WORDS
 from compare.training.progress import Journal
 from pretrained import augment, loop, model, solver
 from pretrained.backbones import BACKBONES
-from pretrained.recipe import ARTICLE, DEMO, RECIPES, TUNED
+from pretrained.recipe import ARTICLE, DEMO, FINE_TUNED, RECIPES, TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
+TUNING = dataclasses.replace(FINE_TUNED, unfrozen_learning_rate=1e-3)
 RESNET50 = BACKBONES["ResNet50"]
 
 
@@ -244,7 +246,7 @@ def test_features_are_made_of_parts_of_a_file_of_images(tmp_path, monkeypatch):
     np.testing.assert_allclose(features, whole, rtol=1e-3, atol=1e-5)
     kept = solver.KeptFeatures(tmp_path, solver.Scale(np.zeros(1024, np.float32), np.ones(1024, np.float32)), rows)
     with Journal().epoch("", 14) as bar:
-        loop.keep_pass(extractor, kept, mapped, rows, recipe=recipe, seed=0, epoch=1, bar=bar)
+        loop.keep_pass(extractor, kept, mapped, rows, cache=None, recipe=recipe, seed=0, epoch=1, bar=bar)
     np.testing.assert_allclose(halves_of(kept, 1, 14, 1024), whole, rtol=1e-2, atol=1e-3)
     parts = list(loop.augmented(mapped, rows, recipe=recipe, seed=0, epoch=1))
     assert [len(part) for part, _ in parts] == [8, 6]
@@ -320,10 +322,40 @@ def test_a_mode_that_there_is_not_is_refused(field, value):
 
 def test_recipes_name_a_backbone_and_weights_that_there_are():
     for recipe in RECIPES.values():
-        assert recipe.backbone == "ResNet50" and recipe.weights in WEIGHTS_WORDS
+        assert recipe.backbone in BACKBONES and recipe.weights in WEIGHTS_WORDS
 
 
 # ---- training
+
+
+def test_one_cycle_goes_up_and_down_as_pytorchs(digits):
+    """Step for step through Keras' optimizer, whose count of steps is in a checkpoint."""
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.003, total_steps=1001, final_div_factor=1e9)
+    ours = model.OneCycle(0.003, 1000)
+    expected = []
+    for _ in range(1000):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    # theirs is highest at 0.3 · 1001 - 1 steps
+    np.testing.assert_allclose([float(ours(step)) for step in range(1000)], expected, atol=2e-5)
+    assert float(ours(300)) == pytest.approx(0.003) and float(ours(1000)) == pytest.approx(0, abs=1e-9)
+
+
+def test_fine_tuning_smooths_labels_as_pytorch_does_and_tells_the_plain_loss(backbone, digits):
+    extractor = extractor_of(backbone, image_size=28)
+    head = new_head(ARTICLE)
+    head.set_weights([array / 1000 for array in head.get_weights()])  # no probability near 0, where Keras cuts it
+    whole = model.build_whole(extractor, head, recipe=TUNING, num_steps=2)
+    images, labels = digits.train_images[:20].astype(np.float32), digits.train_labels[:20]
+    logits = torch.log(torch.from_numpy(whole.predict(images, verbose=0)))  # of probabilities that add up to 1
+    told = whole.evaluate(images, labels, batch_size=20, verbose=0, return_dict=True)
+    for name, smoothing in (("loss", 0.1), ("crossentropy", 0.0)):
+        target = torch.from_numpy(labels.astype(np.int64))
+        expected = torch.nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        assert told[name] == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatch):
@@ -363,7 +395,7 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
     scale = solver.Scale.of(plain)
     kept = solver.KeptFeatures(tmp_path, scale, labels)
     with Journal().epoch("", 80) as bar:
-        loop.keep_pass(extractor, kept, images, np.arange(80), recipe=TUNED, seed=3, epoch=2, bar=bar)
+        loop.keep_pass(extractor, kept, images, np.arange(80), cache=None, recipe=TUNED, seed=3, epoch=2, bar=bar)
     maps = augment.draw(80, np.random.default_rng([3, 2]), TUNED, height=28, width=28)
     expected = loop.extract(extractor, augment.apply(images, maps), recipe=TUNED)
     halves = halves_of(kept, 2, 80, 2048)
@@ -380,7 +412,7 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
         again = solver.KeptFeatures(tmp_path, scale, labels)
         assert [again.path(2, rows.start) for rows in again.missing(2)] == [path]
         with Journal().epoch("", 80) as bar:
-            loop.keep_pass(extractor, again, images, np.arange(80), recipe=TUNED, seed=3, epoch=2, bar=bar)
+            loop.keep_pass(extractor, again, images, np.arange(80), cache=None, recipe=TUNED, seed=3, epoch=2, bar=bar)
         assert {path: path.read_bytes() for path in before} == before
     solver.remove_kept(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -441,6 +473,7 @@ def test_estimating_changes_nothing(digits, recipe, unfreeze):
         recipe=recipe,
         image_shape=(28, 28, 1),
         num_classes=10,
+        num_steps=4,
         seed=0,
         precision="float32",
     )
@@ -450,7 +483,9 @@ def test_estimating_changes_nothing(digits, recipe, unfreeze):
         record=types.SimpleNamespace(history=[]),
         data=digits,
         train_rows=np.arange(300),
+        watched="validation",
         watched_images=(digits.train_images, digits.train_labels, np.arange(300, 400)),
+        rows_of_epoch=lambda num_epochs: np.arange(300),
         num_more_test_images=500,
         num_corrupted_images=0,
         epochs_left=range(recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)),
@@ -478,7 +513,7 @@ def test_fine_tuning_trains_what_it_names_and_no_statistics(digits, part, num_la
     network = build()
     extractor = extractor_of(network, image_size=32, preprocessing="imagenet")
     model.unfreeze(network, part)
-    whole = model.build_whole(extractor, new_head(ARTICLE), learning_rate=1e-3)
+    whole = model.build_whole(extractor, new_head(ARTICLE), recipe=TUNING, num_steps=6)
     before = {layer.name: layer.get_weights() for layer in network.layers}
     fingerprint = model.frozen_fingerprint(network, part)
     images, labels = digits.train_images[:48], digits.train_labels[:48]
@@ -541,7 +576,7 @@ def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
         if unfreeze == "none":
             return new_head(), extractor
         model.unfreeze(network, unfreeze)
-        return model.build_whole(extractor, new_head(TUNED), learning_rate=1e-3), None
+        return model.build_whole(extractor, new_head(TUNED), recipe=TUNING, num_steps=6), None
 
     def steps(network, extractor, sums):
         with Journal().epoch("", len(images)) as bar:
