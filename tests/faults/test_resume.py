@@ -31,6 +31,7 @@ SCRATCH = "scratch_resnet", (), ("--demo", "--robustness")
 ON_TORCH, ON_TENSORFLOW = ("--keras-backend", "torch"), ("--keras-backend", "tensorflow", "--robustness")
 HEAD, SOLVER = ("--demo",), ("--recipe", "tuned")
 FINE_TUNED = ("--unfreeze", "last-stage")
+LITE0 = ("--recipe", "fine-tuned", "--labels-per-class", "8")
 # The branch, its backend and its command; and how many times it is killed at random.
 RANDOMLY = {
     "from scratch": (*SCRATCH, 36),  # some come when it has ended
@@ -38,6 +39,8 @@ RANDOMLY = {
     "solver, torch": ("pretrained", ("torch",), (*SOLVER, *ON_TORCH), 10),
     "gradient descent, tensorflow": ("pretrained", ("tensorflow",), (*HEAD, *ON_TENSORFLOW), 5),
     "solver, fine-tuned, tensorflow": ("pretrained", ("tensorflow",), (*SOLVER, *FINE_TUNED, *ON_TENSORFLOW), 5),
+    "EfficientNet-Lite0, torch": ("pretrained", ("torch",), (*LITE0, *ON_TORCH), 5),
+    "EfficientNet-Lite0, tensorflow": ("pretrained", ("tensorflow",), (*LITE0, *ON_TENSORFLOW), 5),
 }
 # Changes of files before which it is killed, one in every life: in the first, a middle and the last epoch; before a
 # checkpoint is written, when it is written and has not its name yet; between weights and record.

@@ -53,6 +53,8 @@ def few(branch: str) -> None:
         changes |= {"weights": "random", "image_size": 28, "precision": "float32"}
         tuned = {"penalties": (1e-1, 1e-3), "num_unfrozen_epochs": 1}
         recipes.RECIPES["tuned"] = dataclasses.replace(recipes.TUNED, **changes, **tuned)
+        tuned |= {"num_unfrozen_epochs": 2, "least_steps": 24}
+        recipes.RECIPES["fine-tuned"] = dataclasses.replace(recipes.FINE_TUNED, **changes | tuned | {"image_size": 32})
     recipes.RECIPES["demo"] = dataclasses.replace(recipes.DEMO, **changes, num_epochs=3)
 
 
