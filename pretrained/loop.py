@@ -473,7 +473,8 @@ def end(job: Job, networks: model.Networks, watched: np.ndarray | None, *, devic
 
     def save(folder: Path) -> None:
         """Write the whole network in float32, wherever it was trained."""
-        job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
+        if recipe.unfreeze != "all":  # of which nothing should stay
+            job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
         extractor = networks.extractor
         if job.record.precision != "float32":
             model.compute_in_float32(networks.network)

@@ -273,9 +273,7 @@ class Record(Part):
     def stayed_frozen(self) -> bool | None:
         """Whether what should stay as it was did; None where nothing should, or is not known yet."""
         frozen = self.frozen
-        if frozen is None or frozen.sha256_after is None or (self.model is not None and self.model.trained == "all"):
-            return None
-        return frozen.sha256_before == frozen.sha256_after
+        return frozen.sha256_before == frozen.sha256_after if frozen and frozen.sha256_after else None
 
     def as_json(self) -> dict:
         """The record as it is written: what is not known is left out, but a recipe is whole."""

@@ -423,7 +423,7 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
             sentences = verdict.sentences(found, shown)
             content = document.content(found, shown, [], {}, None)
             report_files.as_csv(shown)
-            report_files.as_json(found, shown, title="", sentences=sentences, cautions=cautions.of(shown))
+            report_files.as_json(found, shown, title="", sentences=sentences, cautions=cautions.of(found, shown))
             assert content and metrics.is_right(got).shape == (50,)
         return got
 

@@ -103,7 +103,7 @@ def train(job, *, device: str, loss: float) -> None:
     with job.running(None):
         for _ in job.epochs_left:
             means = {"train": (loss, 0.5), "watched": (loss, 0.5)}
-            seconds = {"training_seconds": 1.0, "seconds": 1.0}
+            seconds = {"training_seconds": 1.0, "seconds": 1.0, "num_images": 1}
             job.end_epoch(**means, **seconds, learning_rate=job.recipe.learning_rate, arrays={"a": np.ones(1)})
             assert checkpoint.read(job.folder, "pretrained")[1] == job.record
         seen = np.zeros((2, 8, 8, 1), np.float32)
