@@ -111,6 +111,12 @@ def check_of_use(arguments: argparse.Namespace) -> None:
             f"at least {backbone.smallest_side}×{backbone.smallest_side}, which this network needs",
             f"say --image-size {backbone.smallest_side} or more: smaller images are enlarged to it",
         )
+    if not recipe.augmented_head and (arguments.num_epochs or 1) > 1:
+        raise UserError(
+            f"--epochs {arguments.num_epochs} with recipe {recipe.name}, whose head learns from the images as they are",
+            "one epoch: their features are the same in every pass",
+            "leave --epochs out, or take recipe tuned, which augments them",
+        )
     fine_tunes = (arguments.unfreeze or recipe.unfreeze) != "none"
     for name, used in (("learning_rate", False), ("batch_size", fine_tunes)):
         if recipe.solver == "lbfgs" and getattr(arguments, name) is not None and not used:

@@ -166,3 +166,19 @@ def test_what_was_asked_for_is_read_strictly(tmp_path, change):
 def test_words_for_networks_and_data_are_those_that_there_are():
     assert options.DATA_WORDS == dataset.NAMES
     assert options.DEPTHS == typing.get_args(recipe.Depth)
+
+
+def test_a_label_curve_is_three_strategies_at_every_number_of_labels(monkeypatch):
+    trainings = planned(monkeypatch, "--label-curve", "--labels-per-class", "all,5", "--seeds", "1")
+    assert [(one.branch, *one.words) for one in trainings] == [
+        (branch, "--recipe", recipe, "--labels-per-class", labels, "--seed", "1")
+        for branch, recipe in (("scratch_resnet", "tuned"), ("pretrained", "frozen"), ("pretrained", "fine-tuned"))
+        for labels in ("all", "5")
+    ]
+    assert len({one.name for one in trainings}) == 6
+    assert len(planned(monkeypatch, "--label-curve")) == 3 * 7 * 3
+
+
+def test_a_label_curve_has_recipes_of_its_own(monkeypatch):
+    with pytest.raises(UserError, match="--label-curve together with --recipe demo"):
+        planned(monkeypatch, "--label-curve", "--demo")

@@ -417,6 +417,9 @@ def test_every_classifier_of_keras_is_there():
         (["--backbone", "NASNetMobile", "--keras-backend", "torch", "--weights", "random"], "with Keras on torch"),
         (["--recipe", "tuned", "--learning-rate", "0.1"], "--learning-rate with recipe tuned"),
         (["--recipe", "tuned", "--batch-size", "64"], "--batch-size with recipe tuned"),
+        (["--recipe", "frozen", "--epochs", "2"], "--epochs 2 with recipe frozen"),
+        (["--recipe", "frozen", "--subset-seed", "2"], "--subset-seed 2, and all labels are taken"),
+        (["--recipe", "frozen", "--labels-per-class", "0"], "--labels-per-class 0"),
     ],
 )
 def test_wrong_use_is_refused_in_three_parts(environment, run_main, tmp_path, words, says):
