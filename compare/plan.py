@@ -66,8 +66,20 @@ class Training:
     @property
     def variant(self) -> tuple[str, ...]:
         """What it is but for its seed."""
-        options = by_option(self.words)
-        options.pop("--seed", None)
+        return self._without("--seed")
+
+    @property
+    def strategy(self) -> tuple[str, ...]:
+        """What it is but for its seed and the labels that it learns from."""
+        return self._without("--seed", "--labels-per-class")
+
+    @property
+    def labels(self) -> str:
+        """How many labels of every class it learns from: a number, or all."""
+        return by_option(self.words).get("--labels-per-class", ["all"])[0]
+
+    def _without(self, *names: str) -> tuple[str, ...]:
+        options = {name: values for name, values in by_option(self.words).items() if name not in names}
         return (self.branch, *words_of(options))
 
 

@@ -9,9 +9,11 @@ share one), and writes the report from the runs that they leave:
 """
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import datetime
+import math
 import os
 import shlex
 import sys
@@ -117,8 +119,8 @@ def main() -> int:
 
 
 def check(trainings: list[Training], folder: Path | None) -> int:
-    """Let the branches check what is ahead, and say how long each and all take. Trainings that begin anew and differ in
-    their seeds alone are checked once.
+    """Let the branches check what is ahead, and say how long each and all take. Of trainings that begin anew and differ
+    in their seeds and labels alone, the one with the most labels is checked, and tells of the others.
 
     Args:
         trainings: all that were asked for.
@@ -134,35 +136,39 @@ def check(trainings: list[Training], folder: Path | None) -> int:
 
     from compare.training import estimate
 
-    first, data = None, None  # the first training that was checked, and the fingerprint of its data
-    measured, ahead = {}, {}  # the seconds of a variant or a resumed run, and of each training
+    alike, ahead = collections.defaultdict(list), {}
     for training in trainings:
         words = training.words if folder is None else plan.words_left(training, folder / "runs" / training.name)
-        if words is None:
-            continue
-        alike = tuple(words) if "--resume" in words else training.variant
-        if alike not in measured:
-            told = []
-            code = supervise.run_branch(training.branch, [*words, "--check"], told=told)
-            if code == EXIT_REFUSED and len(trainings) > 1:
-                print(f"so {training.name} was refused, and nothing was trained", file=sys.stderr)
-            if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_TERMINATED) or (not code and not told):
-                raise UserError(
-                    f"the check of {training.name} ended with {supervise.ending(code) if code else 'no estimate'}",
-                    "a check that ends by itself, and says how long the training takes",
-                    f"run it alone to see how far it comes: python -m {training.branch}.train --check",
-                )
-            if code != EXIT_DONE:
-                return code
-            measured[alike] = np.array(told[:2], float)
-            first, data = first or training.name, data or told[2:]
-            if told[2:] != data:
-                raise UserError(
-                    f"trainings on several data sets: that of {first}, and another of {training.name}",
-                    "one for all: on other images nothing compares",
-                    "say which with --data, or compare recipes of the same data set",
-                )
-        ahead[training.name] = measured[alike]
+        if words is not None:
+            ahead[training.name] = None  # its seconds, as a pair, once they are known
+            alike[tuple(words) if "--resume" in words else training.strategy].append((training, words))
+    data = {}  # the fingerprints of what is trained on, and by which training
+    for some in alike.values():
+        first, words = max(some, key=lambda one: math.inf if one[0].labels == "all" else int(one[0].labels))
+        others = list(dict.fromkeys(training.labels for training, _ in some if training is not first))
+        told = []
+        code = supervise.run_branch(first.branch, [*words, "--check"], told=told, labels=others)
+        if code == EXIT_REFUSED and len(trainings) > 1:
+            print(f"so {first.name} was refused, and nothing was trained", file=sys.stderr)
+        is_told = len(told) == 1 + len(others)
+        if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_TERMINATED) or (not code and not is_told):
+            raise UserError(
+                f"the check of {first.name} ended with {supervise.ending(code) if code else 'no estimate'}",
+                "a check that ends by itself, and says how long the training takes",
+                f"run it alone to see how far it comes: python -m {first.branch}.train --check",
+            )
+        if code != EXIT_DONE:
+            return code
+        pairs = [np.array(line[:2], float) for line in told]
+        of_labels = dict(zip(others, pairs[1:], strict=True))
+        ahead |= {training.name: pairs[0] if training is first else of_labels[training.labels] for training, _ in some}
+        data.setdefault(tuple(told[0][2:]), first.name)
+        if len(data) > 1:
+            raise UserError(
+                f"trainings on several data sets: that of {', and another of '.join(data.values())}",
+                "one for all: on other images nothing compares",
+                "say which with --data, or compare recipes of the same data set",
+            )
     if kept := len(trainings) - len(ahead):
         print(f"{kept} of {len(trainings)} trainings are complete, and stay as they are", flush=True)
     if len(ahead) > 1:

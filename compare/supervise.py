@@ -22,14 +22,22 @@ HUNG = 124  # the exit code, as timeout(1) has it
 STOP_SECONDS = 60  # for a branch that was told to stop to end its step and save
 
 
-def run_branch(branch: str, words: Sequence[str], *, told: list[str] | None = None, watched: bool = False) -> int:
+def run_branch(
+    branch: str,
+    words: Sequence[str],
+    *,
+    told: list[list[str]] | None = None,
+    labels: Sequence[str] = (),
+    watched: bool = False,
+) -> int:
     """Run one branch in a process of its own, which ends with this one, and wait for it.
 
     Args:
         branch: its package.
         words: its command line.
-        told: is filled with the words of its estimate, where they are wanted: two numbers of seconds, and what the data
-            are.
+        told: is filled with the words of its estimates, where they are wanted: two numbers of seconds, and what the
+            data are.
+        labels: further numbers of labels of every class, for which estimates are wanted as well.
         watched: whether it is ended when it hangs. A check may wait long for a download.
 
     Returns:
@@ -43,7 +51,7 @@ def run_branch(branch: str, words: Sequence[str], *, told: list[str] | None = No
     for number in before:
         signal.signal(number, lambda number, _: stops.append(number))
     try:
-        with begun(command, told) as process:
+        with begun(command, told, labels) as process:
             code = wait_for(process, stops, watched=watched)
     finally:
         for number, handler in before.items():
@@ -55,9 +63,9 @@ def run_branch(branch: str, words: Sequence[str], *, told: list[str] | None = No
 
 
 @contextlib.contextmanager
-def begun(command: list[str], told: list[str] | None) -> Iterator[subprocess.Popen]:
-    """A branch's process. Where `told` is a list, what it says passes through this process, and the numbers of its
-    estimate are put there: a file for them would be left behind where both are killed."""
+def begun(command: list[str], told: list[list[str]] | None, labels: Sequence[str]) -> Iterator[subprocess.Popen]:
+    """A branch's process. Where `told` is a list, what it says passes through this process, and the words of its
+    estimates are put there: a file for them would be left behind where both are killed."""
     if told is None:
         with processes.tied() as arguments:
             yield subprocess.Popen(command, **arguments)
@@ -66,13 +74,13 @@ def begun(command: list[str], told: list[str] | None) -> Iterator[subprocess.Pop
     def relay(lines: Iterable[str]) -> None:
         for line in lines:
             if line.startswith(ESTIMATE):
-                told.extend(line.split()[1:])
+                told.append(line.split()[1:])
             else:
                 print(line, end="", flush=True)
 
     encoding = sys.stdout.encoding or "utf-8"
     pipe = {"stdout": subprocess.PIPE, "encoding": encoding, "errors": "replace"}
-    with processes.tied(PYTHONIOENCODING=encoding, **{ESTIMATE: "1"}) as arguments:
+    with processes.tied(PYTHONIOENCODING=encoding, **{ESTIMATE: " ".join(labels)}) as arguments:
         process = subprocess.Popen(command, **pipe, **arguments)
         relaying = threading.Thread(target=relay, args=(process.stdout,))
         relaying.start()

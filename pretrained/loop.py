@@ -5,121 +5,32 @@ the head in the article's small ones: the same result as training the whole netw
 fine-tuned after that goes through `fit` as one network.
 """
 
-import math
+import dataclasses
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
 import numpy as np
 
-from compare.data.images import take
-from compare.system import disk, machine
-from compare.system.errors import UserError
-from compare.training import ending
-from compare.training.ending import NUM_SEEN
 from compare.training.estimate import measured
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
-from pretrained import augment, model, solver
-from pretrained.feature_cache import FeatureCache, Split
+from pretrained import model, solver
+from pretrained.features import (
+    BAD_FEATURES,
+    PREDICTION_BATCH_SIZE,
+    augmented,
+    extract,
+    feature_cache,
+    fill_cache,
+    keep_pass,
+    predict_images,
+    rows_needed,
+)
 
-PREDICTION_BATCH_SIZE = 256
-PIXELS_IN_BATCH = 256 * 128**2  # of prediction, as they enter the backbone: of larger images there are fewer
-IMAGES_AT_ONCE = 2048  # augmented, turned into features and learned from, before the next ones are
-VALUES_AT_ONCE = 2**24  # in them, at most: of larger images fewer are in memory as float32
 UNFROZEN_IMAGES_AT_ONCE = 512  # the same in fine-tuning, where they take longer; a signal to stop waits for them
-BAD_FEATURES = "look at the weights: the features that they make are not numbers"
 NUM_SCALE_IMAGES = 2048  # not augmented, by which kept features are scaled
-
-
-def all_rows(images: np.ndarray) -> np.ndarray:
-    """The indices of all images."""
-    return np.arange(len(images))
-
-
-def at_once(images: np.ndarray, *, batch_size: int, most: int | None = None) -> int:
-    """How many images are worked on at a time: `most`, `IMAGES_AT_ONCE` if None, or fewer where they are large; whole
-    batches."""
-    num_values = math.prod(images.shape[1:])
-    return batch_size * max(1, min(most or IMAGES_AT_ONCE, VALUES_AT_ONCE // num_values) // batch_size)
-
-
-def predict_images(
-    network: keras.Model, images: np.ndarray, rows: np.ndarray | None = None, *, recipe, whole_batches: bool = False
-) -> np.ndarray:
-    """What a network gives for images: features or probabilities, float32 (num_rows, …).
-
-    Args:
-        network: takes images, float32 (batch, height, width, channels) in 0…255.
-        images: (num_images, height, width, channels), uint8, or float32 where they were augmented.
-        rows: which of them, all if None. They are taken out of `images` some at a time.
-        recipe: its size of images bounds the batch.
-        whole_batches: fill the last one with zeros: XLA compiles the network anew for every size that it meets.
-    """
-    rows = all_rows(images) if rows is None else rows
-    batch_size = max(1, min(PREDICTION_BATCH_SIZE, PIXELS_IN_BATCH // recipe.image_size**2))
-    whole_batches = whole_batches and len(rows) > batch_size
-    step, parts = at_once(images, batch_size=batch_size), []
-    for begin in range(0, len(rows), step):
-        inputs = take(images, rows[begin : begin + step]).astype(np.float32)
-        num_inputs = len(inputs)
-        if whole_batches:
-            inputs = np.pad(inputs, [(0, -num_inputs % batch_size)] + 3 * [(0, 0)])
-        parts.append(network.predict(inputs, batch_size=batch_size, verbose=0)[:num_inputs])
-    return np.concatenate(parts)
-
-
-def extract(
-    feature_extractor: keras.Model, images: np.ndarray, rows: np.ndarray | None = None, *, recipe
-) -> np.ndarray:
-    """The features, float32 (num_rows, num_features), of images as in `predict_images`."""
-    return predict_images(feature_extractor, images, rows, recipe=recipe, whole_batches=True)
-
-
-def augmented(
-    images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int, most: int | None = None, begin: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The training images once, shuffled and each augmented anew, some at a time. The draws depend on the seed and the
-    epoch alone, so that a resumed run meets the images of an uninterrupted one.
-
-    Args:
-        images: uint8, (num_images, height, width, channels).
-        rows: (num_rows,), which of them to train on.
-        recipe: says how to augment; its batches divide all parts but the last.
-        seed, epoch: of the draws.
-        most: how many at a time, as in `at_once`.
-        begin: how many are left out: some first parts.
-
-    Yields:
-        Indices into `rows`, (part,), and their images, float32 (part, height, width, channels) in 0…255.
-    """
-    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=True)
-    stride = at_once(images, batch_size=recipe.batch_size, most=most)
-    for start in range(begin, len(rows), stride):
-        part = order[start : start + stride]
-        yield part, augment.apply(take(images, rows[part]), maps[start : start + stride])
-
-
-def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
-    """The first training images as that epoch of the head's training draws them, float32 (num_first, height, width,
-    channels) in 0…255, out of all of them, as in `augmented`."""
-    if recipe.num_epochs and not recipe.augmented_head:
-        return take(images, rows[:num_first]).astype(np.float32)
-    shuffle = recipe.solver == "sgd" or not recipe.num_epochs
-    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
-    return augment.apply(take(images, rows[:num_first]), maps[order.argsort()[:num_first]])
-
-
-def _drawn(
-    images: np.ndarray, num_rows: int, *, recipe, seed: int, epoch: int, shuffle: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch's images, and in that order their maps, as `augment.draw` gives them."""
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(num_rows) if shuffle else np.arange(num_rows)
-    height, width = images.shape[1:3]
-    return order, augment.draw(num_rows, rng, recipe, height=height, width=width)
 
 
 def train_epoch(
@@ -155,7 +66,7 @@ def train_epoch(
     Raises:
         UserError: the loss is not finite.
     """
-    most = None if feature_extractor is not None else min(UNFROZEN_IMAGES_AT_ONCE, IMAGES_AT_ONCE)
+    most = None if feature_extractor is not None else UNFROZEN_IMAGES_AT_ONCE
     for part, inputs in augmented(images, rows, recipe=recipe, seed=seed, epoch=epoch, most=most, begin=int(sums[0])):
         if feature_extractor is not None:
             inputs = extract(feature_extractor, inputs, recipe=recipe)  # (part, num_features)
@@ -175,74 +86,6 @@ def train_epoch(
         if bar.due():
             bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
         yield int(sums[0])
-
-
-def feature_cache(job: Job, networks: model.Networks) -> FeatureCache:
-    """Where the features of images as they are are kept, for all runs of this network on this data."""
-    record, recipe = job.record, job.recipe
-    what_went_in = {name: str(getattr(recipe, name)) for name in ("backbone", "image_size", "preprocessing")}
-    what_went_in |= record.versions | {"arrays": networks.loaded, "precision": networks.network.compute_dtype}
-    return FeatureCache(
-        job.data,
-        what_went_in | {"processor": machine.processor_name()},
-        num_features=networks.network.output_shape[1],
-        extract=lambda images, rows: extract(networks.extractor, images, rows, recipe=recipe),
-    )
-
-
-def rows_needed(job: Job, networks: model.Networks) -> dict[Split, np.ndarray]:
-    """Of which images as they are this run needs the features: rows by split."""
-    needed = {"train": np.concatenate([job.train_rows, job.validation_rows])}
-    return needed if networks.whole is not None else needed | {"test": all_rows(job.data.test_images)}
-
-
-def fill_cache(job: Job, cache: FeatureCache, needed: dict[Split, np.ndarray]) -> None:
-    """Compute and keep the features of these rows that are not in the cache yet. Where they cannot be kept there, each
-    run computes those that it needs."""
-    for split, rows in needed.items():
-        missing = cache.missing(split, rows)
-        with job.journal.epoch(f"features, {split}", sum(map(len, missing))) as bar:
-            try:
-                cache.fill(split, missing, bar.show)
-            except UserError as error:
-                job.journal.line(f"features are not kept for other runs: {error.came}")
-
-
-def keep_pass(
-    feature_extractor: keras.Model,
-    kept: solver.KeptFeatures,
-    images: np.ndarray,
-    rows: np.ndarray,
-    *,
-    cache: FeatureCache | None,
-    recipe,
-    seed: int,
-    epoch: int,
-    bar: EpochBar,
-) -> None:
-    """Keep the features of the training images `rows`, augmented anew, or as they are out of the cache, as the pass
-    `epoch`, in their own order; what is kept of it already stays.
-
-    Raises:
-        UserError: they are not finite, or the disk is full.
-    """
-    _, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
-    step = at_once(images, batch_size=PREDICTION_BATCH_SIZE)
-    for file in kept.missing(epoch):
-        if cache is not None:
-            features = cache.features_of("train", rows[file])
-        else:
-            parts = [slice(begin, min(begin + step, file.stop)) for begin in range(file.start, file.stop, step)]
-            inputs = (augment.apply(take(images, rows[part]), maps[part]) for part in parts)
-            features = np.concatenate([extract(feature_extractor, some, recipe=recipe) for some in inputs])
-        if not np.isfinite(features).all():
-            raise diverged(
-                f"features of the images {file.start:,} to {file.stop - 1:,} in pass {epoch} are not numbers",
-                BAD_FEATURES,
-            )
-        kept.keep(epoch, file.start, features)
-        if bar.due():
-            bar.show(file.stop)
 
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -438,74 +281,6 @@ def fine_tune(job: Job, networks: model.Networks) -> np.ndarray | None:
     )
 
 
-# ---- after them
-
-
-def probabilities_of(
-    networks: model.Networks, images: np.ndarray, rows: np.ndarray | None = None, *, recipe
-) -> np.ndarray:
-    """The class probabilities, float32 (num_rows, num_classes), of images as in `predict_images`, by what was
-    trained."""
-    if networks.whole is not None:
-        return predict_images(networks.whole, images, rows, recipe=recipe)
-    return predict(networks.head, extract(networks.extractor, images, rows, recipe=recipe))
-
-
-def end(job: Job, networks: model.Networks, watched: np.ndarray | None, *, device_bytes) -> None:
-    """What follows the last epoch, as `ending.end` does it.
-
-    Args:
-        job, networks: whose training is over.
-        watched: the probabilities of the watched split; None where no epoch was left to train.
-        device_bytes: tells the GPU's peak memory.
-    """
-    recipe, data = job.recipe, job.data
-
-    def as_entered(images: np.ndarray) -> np.ndarray:
-        preprocessed = model.network_input(
-            images, image_size=recipe.image_size, preprocessing=recipe.preprocessing, backbone=networks.backbone
-        )
-        return keras.ops.convert_to_numpy(preprocessed)
-
-    def seen() -> tuple[np.ndarray, np.ndarray]:
-        training = first_of(NUM_SEEN, data.train_images, job.train_rows, recipe=recipe, seed=job.seed, epoch=1)
-        return as_entered(data.test_images[:NUM_SEEN].astype(np.float32)), as_entered(training)
-
-    def save(folder: Path) -> None:
-        """Write the whole network in float32, wherever it was trained."""
-        if recipe.unfreeze != "all":  # of which nothing should stay
-            job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
-        extractor = networks.extractor
-        if job.record.precision != "float32":
-            model.compute_in_float32(networks.network)
-            extractor = model.build_feature_extractor(
-                networks.network,
-                networks.backbone,
-                image_shape=data.image_shape,
-                image_size=recipe.image_size,
-                preprocessing=recipe.preprocessing,
-            )
-        # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
-        networks.head.optimizer.iterations.assign(0)
-        with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
-            model.join(extractor, networks.head).save(partial)
-
-    def predict_rows(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-        if images is data.test_images and networks.whole is None and not recipe.augmented_head:
-            return predict(networks.head, feature_cache(job, networks).features_of("test", all_rows(images)))
-        return probabilities_of(networks, images, rows, recipe=recipe)
-
-    ending.end(
-        job,
-        predict=predict_rows,
-        watched=watched,
-        seen=seen,
-        channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
-        save=save,
-        device_bytes=device_bytes,
-    )
-
-
 # ---- before and between them
 
 
@@ -518,60 +293,83 @@ def begin_or_go_on(job: Job, networks: model.Networks) -> None:
     restore(networks.whole if num_begun > job.recipe.num_epochs else networks.head, job.checkpoint)
 
 
-def estimate_epochs(job: Job, networks: model.Networks) -> tuple[list[np.ndarray], np.ndarray]:
-    """How long the rest of the run takes, by some measured steps. All is as before afterwards.
+@dataclasses.dataclass(frozen=True)
+class Speeds:
+    """Seconds an image, as pairs (`estimate`), by some measured steps.
+
+    Attributes:
+        augmenting, extracting: a training image, and its features.
+        learning: the head, in an epoch of gradient descent, or in one evaluation of the solver.
+        tuning: the whole network; None where it is not trained.
+    """
+
+    augmenting: np.ndarray
+    extracting: np.ndarray
+    learning: np.ndarray
+    tuning: np.ndarray | None
+
+
+def measure(job: Job, networks: model.Networks) -> Speeds:
+    """Measure some steps of what the job trains. All is as before afterwards."""
+    head, whole = networks.head, networks.whole
+    recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
+    trained = [network for network in (head, whole) if network is not None]
+    before = [checkpoint_arrays(network) for network in trained]
+
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        return next(augmented(images, rows, recipe=recipe, seed=0, epoch=1))
+
+    part, some = draw()
+    labels = job.data.train_labels[rows[part]]
+    features, steps = extract(networks.extractor, some, recipe=recipe), {"batch_size": recipe.batch_size, "verbose": 0}
+    few, tuning = slice(0, 8 * recipe.batch_size), None
+    if whole is not None:
+        tuning = measured(lambda: whole.fit(some[few], labels[few], **steps), num_images=len(labels[few]))
+    found = Speeds(
+        augmenting=measured(draw, num_images=len(part), seconds=0.2),
+        extracting=measured(lambda: extract(networks.extractor, some, recipe=recipe), num_images=len(part)),
+        learning=solver.measure(features, head.output_shape[1])
+        if recipe.solver == "lbfgs"
+        else measured(lambda: head.fit(features, labels, **steps), num_images=len(part)),
+        tuning=tuning,
+    )
+    for network, arrays in zip(trained, before, strict=True):
+        restore(network, arrays)
+    return found
+
+
+def seconds_expected(job: Job, networks: model.Networks, speeds: Speeds, *, after: Job | None = None) -> list:
+    """The seconds of every epoch that is left, and of what follows them, as pairs (`estimate`).
 
     Args:
         job: what is left to do.
         networks: what is trained.
-
-    Returns:
-        The seconds of every epoch to come, and those of the predictions after them, as pairs (`compare.estimate`).
+        speeds: of an image.
+        after: the training that comes before, and has kept the features of its images by then.
     """
-    feature_extractor, head, whole = networks.extractor, networks.head, networks.whole
-    recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
-    num_watched, num_finished = len(job.watched_images[2]), len(job.record.history)
-    trained = [network for network in (head, whole) if network is not None]
-    before = [checkpoint_arrays(network) for network in trained]
-
-    part, some = next(augmented(images, rows, recipe=recipe, seed=0, epoch=1))
-    labels = job.data.train_labels[rows[part]]
-    augmenting = measured(
-        lambda: next(augmented(images, rows, recipe=recipe, seed=0, epoch=1)), num_images=len(part), seconds=0.2
-    )
-    extracting = measured(lambda: extract(feature_extractor, some, recipe=recipe), num_images=len(part))
-    features = extract(feature_extractor, some, recipe=recipe)
+    recipe, num_rows, num_finished = job.recipe, len(job.train_rows), len(job.record.history)
+    num_watched = len(job.watched_images[2])
     epochs = []
-    if recipe.solver == "sgd":
-        learn = {"batch_size": recipe.batch_size, "verbose": 0}
-        learning = measured(lambda: head.fit(features, labels, **learn), num_images=len(part))
-        epochs += [len(rows) * (augmenting + extracting + learning)] * (recipe.num_epochs - num_finished)
-    else:
-        evaluating = solver.measure(features, head.output_shape[1])
-        making = augmenting + extracting if recipe.augmented_head else 0 * extracting
-        for number in range(num_finished + 1, recipe.num_epochs + 1):
-            num_evaluations = solver.evaluations_expected(number, len(penalties_to_try(job)))
-            epochs.append(len(rows) * (making + num_evaluations * evaluating))
+    for number in range(num_finished + 1, recipe.num_epochs + 1):
+        seconds = num_rows * (speeds.augmenting + speeds.extracting) if recipe.augmented_head else np.zeros(2)
+        num_looks = 1
+        if recipe.solver == "lbfgs":
+            num_looks = solver.evaluations_expected(number, len(penalties_to_try(job)))
+        epochs.append(seconds + num_looks * num_rows * speeds.learning)
     if epochs and recipe.augmented_head:
         num_scaled = NUM_SCALE_IMAGES if recipe.solver == "lbfgs" else 0
-        epochs[0] = epochs[0] + (num_watched + num_scaled) * extracting
+        epochs[0] += (num_watched + num_scaled) * speeds.extracting
     elif epochs:
-        cache = feature_cache(job, networks)
-        num_missing = sum(cache.num_to_extract(*one) for one in rows_needed(job, networks).items())
-        epochs[0] = epochs[0] + num_missing * extracting
-    if whole is not None:
-        few = slice(0, 8 * recipe.batch_size)
-        tuning = measured(
-            lambda: whole.fit(some[few], labels[few], batch_size=recipe.batch_size, verbose=0),
-            num_images=len(labels[few]),
-        )
+        cache, kept = feature_cache(job, networks), {} if after is None else rows_needed(after, networks)
+        for split, rows in rows_needed(job, networks).items():
+            if split not in kept or not cache.missing(split, kept[split]):
+                epochs[0] += cache.num_to_extract(split, rows) * speeds.extracting
+    if speeds.tuning is not None:
         num_tuned = len(job.rows_of_epoch(recipe.num_unfrozen_epochs))
-        epoch = num_tuned * (augmenting + tuning) + num_watched * extracting
+        epoch = num_tuned * (speeds.augmenting + speeds.tuning) + num_watched * speeds.extracting
         epochs += [epoch] * (len(job.epochs_left) - len(epochs))
-    for network, arrays in zip(trained, before, strict=True):
-        restore(network, arrays)
-    num_test = 0 if whole is None and not recipe.augmented_head else job.num_more_test_images
-    return epochs, (num_test + job.num_corrupted_images) * extracting
+    num_test = 0 if networks.whole is None and not recipe.augmented_head else job.num_more_test_images
+    return [*epochs, (num_test + job.num_corrupted_images) * speeds.extracting]
 
 
 def checkpoint_arrays(network: keras.Model) -> dict[str, np.ndarray]:

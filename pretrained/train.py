@@ -169,10 +169,14 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     )
     job.check_room(needed)
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
-        epochs, predicting = loop.estimate_epochs(job, networks)
+        speeds = loop.measure(job, networks)
     of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""
     where = f"{computed_on} in {precision} with Keras on {backend_name}"
-    job.announce(epochs, predicting, how=plan(recipe), where=f"{where}, {weights_words(recipe, found)}{of_file}")
+    job.announce(
+        lambda one: loop.seconds_expected(one, networks, speeds, after=None if one is job else job),
+        how=plan(recipe),
+        where=f"{where}, {weights_words(recipe, found)}{of_file}",
+    )
     if check_only:
         return EXIT_DONE
 
@@ -188,13 +192,80 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         solver.remove_kept(job.folder)
         if networks.whole is not None:
             watched = loop.fine_tune(job, networks)
-        loop.end(
+        end(
             job,
             networks,
             watched,
             device_bytes=lambda: backend.peak_gpu_memory_bytes(backend_name) if device_kind == "cuda" else None,
         )
     return EXIT_DONE
+
+
+def end(job, networks, watched, *, device_bytes) -> None:
+    """Predict what is left to predict, keep what entered the network and the weights, and make the run complete.
+
+    Args:
+        job, networks: whose training is over.
+        watched: the probabilities of the watched split; None where no epoch was left to train, or nothing is watched.
+        device_bytes: tells the GPU's peak memory.
+    """
+    import keras
+    import numpy as np
+
+    from compare.system import disk
+    from compare.training import ending
+    from compare.training.ending import NUM_SEEN
+    from pretrained import features, loop, model
+
+    recipe, data = job.recipe, job.data
+
+    def as_entered(images: np.ndarray) -> np.ndarray:
+        preprocessed = model.network_input(
+            images, image_size=recipe.image_size, preprocessing=recipe.preprocessing, backbone=networks.backbone
+        )
+        return keras.ops.convert_to_numpy(preprocessed)
+
+    def seen() -> tuple[np.ndarray, np.ndarray]:
+        training = features.first_of(NUM_SEEN, data.train_images, job.train_rows, recipe=recipe, seed=job.seed, epoch=1)
+        return as_entered(data.test_images[:NUM_SEEN].astype(np.float32)), as_entered(training)
+
+    def save(folder: Path) -> None:
+        """Write the whole network in float32, wherever it was trained."""
+        if recipe.unfreeze != "all":  # of which nothing should stay
+            job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
+        extractor = networks.extractor
+        if job.record.precision != "float32":
+            model.compute_in_float32(networks.network)
+            extractor = model.build_feature_extractor(
+                networks.network,
+                networks.backbone,
+                image_shape=data.image_shape,
+                image_size=recipe.image_size,
+                preprocessing=recipe.preprocessing,
+            )
+        # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
+        networks.head.optimizer.iterations.assign(0)
+        with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
+            model.join(extractor, networks.head).save(partial)
+
+    def predict(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+        if networks.whole is not None:
+            return features.predict_images(networks.whole, images, rows, recipe=recipe)
+        if images is data.test_images and not recipe.augmented_head:
+            found = features.feature_cache(job, networks).features_of("test", features.all_rows(images))
+        else:
+            found = features.extract(networks.extractor, images, rows, recipe=recipe)
+        return loop.predict(networks.head, found)
+
+    ending.end(
+        job,
+        predict=predict,
+        watched=watched,
+        seen=seen,
+        channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
+        save=save,
+        device_bytes=device_bytes,
+    )
 
 
 def weights_words(recipe, found) -> str:

@@ -204,14 +204,13 @@ def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def estimate_epochs(
-    job: Job, *, train_batches: Batches, watched_batches: Batches | None
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """The seconds of every epoch that is left, and those of what comes after them, as pairs (`estimate`)."""
-    training, predicting = seconds_an_image(train_batches, len(job.data.class_names), recipe=job.recipe)
-    num_watched = 0 if watched_batches is None else len(watched_batches)
-    epoch = len(train_batches) * training + num_watched * predicting
-    return [epoch] * len(job.epochs_left), (job.num_more_test_images + job.num_corrupted_images) * predicting
+def seconds_expected(job: Job, *, training: np.ndarray, predicting: np.ndarray) -> list[np.ndarray]:
+    """The seconds of every epoch that is left, and of what follows them, as pairs (`estimate`), by those that training
+    on one image and predicting one take."""
+    num_watched = 0 if job.watched is None else len(job.watched_images[2])
+    epoch = len(job.rows_of_epoch(job.recipe.num_epochs)) * training + num_watched * predicting
+    after = (job.num_more_test_images + job.num_corrupted_images) * predicting
+    return [epoch] * len(job.epochs_left) + [after]
 
 
 def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.ndarray, np.ndarray]:

@@ -76,7 +76,6 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     from scratch_resnet import hardware, loop
 
     recipe = job.recipe
-    check_last_batch(len(job.rows_of_epoch(recipe.num_epochs)), recipe)
     job.check_room(num_bytes(recipe))
     device = hardware.choose_device(device_name)
     precision = hardware.precision(recipe, device)
@@ -84,10 +83,15 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     hardware.keep_freed_memory()
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         train_batches, watched_batches, test_batches = batches_of(job, device)
-        epochs, predicting = loop.estimate_epochs(job, train_batches=train_batches, watched_batches=watched_batches)
+        check_last_batch(job)
+        training, predicting = loop.seconds_an_image(train_batches, len(job.data.class_names), recipe=recipe)
+
+    def seconds_of(one) -> list:
+        check_last_batch(one)
+        return loop.seconds_expected(one, training=training, predicting=predicting)
+
     job.announce(
-        epochs,
-        predicting,
+        seconds_of,
         how=f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
         where=f"{device} ({hardware.device_name(device)}) in {precision}",
     )
@@ -115,12 +119,13 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     return EXIT_DONE
 
 
-def check_last_batch(num_images: int, recipe) -> None:
+def check_last_batch(job) -> None:
     """Refuse an epoch whose last batch is one image that has become one pixel.
 
     Raises:
         UserError: it would be.
     """
+    recipe, num_images = job.recipe, len(job.rows_of_epoch(job.recipe.num_epochs))
     if (num_images % recipe.batch_size or recipe.batch_size) == 1 and recipe.image_size <= 32:
         raise UserError(
             f"{num_images:,} images in batches of {recipe.batch_size}: one batch is a single image",

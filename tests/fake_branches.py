@@ -38,7 +38,8 @@ if "--check" in words:
     if "--told-nothing" in words:
         sys.exit(0)
     print("checked")
-    print("COMPARE_ESTIMATE 100.5 100.5", "fashion" if {"article", "tuned"} & set(words) else "digits")
+    for labels in ("its own", *os.environ["COMPARE_ESTIMATE"].split()):
+        print("COMPARE_ESTIMATE 100.5 100.5", "fashion" if {"article", "tuned"} & set(words) else "digits")
     sys.exit(0)
 resumed = "--resume" in words
 folder = Path(words[words.index("--resume" if resumed else "--out") + 1])

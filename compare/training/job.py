@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -135,11 +135,11 @@ class Job:
         if self.checkpoint is None:
             out_folder.check(self.folder, num_bytes)
 
-    def announce(self, epochs: list[np.ndarray], predicting: np.ndarray, *, how: str, where: str) -> None:
-        """Say in words what is about to be done, how and where, and how long it takes by what was measured: the seconds
-        of every epoch to come, as pairs (`estimate`), and those of what comes after them."""
+    def announce(self, seconds_of: Callable[["Job"], list[np.ndarray]], *, how: str, where: str) -> None:
+        """Say in words what is about to be done, how and where, and how long it takes by what was measured:
+        `seconds_of` a job every epoch to come, and then what follows them, take, as pairs (`estimate`)."""
         recipe, num_epochs = self.recipe, self.record.num_epochs
-        self._estimated = [*epochs, predicting]
+        self._estimated = seconds_of(self)
         seconds = sum(self._estimated)
         self.journal.line(
             f"{self.record.branch}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
@@ -152,8 +152,22 @@ class Job:
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:
             # compare.run adds up what its runs take, each with what this one did so far, and compares the data
-            seconds = seconds + time.time() - psutil.Process().create_time()
-            print(ESTIMATE, *seconds, self.record.data.fingerprint, flush=True)
+            so_far = time.time() - psutil.Process().create_time()
+            others = map(self._with_labels, os.environ[ESTIMATE].split())
+            for pair in (seconds, *(sum(seconds_of(other)) for other in others)):
+                print(ESTIMATE, *(pair + so_far), self.record.data.fingerprint, flush=True)
+
+    def _with_labels(self, labels: str) -> "Job":
+        """The same training with so many labels of every class, or all."""
+        data = self.record.data
+        recipe, train_rows, validation_rows = subset(
+            self.data,
+            self.recipe,
+            labels_per_class=None if labels == "all" else int(labels),
+            subset_seed=data.subset_seed or 0,
+            batch_asked=self.record.overrides.get("batch_size"),
+        )
+        return dataclasses.replace(self, recipe=recipe, train_rows=train_rows, validation_rows=validation_rows)
 
     def end_epoch(
         self,
@@ -292,3 +306,24 @@ class Job:
                     f"the whole story is in {self.folder / record.LOG}; to go on: {resume}",
                     exit_code=EXIT_FAILED,
                 ) from error
+
+
+def subset(
+    data: dataset.Dataset, recipe, *, labels_per_class: int | None, subset_seed: int | None, batch_asked: int | None
+) -> tuple[object, np.ndarray, np.ndarray]:
+    """What a training with so many labels of every class, None for all, learns from.
+
+    Returns:
+        The recipe, its batches no larger than there are images; the training rows; and the validation rows.
+
+    Raises:
+        UserError: no class has so many labels, or there are fewer images than somebody has asked for in a batch.
+    """
+    rows, validation_rows = dataset.train_and_validation(
+        data, recipe.validation_fraction, labels_per_class=labels_per_class, subset_seed=subset_seed
+    )
+    if (batch_asked or 1) > len(rows):
+        raise UserError(f"--batch-size {batch_asked}", f"at most the {len(rows):,} training images", "make it smaller")
+    if labels_per_class is not None:
+        recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(rows)))
+    return recipe, rows, validation_rows

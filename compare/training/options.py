@@ -29,7 +29,8 @@ DATA_WORDS = ("fashion-mnist", "digits")  # what --data takes beside a folder's 
 WEIGHTS_WORDS = ("imagenet", "random", "local")  # what --weights takes beside a file's name
 DEPTHS = (18, 34, 50, 101, 152)
 UNFREEZE = ("none", "last-stage", "backbone", "all")
-# In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it.
+# In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in
+# further lines, how many the same would take after that with each of the numbers of labels a class that it lists.
 ESTIMATE = "COMPARE_ESTIMATE"
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 

@@ -11,7 +11,7 @@ from compare.runs import checkpoint, out_folder, record
 from compare.runs.schema import Data, Record, Robustness
 from compare.system import environment, machine
 from compare.system.errors import UserError
-from compare.training.job import UNDER_WAY, Job
+from compare.training.job import UNDER_WAY, Job, subset
 from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED
 
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
@@ -56,15 +56,10 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     if not data.mirror_alike:
         mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
         recipe = dataclasses.replace(recipe, **mirrors)
-    split = dataset.train_and_validation(
-        data, recipe.validation_fraction, labels_per_class=labels_per_class, subset_seed=subset_seed
+    recipe, *split = subset(
+        data, recipe, labels_per_class=labels_per_class, subset_seed=subset_seed, batch_asked=changes.get("batch_size")
     )
-    if not changes.get("batch_size", 1) <= len(split[0]):
-        raise UserError(
-            f"--batch-size {changes['batch_size']}", f"at most the {len(split[0]):,} training images", "make it smaller"
-        )
     if labels_per_class is not None:
-        recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(split[0])))
         words = {"--labels-per-class": labels_per_class, "--subset-seed": subset_seed} | words
     options = {"--recipe": recipe.name, "--seed": seed} | {overrides[name]: changes[name] for name in changes} | words
     command = [str(word) for option in options.items() for word in option]
@@ -76,7 +71,7 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         overrides=changes,
         seed=seed,
         dataset=data,
-        split=split,
+        split=tuple(split),
         labels_per_class=labels_per_class,
         subset_seed=subset_seed,
     )

@@ -93,6 +93,7 @@ def pretrained(name: str, num_images: int) -> dict:
     """Images a second in an epoch of the head, features included, and the seconds that the test set takes once."""
     from pretrained import backend
     from pretrained.backbones import BACKBONES
+    from pretrained.features import extract
     from pretrained.recipe import RECIPES
     from pretrained.weights import Weights
 
@@ -127,7 +128,7 @@ def pretrained(name: str, num_images: int) -> dict:
     epoch(512)  # compiles
     seconds = epoch(num_images)
     start = time.perf_counter()
-    features = loop.extract(extractor, data.test_images, recipe=recipe)
+    features = extract(extractor, data.test_images, recipe=recipe)
     extracting = time.perf_counter() - start
     loop.evaluate(loop.predict(head, features), data.test_labels)
     return {

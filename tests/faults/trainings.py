@@ -48,7 +48,7 @@ def few(branch: str) -> None:
         loop.ResNet = functools.partial(loop.ResNet, channels=(32, 64, 128, 256))
         changes |= {"schedule": "one-cycle", "weight_decay": 0.1, "label_smoothing": 0.1, "shift_pixels": 2}
     else:
-        loop.IMAGES_AT_ONCE = 32
+        importlib.import_module("pretrained.features").IMAGES_AT_ONCE = 32
         importlib.import_module("pretrained.solver").IMAGES_IN_FILE = 32
         changes |= {"weights": "random", "image_size": 28, "precision": "float32"}
         tuned = {"penalties": (1e-1, 1e-3), "num_unfrozen_epochs": 1}

@@ -19,6 +19,7 @@ with backend.quiet_start():
     import keras
 
     from pretrained import augment, loop, model
+    from pretrained.features import extract
 
 assert keras.backend.backend() == name
 data = dataset.load("digits")
@@ -67,8 +68,8 @@ assert all(np.array_equal(array, arrays[name]) for name, array in loop.checkpoin
 network.set_weights(before)
 half = model.build_backbone(resnet50, Weights("random"), seed=0, image_size=28, precision="bfloat16")
 half.set_weights(before)
-rough = loop.extract(model.build_feature_extractor(half, resnet50, **at_28), images, recipe=DEMO)
-exact = loop.extract(extractor, images, recipe=DEMO)
+rough = extract(model.build_feature_extractor(half, resnet50, **at_28), images, recipe=DEMO)
+exact = extract(extractor, images, recipe=DEMO)
 assert rough.dtype == np.float32 and not np.array_equal(rough, exact)
 np.testing.assert_allclose(rough, exact, rtol=0.1, atol=0.02 * np.abs(exact).max())
 
@@ -90,7 +91,7 @@ for other in map(BACKBONES.get, sys.argv[2:]):
     more = {"image_size": size, "preprocessing": "imagenet"}
     extractor = model.build_feature_extractor(network, other, image_shape=(40, 56, 3), **more)
     some = rng.integers(0, 256, (4, 40, 56, 3), np.uint8)
-    features = loop.extract(extractor, some, recipe=DEMO)
+    features = extract(extractor, some, recipe=DEMO)
     build = getattr(keras.applications, other.name)
     theirs = build(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
     for ours, his in zip(model.layers_with_arrays(network), model.layers_with_arrays(theirs), strict=True):

@@ -26,8 +26,9 @@ from compare.data import dataset
 from compare.system.errors import UserError
 from compare.training.options import KERAS_BACKENDS, WEIGHTS_WORDS
 from compare.training.progress import Journal
-from pretrained import augment, loop, model, solver
+from pretrained import augment, features, loop, model, solver
 from pretrained.backbones import BACKBONES
+from pretrained.features import augmented, extract, first_of, keep_pass
 from pretrained.recipe import ARTICLE, DEMO, FINE_TUNED, RECIPES, TUNED
 from pretrained.weights import Weights
 
@@ -137,9 +138,9 @@ def test_no_change_is_no_change(digits):
 @pytest.mark.parametrize("recipe", [DEMO, TUNED])
 def test_the_first_images_are_kept_as_the_epoch_draws_them(digits, recipe):
     images = digits.train_images[:100]
-    first = loop.first_of(5, images, np.arange(100), recipe=recipe, seed=1, epoch=1)
+    first = first_of(5, images, np.arange(100), recipe=recipe, seed=1, epoch=1)
     if recipe is DEMO:
-        drawn = list(loop.augmented(images, np.arange(100), recipe=recipe, seed=1, epoch=1))
+        drawn = list(augmented(images, np.arange(100), recipe=recipe, seed=1, epoch=1))
         rows, all_images = np.concatenate([rows for rows, _ in drawn]), np.concatenate([some for _, some in drawn])
         all_images = all_images[rows.argsort()]
     else:  # the features of kept passes are in the images' own order
@@ -178,9 +179,7 @@ def test_features_are_keras_applications_on_three_channels(backbone, digits, pre
     theirs = keras.applications.ResNet50(include_top=False, weights=None)
     theirs.set_weights(backbone.get_weights())
     expected = theirs.predict(images, verbose=0).mean(axis=(1, 2))
-    np.testing.assert_allclose(
-        loop.extract(extractor, digits.test_images[:4], recipe=DEMO), expected, rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(extract(extractor, digits.test_images[:4], recipe=DEMO), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(30, 60), (60, 30), (25, 25)])
@@ -230,25 +229,25 @@ def test_what_imagenet_weights_expect(name, expected):
 
 def test_features_are_made_of_parts_of_a_file_of_images(tmp_path, monkeypatch):
     """A training set in colour that lies in a file is read some rows at a time."""
-    monkeypatch.setattr(loop, "PREDICTION_BATCH_SIZE", 4)
-    monkeypatch.setattr(loop, "VALUES_AT_ONCE", 8 * 20 * 30 * 3)
+    monkeypatch.setattr(features, "PREDICTION_BATCH_SIZE", 4)
+    monkeypatch.setattr(features, "VALUES_AT_ONCE", 8 * 20 * 30 * 3)
     images = np.random.default_rng(0).integers(0, 256, (30, 20, 30, 3), np.uint8)
     np.save(tmp_path / "images.npy", images)
     mapped, rows = np.load(tmp_path / "images.npy", mmap_mode="r"), np.arange(1, 28, 2)
-    read, take = [], loop.take
-    monkeypatch.setattr(loop, "take", lambda images, rows: read.append(len(rows)) or take(images, rows))
+    read, take = [], features.take
+    monkeypatch.setattr(features, "take", lambda images, rows: read.append(len(rows)) or take(images, rows))
     network = build("MobileNet", image_size=32)
     extractor = extractor_of(network, image_size=32, image_shape=(20, 30, 3), name="MobileNet")
     recipe = dataclasses.replace(TUNED, image_size=32, horizontal_flip=False, zoom_range=0.0, batch_size=4)
-    features = loop.extract(extractor, mapped, rows, recipe=recipe)
-    assert features.shape == (14, 1024) and read == [8, 6]
+    found = extract(extractor, mapped, rows, recipe=recipe)
+    assert found.shape == (14, 1024) and read == [8, 6]
     whole = extractor.predict(images[rows].astype(np.float32), verbose=0)
-    np.testing.assert_allclose(features, whole, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found, whole, rtol=1e-3, atol=1e-5)
     kept = solver.KeptFeatures(tmp_path, solver.Scale(np.zeros(1024, np.float32), np.ones(1024, np.float32)), rows)
     with Journal().epoch("", 14) as bar:
-        loop.keep_pass(extractor, kept, mapped, rows, cache=None, recipe=recipe, seed=0, epoch=1, bar=bar)
+        keep_pass(extractor, kept, mapped, rows, cache=None, recipe=recipe, seed=0, epoch=1, bar=bar)
     np.testing.assert_allclose(halves_of(kept, 1, 14, 1024), whole, rtol=1e-2, atol=1e-3)
-    parts = list(loop.augmented(mapped, rows, recipe=recipe, seed=0, epoch=1))
+    parts = list(augmented(mapped, rows, recipe=recipe, seed=0, epoch=1))
     assert [len(part) for part, _ in parts] == [8, 6]
     for part, some in parts:
         np.testing.assert_allclose(some, images[rows[part]], atol=1e-2)
@@ -360,7 +359,7 @@ def test_fine_tuning_smooths_labels_as_pytorch_does_and_tells_the_plain_loss(bac
 
 def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatch):
     """Backbone in batches of 256 and head in batches of 32 end with the head of plain `fit` on the joined network."""
-    monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 64)
+    monkeypatch.setattr(features, "IMAGES_AT_ONCE", 64)
     recipe = dataclasses.replace(DEMO, image_size=28, normalize_features=False, learning_rate=1e-4)
     extractor = extractor_of(backbone, image_size=28, preprocessing=recipe.preprocessing)
     images, labels = digits.train_images[:150], digits.train_labels[:150]
@@ -391,13 +390,13 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
     monkeypatch.setattr(solver, "IMAGES_IN_FILE", 32)
     extractor = extractor_of(backbone, image_size=28, preprocessing="imagenet")
     images, labels = digits.train_images[:80], digits.train_labels[:80]
-    plain = loop.extract(extractor, images, recipe=TUNED)
+    plain = extract(extractor, images, recipe=TUNED)
     scale = solver.Scale.of(plain)
     kept = solver.KeptFeatures(tmp_path, scale, labels)
     with Journal().epoch("", 80) as bar:
-        loop.keep_pass(extractor, kept, images, np.arange(80), cache=None, recipe=TUNED, seed=3, epoch=2, bar=bar)
+        keep_pass(extractor, kept, images, np.arange(80), cache=None, recipe=TUNED, seed=3, epoch=2, bar=bar)
     maps = augment.draw(80, np.random.default_rng([3, 2]), TUNED, height=28, width=28)
-    expected = loop.extract(extractor, augment.apply(images, maps), recipe=TUNED)
+    expected = extract(extractor, augment.apply(images, maps), recipe=TUNED)
     halves = halves_of(kept, 2, 80, 2048)
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert sum(sizes) == 80 * 2048 * 2 + 3 * 32  # what the disk is reckoned by, and three hashes
@@ -412,7 +411,7 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
         again = solver.KeptFeatures(tmp_path, scale, labels)
         assert [again.path(2, rows.start) for rows in again.missing(2)] == [path]
         with Journal().epoch("", 80) as bar:
-            loop.keep_pass(extractor, again, images, np.arange(80), cache=None, recipe=TUNED, seed=3, epoch=2, bar=bar)
+            keep_pass(extractor, again, images, np.arange(80), cache=None, recipe=TUNED, seed=3, epoch=2, bar=bar)
         assert {path: path.read_bytes() for path in before} == before
     solver.remove_kept(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -492,11 +491,12 @@ def test_estimating_changes_nothing(digits, recipe, unfreeze):
     )
     trained = [one for one in (head, whole) if one is not None]
     before = [loop.checkpoint_arrays(one) for one in trained]
-    epochs, predicting = loop.estimate_epochs(job, networks)
+    speeds = loop.measure(job, networks)
+    *epochs, predicting = loop.seconds_expected(job, networks, speeds)
     assert len(epochs) == recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)
     assert (0 < sum(epochs) + predicting).all() and (sum(epochs) + predicting < 600).all()
     job.num_corrupted_images = 10**7  # of which each takes a tenth of a millisecond at least
-    assert (loop.estimate_epochs(job, networks)[1] > 600).all()
+    assert (loop.seconds_expected(job, networks, speeds)[-1] > 600).all()
     for one, arrays in zip(trained, before, strict=True):
         after = loop.checkpoint_arrays(one)
         assert after.keys() == arrays.keys() and all(np.array_equal(after[name], arrays[name]) for name in arrays)
@@ -535,7 +535,7 @@ def test_in_bfloat16_the_features_are_nearly_the_same(backbone, digits):
     assert keras.config.dtype_policy().name == "float32"
     assert all(ours.dtype == "float32" for ours in half.weights)
     features = [
-        loop.extract(extractor_of(network, image_size=32), images, recipe=DEMO)
+        extract(extractor_of(network, image_size=32), images, recipe=DEMO)
         for images in (digits.test_images[:32],)
         for network in (backbone, half)
     ]
@@ -567,7 +567,7 @@ def test_checkpoint_goes_on_bit_for_bit(backbone, digits):
 @pytest.mark.parametrize("unfreeze", ["none", "last-stage"])
 def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
     """After the first of its three parts, in another network, from what was kept."""
-    monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 32)
+    monkeypatch.setattr(features, "IMAGES_AT_ONCE", 32)
     images, labels = digits.train_images[:96], digits.train_labels[:96]
 
     def new():
@@ -602,7 +602,7 @@ def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
 
 
 def test_a_loss_that_is_not_finite_stops_the_head_within_the_epoch(backbone, digits, monkeypatch):
-    monkeypatch.setattr(loop, "IMAGES_AT_ONCE", 32)
+    monkeypatch.setattr(features, "IMAGES_AT_ONCE", 32)
     extractor = extractor_of(backbone, image_size=28, preprocessing="imagenet")
     head = model.build_head(2048, 10, normalize_features=False, learning_rate=1e38)
     with pytest.raises(UserError, match=r"the loss in steps \d to \d of epoch 1 is nan, at a learning rate of 1e\+38"):
@@ -615,7 +615,7 @@ def test_saved_network_is_read_by_keras_alone(backbone, digits, tmp_path):
     model.join(extractor, head).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     images = digits.test_images[:5].astype(np.float32)
-    expected = loop.predict(head, loop.extract(extractor, images, recipe=DEMO))
+    expected = loop.predict(head, extract(extractor, images, recipe=DEMO))
     np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-5)
 
 
