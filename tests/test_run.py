@@ -158,6 +158,15 @@ def test_robustness_is_asked_of_both_branches_and_kept_when_resumed(fakes, run_m
     ]
 
 
+def test_with_several_numbers_of_labels_the_most_are_checked_and_tell_of_the_others(fakes, run_main, tmp_path):
+    out = tmp_path / "out"
+    words = ("--scratch", "--labels-per-class", "20,all,5", "--seeds", "0,1", "--out", out)
+    _, printed, _ = run_main(run, *words, "--check")
+    run_folder = out / "runs" / "scratch_fake-labels-per-class-all-seed-0"
+    assert fakes() == [f"scratch_fake --labels-per-class all --seed 0 --out {run_folder} --check"]
+    assert "6 trainings, one after the other: about 4 min 11 s" in printed  # twice 100.5 and 20 and 5
+
+
 def test_every_branch_is_trained_once_for_each_seed(fakes, run_main, tmp_path, monkeypatch):
     """One of six runs fails: the others are there, and --resume brings it to its end."""
     out = tmp_path / "out"

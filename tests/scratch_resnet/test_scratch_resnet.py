@@ -371,13 +371,16 @@ def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
         code, out, _ = run_main(train, "--demo", "--check", *words, "--out", tmp_path / "run")
         assert code == 0 and f"about {seconds} s, by" in out
     # what a comparison adds up has the time in as well that a training takes until its first step
-    monkeypatch.setenv(ESTIMATE, "1")
+    monkeypatch.setenv(ESTIMATE, "10 all")  # beside the training that the words tell of: the same with other labels
     before = time.time() - psutil.Process().create_time()
-    _, out, _ = run_main(train, "--demo", "--check", "--out", tmp_path / "run")
-    *told, data = out.partition(f"{ESTIMATE} ")[2].split()
-    assert data == dataset.load("digits").fingerprint
-    ages = [float(number) - 6.985 for number in told]  # 5 times 1,297 images, and 500, each take a thousandth
-    assert before - 1 < ages[0] == ages[1] < time.time() - psutil.Process().create_time() + 1
+    _, out, _ = run_main(train, "--demo", "--labels-per-class", 20, "--check", "--out", tmp_path / "run")
+    after = time.time() - psutil.Process().create_time()
+    told = [line.split() for line in out.splitlines() if line.startswith(ESTIMATE)]
+    # 5 times 180 images and 20 that are watched, 5 times 100 without, 5 times 1,297; and 500: a thousandth each
+    for (_, *numbers, data), seconds in zip(told, (1.5, 1.0, 6.985), strict=True):
+        assert data == dataset.load("digits").fingerprint
+        ages = [float(number) - seconds for number in numbers]
+        assert before - 1 < ages[0] == ages[1] < after + 1
 
 
 def test_robustness_is_settled_when_a_run_begins(run_main, tmp_path):
