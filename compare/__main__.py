@@ -29,7 +29,7 @@ def main() -> int:
         print("Should I train from scratch or fine-tune a pretrained network? Each of these has --help:\n")
         for name, (module, purpose) in COMMANDS.items():
             print(f"  {name:<11} or python -m {module:<21} {purpose}")
-        print("\nto see it work: scratch-or-pretrained run --both --demo")
+        print("\nto see it work: scratch-or-pretrained run --label-curve --demo")
         return EXIT_DONE
     if word not in COMMANDS:
         raise UserError(word, f"one of {', '.join(COMMANDS)}", "say --help to see what each does")

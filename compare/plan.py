@@ -29,14 +29,20 @@ MAX_NAME = 60  # characters, before what makes it the only one
 OPTION = re.compile(r"--?[A-Za-z]")
 SPEAKS_FOR_ITSELF = ("--recipe", "--backbone")  # in a name the value alone says what it is
 
-# What `--label-curve` compares, and by default at how many labels of every class and with which seeds.
-STRATEGIES = (
-    ("scratch_resnet", {"--recipe": ["tuned"]}),
-    ("pretrained", {"--recipe": ["frozen"]}),
-    ("pretrained", {"--recipe": ["fine-tuned"]}),
-)
-LABELS = ["all", "1000", "300", "100", "30", "10", "5"]  # all first: that fills the cache of features for the others
-CURVE_SEEDS = [0, 1, 2]
+# What `--label-curve` compares, by the recipe that was asked for: branches and their recipes, and by default with how
+# many labels of every class and which seeds. All labels come first: that fills the cache of features for the others.
+LABEL_CURVES = {
+    None: (
+        (("scratch_resnet", "tuned"), ("pretrained", "frozen"), ("pretrained", "fine-tuned")),
+        ["all", "1000", "300", "100", "30", "10", "5"],
+        [0, 1, 2],
+    ),
+    "demo": (
+        (("scratch_resnet", "demo"), ("pretrained", "demo"), ("pretrained", "demo-fine-tuned")),
+        ["all", "20", "5"],
+        [None],
+    ),
+}
 
 # What one branch alone knows, with what it is where it was not given.
 OF_ONE_BRANCH = {
@@ -93,10 +99,13 @@ def planned(arguments: argparse.Namespace) -> list[Training]:
     seeds, varied = arguments.seeds or [None], dict(arguments.vary or [])
     if len(varied) < len(arguments.vary or []):
         raise UserError("--vary twice with the same option", "all of its values in one", "list them between commas")
-    if labels := arguments.labels_per_class or (LABELS if arguments.label_curve else None):
+    labels = arguments.labels_per_class
+    if arguments.label_curve:
+        _, usual_labels, usual_seeds = LABEL_CURVES[arguments.recipe]
+        labels = labels or usual_labels
+        seeds = usual_seeds if arguments.seeds is None and arguments.seed is None else seeds
+    if labels:
         varied["--labels-per-class"] = labels
-    if arguments.label_curve and arguments.seeds is None and arguments.seed is None:
-        seeds = CURVE_SEEDS
     number = len(asked(arguments)) * math.prod(map(len, varied.values())) * len(seeds)
     if number > MAX_TRAININGS:
         raise UserError(
@@ -158,10 +167,10 @@ def refuse_without_branch(arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"{option} {word}=… without that branch", "a branch that is trained", f"add --both, or drop {word}="
             )
-    if arguments.label_curve and arguments.recipe is not None:
+    if arguments.label_curve and arguments.recipe not in LABEL_CURVES:
         raise UserError(
             f"--label-curve together with --recipe {arguments.recipe}",
-            "--label-curve with the recipes of its strategies: tuned from scratch, frozen, and fine-tuned",
+            "--label-curve with the recipes of its strategies: tuned from scratch, frozen, and fine-tuned; or --demo",
             "leave --recipe out, or name trainings of yours by --run, with --labels-per-class 5,10,all",
         )
     if len(branches) > 1 and "both" in (arguments.learning_rate or {}):
@@ -175,7 +184,7 @@ def refuse_without_branch(arguments: argparse.Namespace) -> None:
 def asked(arguments: argparse.Namespace) -> list[tuple[str, Options]]:
     """The branches to train, each with words of its own."""
     if arguments.label_curve:
-        return list(STRATEGIES)
+        return [(branch, {"--recipe": [recipe]}) for branch, recipe in LABEL_CURVES[arguments.recipe][0]]
     return arguments.run or [
         (branch, {}) for word, branch in BRANCHES.items() if arguments.both or getattr(arguments, word)
     ]

@@ -52,7 +52,7 @@ def find(word: str, backbone: Backbone) -> Weights:
     """The weights that `--weights` or the recipe asks for.
 
     Args:
-        word: imagenet (found, else downloaded), random, local (ImageNet's if found, else random), or a file's path.
+        word: imagenet (found, else downloaded), random, or a file's path.
         backbone: whose they are. That a file of somebody's is of this network is seen when it is built.
 
     Raises:
@@ -60,13 +60,11 @@ def find(word: str, backbone: Backbone) -> Weights:
     """
     if word == "random":
         return Weights("random")
-    if word in ("imagenet", "local") and backbone.package:
+    if word == "imagenet" and backbone.package:
         return Weights("imagenet", *_with_sha256(_converted(backbone)))
-    if word in ("imagenet", "local"):
+    if word == "imagenet":
         usual = _usual_paths(backbone)
         path = next((path for path in usual if problem_with_imagenet(path, backbone) is None), None)
-        if path is None and word == "local":
-            return Weights("random")
         return Weights("imagenet", *_with_sha256(path or _fetch(backbone)))
     return _user_file(word, backbone)
 

@@ -6,7 +6,7 @@ tuned    the same network at 32×32, one-cycle, mirrored images, label smoothing
          of 0.929; six minutes on two fast CPU cores that compute in bfloat16.
 best     the highest accuracy that this network gives, for a GPU: 60 epochs at 64×64, shifted images, weight decay.
          Not measured yet.
-demo     scikit-learn's digits at 28×28: expect about 0.90, in under a minute on two CPU cores.
+demo     scikit-learn's digits at 28×28: expect 0.96, in a quarter of a minute on two CPU cores.
 """
 
 import dataclasses
@@ -122,13 +122,14 @@ BEST = dataclasses.replace(
 )
 
 DEMO = dataclasses.replace(
-    ARTICLE,
+    TUNED,
     name="demo",
     data="digits",
-    validation_fraction=0.1,
     image_size=28,
-    num_epochs=5,
-    known_mistakes=(),
+    batch_size=64,
+    num_epochs=12,
+    least_steps=150,
+    mirrored_predictions=False,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (ARTICLE, TUNED, BEST, DEMO)}

@@ -177,8 +177,10 @@ def test_a_label_curve_is_three_strategies_at_every_number_of_labels(monkeypatch
     ]
     assert len({one.name for one in trainings}) == 6
     assert len(planned(monkeypatch, "--label-curve")) == 3 * 7 * 3
+    recipes = {one.words[1] for one in planned(monkeypatch, "--label-curve", "--demo")}
+    assert recipes == {"demo", "demo-fine-tuned"} and len(planned(monkeypatch, "--label-curve", "--demo")) == 3 * 3
 
 
 def test_a_label_curve_has_recipes_of_its_own(monkeypatch):
-    with pytest.raises(UserError, match="--label-curve together with --recipe demo"):
-        planned(monkeypatch, "--label-curve", "--demo")
+    with pytest.raises(UserError, match="--label-curve together with --recipe article"):
+        planned(monkeypatch, "--label-curve", "--recipe", "article")

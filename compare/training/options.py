@@ -26,7 +26,7 @@ ANEW_FOR_EPOCHS = (
 )
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 DATA_WORDS = ("fashion-mnist", "digits")  # what --data takes beside a folder's and a file's name
-WEIGHTS_WORDS = ("imagenet", "random", "local")  # what --weights takes beside a file's name
+WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's name
 DEPTHS = (18, 34, 50, 101, 152)
 UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in

@@ -5,12 +5,13 @@ import importlib
 import sys
 
 import numpy as np
+from small_recipes import PRETRAINED as SMALL
 
 from compare.data import dataset
 from compare.training.progress import Journal
 from pretrained import backend
 from pretrained.backbones import BACKBONES
-from pretrained.recipe import DEMO, FINE_TUNED
+from pretrained.recipe import FINE_TUNED
 from pretrained.weights import Weights
 
 name = sys.argv[1]
@@ -39,7 +40,7 @@ head_before = head.get_weights()
 with Journal().epoch("", len(images)) as bar:
     sums = np.zeros(3)
     for _ in loop.train_epoch(
-        head, images, labels, rows, sums, feature_extractor=extractor, recipe=DEMO, seed=0, epoch=1, bar=bar
+        head, images, labels, rows, sums, feature_extractor=extractor, recipe=SMALL, seed=0, epoch=1, bar=bar
     ):
         pass
 assert sums[0] == len(images) and np.isfinite(sums[1]) and 0 <= sums[2] <= len(images)
@@ -68,8 +69,8 @@ assert all(np.array_equal(array, arrays[name]) for name, array in loop.checkpoin
 network.set_weights(before)
 half = model.build_backbone(resnet50, Weights("random"), seed=0, image_size=28, precision="bfloat16")
 half.set_weights(before)
-rough = extract(model.build_feature_extractor(half, resnet50, **at_28), images, recipe=DEMO)
-exact = extract(extractor, images, recipe=DEMO)
+rough = extract(model.build_feature_extractor(half, resnet50, **at_28), images, recipe=SMALL)
+exact = extract(extractor, images, recipe=SMALL)
 assert rough.dtype == np.float32 and not np.array_equal(rough, exact)
 np.testing.assert_allclose(rough, exact, rtol=0.1, atol=0.02 * np.abs(exact).max())
 
@@ -91,7 +92,7 @@ for other in map(BACKBONES.get, sys.argv[2:]):
     more = {"image_size": size, "preprocessing": "imagenet"}
     extractor = model.build_feature_extractor(network, other, image_shape=(40, 56, 3), **more)
     some = rng.integers(0, 256, (4, 40, 56, 3), np.uint8)
-    features = extract(extractor, some, recipe=DEMO)
+    features = extract(extractor, some, recipe=SMALL)
     build = getattr(keras.applications, other.name)
     theirs = build(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
     for ours, his in zip(model.layers_with_arrays(network), model.layers_with_arrays(theirs), strict=True):

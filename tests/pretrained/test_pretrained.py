@@ -20,6 +20,7 @@ from keras.src.legacy.preprocessing import image as legacy
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from small_recipes import PRETRAINED as SMALL
 from torch.utils.flop_counter import FlopCounterMode
 
 from compare.data import dataset
@@ -29,7 +30,7 @@ from compare.training.progress import Journal
 from pretrained import augment, features, loop, model, solver
 from pretrained.backbones import BACKBONES
 from pretrained.features import augmented, extract, first_of, keep_pass
-from pretrained.recipe import ARTICLE, DEMO, FINE_TUNED, RECIPES, TUNED
+from pretrained.recipe import ARTICLE, FINE_TUNED, RECIPES, TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
@@ -57,12 +58,12 @@ def digits():
     return dataset.load("digits")
 
 
-def new_head(recipe=DEMO):
+def new_head(recipe=SMALL):
     keras.utils.set_random_seed(0)
     return model.build_head(2048, 10, normalize_features=recipe.normalize_features, learning_rate=recipe.learning_rate)
 
 
-def train_one_epoch(extractor, head, images, labels, *, epoch, recipe=DEMO):
+def train_one_epoch(extractor, head, images, labels, *, epoch, recipe=SMALL):
     sums = np.zeros(3)
     with Journal().epoch("", len(images)) as bar:
         for _ in loop.train_epoch(
@@ -127,7 +128,7 @@ def test_draws_fill_the_articles_ranges():
     angle = np.rad2deg(np.arcsin(-maps[:, 1] / zoom_y))
     assert 0.19 < np.abs(angle).max() <= 0.2001
     assert 0.48 < (maps[:, 0] < 0).mean() < 0.52  # half of them mirrored
-    assert not (augment.draw(100, np.random.default_rng(0), DEMO, height=28, width=28)[:, 0] < 0).any()
+    assert not (augment.draw(100, np.random.default_rng(0), SMALL, height=28, width=28)[:, 0] < 0).any()
 
 
 def test_no_change_is_no_change(digits):
@@ -135,11 +136,11 @@ def test_no_change_is_no_change(digits):
     np.testing.assert_allclose(augment.apply(digits.test_images[:3], nothing), digits.test_images[:3], atol=1e-4)
 
 
-@pytest.mark.parametrize("recipe", [DEMO, TUNED])
+@pytest.mark.parametrize("recipe", [SMALL, TUNED])
 def test_the_first_images_are_kept_as_the_epoch_draws_them(digits, recipe):
     images = digits.train_images[:100]
     first = first_of(5, images, np.arange(100), recipe=recipe, seed=1, epoch=1)
-    if recipe is DEMO:
+    if recipe is SMALL:
         drawn = list(augmented(images, np.arange(100), recipe=recipe, seed=1, epoch=1))
         rows, all_images = np.concatenate([rows for rows, _ in drawn]), np.concatenate([some for _, some in drawn])
         all_images = all_images[rows.argsort()]
@@ -179,7 +180,7 @@ def test_features_are_keras_applications_on_three_channels(backbone, digits, pre
     theirs = keras.applications.ResNet50(include_top=False, weights=None)
     theirs.set_weights(backbone.get_weights())
     expected = theirs.predict(images, verbose=0).mean(axis=(1, 2))
-    np.testing.assert_allclose(extract(extractor, digits.test_images[:4], recipe=DEMO), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(extract(extractor, digits.test_images[:4], recipe=SMALL), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(30, 60), (60, 30), (25, 25)])
@@ -360,7 +361,7 @@ def test_fine_tuning_smooths_labels_as_pytorch_does_and_tells_the_plain_loss(bac
 def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatch):
     """Backbone in batches of 256 and head in batches of 32 end with the head of plain `fit` on the joined network."""
     monkeypatch.setattr(features, "IMAGES_AT_ONCE", 64)
-    recipe = dataclasses.replace(DEMO, image_size=28, normalize_features=False, learning_rate=1e-4)
+    recipe = dataclasses.replace(SMALL, image_size=28, normalize_features=False, learning_rate=1e-4)
     extractor = extractor_of(backbone, image_size=28, preprocessing=recipe.preprocessing)
     images, labels = digits.train_images[:150], digits.train_labels[:150]
     head = new_head(recipe)
@@ -463,7 +464,7 @@ def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
     assert not np.allclose(solver.solve(kept, 1, 3, 1e-2, along=along)[0], cold, atol=1e-2)
 
 
-@pytest.mark.parametrize(("recipe", "unfreeze"), [(DEMO, "none"), (TUNED, "last-stage")])
+@pytest.mark.parametrize(("recipe", "unfreeze"), [(SMALL, "none"), (TUNED, "last-stage")])
 def test_estimating_changes_nothing(digits, recipe, unfreeze):
     recipe = dataclasses.replace(recipe, image_size=32, batch_size=8, unfreeze=unfreeze)
     networks = model.build_networks(
@@ -535,7 +536,7 @@ def test_in_bfloat16_the_features_are_nearly_the_same(backbone, digits):
     assert keras.config.dtype_policy().name == "float32"
     assert all(ours.dtype == "float32" for ours in half.weights)
     features = [
-        extract(extractor_of(network, image_size=32), images, recipe=DEMO)
+        extract(extractor_of(network, image_size=32), images, recipe=SMALL)
         for images in (digits.test_images[:32],)
         for network in (backbone, half)
     ]
@@ -556,7 +557,7 @@ def test_checkpoint_goes_on_bit_for_bit(backbone, digits):
 
     expected_figures, expected = trained(new_head(), 1, 2)
     _, arrays = trained(new_head(), 1)
-    head = model.build_head(2048, 10, normalize_features=True, learning_rate=DEMO.learning_rate)
+    head = model.build_head(2048, 10, normalize_features=True, learning_rate=SMALL.learning_rate)
     loop.restore(head, arrays)
     figures, got = trained(head, 2)
     assert figures == expected_figures
@@ -583,7 +584,7 @@ def test_an_epoch_goes_on_within_bit_for_bit(digits, monkeypatch, unfreeze):
             yield from loop.train_epoch(
                 *(network, images, labels, np.arange(96), sums),
                 feature_extractor=extractor,
-                recipe=DEMO,
+                recipe=SMALL,
                 seed=0,
                 epoch=1,
                 bar=bar,
@@ -615,7 +616,7 @@ def test_saved_network_is_read_by_keras_alone(backbone, digits, tmp_path):
     model.join(extractor, head).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     images = digits.test_images[:5].astype(np.float32)
-    expected = loop.predict(head, extract(extractor, images, recipe=DEMO))
+    expected = loop.predict(head, extract(extractor, images, recipe=SMALL))
     np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-5)
 
 
@@ -631,7 +632,7 @@ OF_EACH_KIND = {  # of preprocessing; all others are among the thorough ones
 def test_frozen_on_every_backend(name, which):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE.parent)))}
     command = [sys.executable, str(HERE / "check_backend.py"), name]
     command += OF_EACH_KIND[name] if which == "few" else [one.name for one in BACKBONES.values() if not one.package]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

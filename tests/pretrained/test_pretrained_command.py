@@ -18,6 +18,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from small_recipes import PRETRAINED as SMALL
 
 from compare.data import corruptions, dataset, download
 from compare.runs import schema
@@ -26,7 +27,7 @@ from compare.runs.schema import Frozen, Input
 from compare.system.errors import UserError
 from pretrained import backend, loop, model, train, weights, weights_file
 from pretrained.backbones import BACKBONES
-from pretrained.recipe import DEMO, TUNED
+from pretrained.recipe import TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
@@ -302,7 +303,6 @@ def as_imagenet(imagenet_like):
 
 def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, server, tmp_path):
     backbone, content = as_imagenet
-    assert weights.find("local", backbone) == Weights("random")
     backbone = dataclasses.replace(backbone, mirrors=(f"{server.url}/a/", f"{server.url}/b/"))
     server.answers[f"/a/{backbone.file_name}"] = (200, content[:-1])
     server.answers[f"/b/{backbone.file_name}"] = (200, content)
@@ -317,7 +317,7 @@ def test_imagenet_weights_come_from_kerass_cache_else_the_mirrors(as_imagenet, s
     assert len(server.asked) == 2
 
     cached.write_bytes(content)
-    assert weights.find("imagenet", backbone).path == cached and weights.find("local", backbone).path == cached
+    assert weights.find("imagenet", backbone).path == cached
     named = tmp_path / "mine.h5"
     named.write_bytes(content)
     assert weights.find(str(named), backbone).kind == "imagenet"
@@ -334,7 +334,7 @@ def test_without_a_published_digest_a_download_has_to_be_a_file_of_keras(server,
     server.answers[f"/b/{backbone.file_name}"] = (200, content)
     found = weights.find("imagenet", backbone)
     assert found.path.read_bytes() == content and len(server.asked) == 2
-    assert "Keras publishes no digest" in train.weights_words(dataclasses.replace(DEMO, backbone="MobileNet"), found)
+    assert "Keras publishes no digest" in train.weights_words(dataclasses.replace(SMALL, backbone="MobileNet"), found)
     expected = network.get_layer("conv_pw_13").get_weights()[0]
     assert np.array_equal(build(found, "MobileNet").get_layer("conv_pw_13").get_weights()[0], expected)
 
@@ -453,7 +453,7 @@ def test_the_room_that_a_run_needs_is_that_of_its_data_and_its_network(run_main,
     # by hand: ResNet50's 23,587,712 parameters and a head of (2,048 + 1) · 10, on 54,000 images twice
     resnet = {"num_features": 2048, "num_parameters": 23_608_202, "num_trainable": 20_490}
     assert train.num_bytes(TUNED, num_images=54_000, **resnet) == 188_865_616 + 737_640 + 442_368_000
-    assert train.num_bytes(DEMO, num_images=54_000, **resnet) == 188_865_616 + 737_640
+    assert train.num_bytes(SMALL, num_images=54_000, **resnet) == 188_865_616 + 737_640
     # DenseNet-121 has 7,037,504 and 1,024 features; the head's batch normalisation has 2 of its own for each
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10**6))
     words = ("--demo", "--weights", "random", "--backbone", "DenseNet121", "--keras-backend", "torch")
@@ -464,7 +464,7 @@ def test_the_room_that_a_run_needs_is_that_of_its_data_and_its_network(run_main,
 
 
 def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few_digits, tmp_path):
-    environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.3))
+    environment.setitem(train.RECIPES, "demo", dataclasses.replace(SMALL, num_epochs=2, validation_fraction=0.3))
     environment.setattr(corruptions, "STRENGTHS", {"blur": (1, 2)})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     words = ["--weights", "random", "--keras-backend", "torch", "--robustness"]
@@ -518,7 +518,7 @@ def test_a_run_on_a_file_is_resumed_with_that_file_again(environment, run_main, 
     own, other = tmp_path / "own.keras", tmp_path / "other.weights.h5"
     saved_network("flat").save(own)
     saved_network("backbone").save_weights(other)
-    environment.setitem(train.RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, image_size=28))
+    environment.setitem(train.RECIPES, "demo", dataclasses.replace(SMALL, num_epochs=2, image_size=28))
     end_epoch, out = loop.Job.end_epoch, tmp_path / "run"
 
     def end_epoch_and_stop(job, **given):

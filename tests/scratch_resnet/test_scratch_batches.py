@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from small_recipes import SCRATCH as SMALL
 
 from scratch_resnet import batches, hardware
 from scratch_resnet.batches import Batches, flip_and_shift
-from scratch_resnet.recipe import DEMO, TUNED
+from scratch_resnet.recipe import TUNED
 
 CPU = torch.device("cpu")
 
@@ -76,7 +77,7 @@ def test_augmentation_fills_its_ranges_and_is_the_same_for_the_same_epoch():
     dots = np.zeros((4000, 28, 28, 1), np.uint8)
     dots[:, 10, 9] = 255  # mirrored it lies in column 18
     images = Batches(dots, np.zeros(4000, np.uint8), device=CPU)
-    recipe = dataclasses.replace(DEMO, horizontal_flip=True, shift_pixels=2, batch_size=4000)
+    recipe = dataclasses.replace(SMALL, horizontal_flip=True, shift_pixels=2, batch_size=4000)
     seen = [next(images.shuffled(recipe, seed=0, epoch=epoch))[0][:, 0] for epoch in (1, 1, 2)]
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
     places = torch.nonzero(seen[0])
@@ -88,13 +89,13 @@ def test_augmentation_fills_its_ranges_and_is_the_same_for_the_same_epoch():
 
 def test_an_epoch_meets_every_image_once_in_another_order():
     images = Batches(some_images(100, 28, 28, 1), np.arange(100), device=CPU)
-    seen = [torch.cat([labels for _, labels in images.shuffled(DEMO, seed=1, epoch=e)]).tolist() for e in (1, 2, 1)]
+    seen = [torch.cat([labels for _, labels in images.shuffled(SMALL, seed=1, epoch=e)]).tolist() for e in (1, 2, 1)]
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(100))
     assert seen[0] == seen[2] != seen[1]
 
 
 def test_the_first_images_are_kept_as_the_epoch_draws_them():
-    recipe = dataclasses.replace(DEMO, horizontal_flip=True, shift_pixels=3, image_size=32)
+    recipe = dataclasses.replace(SMALL, horizontal_flip=True, shift_pixels=3, image_size=32)
     images = Batches(some_images(100, 28, 28, 1), np.arange(100), device=CPU)
     first = images.first_of(5, recipe, seed=1, epoch=2)
     seen = 0

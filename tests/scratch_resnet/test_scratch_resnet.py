@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 import torchvision
 from fake_runs import write_run
+from small_recipes import SCRATCH as SMALL
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint
@@ -27,7 +28,7 @@ from compare.training.progress import Journal
 from pretrained import train as pretrained_train
 from scratch_resnet import hardware, loop, model, train
 from scratch_resnet.batches import Batches
-from scratch_resnet.recipe import ARTICLE, DEMO, RECIPES, TUNED
+from scratch_resnet.recipe import ARTICLE, RECIPES, TUNED
 from scratch_resnet.small_maps import Conv3x3
 
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def batches(num_images=96):
     return Batches(data.train_images, data.train_labels, rows=np.arange(num_images), device=CPU)
 
 
-def train_one_epoch(network, optimizer, images, *, epoch, recipe=DEMO, **changes):
+def train_one_epoch(network, optimizer, images, *, epoch, recipe=SMALL, **changes):
     recipe = dataclasses.replace(recipe, **{"batch_size": 32} | changes)
     totals = torch.zeros(2, -(-len(images) // recipe.batch_size))
     with Journal().epoch("", len(images)) as bar:
@@ -169,7 +170,7 @@ def test_describe_prints_the_walk(run_main, depth, widths, size):
 @pytest.mark.parametrize(("mode", "value"), [("schedule", "constnat"), ("precision", "float16"), ("depth", 20)])
 def test_a_misspelt_mode_is_refused(mode, value):
     with pytest.raises(ValueError, match=rf"{mode} {value!r} in recipe demo, not one of \("):
-        dataclasses.replace(DEMO, **{mode: value})
+        dataclasses.replace(SMALL, **{mode: value})
 
 
 def test_a_deeper_network_on_coloured_oblong_images(run_main, tmp_path, monkeypatch):
@@ -182,7 +183,7 @@ def test_a_deeper_network_on_coloured_oblong_images(run_main, tmp_path, monkeypa
     }
     labels = {name: getattr(digits, name)[:80] for name in ("train_labels", "test_labels")}
     monkeypatch.setattr(dataset, "load", lambda *_, **__: dataclasses.replace(digits, **coloured, **labels))
-    monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, validation_fraction=0.5, horizontal_flip=True))
+    monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(SMALL, validation_fraction=0.5, horizontal_flip=True))
     monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
     words = ("--demo", "--epochs", 1, "--depth", 50, "--out", tmp_path / "run")
     code, _, err = run_main(train, *words)
@@ -197,7 +198,7 @@ def test_epoch_figures_are_means_over_images():
     """With a learning rate of 0 the epoch's loss is that of the untrained network, however the batches fall."""
     network = loop.new_model(10, seed=0, device=CPU)
     images = batches(80)
-    optimizer = loop.new_optimizer(network, DEMO)
+    optimizer = loop.new_optimizer(network, SMALL)
     still = {"learning_rate": 0.0, "label_smoothing": 0.3}  # which is not counted
     loss, accuracy = train_one_epoch(network, optimizer, images, epoch=1, batch_size=80, **still)
     network.train()
@@ -212,20 +213,20 @@ def test_mirrored_predictions_are_the_mean_over_both_sides():
     network = loop.new_model(10, seed=0, device=CPU)
     images = dataset.load("digits").train_images[:8]
     images, mirrored = (Batches(side, np.zeros(8, int), device=CPU) for side in (images, images[:, :, ::-1]))
-    one, other = (loop.infer(network, side, recipe=DEMO) for side in (images, mirrored))
-    both = loop.infer(network, images, recipe=dataclasses.replace(DEMO, mirrored_predictions=True))
+    one, other = (loop.infer(network, side, recipe=SMALL) for side in (images, mirrored))
+    both = loop.infer(network, images, recipe=dataclasses.replace(SMALL, mirrored_predictions=True))
     torch.testing.assert_close(both, (one + other) / 2)
     assert (one - other).abs().max() > 1e-3
 
 
 def test_it_learns():
     network = loop.new_model(10, seed=0, device=CPU)
-    optimizer = loop.new_optimizer(network, DEMO)
+    optimizer = loop.new_optimizer(network, SMALL)
     images = batches(64)
     for epoch in range(1, 9):
         _, accuracy = train_one_epoch(network, optimizer, images, epoch=epoch)
     assert accuracy > 0.95  # 64 images can be learned by heart
-    logits = loop.infer(network, images, recipe=DEMO)
+    logits = loop.infer(network, images, recipe=SMALL)
     assert loop.probabilities(logits).sum(axis=1) == pytest.approx(np.ones(64), abs=1e-5)
 
 
@@ -251,7 +252,7 @@ def test_the_optimizer_is_adam():
 
 
 def test_weight_decay_spares_biases_and_normalisation():
-    optimizer = loop.new_optimizer(model.ResNet(), dataclasses.replace(DEMO, weight_decay=0.1))
+    optimizer = loop.new_optimizer(model.ResNet(), dataclasses.replace(SMALL, weight_decay=0.1))
     decayed, spared = optimizer.param_groups
     assert decayed["weight_decay"] == 0.1 and spared["weight_decay"] == 0.0
     # a stem, four stages of four 3×3 convolutions, three shortcuts, a linear layer; each with a bias or normalised
@@ -260,7 +261,7 @@ def test_weight_decay_spares_biases_and_normalisation():
 
 
 def test_one_cycle_is_pytorchs():
-    recipe = dataclasses.replace(DEMO, schedule="one-cycle", learning_rate=0.1)
+    recipe = dataclasses.replace(SMALL, schedule="one-cycle", learning_rate=0.1)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=1000, final_div_factor=1e9)
     for step in range(1000):  # theirs is highest at step 299 and ends with step 999
@@ -275,7 +276,7 @@ def test_one_cycle_is_pytorchs():
 
 def test_checkpoint_goes_on_bit_for_bit():
     recipe = dataclasses.replace(
-        DEMO,
+        SMALL,
         schedule="one-cycle",
         num_epochs=2,
         horizontal_flip=True,
@@ -305,7 +306,7 @@ def test_checkpoint_goes_on_bit_for_bit():
 
 def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkeypatch):
     """The command, interrupted after the first of two epochs, ends with the bytes of one that was not."""
-    monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(DEMO, num_epochs=2, validation_fraction=0.8))
+    monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(SMALL, num_epochs=2, validation_fraction=0.8))
     monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(corruptions, "STRENGTHS", {"shift": (1, 3)})
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -366,6 +367,7 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
 
 def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
+    monkeypatch.setitem(RECIPES, "demo", SMALL)
     # five epochs on 1,167 images and 130 watched, then 500 test images, and 30 copies of each
     for words, seconds in (((), 7), (("--robustness",), 22)):
         code, out, _ = run_main(train, "--demo", "--check", *words, "--out", tmp_path / "run")
@@ -418,7 +420,7 @@ def test_a_batch_of_one_small_image_is_refused_before_training(run_main, tmp_pat
 def test_out_of_memory_ends_with_the_articles_hint(error):
     with (
         pytest.raises(UserError, match="make the batch smaller") as caught,
-        limits_in_words(DEMO, exit_code=1, smaller="the batch"),
+        limits_in_words(SMALL, exit_code=1, smaller="the batch"),
     ):
         raise error
     assert caught.value.exit_code == 1
@@ -427,12 +429,12 @@ def test_out_of_memory_ends_with_the_articles_hint(error):
 def test_a_real_want_of_memory_is_recognised_and_nothing_else():
     with (
         pytest.raises(UserError, match="make the batch smaller"),
-        limits_in_words(DEMO, exit_code=2, smaller="the batch"),
+        limits_in_words(SMALL, exit_code=2, smaller="the batch"),
     ):
         torch.empty(1 << 50, dtype=torch.uint8)
     with (
         pytest.raises(RuntimeError, match="same number of dimensions|size of tensor"),
-        limits_in_words(DEMO, exit_code=2, smaller="the batch"),
+        limits_in_words(SMALL, exit_code=2, smaller="the batch"),
     ):
         torch.ones(2) + torch.ones(3)
 
@@ -441,14 +443,14 @@ def test_a_real_want_of_memory_is_recognised_and_nothing_else():
 def test_an_operation_that_a_device_lacks_is_said_in_words(lacks):
     with (
         pytest.raises(UserError, match="lacks an operation") as caught,
-        limits_in_words(DEMO, exit_code=1, smaller="the batch"),
+        limits_in_words(SMALL, exit_code=1, smaller="the batch"),
     ):
         lacks()
     assert len(caught.value.came) < 400 and "--device cpu" in caught.value.advice
 
 
 def test_what_nobody_has_written_is_no_lack_of_the_device():
-    with pytest.raises(NotImplementedError), limits_in_words(DEMO, exit_code=1, smaller="the batch"):
+    with pytest.raises(NotImplementedError), limits_in_words(SMALL, exit_code=1, smaller="the batch"):
         torch.nn.Module()(1)
 
 
