@@ -8,7 +8,7 @@ from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired
 from compare.page import labels
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, named, of_compared
+from compare.page.shown import Shown, of_compared
 from compare.page.words import data_in_words, duration, kilojoules, with_prefix, with_three_digits
 
 MORE = say("more than the choice of test images explains")
@@ -66,13 +66,9 @@ def demonstration(one: Shown) -> str | None:
 
 def nothing_pretrained(compared: list[Shown]) -> str | None:
     """Controls stand where pretrained networks should."""
-    controls = [one for one in compared if one.record.is_control]
-    if not controls or any(one.record.is_pretrained for one in compared):
+    if any(one.record.is_pretrained for one in compared) or not any(one.record.is_control for one in compared):
         return None
-    return say(
-        "no network here is pretrained, and random weights stand in for that ({runs})",
-        runs=joined(named(controls, compared), "; "),
-    )
+    return say("no network here is pretrained, and random weights stand in for that")
 
 
 def baseline_unbeaten(best: Shown) -> str | None:
@@ -119,7 +115,7 @@ def silence(reasons: list[str]) -> list[str]:
 def measured(first: Shown, second: Shown, paired: Paired) -> str:
     """What two runs score, without a word on who is better."""
     return say(
-        "On the {number:,} test images of {data} {first} is right on {mine:.4f} and {second} on {other:.4f}; the "
+        "On the {number:,} test images of {data}, {first} is right on {mine:.4f} and {second} on {other:.4f}; the "
         "95 % interval of the difference is {interval} percentage points.",
         number=first.result.num_images,
         data=data_in_words(first.record.data),

@@ -98,7 +98,7 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
     )
     reasons = [
         "scikit-learn's digits stand in for real data",
-        "no network here is pretrained, and random weights stand in for that (Frozen ResNet50 (random weights))",
+        "no network here is pretrained, and random weights stand in for that",
         unbeaten,
         "ResNet-18 from scratch was still jumping at its end: in epoch 3 its test accuracy fell by 9.0 points, more "
         "than the choice of 200 images explains",
