@@ -112,6 +112,7 @@ def of_run(one: Shown) -> dict:
         "test_calibration_error_scaled": one.scaled and one.scaled.error,
         "seconds_preparing": record.seconds.preparing,
         "seconds_training": record.seconds.training,
+        "seconds_extracting": record.seconds.extracting,
         "seconds_predicting": record.seconds.predicting,
         "images_per_second": one.images_per_second,
         "num_parameters": record.model.num_parameters,

@@ -52,7 +52,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
             )
         ),
         say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
-        say("Training time"): lambda one: duration(one.record.seconds.training),
+        say("Training time"): lambda one: duration(one.record.seconds.training_alone),
         say("Processor time in training"): lambda one: duration(one.record.processor_seconds),
         to_article: time_to_article_accuracy,
         say("Training images a second"): lambda one: or_nothing(one.images_per_second, ",.0f"),
@@ -213,6 +213,11 @@ def settings(shown: list[Shown]) -> list[dict]:
             | (
                 {say("seconds predicting corrupted copies"): or_nothing(record.seconds.robustness, ".1f")}
                 if record.seconds.robustness is not None
+                else {}
+            )
+            | (
+                {say("seconds that features of other runs had taken"): f"{record.seconds.extracting:.1f}"}
+                if record.seconds.extracting
                 else {}
             )
         ),

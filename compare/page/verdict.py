@@ -262,7 +262,7 @@ def cost(first: Shown, second: Shown) -> str | None:
     ]
     if first.record.device == second.record.device:
         costs = [
-            (say("training time"), [one.seconds.training for one in records], duration),
+            (say("training time"), [one.seconds.training_alone for one in records], duration),
             (say("energy"), [one.energy_joules for one in records], kilojoules),
             *costs,
         ]
