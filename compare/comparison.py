@@ -7,7 +7,7 @@ from typing import Literal
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import cautions, figures, label_figures, labels, pictures, report_files, tables, verdict
+from compare.page import cautions, figures, gallery, label_figures, labels, pictures, report_files, tables, verdict
 from compare.page.figures import Figure
 from compare.page.language import say
 from compare.page.shown import of_compared, show
@@ -56,7 +56,7 @@ class Comparison:
 
     def __init__(self, runs: list[Run]):
         self.runs = runs
-        self._found = find(runs)
+        self._found = find(runs, gallery.data_of(runs))
         self._shown = show(self._found)
         _, self._compared = of_compared(self._found, self._shown)
         self.sentences = verdict.sentences(self._found, self._shown)
@@ -77,7 +77,9 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return figures.accuracy_curves(pictures.curves_of(self._compared), over=over)
+            return figures.accuracy_curves(
+                pictures.curves_of(self._compared), over=over, baselines=pictures.baselines_of(self._compared)
+            )
 
     def loss_curves(self, over: Over = "epochs") -> Figure:
         """The losses, nats an image, over epochs or time.
@@ -102,7 +104,7 @@ class Comparison:
                 "train more of them, with --labels-per-class",
             )
         with figures.drawing():
-            return label_figures.label_curve(*labels.to_draw(self._found, self._shown))
+            return label_figures.label_curve(*labels.to_draw(self._found, self._shown), labels.baselines(self._found))
 
     def confusion(self, index: int = 0) -> Figure:
         """The confusion matrix of the run at `index`, counted from 0.

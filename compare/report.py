@@ -70,8 +70,8 @@ def write_report(
         runs: complete runs on the same data.
         unfinished: runs that are not complete, to be named as such.
         title: the page's.
-        data_dir: where the runs' data are, for the pictures of test images; None looks in the usual places. Without
-            the data the page is without these pictures.
+        data_dir: where the runs' data are, for the pictures of test images and logistic regression on the pixels; None
+            looks in the usual places. Without the data the page is without these.
         images: which test images the page has: wrong (those that some run has wrong, and some of the others), all, or
             none, which leaves out the SVG files as well.
 
@@ -89,14 +89,14 @@ def write_report(
     from compare.system import disk
 
     record.check_comparable(runs)
-    found = find(runs)
+    data = gallery.data_of(runs, data_dir)
+    found = find(runs, data)
     shown = show(found)
     drawn = {"labels": labels.drawn(found, shown)} | pictures.draw(found, shown)
     shown_images = None
-    if runs and images != "none":
-        shown_images = gallery.of(
-            [one.run for one in of_compared(found, shown)[1]], data_dir=data_dir, all_images=images == "all"
-        )
+    if data is not None and images != "none":
+        compared = [one.run for one in of_compared(found, shown)[1]]
+        shown_images = gallery.of(compared, data, all_images=images == "all")
     endings = ("png",) if images == "none" else ("png", "svg")
     content = document.content(found, shown, unfinished, drawn, shown_images) | {"endings": endings}
     html = document.render("report.html.j2", title=title, generator=GENERATOR, **content)

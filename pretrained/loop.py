@@ -247,6 +247,8 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
         head.set_weights(scale.on_features(solution))
         seconds = time.perf_counter() - start
         arrays = {"solution": solution, "scale/mean": scale.mean, "scale/deviation": scale.deviation}
+        if cache is not None:
+            job.record.seconds.extracting = cache.saved_seconds
         job.end_epoch(
             train=train_means,
             watched=watched_means,

@@ -146,3 +146,18 @@ def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.n
         of_class = drawn[labels[drawn] == label]
         place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
     return np.sort(np.argsort(place, kind="stable")[:num_images])
+
+
+def blocks_averaged(images: np.ndarray, block: int) -> np.ndarray:
+    """Images, uint8 (num_images, height, width, channels), with each `block` by `block` pixels averaged to one; what is
+    left over at the right and below is left out."""
+    if block == 1:
+        return images
+    num_images, height, width, num_channels = images.shape
+    height, width = height // block, width // block
+    small = np.empty((num_images, height, width, num_channels), np.uint8)
+    for start in range(0, num_images, 1000):  # a map of a file is read bit by bit
+        some = images[start : start + 1000, : height * block, : width * block]
+        some = some.reshape(-1, height, block, width, block, num_channels)
+        small[start : start + 1000] = np.rint(some.mean(axis=(2, 4)))
+    return small

@@ -3,6 +3,7 @@
 findings     of a list of runs: everything, computed once
 metrics      of the predictions of one run, and of two image by image
 calibration  of their confidence
+baseline     what a network should beat: logistic regression on the pixels
 label_curve  of runs on several numbers of labels: where strategies cross
 robustness   of what they predict for corrupted images
 """

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 import scipy.stats
 
+from compare.data.images import Dataset
 from compare.findings import metrics
+from compare.findings.baseline import Baseline, baselines
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
 from compare.findings.label_curve import LabelCurve, label_curve, strategy_of
 from compare.findings.metrics import Paired, Result, Suspect
@@ -22,7 +24,8 @@ from compare.runs.schema import Record
 @dataclasses.dataclass(frozen=True)
 class RunFindings:
     """What is found of one run alone. `robustness` is None where it predicted no corrupted images, `scaled` where it
-    kept no predictions of a validation split, `images_per_second` where that is not known."""
+    kept no predictions of a validation split, `images_per_second` where that is not known, `baseline` where its images
+    are not at hand."""
 
     run: Run
     result: Result
@@ -30,6 +33,7 @@ class RunFindings:
     robustness: Robustness | None
     scaled: Scaled | None
     images_per_second: float | None
+    baseline: Baseline | None
 
     @property
     def record(self) -> Record:
@@ -144,9 +148,10 @@ class Findings:
         )
 
 
-def find(runs: list[Run]) -> Findings:
-    """Compute everything about runs on the same test set: `record.check_comparable` sees to it that they are."""
-    found = tuple(map(_of_one, runs))
+def find(runs: list[Run], data: Dataset | None = None) -> Findings:
+    """Compute everything about runs on the same test set: `record.check_comparable` sees to it that they are. `data` is
+    what they trained on, where that is at hand: then each has a baseline."""
+    found = tuple(map(_of_one, runs, baselines(runs, data)))
     seeds = []
     for places in alike([run.record for run in runs]):
         accuracies = [found[place].result.accuracy for place in places]
@@ -169,7 +174,7 @@ def find(runs: list[Run]) -> Findings:
     )
 
 
-def _of_one(run: Run) -> RunFindings:
+def _of_one(run: Run, baseline: Baseline | None) -> RunFindings:
     return RunFindings(
         run=run,
         result=metrics.evaluate(run),
@@ -177,6 +182,7 @@ def _of_one(run: Run) -> RunFindings:
         robustness=robustness(run),
         scaled=scaled(run),
         images_per_second=metrics.images_per_second(run.record.history),
+        baseline=baseline,
     )
 
 

@@ -27,7 +27,8 @@ class Point:
         seeds: what these are told apart by, as `seeds_of` has it.
         errors: of each run, the fraction of the test images that it has wrong.
         error: the mean of these.
-        seconds: of training, the mean over the runs; None where that of one is not known.
+        seconds: of training, features that another run had left in a cache counted as made anew, the mean over the
+            runs; None where that of one is not known.
         on_front: whether no other point, of any strategy, is at most as slow and at least as accurate, and better in
             one of these; False where `seconds` is None.
     """
@@ -186,7 +187,7 @@ def _point(runs: list[Run], labels: float, places: list[int]) -> Point:
     in_order = sorted(range(len(places)), key=lambda index: (-1 if seeds[index] is None else seeds[index], index))
     places = tuple(places[index] for index in in_order)
     errors = tuple(float((~is_right(runs[place])).mean()) for place in places)
-    seconds = [runs[place].record.seconds.training for place in places]
+    seconds = [runs[place].record.seconds.training_alone for place in places]
     return Point(
         labels=labels,
         places=places,

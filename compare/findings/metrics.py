@@ -6,26 +6,24 @@ of class i that were taken for class j. The predicted class is the most probable
 """
 
 import dataclasses
+import itertools
+import math
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
-from scipy.stats import binomtest, false_discovery_control
-from sklearn.linear_model import LogisticRegression
+from scipy.stats import binomtest, false_discovery_control, norm
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from sklearn.model_selection import train_test_split
 
-from compare.data.images import stratified_sample
 from compare.runs.record import Run
-from compare.runs.schema import Row
+from compare.runs.schema import Record, Row
 
 CONFIDENCE = 0.95  # of every interval
 MORE_THAN_CHANCE = 0.05  # a p value below this is called so
 NUM_RESAMPLES = 20_000  # of the bootstrap: the ends of its intervals wander by about a hundredth of their length
 NUM_CONFUSED_PAIRS, NUM_OF_MANY = 5, 20  # the latter of more classes than `MANY_CLASSES`
 MANY_CLASSES = 30
-MAX_BASELINE_SIDE = 32  # pixels: larger images are averaged down to it
-NUM_BASELINE_IMAGES = 5000  # fitted in some 0.6 s on two cores
+LAST_EPOCHS = 3  # in which a curve should be quiet
 CONFIDENT = 0.9  # a probability of the predicted class from here on is called so
 
 
@@ -49,6 +47,16 @@ class Suspect:
     label: int
     predicted: int
     confidence: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Fall:
+    """An epoch that lost accuracy on the watched images: which one, how many percentage points, and how many images
+    were watched."""
+
+    epoch: int
+    points: float
+    num_images: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,50 +254,6 @@ def paired_answers(first_right: np.ndarray, second_right: np.ndarray) -> Paired:
     )
 
 
-def logistic_regression(
-    train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """What a network should beat: scikit-learn's logistic regression on the pixels. Its weights are held smaller than
-    by default, and its iterations end earlier: on 5,000 images of Fashion-MNIST that is better and far faster.
-
-    Args:
-        train_images, train_labels: uint8, (num_train, height, width, channels), and unsigned, (num_train,). It sees
-            NUM_BASELINE_IMAGES of them, the same each time, each class by its share.
-        test_images: uint8, (num_test, height, width, channels).
-
-    Returns:
-        The classes of the test images, (num_test,), and how many training images it saw.
-    """
-    rows = np.arange(len(train_labels))
-    if len(rows) > NUM_BASELINE_IMAGES:
-        if np.bincount(train_labels)[np.unique(train_labels)].min() > 1:
-            rows, _ = train_test_split(rows, train_size=NUM_BASELINE_IMAGES, stratify=train_labels, random_state=0)
-        else:  # which that refuses
-            rows = stratified_sample(train_labels, NUM_BASELINE_IMAGES, seed=0)
-    block = -(-max(test_images.shape[1:3]) // MAX_BASELINE_SIDE)
-    inputs, test_inputs = (
-        blocks_averaged(images, block).reshape(len(images), -1).astype(np.float32) / 255
-        for images in (train_images[rows], test_images)
-    )
-    fitted = LogisticRegression(C=0.1, tol=3e-3, max_iter=1000).fit(inputs, train_labels[rows])
-    return fitted.predict(test_inputs), len(rows)
-
-
-def blocks_averaged(images: np.ndarray, block: int) -> np.ndarray:
-    """Images, uint8 (num_images, height, width, channels), with each `block` by `block` pixels averaged to one; what is
-    left over at the right and below is left out."""
-    if block == 1:
-        return images
-    num_images, height, width, num_channels = images.shape
-    height, width = height // block, width // block
-    small = np.empty((num_images, height, width, num_channels), np.uint8)
-    for start in range(0, num_images, 1000):  # a map of a file is read bit by bit
-        some = images[start : start + 1000, : height * block, : width * block]
-        some = some.reshape(-1, height, block, width, block, num_channels)
-        small[start : start + 1000] = np.rint(some.mean(axis=(2, 4)))
-    return small
-
-
 def averaged(first: Run, second: Run) -> Run:
     """What two runs would be together: a run with the mean of their probabilities."""
     return dataclasses.replace(first, test_probabilities=(first.test_probabilities + second.test_probabilities) / 2)
@@ -312,6 +276,27 @@ def suspects(first: Run, second: Run) -> list[Suspect]:
         for index in np.flatnonzero(agree)
     ]
     return sorted(found, key=lambda one: -one.confidence)
+
+
+def fall_at_the_end(record: Record) -> Fall | None:
+    """The largest fall of the watched accuracy from one epoch to the next within the last `LAST_EPOCHS`, of those that
+    the choice of watched images does not explain; None without one, and of less than three epochs.
+
+    By the z test of two proportions, as if the epochs erred independently of each other. They err on the same images,
+    mostly, so that this calls a curve quiet rather than jumping. Only falls count: a curve that climbs is another
+    matter. So are a solver's rows, and those before fine-tuning begins.
+    """
+    num_images = record.data.num_test if record.watched == "test" else record.data.num_validation
+    steps = [row for row in record.history if row.penalty is None and row.phase == record.history[-1].phase]
+    if record.watched is None or not num_images or len(steps) < 3:
+        return None
+    falls = []
+    for before, after in itertools.pairwise(steps[-1 - LAST_EPOCHS :]):
+        high, low = (getattr(row, f"{record.watched}_accuracy") for row in (before, after))
+        mean = (high + low) / 2
+        if high - low > norm.isf(MORE_THAN_CHANCE / 2) * math.sqrt(2 * mean * (1 - mean) / num_images):
+            falls.append(Fall(after.epoch, 100 * (high - low), num_images))
+    return max(falls, key=lambda fall: fall.points, default=None)
 
 
 def seconds_to_accuracy(run: Run, accuracy: float) -> float | None:

@@ -43,7 +43,7 @@ def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answe
         (say("Trained to the end"), trained_out, shown),
         (say("Not overfitted"), not_overfitted, shown),
         (say("Better than always naming the most frequent class"), beats_majority, shown),
-        (say("Better than logistic regression on the pixels"), beats_logistic_regression, images),
+        (say("Better than logistic regression on the pixels"), beats_logistic_regression, shown),
         (say("No test image is also a training image"), apart_from_training, images),
     ]
     return [(question, [ask(one, beside) for one in shown]) for question, ask, beside in questions]
@@ -156,20 +156,20 @@ def beats_majority(one: Shown, shown: list[Shown]) -> Answer:
     return Answer(bool(low > share), why)
 
 
-def beats_logistic_regression(one: Shown, images: Gallery | None) -> Answer:
-    """More right than a linear model of the grey levels, and more than chance explains (McNemar)."""
-    if images is None:
+def beats_logistic_regression(one: Shown, shown: list[Shown]) -> Answer:
+    """More right than a linear model of the grey levels, by more than the choice of test images explains (McNemar)."""
+    baseline = one.baseline
+    if baseline is None:
         return Answer(None, say("the images are not at hand"), known=False)
-    paired = metrics.paired_answers(metrics.is_right(one.run), images.baseline_right)
     return Answer(
-        bool(paired.points_ahead > 0 and paired.p_value < metrics.MORE_THAN_CHANCE),
+        baseline.is_beaten,
         say(
             "{accuracy:.4f}, against {baseline:.4f} by logistic regression on {number:,} training images ({p_value}, "
             "exact McNemar test)",
             accuracy=one.result.accuracy,
-            baseline=images.baseline_right.mean(),
-            number=images.num_baseline_images,
-            p_value=verdict.p_in_words(paired.p_value),
+            baseline=baseline.accuracy,
+            number=baseline.num_images,
+            p_value=verdict.p_in_words(baseline.paired.p_value),
         ),
     )
 

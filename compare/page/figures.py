@@ -85,6 +85,7 @@ STYLES = {
     ),
 }
 DRAWN = STYLES["light"]  # what pictures are drawn in
+BASELINE_LINE = {"color": DRAWN.muted, "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.2}
 
 
 class Figure(matplotlib.figure.Figure):
@@ -144,20 +145,29 @@ def marker_of(look: int) -> int:
     return (look + look // len(MARKERS)) % len(MARKERS)
 
 
-def accuracy_curves(curves: list[Curves], *, over: str, printed: tuple[float, ...] = ()) -> Figure:
+def accuracy_curves(
+    curves: list[Curves],
+    *,
+    over: str,
+    baselines: tuple[tuple[str, float], ...] = (),
+    printed: tuple[float, ...] = (),
+) -> Figure:
     """The accuracies of all runs. The axis begins below the lowest, in steps of 0.05. Where they are far apart, it is
     stretched towards 1: equal steps are equal ratios of errors, nearly, so that the best are not one line at its top.
 
     Args:
         curves: the runs.
         over: what they are drawn over, epochs or time.
+        baselines: names and accuracies of what is drawn as a level line.
         printed: accuracies that the article's program printed after its first, second, … epoch, to be dotted in.
     """
     figure, axes = _curves(curves, "accuracy", say("Accuracy"), over)
     if printed and over == "epochs":
         epochs = range(1, len(printed) + 1)
         axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
-    values = [*_values(curves, "accuracy"), *printed]
+    for name, accuracy in baselines:
+        axes.axhline(accuracy, label=name, **BASELINE_LINE)
+    values = [*_values(curves, "accuracy"), *printed, *(accuracy for _, accuracy in baselines)]
     if values:
         if max(values) - min(values) > FAR_APART:
             beyond = 1.03  # where the axis would end: nearer to 1, and that alone would take the most room

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from compare.data import corruptions, dataset
+from compare.data.images import Dataset, blocks_averaged
 from compare.findings import metrics
 from compare.runs.record import Run
 from compare.system.errors import UserError
@@ -30,8 +31,6 @@ class Gallery:
         rows: int64, (num_shown,), which test images these are: their rows in the test file, from 0, ascending.
         sprite: the images as one WebP, NUM_COLUMNS beside each other, in the order of `rows`.
         also_in_training: int64, rows of the test images whose pixels are in the training set, too.
-        baseline_right: bool, (num_test,), on which of all test images `metrics.logistic_regression` is right.
-        num_baseline_images: on how many training images that was fitted.
         tile: width and height of one of its tiles, pixels.
         corrupted: a test image as it is and under every kind and strength of corruption that the runs predicted, as one
             WebP of tiles, a line for each kind; None where they predicted none.
@@ -41,8 +40,6 @@ class Gallery:
     rows: np.ndarray
     sprite: bytes
     also_in_training: np.ndarray
-    baseline_right: np.ndarray
-    num_baseline_images: int
     tile: tuple[int, int]
     corrupted: bytes | None = None
     corrupted_row: int | None = None
@@ -53,44 +50,46 @@ class Gallery:
         return column, line
 
 
-def of(runs: list[Run], *, data_dir: Path | None = None, all_images: bool = False) -> Gallery | None:
-    """The gallery of runs on the same test set: every image that some run has wrong, and some that are right.
+def data_of(runs: list[Run], data_dir: Path | None = None) -> Dataset | None:
+    """The data set of some runs, the images of a folder as large as a tile; None where what they saw is not on this
+    machine.
 
     Args:
-        runs: complete runs.
-        data_dir: where to look for the data, a folder or a file; None looks in the usual places. Nothing is
-            downloaded.
-        all_images: take every test image.
-
-    Returns:
-        None where the images that the runs saw are not on this machine.
+        runs: complete runs on the same test set.
+        data_dir: where to look for it, a folder or a file; None looks in the usual places. Nothing is downloaded.
     """
-    data = runs[0].record.data
+    if not runs:
+        return None
+    told = runs[0].record
     try:
-        images, fingerprint, *about = _local(data.name, data_dir, runs[0].record.recipe.fit)
+        data = _local(told.data.name, data_dir, told.recipe.fit)
     except UserError:
         return None
-    if fingerprint != data.fingerprint:
-        return None
-    rows = np.arange(len(images)) if all_images else worth_showing(runs)
-    height, width = tiles(images[:1]).shape[1:3]
-    rows = rows[: NUM_COLUMNS * (MAX_SPRITE // height)]
-    return Gallery(rows, sprite(images, rows), *about, (width, height), *corrupted(images, runs))
+    return data if data.fingerprint == told.data.fingerprint else None
 
 
-@functools.cache
-def _local(name: str, data_dir: Path | None, fit: str) -> tuple[np.ndarray, str, np.ndarray, np.ndarray, int]:
-    """Of a data set that is on this machine: the test images, the fingerprint of it all, and `Gallery`'s fields from
-    `also_in_training` to `num_baseline_images`."""
+@functools.lru_cache(maxsize=1)
+def _local(name: str, data_dir: Path | None, fit: str) -> Dataset:
     if name in dataset.NAMES:
-        data = dataset.load(name, data_dir, download=False)
-    else:
-        data = dataset.load(str(data_dir), image_size=MAX_TILE, fit=fit)
-    training = set(map(_digest, data.train_images))
-    also_in_training = [row for row, image in enumerate(data.test_images) if _digest(image) in training]
-    predicted, num_seen = metrics.logistic_regression(data.train_images, data.train_labels, data.test_images)
-    about = np.array(also_in_training, np.int64), predicted == data.test_labels, num_seen
-    return data.test_images, data.fingerprint, *about
+        return dataset.load(name, data_dir, download=False)
+    return dataset.load(str(data_dir), image_size=MAX_TILE, fit=fit)
+
+
+def of(runs: list[Run], data: Dataset, *, all_images: bool = False) -> Gallery:
+    """The gallery of runs on the test set of `data`: every image that some run has wrong, and some that are right, or
+    every test image."""
+    images, training = data.test_images, set(map(_digest, data.train_images))
+    also_in_training = [row for row, image in enumerate(images) if _digest(image) in training]
+    rows = np.arange(len(images)) if all_images else worth_showing(runs)
+    tile_height, tile_width = tiles(images[:1]).shape[1:3]
+    rows = rows[: NUM_COLUMNS * (MAX_SPRITE // tile_height)]
+    return Gallery(
+        rows,
+        sprite(images, rows),
+        np.array(also_in_training, np.int64),
+        (tile_width, tile_height),
+        *corrupted(images, runs),
+    )
 
 
 def _digest(image: np.ndarray) -> bytes:
@@ -129,7 +128,7 @@ def tiles(images: np.ndarray) -> np.ndarray:
     the means of blocks of pixels, so many a side that it is not."""
     height, width = images.shape[1:3]
     block = -(-max(height, width) // MAX_TILE)
-    return images if block == 1 else metrics.blocks_averaged(images, block)
+    return images if block == 1 else blocks_averaged(images, block)
 
 
 def sprite(images: np.ndarray, rows: np.ndarray, *, num_columns: int = NUM_COLUMNS, quality: int = QUALITY) -> bytes:

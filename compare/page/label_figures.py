@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from compare.findings.label_curve import LabelCurve
-from compare.page.figures import DRAWN, MARKERS, Figure, laid_out, marker_of
+from compare.page.figures import BASELINE_LINE, DRAWN, MARKERS, Figure, laid_out, marker_of
 from compare.page.language import say
-from compare.page.words import labels_in_words
+from compare.page.words import LOGISTIC_REGRESSION, labels_in_words
 
 NEAREST_NAMES = 0.055  # of the axis, between two numbers of labels that are both named below it
 NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
@@ -14,7 +14,9 @@ ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
 LINE = {"markersize": 5, "linewidth": 1.6}
 
 
-def label_curve(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure:
+def label_curve(
+    curve: LabelCurve, names: list[str], looks: list[int], baselines: list[tuple[float, float]] = ()
+) -> Figure:
     """The test error against labels a class: a line for each strategy through the means, in a band of its seeds, which
     are dots; where the strategies of `curve.headline` cross, a vertical line in the band of its interval. Below, by how
     many points the first of each pair is ahead of the second.
@@ -23,8 +25,9 @@ def label_curve(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure
         curve: what is drawn.
         names: of the strategies.
         looks: theirs.
+        baselines: labels a class, ascending, and the test error of logistic regression on the pixels with them.
     """
-    figure = Figure(figsize=(5.6, 5.2 + 0.2 * len(names)), layout="constrained")
+    figure = Figure(figsize=(5.6, 5.2 + 0.2 * (len(names) + bool(baselines))), layout="constrained")
     axes, below = figure.subplots(2, sharex=True, height_ratios=[5, 2])
     every = np.array(sorted({point.labels for strategy in curve.strategies for point in strategy.points}))
     reach = (every[-1] / every[0]) ** 0.04
@@ -37,6 +40,10 @@ def label_curve(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure
         axes.fill_between(labels, lowest, highest, color=colour, alpha=0.18, linewidth=0)
         marker = MARKERS[marker_of(look)]
         axes.plot(labels, [point.error for point in strategy.points], color=colour, marker=marker, label=name, **LINE)
+    if baselines:
+        axes.plot(*zip(*baselines, strict=True), label=LOGISTIC_REGRESSION, **BASELINE_LINE)
+    axes.set(ylabel=say("Test error"), xscale="log", xlim=(low, high))
+    _logarithmic(axes.yaxis, [error for line in axes.lines for error in line.get_ydata()])
     for index, pair in enumerate(curve.headline):
         look = looks[pair.first]
         colour = DRAWN.colour(look)
@@ -49,8 +56,6 @@ def label_curve(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure
         ahead, *ends = np.array([[one.points_ahead, one.points_low, one.points_high] for one in pair.differences]).T
         below.vlines(labels, *ends, color=colour, linewidth=1.2)
         below.plot(labels, ahead, color=colour, marker=MARKERS[marker_of(look)], markersize=4, linewidth=1)
-    axes.set(ylabel=say("Test error"), xscale="log", xlim=(low, high))
-    _logarithmic(axes.yaxis, [error for one in curve.strategies for point in one.points for error in point.errors])
     named = every[:1]
     for labels in every[1:]:
         if labels > named[-1] * (high / low) ** NEAREST_NAMES:

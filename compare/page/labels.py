@@ -9,15 +9,18 @@ from compare.findings.label_curve import Difference, LabelCurve, StrategyPair
 from compare.page import figures, label_figures, pictures
 from compare.page.language import in_chinese, joined, say
 from compare.page.shown import Shown, named, of_compared, strategy_names
-from compare.page.words import NOTHING, labels_in_words, with_three_digits
+from compare.page.words import LOGISTIC_REGRESSION, NOTHING, labels_in_words, with_three_digits
 from compare.runs.schema import Record
 
 
-def sentences(found: Findings) -> list[str]:
-    """The verdict on what labels buy; nothing without a label curve."""
+def sentences(found: Findings, *, is_silent: bool) -> list[str]:
+    """The verdict on what labels buy, or the numbers alone where it `is_silent` on who is ahead; nothing without a
+    label curve."""
     curve = found.label_curve
     if curve is None:
         return []
+    if is_silent:
+        return [in_numbers(found)]
     names = strategy_names(found)
     said = [of_pair(pair, names[pair.first], names[pair.second]) for pair in curve.headline]
     num_seeds = {
@@ -124,6 +127,14 @@ def _lead_interval(one: Difference) -> str:
     return say("({low:.1f} to {high:.1f})", low=low, high=high)
 
 
+def baselines(found: Findings) -> list[tuple[float, float]]:
+    """Labels a class, ascending, and the test error of logistic regression on the pixels with them; none where the
+    images are not at hand."""
+    every = [point for strategy in found.label_curve.strategies for point in strategy.points]
+    fitted = {point.labels: found.runs[point.places[0]].baseline for point in every}
+    return sorted((labels, 1 - one.accuracy) for labels, one in fitted.items() if one is not None)
+
+
 def to_draw(found: Findings, shown: list[Shown]) -> tuple[LabelCurve, list[str], list[int]]:
     """What the pictures of the label curve are drawn of: the curve, and its strategies' names and looks."""
     looks = [shown[strategy.points[0].places[0]].look for strategy in found.label_curve.strategies]
@@ -135,19 +146,7 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
     curve = found.label_curve
     if curve is None:
         return []
-    _, names, looks = to_draw(found, shown)
-    parts = [
-        say(
-            "{run}: {first:.4f} with {fewest}, {last:.4f} with {most}",
-            run=name,
-            first=strategy.points[0].error,
-            fewest=labels_in_words(strategy.points[0].labels),
-            last=strategy.points[-1].error,
-            most=labels_in_words(strategy.points[-1].labels),
-        )
-        for name, strategy in zip(names, curve.strategies, strict=True)
-    ]
-    of_errors = say("Test error against labels a class; {parts}.", parts=joined([*parts, *crossings(found)], "; "))
+    what = _, names, _ = to_draw(found, shown)
     front = sorted(
         (point.seconds, say("{run} with {labels}", run=name, labels=labels_in_words(point.labels)))
         for name, strategy in zip(names, curve.strategies, strict=True)
@@ -158,13 +157,35 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
         "Accuracy against training time; none as fast is as good as these, the fastest first: {parts}.",
         parts=joined((name for _, name in front), "; "),
     )
-    errors = ("label-curve", say("Test error against labels a class"), of_errors, label_figures.label_curve)
-    times = ("time-and-accuracy", say("Accuracy against training time"), of_times, label_figures.time_and_accuracy)
     with figures.drawing():
-        return [
-            pictures.picture(name, title, alt, draw(curve, names, looks))
-            for name, title, alt, draw in ((errors, times) if front else (errors,))
-        ]
+        errors = label_figures.label_curve(*what, baselines(found))
+        made = [pictures.picture("label-curve", say("Test error against labels a class"), in_numbers(found), errors)]
+        if front:
+            times = label_figures.time_and_accuracy(*what)
+            made.append(pictures.picture("time-and-accuracy", say("Accuracy against training time"), of_times, times))
+    return made
+
+
+def in_numbers(found: Findings) -> str:
+    """The label curve as its ends and its crossings, without a word on who is ahead."""
+    ends = {
+        name: [(point.labels, point.error) for point in (strategy.points[0], strategy.points[-1])]
+        for name, strategy in zip(strategy_names(found), found.label_curve.strategies, strict=True)
+    }
+    if points := baselines(found):
+        ends[LOGISTIC_REGRESSION] = [points[0], points[-1]]
+    parts = [
+        say(
+            "{run}: {first:.4f} with {fewest}, {last:.4f} with {most}",
+            run=name,
+            first=first,
+            fewest=labels_in_words(fewest),
+            last=last,
+            most=labels_in_words(most),
+        )
+        for name, ((fewest, first), (most, last)) in ends.items()
+    ]
+    return say("Test error against labels a class; {parts}.", parts=joined([*parts, *crossings(found)], "; "))
 
 
 def crossings(found: Findings) -> list[str]:
@@ -199,7 +220,8 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     """What the page says of the label curve in tables; None without one.
 
     `labels` are all numbers of labels, `strategies` has for each its name, one of its runs and a cell for each of these
-    numbers, `pairs` for each its title and rows, `rest` says what the rest of the page is about.
+    numbers, `baselines` a cell for each or nothing, `pairs` for each its title and rows, `rest` says what the rest of
+    the page is about.
     """
     curve = found.label_curve
     if curve is None:
@@ -222,6 +244,7 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     return {
         "labels": [labels_in_words(labels) for labels in every],
         "strategies": strategies,
+        "baselines": [f"{error:.4f}" for _, error in baselines(found)],
         "pairs": [
             (
                 say("{first} less {second}", first=names[pair.first], second=names[pair.second]),

@@ -34,16 +34,16 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
         (one.record.branch, one.record.recipe.name, one.record.overrides) == ("scratch_resnet", "article", {})
         for one in shown
     )
-    printed = ARTICLE_ACCURACIES if as_printed else ()
+    printed, baselines = ARTICLE_ACCURACIES if as_printed else (), baselines_of(shown)
     drawn = {"curves": [], "robustness": []}
     with figures.drawing():
         for over, ending in (("epochs", ""), ("time", "-over-time")):
             for quantity in ("accuracy", "loss"):
                 if quantity == "accuracy":
-                    figure = figures.accuracy_curves(curves, over=over, printed=printed)
+                    figure = figures.accuracy_curves(curves, over=over, baselines=baselines, printed=printed)
                 else:
                     figure = figures.loss_curves(curves, over=over)
-                title, alt = curves_title(quantity, over), curves_alt(curves, quantity, over)
+                title, alt = curves_title(quantity, over), curves_alt(curves, quantity, over, baselines)
                 drawn["curves"].append(picture(f"{quantity}{ending}", title, alt, figure))
         title = say("Accuracy against confidence")
         reliability = picture("reliability", title, reliability_alt(shown), figures.reliability(calibrated))
@@ -152,6 +152,16 @@ def curves_of(shown: list[Shown]) -> list[Curves]:
     return found
 
 
+def baselines_of(shown: list[Shown]) -> tuple[tuple[str, float], ...]:
+    """What a picture calls logistic regression on the pixels, and its accuracy: one for each number of images."""
+    named = {
+        say("logistic regression on {number:,} images", number=one.baseline.num_images): one.baseline.accuracy
+        for one in shown
+        if one.baseline is not None
+    }
+    return tuple(named.items())
+
+
 def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibration | Robustness]]]:
     """What calibration or robustness, called `name`, is drawn from: a label, a look and that of each seed, where runs
     that differ in their seeds alone are together."""
@@ -164,7 +174,7 @@ def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibra
     return found
 
 
-def curves_alt(curves: list[Curves], quantity: str, over: str) -> str:
+def curves_alt(curves: list[Curves], quantity: str, over: str, baselines: tuple[tuple[str, float], ...]) -> str:
     """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
     parts = []
     for run in curves:
@@ -180,6 +190,8 @@ def curves_alt(curves: list[Curves], quantity: str, over: str) -> str:
             for split in run.splits
         ]
         parts.append(say("{run}, {length}: {ends}", run=run.label, length=length, ends=joined(ends)))
+    if quantity == "accuracy":
+        parts += [say("{run} {accuracy:.4f}", run=name, accuracy=accuracy) for name, accuracy in baselines]
     title = curves_title(quantity, over)
     return say("{title}, at the end of each run: {parts}.", title=title, parts=joined(parts, "; "))
 

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from compare.findings.findings import Findings
-from compare.page import labels
+from compare.page import labels, verdict
 from compare.page.language import in_chinese
 from compare.page.shown import Shown
 from compare.page.words import device_in_words, folder_name, without_folders
@@ -38,6 +38,8 @@ def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[
         "title": title,
         "sentences": sentences,
         "sentences_in_chinese": [in_chinese(sentence) for sentence in sentences],
+        "no_winner_because": (reasons := verdict.no_winner_because(found, shown)),
+        "no_winner_because_in_chinese": [in_chinese(reason) for reason in reasons],
         "runs": [
             of_run(one)
             | {
@@ -97,6 +99,8 @@ def of_run(one: Shown) -> dict:
         "test_accuracy": result.accuracy,
         "test_accuracy_low": result.accuracy_low,
         "test_accuracy_high": result.accuracy_high,
+        "logistic_regression_accuracy": one.baseline and one.baseline.accuracy,
+        "logistic_regression_num_images": one.baseline and one.baseline.num_images,
         "test_log_loss": result.log_loss,
         "test_brier_score": one.calibration.brier,
         "test_calibration_error": one.calibration.error,
@@ -108,6 +112,7 @@ def of_run(one: Shown) -> dict:
         "test_calibration_error_scaled": one.scaled and one.scaled.error,
         "seconds_preparing": record.seconds.preparing,
         "seconds_training": record.seconds.training,
+        "seconds_extracting": record.seconds.extracting,
         "seconds_predicting": record.seconds.predicting,
         "images_per_second": one.images_per_second,
         "num_parameters": record.model.num_parameters,

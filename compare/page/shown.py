@@ -118,7 +118,7 @@ def with_labels(network: str, labels: float | None) -> str:
     """What a network is called that was trained on so many labels of each class."""
     if labels is None:
         return network
-    if labels == 1:
+    if round(labels) == 1:
         return say("{network}, 1 label a class", network=network)
     return say("{network}, {number} labels a class", network=network, number=labels_in_words(labels))
 

@@ -7,6 +7,7 @@ from compare.page import pictures
 from compare.page.language import joined, say
 from compare.page.shown import Shown, named
 from compare.page.words import (
+    LOGISTIC_REGRESSION,
     NOTHING,
     WEIGHT_WORDS,
     data_in_words,
@@ -41,8 +42,17 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("95 % interval"): lambda one: say(
             "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
         ),
+        LOGISTIC_REGRESSION: lambda one: (
+            NOTHING
+            if one.baseline is None
+            else say(
+                "{accuracy:.4f}, from {number:,} images",
+                accuracy=one.baseline.accuracy,
+                number=one.baseline.num_images,
+            )
+        ),
         say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
-        say("Training time"): lambda one: duration(one.record.seconds.training),
+        say("Training time"): lambda one: duration(one.record.seconds.training_alone),
         say("Processor time in training"): lambda one: duration(one.record.processor_seconds),
         to_article: time_to_article_accuracy,
         say("Training images a second"): lambda one: or_nothing(one.images_per_second, ",.0f"),
@@ -67,7 +77,12 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     if shown[0].record.data.name != "fashion-mnist":
         del rows[to_article]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
-    may_be_empty = (say("Peak device memory"), say("Energy of the device in training"), say("Threads"))
+    may_be_empty = (
+        LOGISTIC_REGRESSION,
+        say("Peak device memory"),
+        say("Energy of the device in training"),
+        say("Threads"),
+    )
     for name in (*may_be_empty, say("Processor time in training"), say("Variables of the environment")):
         if set(measured[name]) == {NOTHING}:
             del measured[name]
@@ -198,6 +213,11 @@ def settings(shown: list[Shown]) -> list[dict]:
             | (
                 {say("seconds predicting corrupted copies"): or_nothing(record.seconds.robustness, ".1f")}
                 if record.seconds.robustness is not None
+                else {}
+            )
+            | (
+                {say("seconds that features of other runs had taken"): f"{record.seconds.extracting:.1f}"}
+                if record.seconds.extracting
                 else {}
             )
         ),

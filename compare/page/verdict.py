@@ -1,15 +1,18 @@
-"""What the report says first: which run is better, how sure that is, and what it costs.
+"""What the report says first: which run is better, how sure that is, and what it costs; or why it does not say so.
 
 Every sentence is computed from the runs; one that does not apply is not there.
 """
 
+from compare.findings import metrics
 from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired
 from compare.page import labels
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown
+from compare.page.shown import Shown, of_compared
 from compare.page.words import data_in_words, duration, kilojoules, with_prefix, with_three_digits
 
+MORE = say("more than the choice of test images explains")
+NOT_MORE = say("no more than the choice of test images may explain")
 MOST_LISTED, NAMED_OF_MORE = 10, 5  # classes of which a sentence names all, and how many of more
 
 
@@ -30,44 +33,120 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
         ]
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
+    reasons = no_winner_because(found, shown)
     said = [
-        *labels.sentences(found),
-        lead(first, second, pair.paired),
+        *silence(reasons),
+        *labels.sentences(found, is_silent=bool(reasons)),
+        measured(first, second, pair.paired) if reasons else lead(first, second, pair.paired),
         chance(first, second, pair.paired),
         seeds(pair),
-        classes(first, second, pair),
-        robust(found, shown),
+        None if reasons else classes(first, second, pair),
+        None if reasons else robust(found, shown),
         cost(first, second),
     ]
     return [sentence for sentence in said if sentence is not None]
 
 
+def no_winner_because(found: Findings, shown: list[Shown]) -> list[str]:
+    """Why the verdict names no winner, the gravest first; nothing where it may, or where it is about one run alone."""
+    if found.headline is None:
+        return []
+    pair = shown[found.headline.first], shown[found.headline.second]
+    _, compared = of_compared(found, shown)
+    reasons = [demonstration(pair[0]), nothing_pretrained(compared), baseline_unbeaten(pair[0]), *map(jumping, pair)]
+    return [reason for reason in reasons if reason is not None]
+
+
+def demonstration(one: Shown) -> str | None:
+    """The data stand in for real ones."""
+    if not one.record.data.is_demonstration:
+        return None
+    return say("{data} stand in for real data", data=data_in_words(one.record.data))
+
+
+def nothing_pretrained(compared: list[Shown]) -> str | None:
+    """Controls stand where pretrained networks should."""
+    if any(one.record.is_pretrained for one in compared) or not any(one.record.is_control for one in compared):
+        return None
+    return say("no network here is pretrained, and random weights stand in for that")
+
+
+def baseline_unbeaten(best: Shown) -> str | None:
+    """What needs no network does as well."""
+    baseline = best.baseline
+    if baseline is None or baseline.is_beaten:
+        return None
+    return say(
+        "not even {run} beats logistic regression on the pixels by more than the choice of test images explains "
+        "({mine:.4f} against {other:.4f}, which learned from {number:,} images)",
+        run=best.label,
+        mine=best.result.accuracy,
+        other=baseline.accuracy,
+        number=baseline.num_images,
+    )
+
+
+def jumping(one: Shown) -> str | None:
+    """The training ended in the midst of ups and downs, and which of them was last is luck."""
+    fall = metrics.fall_at_the_end(one.record)
+    if fall is None:
+        return None
+    return say(
+        "{run} was still jumping at its end: in epoch {epoch} its {split} accuracy fell by {points:.1f} points, more "
+        "than the choice of {number:,} images explains",
+        run=one.label,
+        epoch=fall.epoch,
+        split=known(one.watched),
+        points=fall.points,
+        number=fall.num_images,
+    )
+
+
+def silence(reasons: list[str]) -> list[str]:
+    """That no winner is named, and why; nothing without a reason."""
+    if not reasons:
+        return []
+    said = [say("No winner is named: {reason}. The numbers below are what was measured.", reason=reasons[0])]
+    if others := reasons[1:]:
+        said.append(say("Nor would one be without that: {reasons}.", reasons=joined(others, "; ")))
+    return said
+
+
+def measured(first: Shown, second: Shown, paired: Paired) -> str:
+    """What two runs score, without a word on who is better."""
+    return say(
+        "On the {number:,} test images of {data}, {first} is right on {mine:.4f} and {second} on {other:.4f}; the "
+        "95 % interval of the difference is {interval} percentage points.",
+        number=first.result.num_images,
+        data=data_in_words(first.record.data),
+        first=first.label,
+        mine=first.result.accuracy,
+        second=second.label,
+        other=second.result.accuracy,
+        interval=interval(paired),
+    )
+
+
 def lead(first: Shown, second: Shown, paired: Paired) -> str:
-    """Which run is ahead, and by how much."""
-    values = {
-        "first": first.label,
-        "second": second.label,
-        "number": first.result.num_images,
-        "data": data_in_words(first.record.data),
-        "mine": first.result.accuracy,
-        "other": second.result.accuracy,
-    }
-    if paired.points_ahead == 0:
-        return say(
-            "{first} and {second} are level on the {number:,} test images of {data} ({mine:.4f} against {other:.4f}).",
-            **values,
-        )
+    """Which run is ahead, and by how much; or that neither is, if the choice of test images may explain it."""
+    if paired.p_value >= MORE_THAN_CHANCE:
+        return joined([say("Neither of the two runs is shown to be better."), measured(first, second, paired)], " ")
     return say(
         "{first} is ahead of {second} by {points:.2f} percentage points on the {number:,} test images of {data} "
         "({mine:.4f} against {other:.4f}); the 95 % interval of the difference is {interval}.",
+        first=first.label,
+        second=second.label,
         points=paired.points_ahead,
+        number=first.result.num_images,
+        data=data_in_words(first.record.data),
+        mine=first.result.accuracy,
+        other=second.result.accuracy,
         interval=interval(paired),
-        **values,
     )
 
 
 def chance(first: Shown, second: Shown, paired: Paired) -> str:
-    """How easily that comes by chance."""
+    """Whether the choice of test images explains that; with one seed, that the luck of training is another thing."""
     if paired.num_only_first + paired.num_only_second == 0:
         return say("They are right and wrong on the same images.")
     if paired.points_ahead == 0:
@@ -75,17 +154,25 @@ def chance(first: Shown, second: Shown, paired: Paired) -> str:
             "Each is right on {number:,} images that the other takes for a wrong class.", number=paired.num_only_first
         )
     more = paired.p_value < MORE_THAN_CHANCE
-    return say(
+    tested = say(
         "Only {first} is right on {num_first:,} images, only {second} on {num_second:,}: {verdict}. Were both equally "
         "good, images would divide this unevenly {chance} (exact McNemar test, {p_value}).",
         first=first.label,
         second=second.label,
         num_first=paired.num_only_first,
         num_second=paired.num_only_second,
-        verdict=say("more than chance explains") if more else say("a gap that may well be chance"),
+        verdict=MORE if more else NOT_MORE,
         chance=chance_in_words(paired.p_value),
         p_value=p_in_words(paired.p_value),
     )
+    of_one_seed = [one.label for one in (first, second) if len(one.seeds.places) == 1]
+    if not of_one_seed:
+        return tested
+    trained = say(
+        "The luck of training is another thing: with one seed of {runs}, another seed may turn this.",
+        runs=joined(of_one_seed, " and "),
+    )
+    return joined([tested, trained], " ")
 
 
 def seeds(pair: Headline) -> str | None:
@@ -175,7 +262,7 @@ def cost(first: Shown, second: Shown) -> str | None:
     ]
     if first.record.device == second.record.device:
         costs = [
-            (say("training time"), [one.seconds.training for one in records], duration),
+            (say("training time"), [one.seconds.training_alone for one in records], duration),
             (say("energy"), [one.energy_joules for one in records], kilojoules),
             *costs,
         ]
@@ -190,9 +277,10 @@ def cost(first: Shown, second: Shown) -> str | None:
         for what, amounts, in_words in costs
         if all(amounts)
     ]
+    both = {"first": first.label, "second": second.label}
     if len(parts) < 2:
-        return say("Beside {run} it took {parts}.", run=second.label, parts=parts[0]) if parts else None
-    return say("Beside {run} it took {parts} and {last}.", run=second.label, parts=joined(parts[:-1]), last=parts[-1])
+        return say("Beside {second}, {first} took {parts}.", **both, parts=parts[0]) if parts else None
+    return say("Beside {second}, {first} took {parts} and {last}.", **both, parts=joined(parts[:-1]), last=parts[-1])
 
 
 def times(mine: float, other: float) -> str:
@@ -207,10 +295,9 @@ def times(mine: float, other: float) -> str:
 def averaging(first: Shown, paired: Paired) -> str:
     """What the mean of both runs' probabilities would score, by how it compares with the better run, `first`."""
     accuracy = first.result.accuracy + paired.points_ahead / 100
-    worth = say("not more than chance explains")
+    worth = NOT_MORE
     if paired.p_value < MORE_THAN_CHANCE:
-        better = paired.points_ahead > 0
-        worth = say("more than chance explains") if better else say("worse than the better one alone")
+        worth = MORE if paired.points_ahead > 0 else say("worse than the better one alone")
     return say(
         "The mean of both networks' probabilities would be right on {accuracy:.4f} of the test images, {points:+.2f} "
         "points (95 % interval {interval}) beside {run}: {worth}.",

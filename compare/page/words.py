@@ -30,6 +30,7 @@ KINDS = {
 }
 UNITS = {"shift": "px", "blur": "px", "rotation": "°"}  # of a corruption's amount; the others are fractions
 CHANNELS = {"B": say("blue"), "G": say("green"), "R": say("red")}
+LOGISTIC_REGRESSION = say("Logistic regression on the pixels")
 NOTHING = "–"
 
 
@@ -66,8 +67,8 @@ def network_in_words(record: Record) -> str:
 
 
 def labels_in_words(labels: float) -> str:
-    """A number of labels a class, which need not be whole where it is a mean."""
-    return f"{labels:,.1f}".removesuffix(".0")
+    """A number of labels a class, to the nearest whole one where it is a mean."""
+    return f"{labels:,.0f}"
 
 
 def shortened(name: str, width: int = 24) -> str:

@@ -162,6 +162,13 @@ class Seconds(Part):
     training: Positive | None = None
     predicting: Amount | None = None
     robustness: Amount | None = None
+    extracting: Amount | None = None
+    """What the features had taken to make that another run had left in a cache: not in `training`."""
+
+    @property
+    def training_alone(self) -> float | None:
+        """What training takes where no other run has left anything to use."""
+        return None if self.training is None else self.training + (self.extracting or 0)
 
 
 class UnderWay(Part):

@@ -16,7 +16,7 @@ from compare.findings import metrics
 from compare.findings.calibration import NUM_BINS, calibration, scaled
 from compare.findings.robustness import robustness, robustness_ahead
 from compare.runs.record import Run
-from compare.runs.schema import Row
+from compare.runs.schema import Record, Row
 
 # Eight images of three classes by hand: one 0 taken for 1, one 1 for 0, and class 2 never predicted.
 LABELS = [0, 0, 0, 1, 1, 1, 1, 2]
@@ -152,20 +152,35 @@ def test_classes_that_tell_two_runs_apart():
     ]
 
 
-def test_the_linear_model_sees_a_sample_of_many_images_the_same_each_time(monkeypatch):
-    monkeypatch.setattr(metrics, "NUM_BASELINE_IMAGES", 30)
-    labels = np.repeat([0, 1, 2], [300, 200, 100]).astype(np.uint8)
-    images = np.zeros((600, 28, 28, 1), np.uint8)
-    images[np.arange(600), 3 * labels] = 255  # one bright line tells the class
-    seen = []
-    fit = metrics.LogisticRegression.fit
-    monkeypatch.setattr(
-        metrics.LogisticRegression, "fit", lambda self, x, y: seen.append(y.tolist()) or fit(self, x, y)
+def with_accuracies(*accuracies, num_images=1000, **more):
+    """A record whose history has these validation accuracies, measured on so many images."""
+    rows = [
+        {"epoch": epoch, "validation_loss": 1.0, "validation_accuracy": accuracy} | more
+        for epoch, accuracy in enumerate(accuracies, start=1)
+    ]
+    data = {"name": "x", "title": "X", "num_test": 5, "class_names": ["a", "b"], "test_labels_fingerprint": ""}
+    return Record.model_validate(
+        {"branch": "any", "recipe": {"name": "r"}, "num_epochs": len(rows), "history": rows}
+        | {"data": data | {"num_validation": num_images}}
     )
-    first, again = (metrics.logistic_regression(images, labels, images[::-1]) for _ in range(2))
-    assert first[0].tolist() == labels[::-1].tolist() and first[1] == 30
-    assert seen[0] == seen[1] and np.bincount(seen[0]).tolist() == [15, 10, 5]
-    assert again[0].tolist() == first[0].tolist()
+
+
+def test_a_curve_that_still_falls_by_more_than_its_images_explain_is_jumping():
+    """Of 1,000 images, 0.9 and 0.87: z = 0.03 / sqrt(2 · 0.885 · 0.115 / 1000) = 2.10; to 0.875 it is 1.76."""
+    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.87)) == metrics.Fall(3, pytest.approx(3), 1000)
+    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.875)) is None
+    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.87, num_images=500)) is None
+    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.7, 0.95, 0.9)).epoch == 3  # the largest of two
+    assert metrics.fall_at_the_end(with_accuracies(0.9, 0.5, 0.6, 0.9, 0.9)) is None  # that was before the end
+    assert metrics.fall_at_the_end(with_accuracies(0.1, 0.5, 0.9)) is None  # it climbs
+    assert metrics.fall_at_the_end(with_accuracies(0.9, 0.1)) is None  # too short to tell
+    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.1, penalty=0.5)) is None  # a solver's
+    assert metrics.fall_at_the_end(with_accuracies(1.0, 1.0, 1.0)) is None
+    assert metrics.fall_at_the_end(with_accuracies()) is None
+    assert metrics.fall_at_the_end(with_accuracies(0.9, 0.5, 0.9, num_images=0)) is None  # of how many is not known
+    tuned = with_accuracies(0.9, 0.5, 0.9)
+    tuned.history[2].phase = "fine-tuning"  # what was before is over
+    assert metrics.fall_at_the_end(tuned) is None
 
 
 def test_suspects_and_confident_mistakes_by_hand():

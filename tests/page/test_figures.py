@@ -23,7 +23,7 @@ from compare.runs.schema import Row
 def test_every_tile_is_its_image():
     images = dataset.load("digits").test_images[:250]
     sprite = np.asarray(Image.open(io.BytesIO(gallery.sprite(images, np.arange(250)))).convert("L"), float)
-    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]), np.array([]), 0, (28, 28))
+    shown = gallery.Gallery(np.arange(1000, 1250), b"", np.array([]), (28, 28))
     for index in (0, 99, 100, 249):
         column, line = shown.place(1000 + index)
         tile = sprite[28 * line : 28 * (line + 1), 28 * column : 28 * (column + 1)]
@@ -53,20 +53,21 @@ def test_curves_show_the_history_on_whole_epochs():
     ]
     curves = [figures.Curves("one", 0, [history], "test"), figures.Curves("other", 1, [history[:1]], "test")]
     with figures.drawing():
-        figure = figures.accuracy_curves(curves, over="epochs", printed=(0.8, 0.82))
+        figure = figures.accuracy_curves(curves, over="epochs", baselines=(("linear", 0.6),), printed=(0.8, 0.82))
     axes, rates = figure.axes
     lines = {line.get_label(): line for line in axes.lines}
-    assert list(lines) == ["one, train", "one, test", "_best", "other, train", "other, test", figures.PRINTED]
+    assert list(lines) == ["one, train", "one, test", "_best", "other, train", "other, test", figures.PRINTED, "linear"]
     np.testing.assert_allclose(lines["one, test"].get_xydata(), [[1, 0.71], [2, 0.73], [3, 0.72]])
     np.testing.assert_allclose(lines["_best"].get_xydata(), [[2, 0.73]])
     np.testing.assert_allclose(lines[figures.PRINTED].get_xydata(), [[1, 0.8], [2, 0.82]])
     np.testing.assert_allclose(rates.lines[0].get_xydata(), [[1, 0.1], [2, 0.05], [3, 0.1 / 3]])
-    del lines[figures.PRINTED]
+    assert set(lines["linear"].get_ydata()) == {0.6}
+    del lines[figures.PRINTED], lines["linear"]
     assert all(line.get_marker() not in ("", "None") for line in lines.values())  # a single epoch is seen as well
     ticks = [tick for tick in axes.get_xticks() if 1 <= tick <= 3]
     assert all(tick == int(tick) for tick in ticks)
     low, high = axes.get_ylim()
-    assert low < 0.71 and high > 0.83
+    assert low < 0.6 and high > 0.83
 
 
 def test_a_difference_has_the_colour_of_who_has_more():
