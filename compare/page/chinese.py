@@ -483,7 +483,7 @@ TEXTS = {
     "fingerprint of the split": "划分的指纹",
     "fingerprint of the test labels": "测试标签的指纹",
     "The runs’ numbers:": "各次运行的数值：",
-    "Made from the runs on disk and the data set’s test images alone.": "仅由磁盘上的运行与数据集的测试图像生成。",
+    "Made from the runs on disk and the data set’s images alone.": "仅由磁盘上的运行与数据集的图像生成。",
     "Made from the runs on disk alone.": "仅由磁盘上的运行生成。",
     "The same numbers once more, without training, in the folder that holds them:": "无需训练即可重新得到同样的数值，在存放它们的文件夹中运行：",
     # the list of reports
