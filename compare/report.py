@@ -2,7 +2,7 @@
 
 A report is one page, `index.html`, that needs no network and no other file; beside it lie its pictures as PNG and SVG
 and its numbers as `report.json` and `metrics.csv`. It is made from the runs and, where they
-are on this machine, the test images of their data: the same of both give the same bytes.
+are on this machine, the images of their data: the same of both give the same bytes.
 """
 
 import argparse

@@ -21,7 +21,7 @@ def test_from_python(two, tmp_path):
     runs = [load_run(folder / "runs" / name) for name in ("scratch_resnet", "pretrained")]
     comparison = compare_runs(*runs)
     assert all(sentence in page.text.replace("\xa0", " ") for sentence in (*comparison.sentences, *comparison.cautions))
-    assert repr(comparison).startswith("ResNet-18 from scratch is ahead")
+    assert repr(comparison).startswith("No winner is named: no network here is pretrained")
     shown = comparison._repr_html_()
     assert "<svg" in shown and "0.9000" in shown and "<script" not in shown
     assert [row["test_accuracy"] for row in comparison.rows] == [0.9, 0.8]

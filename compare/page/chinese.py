@@ -103,7 +103,7 @@ TEXTS = {
     "The luck of training is another thing: with one seed of {runs}, another seed may turn this.": "训练的偶然性是另一回事：{runs} 只有一个种子，换一个种子结果可能相反。",
     "No winner is named: {reason}. The numbers below are what was measured.": "不评出优胜者：{reason}。以下数字只是测量结果。",
     "Nor would one be without that: {reasons}.": "即使没有这一点也不会评出：{reasons}。",
-    "{data} stand in for real data": "{data}只是真实数据的替身",
+    "the data ({data}) stand in for real ones": "数据（{data}）只是真实数据的替身",
     "no network here is pretrained, and random weights stand in for that": "这里没有预训练的网络，只有随机权重的替身",
     "not even {run} beats logistic regression on the pixels by more than the choice of test images explains ({mine:.4f} against {other:.4f}, which learned from {number:,} images)": "就连 {run} 也没有胜过对像素做的逻辑回归：差距没有超出测试图像的选取所能解释的程度（{mine:.4f} 对 {other:.4f}，后者用 {number:,} 张图像训练）",
     "{run} was still jumping at its end: in epoch {epoch} its {split} accuracy fell by {points:.1f} points, more than the choice of {number:,} images explains": "{run} 到结束时仍在跳动：第 {epoch} 轮的{split}准确率下降了 {points:.1f} 个百分点，超出 {number:,} 张图像的选取所能解释的程度",
@@ -483,7 +483,7 @@ TEXTS = {
     "fingerprint of the split": "划分的指纹",
     "fingerprint of the test labels": "测试标签的指纹",
     "The runs’ numbers:": "各次运行的数值：",
-    "Made from the runs on disk and the data set’s test images alone.": "仅由磁盘上的运行与数据集的测试图像生成。",
+    "Made from the runs on disk and the data set’s images alone.": "仅由磁盘上的运行与数据集的图像生成。",
     "Made from the runs on disk alone.": "仅由磁盘上的运行生成。",
     "The same numbers once more, without training, in the folder that holds them:": "无需训练即可重新得到同样的数值，在存放它们的文件夹中运行：",
     # the list of reports

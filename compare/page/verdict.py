@@ -61,7 +61,7 @@ def demonstration(one: Shown) -> str | None:
     """The data stand in for real ones."""
     if not one.record.data.is_demonstration:
         return None
-    return say("{data} stand in for real data", data=data_in_words(one.record.data))
+    return say("the data ({data}) stand in for real ones", data=data_in_words(one.record.data))
 
 
 def nothing_pretrained(compared: list[Shown]) -> str | None:

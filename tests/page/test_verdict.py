@@ -97,7 +97,7 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
         "images explains (0.9000 against 0.8500, which learned from 60,000 images)"
     )
     reasons = [
-        "scikit-learn's digits stand in for real data",
+        "the data (scikit-learn's digits) stand in for real ones",
         "no network here is pretrained, and random weights stand in for that",
         unbeaten,
         "ResNet-18 from scratch was still jumping at its end: in epoch 3 its test accuracy fell by 9.0 points, more "
@@ -130,10 +130,10 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
 def test_the_reasons_stand_on_the_page_and_beside_it(tmp_path):
     runs = [write_run(tmp_path / branch, branch=branch, data="digits") for branch in ("scratch_resnet", "pretrained")]
     page = write(tmp_path / "out", *runs)
-    assert "No winner is named: scikit-learn's digits stand in for real data." in page.text
+    assert "No winner is named: the data (scikit-learn's digits) stand in for real ones." in page.text
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert content["no_winner_because"] == ["scikit-learn's digits stand in for real data"]
-    assert content["no_winner_because_in_chinese"] == ["scikit-learn 的手写数字只是真实数据的替身"]
+    assert content["no_winner_because"] == ["the data (scikit-learn's digits) stand in for real ones"]
+    assert content["no_winner_because_in_chinese"] == ["数据（scikit-learn 的手写数字）只是真实数据的替身"]
 
 
 @pytest.mark.parametrize(
