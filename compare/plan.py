@@ -150,6 +150,12 @@ def planned(arguments: argparse.Namespace) -> list[Training]:
 
 def refuse_without_branch(arguments: argparse.Namespace) -> None:
     """Refuse what is for a branch that is not trained, and a bare learning rate where both are."""
+    if arguments.label_curve and arguments.recipe not in LABEL_CURVES:
+        raise UserError(
+            f"--label-curve together with --recipe {arguments.recipe}",
+            "--label-curve with the recipes of its strategies: tuned from scratch, frozen, and fine-tuned; or --demo",
+            "leave --recipe out, or name trainings of yours by --run, with --labels-per-class 5,10,all",
+        )
     branches = {branch for branch, _ in asked(arguments)}
     ways = ("both", "scratch", "pretrained", "run", "label_curve")
     said = next(f"--{word.replace('_', '-')}" for word in ways if getattr(arguments, word))
@@ -167,12 +173,6 @@ def refuse_without_branch(arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"{option} {word}=… without that branch", "a branch that is trained", f"add --both, or drop {word}="
             )
-    if arguments.label_curve and arguments.recipe not in LABEL_CURVES:
-        raise UserError(
-            f"--label-curve together with --recipe {arguments.recipe}",
-            "--label-curve with the recipes of its strategies: tuned from scratch, frozen, and fine-tuned; or --demo",
-            "leave --recipe out, or name trainings of yours by --run, with --labels-per-class 5,10,all",
-        )
     if len(branches) > 1 and "both" in (arguments.learning_rate or {}):
         raise UserError(
             f"--learning-rate {arguments.learning_rate['both']} for both branches",

@@ -206,5 +206,5 @@ DEMO_FINE_TUNED = dataclasses.replace(
 )
 
 RECIPES = {
-    recipe.name: recipe for recipe in (ARTICLE, TUNED, BEST, FROZEN, FINE_TUNED, FROM_SCRATCH, DEMO, DEMO_FINE_TUNED)
+    recipe.name: recipe for recipe in (ARTICLE, TUNED, BEST, DEMO, DEMO_FINE_TUNED, FROZEN, FINE_TUNED, FROM_SCRATCH)
 }

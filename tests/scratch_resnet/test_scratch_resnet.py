@@ -39,6 +39,12 @@ def batches(num_images=96):
     return Batches(data.train_images, data.train_labels, rows=np.arange(num_images), device=CPU)
 
 
+@pytest.fixture(autouse=True)
+def small_demo(monkeypatch):
+    """Let `--demo` be that."""
+    monkeypatch.setitem(RECIPES, "demo", SMALL)
+
+
 def train_one_epoch(network, optimizer, images, *, epoch, recipe=SMALL, **changes):
     recipe = dataclasses.replace(recipe, **{"batch_size": 32} | changes)
     totals = torch.zeros(2, -(-len(images) // recipe.batch_size))
@@ -367,7 +373,6 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(run_main, tmp_path, monkey
 
 def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
-    monkeypatch.setitem(RECIPES, "demo", SMALL)
     # five epochs on 1,167 images and 130 watched, then 500 test images, and 30 copies of each
     for words, seconds in (((), 7), (("--robustness",), 22)):
         code, out, _ = run_main(train, "--demo", "--check", *words, "--out", tmp_path / "run")
