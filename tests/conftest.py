@@ -29,6 +29,9 @@ from pretrained import backend
 # bring, the more so where several tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 backend.choose("torch", "cpu")
+# Without bytecode every process that a test starts compiles its framework anew, which takes longer than what is tested.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # What is started in the background ignores Ctrl-C, or a closed terminal, and so would the processes that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
