@@ -465,7 +465,7 @@ def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("recipe", "unfreeze"), [(DEMO, "none"), (TUNED, "last-stage")])
-def test_estimating_changes_nothing(digits, recipe, unfreeze):
+def test_estimating_changes_nothing(digits, at_a_glance, recipe, unfreeze):
     recipe = dataclasses.replace(recipe, image_size=32, batch_size=8, unfreeze=unfreeze)
     networks = model.build_networks(
         BACKBONES["MobileNet"],

@@ -431,7 +431,7 @@ def test_wrong_use_is_refused_in_three_parts(environment, run_main, tmp_path, wo
 
 
 @pytest.fixture
-def few_digits(monkeypatch, digits):
+def few_digits(monkeypatch, digits, at_a_glance):
     """The commands' data set is a part of the digits."""
     few = dataclasses.replace(
         digits,
