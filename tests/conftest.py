@@ -39,6 +39,15 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of several processes each goes through files that lie together, and shares what they make once; who comes to the
+    end takes from the others."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path_factory):
     """A home of the test's own, and no connection but to this machine."""
