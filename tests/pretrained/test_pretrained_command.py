@@ -436,10 +436,10 @@ def few_digits(monkeypatch, digits, at_a_glance):
     """The commands' data set is a part of the digits."""
     few = dataclasses.replace(
         digits,
-        train_images=digits.train_images[:200],
-        train_labels=digits.train_labels[:200],
-        test_images=digits.test_images[:70],
-        test_labels=digits.test_labels[:70],
+        train_images=digits.train_images[:100],
+        train_labels=digits.train_labels[:100],
+        test_images=digits.test_images[:40],
+        test_labels=digits.test_labels[:40],
     )
     monkeypatch.setattr(dataset, "load", lambda *_, **__: few)
     return few
@@ -503,7 +503,7 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     assert loaded.count_params() == records[0]["model"]["num_parameters"]
 
     run = read_run(cut)
-    assert run.robustness_predicted.shape == (1, 2, 70)
+    assert run.robustness_predicted.shape == (1, 2, 40)
     for amount, predicted in zip((1, 2), run.robustness_predicted[0], strict=True):
         images = corruptions.corrupt(few_digits.test_images, "blur", amount)
         assert (loaded.predict(as_input(images), verbose=0).argmax(axis=1) == predicted).mean() > 0.97
