@@ -23,16 +23,29 @@ from compare import plan
 from compare.data import download, fashion_mnist
 from compare.data.download import MIRRORS_VARIABLE
 from compare.system.environment import OFFLINE_VARIABLE
+from compare.training import estimate
 from pretrained import backend
 
 # Before anything imports a framework: the arrays are small, and threads that wait for each other cost more than they
 # bring, the more so where several tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 backend.choose("torch", "cpu")
+# Without bytecode every process that a test starts compiles its framework anew, which takes longer than what is tested.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # What is started in the background ignores Ctrl-C, or a closed terminal, and so would the processes that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of several processes each goes through files that lie together, and shares what they make once; who comes to the
+    end takes from the others."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +66,16 @@ def alone(monkeypatch, tmp_path_factory):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture
+def at_a_glance(monkeypatch):
+    """How long a training takes is told by three steps of each kind, in the place of seconds of them."""
+    from pretrained import loop, solver  # and with them Keras, which few tests need
+
+    measured = estimate.measured
+    for module in (loop, solver):
+        monkeypatch.setattr(module, "measured", lambda run, **words: measured(run, **words | {"seconds": 0.0}))
 
 
 @pytest.fixture

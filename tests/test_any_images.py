@@ -38,7 +38,7 @@ def data(request, tmp_path):
 
 
 @pytest.fixture
-def few(monkeypatch):
+def few(monkeypatch, at_a_glance):
     """A narrow network, two kinds of corruption, and nothing measured; what one life sets in the environment stands for
     the next, which would be a process of its own."""
     monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")

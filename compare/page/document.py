@@ -4,6 +4,7 @@ Warnings are in `banners`, tables of text in `tables`, names and numbers in `wor
 """
 
 import base64
+import functools
 import hashlib
 import os
 import re
@@ -339,9 +340,9 @@ def rebuild_command(folders: list[Path]) -> str:
     return shlex.join(["python", "-m", "compare.report", *names])
 
 
-def render(template: str, **content) -> bytes:
-    """A page. Everything from a record is escaped; what is not ASCII becomes a character reference, so that no
-    encoding can break it."""
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """What templates are found and filled by; it keeps those that it has compiled."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -355,7 +356,15 @@ def render(template: str, **content) -> bytes:
         "english": str.__str__,  # for where no element can stand
         "chinese": language.in_chinese,
     }
-    html = environment.get_template(template).render(
-        say=say, known=known, shortened=shortened, fraction=fraction, or_nothing=or_nothing, **content
+    return environment
+
+
+def render(template: str, **content) -> bytes:
+    """A page. Everything from a record is escaped; what is not ASCII becomes a character reference, so that no
+    encoding can break it."""
+    html = (
+        _environment()
+        .get_template(template)
+        .render(say=say, known=known, shortened=shortened, fraction=fraction, or_nothing=or_nothing, **content)
     )
     return html.lstrip().encode("ascii", "xmlcharrefreplace")

@@ -16,12 +16,19 @@ from PIL import Image
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import banners, figures, gallery
+from compare.page import banners, figures, gallery, pictures
 from compare.page.language import say
 from compare.page.shown import show
 from compare.page.tables import not_scaled
 from compare.runs import checkpoint, record
 from compare.system.errors import UserError
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """A page as of runs that have none, where a test is about the command: they take most of its time."""
+    kinds = ("curves", "calibration", "robustness", "matrices")
+    monkeypatch.setattr(pictures, "draw", lambda *_: {kind: [] for kind in kinds})
 
 
 def test_it_needs_nothing_but_itself(two):
@@ -402,6 +409,7 @@ def test_reports_are_listed_newest_first(tmp_path):
         ("accuracy>1.2.3", 2),
     ],
 )
+@pytest.mark.usefixtures("without_pictures")
 def test_checks_for_scripts(two, run_main, tmp_path, words, code):
     folder, _ = two
     runs = [folder / "runs" / name for name in ("scratch_resnet", "pretrained")]
@@ -437,6 +445,7 @@ def test_required_differences_are_of_runs_that_compare(run_main, tmp_path):
     assert code == 2 and "differ in their images or labels" in err
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_report_that_would_lose_runs_asks_for_a_place(run_main, tmp_path, monkeypatch):
     """Runs beside each other, and runs of the same names elsewhere, whose report would have the same name."""
     monkeypatch.chdir(tmp_path)
@@ -494,6 +503,7 @@ def test_images_of_a_folder_are_shown_as_the_runs_had_them(tmp_path, fit, is_dar
     assert (images[:, 0] == 0).all() == is_dark and (images[:, 32] == 255).all()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_command_names_a_folder_after_the_runs(run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "a"), write_run(tmp_path / "b", seed=1)
@@ -501,6 +511,7 @@ def test_the_command_names_a_folder_after_the_runs(run_main, tmp_path, monkeypat
     assert code == 0 and out.splitlines()[-1] == "reports/a-vs-b/index.html"
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_pattern_that_the_shell_left_is_expanded(run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "x" / "runs" / "a"), write_run(tmp_path / "x" / "runs" / "b", seed=1)

@@ -168,7 +168,7 @@ def test_keras_finds_no_settings_of_somebodys(tmp_path, keras_json):
     (tmp_path / "keras.json").write_bytes(keras_json)
     (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")  # nor matplotlib's, in the current folder
     show = (
-        "from pretrained import backend; backend.choose('torch', 'cpu'); import keras; "
+        "from pretrained import backend; backend.choose('jax', 'cpu'); import keras; "
         "print(keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format())"
     )
     words = os.environ | {"KERAS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
