@@ -224,6 +224,25 @@ def check_loses_no_run(folder: Path, runs: "list[Run]") -> None:
         )
 
 
+def with_copies(runs: "list[Run]", folder: Path) -> "list[Run]":
+    """Small copies of the runs, below this folder; those that lie there already stay as they are.
+
+    Raises:
+        UserError: two would have the same name, or one cannot be written.
+    """
+    from compare.runs import saving
+
+    names = [run.folder.name or "run" for run in runs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(
+            f"--with-copies of several runs called {', '.join(twice)}", "names of their own", "rename their folders"
+        )
+    return [
+        run if run.folder.resolve() == (folder / name).resolve() else saving.small_copy(run, folder / name)
+        for run, name in zip(runs, names, strict=True)
+    ]
+
+
 def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(
@@ -247,6 +266,12 @@ def parse() -> argparse.Namespace:
         help="exit with 1 unless this holds: accuracy of every run, difference of the first run's to the second's in "
         "percentage points, or any number in metrics.csv; also <=, >, <; may be repeated; without --out no report is "
         "written",
+    )
+    what.add_argument(
+        "--with-copies",
+        action="store_true",
+        help="put small copies of the runs below the report's folder and make it of these, to pass on both: what each "
+        "image was taken for and how sure the network was, no weights",
     )
     where = parser.add_argument_group("where")
     where.add_argument(
@@ -286,6 +311,10 @@ def main() -> int:
             dataset.load(name, arguments.data_dir, download=False)
         else:
             dataset.load(str(arguments.data_dir))
+    if arguments.with_copies:
+        if not writes:
+            raise UserError("--with-copies without a report", "it with --out DIR beside --require", "say where")
+        runs = with_copies(runs, folder / "runs")
     judged = []
     if arguments.require:
         from compare.findings.findings import find

@@ -66,7 +66,8 @@ class Headline(Pair):
 
     Attributes:
         classes_apart: the classes that tell them apart, as `metrics.classes_apart` has them.
-        averaged: how the mean of both's probabilities compares with the first run.
+        averaged: how the mean of both's probabilities compares with the first run; None where one keeps only the
+            highest.
         num_confident_mistakes: of each, its confident mistakes.
         suspects: the test images that both are sure of, against the label.
         seeds: the seeds of each; None where they are seeds of the same settings, or one has no other seed.
@@ -74,7 +75,7 @@ class Headline(Pair):
     """
 
     classes_apart: list[tuple[int, Paired]]
-    averaged: Paired
+    averaged: Paired | None
     num_confident_mistakes: tuple[int, int]
     suspects: list[Suspect]
     seeds: tuple[Seeds, Seeds] | None
@@ -250,7 +251,9 @@ def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: list[i
         second=second,
         paired=metrics.paired(one, other),
         classes_apart=metrics.classes_apart(one, other),
-        averaged=metrics.paired(metrics.averaged(one, other), one),
+        averaged=None
+        if one.record.only_highest or other.record.only_highest
+        else metrics.paired(metrics.averaged(one, other), one),
         num_confident_mistakes=(metrics.num_confident_mistakes(one), metrics.num_confident_mistakes(other)),
         suspects=metrics.suspects(one, other),
         seeds=of_both,

@@ -67,7 +67,7 @@ class Result:
         accuracy: fraction of the images whose predicted class is the true one.
         accuracy_low, accuracy_high: its 95 % Wilson interval. It covers the luck of drawing these test images, not
             that of training once more.
-        log_loss: mean of -ln(probability of the true class), nats an image.
+        log_loss: mean of -ln(probability of the true class), nats an image; None where the run keeps only the highest.
         counts: int64, (num_classes, num_classes), the confusion matrix.
         shares: float64, (num_classes, num_classes), the same as fractions of each row; 0 in the row of a class
             without images.
@@ -82,7 +82,7 @@ class Result:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
-    log_loss: float
+    log_loss: float | None
     counts: np.ndarray
     shares: np.ndarray
     precision: np.ndarray
@@ -135,7 +135,7 @@ def evaluate(run: Run) -> Result:
         accuracy=num_correct / num_images,
         accuracy_low=low,
         accuracy_high=high,
-        log_loss=log_loss(probabilities, labels),
+        log_loss=None if run.record.only_highest else log_loss(probabilities, labels),
         counts=counts,
         shares=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
         precision=precision,

@@ -145,7 +145,7 @@ def difference(found: Findings, shown: list[Shown]) -> dict | None:
         "first": first,
         "second": second,
         "pair": pair,
-        "averaging": verdict.averaging(first, pair.averaged),
+        "averaging": "" if pair.averaged is None else verdict.averaging(first, pair.averaged),
         "confident": metrics.CONFIDENT,
         "smoothed": tables.smoothed([first, second], shown),
     }

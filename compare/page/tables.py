@@ -51,7 +51,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
                 number=one.baseline.num_images,
             )
         ),
-        say("Test log loss (nats an image)"): lambda one: f"{one.result.log_loss:.4f}",
+        say("Test log loss (nats an image)"): lambda one: or_nothing(one.result.log_loss, ".4f"),
         say("Training time"): lambda one: duration(one.record.seconds.training_alone),
         say("Processor time in training"): lambda one: duration(one.record.processor_seconds),
         to_article: time_to_article_accuracy,

@@ -198,6 +198,9 @@ def read_run(folder: Path) -> Run:
         disk.check_zip(predictions)
         with np.load(io.BytesIO(predictions), allow_pickle=False) as file:
             arrays = {name: file[name] for name in schema.ARRAYS if name in file.files}
+        if record.only_highest:
+            highest, num_classes = (arrays.pop(name) for name in schema.HIGHEST), len(record.data.class_names)
+            arrays["test_probabilities"] = schema.with_equal_rest(*highest, num_classes)
         schema.check_predictions(record, arrays)
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
         wanted = "the predictions that belong to the record beside it"

@@ -18,7 +18,8 @@ from compare.system.command import MAX_EPOCHS, MAX_NUMBER
 # The arrays of predictions.npz.
 ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "seen_training")
 HELD_OUT = ("validation_probabilities", "validation_labels")
-ARRAYS = ("test_probabilities", "test_labels", *ROBUSTNESS, *SEEN, *HELD_OUT)
+HIGHEST = ("test_predicted", "test_thousandths")
+ARRAYS = ("test_probabilities", *HIGHEST, "test_labels", *ROBUSTNESS, *SEEN, *HELD_OUT)
 FORMAT = 2  # of record.json and checkpoint metadata; raised when a field changes its meaning
 MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 200, 10_000
 MAX_DEPTH = 20  # less than other JSON may have: report.json has records in it
@@ -242,6 +243,8 @@ class Record(Part):
     commit: Text | None = None
     source: Text | None = None
     started: Text | None = None
+    only_highest: bool = False
+    """Whether each image's highest probability alone was kept, and the other classes have equal parts of the rest."""
     files: dict[Name, Text] = {}
     sha256: Text | None = None
 
@@ -327,6 +330,15 @@ def in_words(error: pydantic.ValidationError) -> str:
         return f"{place} is missing"
     said = first["msg"].removeprefix("Value error, ")
     return f"{place} is {str(first['input'])[:100]!r}: {said}" if place else said
+
+
+def with_equal_rest(predicted: np.ndarray, thousandths: np.ndarray, num_classes: int) -> np.ndarray:
+    """Probabilities, float32 (num_images, num_classes), of which the highest alone was kept: `predicted` is whose, and
+    the other classes have equal parts of what the thousandths leave."""
+    highest = thousandths / np.float32(1000)  # (num_images,)
+    probabilities = np.repeat(((1 - highest) / (num_classes - 1))[:, np.newaxis], num_classes, axis=1)
+    np.put_along_axis(probabilities, predicted[:, np.newaxis].astype(np.int64), highest[:, np.newaxis], axis=1)
+    return probabilities
 
 
 def check_predictions(record: Record, arrays: dict[str, np.ndarray]) -> None:

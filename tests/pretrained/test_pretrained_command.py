@@ -412,7 +412,7 @@ def test_every_classifier_of_keras_is_there():
         (["--device", "metal"], "--device metal"),
         (["--unfreeze", "everything"], "'everything'"),
         (["--backbone", "ResNet-50"], "'ResNet-50'"),
-        (["--backbone", "Xception"], "--backbone Xception with images of 32×32"),
+        (["--backbone", "Xception"], "--backbone Xception with images of 64×64"),
         (["--backbone", "VGG16", "--image-size", "28"], "--backbone VGG16 with images of 28×28"),
         (["--recipe", "article", "--backbone", "VGG16"], "--backbone VGG16 with recipe article, which divides"),
         (["--backbone", "NASNetMobile", "--keras-backend", "torch", "--weights", "random"], "with Keras on torch"),

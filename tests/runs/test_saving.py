@@ -1,5 +1,6 @@
 """Runs out of arrays. Truths: scikit-learn, numbers by hand."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pages import Page
 from compare import report, save_run
 from compare.findings import metrics
 from compare.runs.record import check_comparable, read_run
+from compare.runs.saving import small_copy
 from compare.system.errors import UserError
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -96,3 +98,52 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     save(tmp_path / "run")
     with pytest.raises(UserError, match="holds a finished run already"):
         save(tmp_path / "run")
+
+
+@pytest.mark.parametrize("probabilities", [[0.5004, 0.4996], [0.99996, 0.00004], [0.4, 0.6]])
+def test_a_small_copy_keeps_what_an_image_was_taken_for_and_how_sure_that_was(tmp_path, probabilities):
+    run = read_run(save(tmp_path / "run", test_probabilities=[probabilities] * 3))
+    copy = small_copy(run, tmp_path / "copy")
+    highest, predicted = max(probabilities), int(probabilities[1] > probabilities[0])
+    assert copy.test_probabilities.argmax(axis=1).tolist() == 3 * [predicted]
+    np.testing.assert_allclose(copy.test_probabilities.max(axis=1), highest, atol=6e-4)
+    np.testing.assert_allclose(copy.test_probabilities.sum(axis=1), 1, atol=1e-6)
+    assert copy.record.only_highest and not run.record.only_highest
+
+
+def test_a_report_and_small_copies_of_its_runs_are_passed_on_together(tmp_path, run_main):
+    """What the copies' report says of right and wrong is what the runs' says; what they do not keep is not known."""
+    folders = [tmp_path / "runs" / name for name in ("scratch", "frozen")]
+    write_run(folders[0], accuracy=0.9, num_test=None)
+    write_run(folders[1], branch="pretrained", accuracy=0.85, num_test=None)
+    assert run_main(report, *folders, "--no-images", "--out", tmp_path / "whole")[0] == 0
+    code, _, err = run_main(report, *folders, "--no-images", "--with-copies", "--out", tmp_path / "small")
+    assert code == 0, err
+    copies = sorted((tmp_path / "small" / "runs").iterdir())
+    assert [copy.name for copy in copies] == ["frozen", "scratch"]
+    for copy in copies:
+        assert sum(path.stat().st_size for path in copy.iterdir()) < 30_000
+        with np.load(copy / "predictions.npz") as kept:  # by their names, as another program would
+            whole = read_run(tmp_path / "runs" / copy.name)
+            assert np.array_equal(kept["test_predicted"], whole.test_probabilities.argmax(axis=1))
+    whole, small = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "small"))
+    for one, other in zip(whole["runs"], small["runs"], strict=True):
+        assert other["test_log_loss"] is None is other["test_brier_score"] and one["test_log_loss"] > 0
+        for name in ("test_accuracy", "test_accuracy_low", "seconds_training", "seed"):
+            assert one[name] == other[name]
+        assert other["test_calibration_error"] == pytest.approx(one["test_calibration_error"], abs=1e-3)
+    assert whole["pairs"] == small["pairs"]
+    assert Page(tmp_path / "small" / "index.html").row("Test log loss (nats an image)").count("&#8211;") == 2
+    # the copies' own report stays beside them, and one that is there is not copied anew
+    assert run_main(report, *copies, "--no-images", "--with-copies", "--out", tmp_path / "small")[0] == 0
+    code, _, err = run_main(report, *folders, "--with-copies", "--out", tmp_path / "small")
+    assert code == 2 and "holds a finished run already" in err
+
+
+def test_copies_need_a_report_and_names_of_their_own(tmp_path, run_main):
+    for folder in ("a/run", "b/run"):
+        write_run(tmp_path / folder, accuracy=0.9 if folder == "a/run" else 0.8)
+    code, _, err = run_main(report, tmp_path / "a/run", tmp_path / "b/run", "--with-copies", "--out", tmp_path / "out")
+    assert code == 2 and "several runs called run" in err
+    code, _, err = run_main(report, tmp_path / "a/run", "--with-copies", "--require", "accuracy>=0.5")
+    assert code == 2 and "--with-copies without a report" in err
