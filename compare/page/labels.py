@@ -176,7 +176,7 @@ def in_numbers(found: Findings) -> str:
         ends[LOGISTIC_REGRESSION] = [points[0], points[-1]]
     parts = [
         say(
-            "{run}: {first:.4f} with {fewest}, {last:.4f} with {most}",
+            "{run} {first:.4f} with {fewest} and {last:.4f} with {most}",
             run=name,
             first=first,
             fewest=labels_in_words(fewest),
@@ -185,7 +185,7 @@ def in_numbers(found: Findings) -> str:
         )
         for name, ((fewest, first), (most, last)) in ends.items()
     ]
-    return say("Test error against labels a class; {parts}.", parts=joined([*parts, *crossings(found)], "; "))
+    return say("Test error by labels a class: {parts}.", parts=joined([*parts, *crossings(found)], "; "))
 
 
 def crossings(found: Findings) -> list[str]:
