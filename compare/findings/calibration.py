@@ -92,7 +92,7 @@ def calibration(run: Run) -> Calibration:
         error=error,
         error_low=max(0.0, float(low)),
         error_high=max(0.0, float(high)),
-        brier=None if run.record.only_highest else brier_score(probabilities, labels),
+        brier=None if run.only_highest else brier_score(probabilities, labels),
         kept=kept,
         accuracy_kept=accuracy_kept,
     )

@@ -251,9 +251,7 @@ def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: list[i
         second=second,
         paired=metrics.paired(one, other),
         classes_apart=metrics.classes_apart(one, other),
-        averaged=None
-        if one.record.only_highest or other.record.only_highest
-        else metrics.paired(metrics.averaged(one, other), one),
+        averaged=None if one.only_highest or other.only_highest else metrics.paired(metrics.averaged(one, other), one),
         num_confident_mistakes=(metrics.num_confident_mistakes(one), metrics.num_confident_mistakes(other)),
         suspects=metrics.suspects(one, other),
         seeds=of_both,

@@ -135,7 +135,7 @@ def evaluate(run: Run) -> Result:
         accuracy=num_correct / num_images,
         accuracy_low=low,
         accuracy_high=high,
-        log_loss=None if run.record.only_highest else log_loss(probabilities, labels),
+        log_loss=None if run.only_highest else log_loss(probabilities, labels),
         counts=counts,
         shares=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
         precision=precision,

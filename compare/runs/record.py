@@ -57,6 +57,7 @@ class Run:
             as one.
         validation_probabilities, validation_labels: of the images that were held out of the training set, as those of
             the test set, in the order of the training file; None where there are none, and in earlier versions' runs.
+        only_highest: whether these probabilities have equal parts but for the highest, as in a small copy of a run.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class Run:
     seen_training: np.ndarray | None = None
     validation_probabilities: np.ndarray | None = None
     validation_labels: np.ndarray | None = None
+    only_highest: bool = False
 
 
 # ---- writing
@@ -205,7 +207,7 @@ def read_run(folder: Path) -> Run:
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
         wanted = "the predictions that belong to the record beside it"
         raise UserError(f"{path} cannot be read ({error})", wanted, RESTORE) from error
-    return Run(folder, record, disk.own_sha256(content), **arrays)
+    return Run(folder, record, disk.own_sha256(content), **arrays, only_highest=record.only_highest)
 
 
 def check_comparable(runs: list[Run]) -> None:

@@ -166,7 +166,7 @@ def test_a_silent_verdict_gives_the_ends_of_the_curve_and_its_crossings(tmp_path
     found = find(runs)
     said = verdict.sentences(found, show(found))
     assert said[0].startswith("No winner is named:") and "above" not in "".join(said)
-    assert f"{SCRATCH}: 0.5000 with 10, 0.0500 with 1,000;" in said[1]
+    assert f"{SCRATCH} 0.5000 with 10 and 0.0500 with 1,000;" in said[1]
     assert f"{FROZEN} and {SCRATCH} cross at about 251 labels a class" in said[1]
 
 
@@ -177,7 +177,7 @@ def test_the_curve_has_logistic_regression_beside_it(written):
     with_baselines = map(lambda one, baseline: dataclasses.replace(one, baseline=baseline), found.runs, beside)
     found = dataclasses.replace(found, runs=tuple(with_baselines))
     assert labels.section(found, show(found))["baselines"] == ["0.4000", "0.2000", "0.2000"]
-    assert "; Logistic regression on the pixels: 0.4000 with 10, 0.2000 with 1,000;" in labels.in_numbers(found)
+    assert "; Logistic regression on the pixels 0.4000 with 10 and 0.2000 with 1,000;" in labels.in_numbers(found)
     axes, _ = label_figures.label_curve(*labels.to_draw(found, show(found)), labels.baselines(found)).axes
     (line,) = (line for line in axes.lines if line.get_label() == "Logistic regression on the pixels")
     np.testing.assert_allclose(line.get_xydata(), [[10, 0.4], [100, 0.2], [1000, 0.2]])
