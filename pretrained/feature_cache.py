@@ -17,6 +17,7 @@ from compare.data import download
 from compare.data.images import Dataset
 from compare.system import disk
 
+MOST_HELD_BYTES = 2**27  # of features in memory, so that those of a subset are made or read once
 IMAGES_IN_FILE = 2048  # whose features are computed, and kept, together
 Split = Literal["train", "test"]
 
@@ -46,6 +47,7 @@ class FeatureCache:
     ):
         self._images = {"train": data.train_images, "test": data.test_images}
         self._num_features, self._extract = num_features, extract
+        self._held: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # rows of each split, and their features
         self._made_here: set[tuple[Split, int]] = set()
         self.saved_seconds = 0.0
         told = json.dumps({"data": data.fingerprint} | what_went_in, sort_keys=True)
@@ -85,18 +87,28 @@ class FeatureCache:
             done(num_done)
 
     def features_of(self, split: Split, rows: np.ndarray) -> np.ndarray:
-        """The features of these rows of a split, (num_rows, num_features), out of the cache where they are there."""
-        found = np.empty((len(rows), self._num_features), np.float32)
+        """The features of these rows of a split, (num_rows, num_features): those that were asked for before, out of the
+        cache where they are there, or computed."""
+        held, features = self._held.get(split, (rows[:0], np.empty((0, self._num_features), np.float32)))
+        new = np.setdiff1d(rows, held)
+        if len(new):
+            held, features = np.concatenate([held, new]), np.concatenate([features, self._found(split, new)])
+        if features.nbytes <= MOST_HELD_BYTES:
+            self._held[split] = held, features
+        order = np.argsort(held)
+        return features[order[np.searchsorted(held, rows, sorter=order)]]
+
+    def _found(self, split: Split, rows: np.ndarray) -> np.ndarray:
+        found, is_there = np.empty((len(rows), self._num_features), np.float32), np.zeros(len(rows), bool)
         for part in self._parts(split, rows):
-            here = (part.start <= rows) & (rows < part.stop)
-            kept = self._read(split, part)
-            if kept is not None:
+            if (kept := self._read(split, part)) is not None:
+                here = (part.start <= rows) & (rows < part.stop)
                 features, seconds = kept
-                found[here] = features[rows[here] - part.start]
+                found[here], is_there[here] = features[rows[here] - part.start], True
                 if (split, part.start) not in self._made_here:
                     self.saved_seconds += seconds * here.sum() / len(part)
-            else:
-                found[here] = self._extract(self._images[split], rows[here])
+        if not is_there.all():  # all at once: few images at a time do not fill a batch
+            found[~is_there] = self._extract(self._images[split], rows[~is_there])
         return found
 
     def _not_there(self, split: Split, rows: np.ndarray) -> list[range]:

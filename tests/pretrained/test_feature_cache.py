@@ -114,3 +114,14 @@ def test_a_few_images_are_looked_at_alone(data):
     assert cache.missing("train", rows) == [] and cache.num_to_extract("train", rows) == 2
     np.testing.assert_array_equal(cache.features_of("train", rows), features(data.train_images, rows))
     assert looked_at == [3, 40] and not cache.folder.exists()
+
+
+def test_what_is_not_kept_is_looked_at_once_and_all_together(data):
+    """Few images of every file: not worth a file, and a batch of a few would be padded."""
+    calls = []
+    cache = FeatureCache(data, {}, num_features=16, extract=lambda *asked: calls.append(asked[1]) or features(*asked))
+    rows = np.array([49, 1, 17, 33])
+    assert cache.missing("train", rows) == []
+    for some in (rows, rows[::-1], rows[:2], np.array([33, 2])):
+        np.testing.assert_array_equal(cache.features_of("train", some), features(data.train_images, some))
+    assert [sorted(asked.tolist()) for asked in calls] == [[1, 17, 33, 49], [2]]
