@@ -71,7 +71,9 @@ def alone(monkeypatch, tmp_path_factory):
 @pytest.fixture
 def at_a_glance(monkeypatch):
     """How long a training takes is told by three steps of each kind, in the place of seconds of them."""
-    from pretrained import loop, solver  # and with them Keras, which few tests need
+    with monkeypatch.context() as while_imported:
+        while_imported.setenv("KERAS_BACKEND", "torch")  # which `alone` has hidden
+        from pretrained import loop, solver  # and with them Keras, which few tests need
 
     measured = estimate.measured
     for module in (loop, solver):

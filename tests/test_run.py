@@ -443,7 +443,7 @@ def test_a_plan_of_several_trainings_is_checked_trained_and_gone_on_with(fakes, 
     assert run_main(run, *words, "--data", "photos", "--out", out)[0] == 130
     monkeypatch.delenv("FAKE_pretrained_fake")
     (tmp_path / "photos").rename(tmp_path / "moved")
-    code, printed, _ = run_main(run, "--resume", out, "--data", "moved", "--weights", "local")
+    code, printed, _ = run_main(run, "--resume", out, "--data", "moved", "--weights", "imagenet")
     assert code == 0 and "1 of 3 trainings are complete" in printed
     runs, here, there = out / "runs", f"--data {tmp_path / 'photos'}", f"--data {tmp_path / 'moved'}"
     begun = [
@@ -452,7 +452,7 @@ def test_a_plan_of_several_trainings_is_checked_trained_and_gone_on_with(fakes, 
         f"pretrained_fake {here} --weights random --out {runs / 'pretrained_fake-weights-random'}",
     ]
     gone_on = [
-        f"pretrained_fake {there} --weights local --resume {runs / 'pretrained_fake'}",
+        f"pretrained_fake {there} --weights imagenet --resume {runs / 'pretrained_fake'}",
         f"pretrained_fake {there} --weights random --out {runs / 'pretrained_fake-weights-random'}",
     ]
     checked = [f"{line} --check" for line in begun]

@@ -821,12 +821,14 @@ def test_imagenet_weights_damaged_anywhere_are_not_used(tmp_path, faults, monkey
     path = tmp_path / RESNET50.file_name
     backbone = dataclasses.replace(RESNET50, digest=hashlib.md5(good).hexdigest())
     monkeypatch.setattr(weights, "_usual_paths", lambda _: [path])
+    fetched = write_h5(tmp_path / "fetched.h5")
+    monkeypatch.setattr(weights, "_fetch", lambda _: fetched)
     path.write_bytes(good)
-    assert weights.find("local", backbone).path == path
+    assert weights.find("imagenet", backbone).path == path
     for damaged in damages(good):
         path.write_bytes(damaged)
         faults.injected += 1
-        assert (weights.find("local", backbone).kind == "random") == (damaged != good)
+        assert weights.find("imagenet", backbone).path == (path if damaged == good else fetched)
         faults.refused += 1
         assert path.read_bytes() == damaged
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_recipes
 from fake_runs import write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,6 +79,7 @@ def few(monkeypatch):
         test_labels=digits.test_labels[:20],
     )
     monkeypatch.setattr(dataset, "load", lambda *_, **__: small)
+    monkeypatch.setitem(pretrained_recipe.RECIPES, "demo", small_recipes.PRETRAINED)
 
 
 def prepared(*words):

@@ -60,8 +60,10 @@ def few(branch: str) -> None:
         tuned |= {"num_unfrozen_epochs": 2, "least_steps": 24}
         recipes.RECIPES["fine-tuned"] = dataclasses.replace(recipes.FINE_TUNED, **changes | tuned | {"image_size": 32})
     sys.path.append(str(Path(__file__).resolve().parents[1]))
-    small = getattr(importlib.import_module("small_recipes"), "SCRATCH" if branch == "scratch_resnet" else "PRETRAINED")
-    recipes.RECIPES["demo"] = dataclasses.replace(small, **changes, num_epochs=3)
+    recipe = getattr(
+        importlib.import_module("small_recipes"), "SCRATCH" if branch == "scratch_resnet" else "PRETRAINED"
+    )
+    recipes.RECIPES["demo"] = dataclasses.replace(recipe, **changes, num_epochs=3)
 
 
 def train(branch: str, asked: dict) -> None:
