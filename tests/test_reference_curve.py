@@ -30,9 +30,9 @@ def test_every_run_stands_at_its_labels_and_seed():
                 record = json.loads((FOLDER / "runs" / RUNS[place] / "record.json").read_text(encoding="utf-8"))
                 data = record["data"]
                 assert point["labels"] == (
-                    data["labels_per_class"] or (data["num_train"] + data["num_validation"]) / 10
+                    data.get("labels_per_class") or (data["num_train"] + data["num_validation"]) / 10
                 )
-                assert record["seed"] == seed and data["subset_seed"] in (None, seed)
+                assert record["seed"] == seed and data.get("subset_seed") in (None, seed)
                 seen.add(place)
     assert seen == set(range(len(RUNS)))
 
