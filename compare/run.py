@@ -57,7 +57,7 @@ if TYPE_CHECKING:  # so that --help need not wait for NumPy
 NUM_REPORT_BYTES = 20_000_000
 NUM_RUN_BYTES = 100_000_000  # of a finished run with the larger weights
 EXAMPLES = """examples:
-  python -m compare.run --label-curve --demo              three ways with few labels and with all, in four minutes
+  python -m compare.run --label-curve --demo              three ways with few labels and with all, in minutes
   python -m compare.run --both --demo                     one training of each branch on the same small images
   python -m compare.run --both                            the article's two trainings on Fashion-MNIST
   python -m compare.run --both --recipe tuned             the same two networks, the best result for the least time
