@@ -76,13 +76,15 @@ class Training:
 
     @property
     def strategy(self) -> tuple[str, ...]:
-        """What it is but for its seed and the labels that it learns from."""
-        return self._without("--seed", "--labels-per-class")
+        """What it is but for its seed and the labels that it learns from, unless these are for its branch to refuse."""
+        names = ("--seed", "--labels-per-class") if self.labels is not None else ("--seed",)
+        return self._without(*names)
 
     @property
-    def labels(self) -> str:
-        """How many labels of every class it learns from: a number, or all."""
-        return by_option(self.words).get("--labels-per-class", ["all"])[0]
+    def labels(self) -> str | None:
+        """How many labels of every class it learns from: a number, or all; None where its words are neither."""
+        values = by_option(self.words).get("--labels-per-class", ["all"])
+        return values[0] if len(values) == 1 and (values[0] == "all" or values[0].isdecimal()) else None
 
     def _without(self, *names: str) -> tuple[str, ...]:
         options = {name: values for name, values in by_option(self.words).items() if name not in names}

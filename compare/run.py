@@ -145,8 +145,8 @@ def check(trainings: list[Training], folder: Path | None) -> int:
             alike[tuple(words) if "--resume" in words else training.strategy].append((training, words))
     data = {}  # the fingerprints of what is trained on, and by which training
     for some in alike.values():
-        first, words = max(some, key=lambda one: math.inf if one[0].labels == "all" else int(one[0].labels))
-        others = list(dict.fromkeys(training.labels for training, _ in some if training is not first))
+        first, words = max(some, key=lambda one: math.inf if one[0].labels in ("all", None) else int(one[0].labels))
+        others = list(dict.fromkeys(training.labels or "all" for training, _ in some if training is not first))
         told = []
         code = supervise.run_branch(first.branch, [*words, "--check"], told=told, labels=others)
         if code == EXIT_REFUSED and len(trainings) > 1:
@@ -162,7 +162,10 @@ def check(trainings: list[Training], folder: Path | None) -> int:
             return code
         pairs = [np.array(line[:2], float) for line in told]
         of_labels = dict(zip(others, pairs[1:], strict=True))
-        ahead |= {training.name: pairs[0] if training is first else of_labels[training.labels] for training, _ in some}
+        ahead |= {
+            training.name: pairs[0] if training is first else of_labels[training.labels or "all"]
+            for training, _ in some
+        }
         data.setdefault(tuple(told[0][2:]), first.name)
         if len(data) > 1:
             raise UserError(

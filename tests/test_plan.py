@@ -184,3 +184,10 @@ def test_a_label_curve_is_three_strategies_at_every_number_of_labels(monkeypatch
 def test_a_label_curve_has_recipes_of_its_own(monkeypatch):
     with pytest.raises(UserError, match="--label-curve together with --recipe article"):
         planned(monkeypatch, "--label-curve", "--recipe", "article")
+
+
+@pytest.mark.parametrize("words", ["--labels-per-class", "--labels-per-class few", "--labels-per-class 1 2"])
+def test_labels_that_are_none_are_left_to_the_branch(words):
+    one = plan.Training("one", "scratch_resnet", tuple(words.split()))
+    assert one.labels is None and one.strategy == ("scratch_resnet", *words.split())
+    assert plan.Training("one", "scratch_resnet", ("--labels-per-class", "5")).strategy == ("scratch_resnet",)
