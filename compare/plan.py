@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from compare import data
 from compare.system.command import place_or_word, whole_number
 from compare.system.errors import UserError, writable
-from compare.training.options import DATA_WORDS, OVERRIDES, WEIGHTS_WORDS, labels_per_class
+from compare.training.options import OVERRIDES, WEIGHTS_WORDS, labels_per_class
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}  # what the short forms know
 # What a resumed branch is told again; the last two where it has them.
@@ -252,7 +253,7 @@ def place_of_data(trainings: list[Training]) -> Path | None:
     for training in trainings:
         options = by_option(training.words)
         for told in (*options.get("--data", ()), *options.get("--data-dir", ())):
-            if told not in DATA_WORDS:
+            if told not in data.NAMES:
                 return Path(told)
     return None
 
@@ -304,7 +305,7 @@ def words_of_item(item: tuple[str, list[str]]) -> list[str]:
 
 def full_path(option: str, value: str) -> str:
     """A place by its full path, as a resumed command may stand elsewhere; all else as it is."""
-    words = {"--data": DATA_WORDS, "--data-dir": (), "--weights": WEIGHTS_WORDS}.get(option)
+    words = {"--data": data.NAMES, "--data-dir": (), "--weights": WEIGHTS_WORDS}.get(option)
     if words is None or value in words:
         return value
     found = place_or_word(value)

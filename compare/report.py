@@ -304,10 +304,10 @@ def main() -> int:
     if arguments.out is None and writes:
         check_loses_no_run(folder, runs)
     if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
-        from compare.data import dataset
+        from compare.data import NAMES, dataset
 
         name = runs[0].record.data.name
-        if name in dataset.NAMES:
+        if name in NAMES:
             dataset.load(name, arguments.data_dir, download=False)
         else:
             dataset.load(str(arguments.data_dir))

@@ -1,7 +1,6 @@
 """Train a new head on a frozen network, ImageNet's ResNet50 or another one: `python -m pretrained.train`.
 
-Recipe `article` on Fashion-MNIST, 10 epochs: about 17 minutes on two fast CPU cores (see `reports/reference`). `--demo`
-takes under a minute. The loop itself is in `loop.py`.
+What each recipe takes and gives stands in `recipe.py`, the loop itself in `loop.py`.
 """
 
 import argparse

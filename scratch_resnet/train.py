@@ -1,7 +1,6 @@
 """Train the article's ResNet-18, or a deeper one, from scratch: `python -m scratch_resnet.train`.
 
-Recipe `article` on Fashion-MNIST, 5 epochs: expect about 0.92 test accuracy, in about an hour on two AVX-512 cores
-(`reports/reference` has a measured epoch). `--demo` takes under a minute. The loop itself is in `loop.py`.
+What each recipe takes and gives stands in `recipe.py`, the loop itself in `loop.py`.
 """
 
 import argparse
@@ -25,9 +24,6 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
 """
 SMALLER = "the batch (--batch-size) or the images (--image-size)"  # what to make so when memory runs out
-
-# of parameters, by the depth, with 1,000 classes
-MILLIONS = {18: 11.7, 34: 21.9, 50: 25.6, 101: 44.6, 152: 60.3}
 
 
 def parse() -> argparse.Namespace:
@@ -63,10 +59,16 @@ def main() -> int:
     return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
 
-def num_bytes(recipe) -> int:
+def num_bytes(recipe, *, num_classes: int, num_channels: int) -> int:
     """The room on disk that a run needs: two checkpoints of twelve bytes a parameter and a third that replaces one, and
     the weights."""
-    return int((3 * 12 + 4) * 1e6 * MILLIONS[recipe.depth])
+    import torch
+
+    from scratch_resnet import loop, model
+
+    with torch.device("meta") as nowhere:  # shapes alone
+        network = loop.new_model(num_classes, num_channels=num_channels, recipe=recipe, seed=0, device=nowhere)
+    return (3 * 12 + 4) * model.num_parameters(network)
 
 
 def train(job, *, device_name: str, check_only: bool) -> int:
@@ -75,8 +77,8 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     from compare.training.limits import limits_in_words
     from scratch_resnet import hardware, loop
 
-    recipe = job.recipe
-    job.check_room(num_bytes(recipe))
+    recipe, num_classes, num_channels = job.recipe, len(job.data.class_names), job.data.train_images.shape[3]
+    job.check_room(num_bytes(recipe, num_classes=num_classes, num_channels=num_channels))
     device = hardware.choose_device(device_name)
     precision = hardware.precision(recipe, device)
     job.check_same("precision", precision)
@@ -84,7 +86,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         train_batches, watched_batches, test_batches = batches_of(job, device)
         check_last_batch(job)
-        training, predicting = loop.seconds_an_image(train_batches, len(job.data.class_names), recipe=recipe)
+        training, predicting = loop.seconds_an_image(train_batches, num_classes, recipe=recipe)
 
     def seconds_of(one) -> list:
         check_last_batch(one)
@@ -98,13 +100,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     if check_only:
         return EXIT_DONE
 
-    model = loop.new_model(
-        len(job.data.class_names),
-        num_channels=train_batches.num_channels,
-        depth=recipe.depth,
-        seed=job.seed,
-        device=device,
-    )
+    model = loop.new_model(num_classes, num_channels=num_channels, recipe=recipe, seed=job.seed, device=device)
     optimizer = loop.new_optimizer(model, recipe)
     if job.checkpoint is not None:
         loop.restore(model, optimizer, job.checkpoint)
@@ -156,7 +152,7 @@ def note_facts(record, model, recipe, device) -> None:
     from scratch_resnet.model import flops_per_image, num_parameters
 
     record.model = Model(
-        name=f"ResNet-{recipe.depth}",
+        name=recipe.network,
         start="random",
         trained="all",
         depth=recipe.depth,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from compare import doctor, report, run
+from compare import doctor, load_run, report, run
 from compare.__main__ import COMMANDS as COMMANDS_OF_COMPARE
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained_train
@@ -111,6 +111,19 @@ def test_recipes_are_documented_and_named_alike(recipes):
         assert isinstance(field, ast.AnnAssign) and isinstance(docstring.value, ast.Constant), ast.unparse(field)
     for name, recipe in recipes.RECIPES.items():
         assert recipe.name == name and name in recipes.__doc__
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "reports/reference/runs").iterdir()), ids=lambda folder: folder.name)
+def test_what_recipes_say_of_themselves_is_what_was_measured(folder):
+    kept = load_run(folder)
+    recipes = {"scratch_resnet": scratch_recipe, "pretrained": pretrained_recipe}[kept.record.branch]
+    told = re.search(rf"^{kept.record.recipe.name} .*?(?=^\w)", recipes.__doc__ + "end", re.MULTILINE | re.DOTALL)[0]
+    accuracy, minutes = re.search(
+        r"expect (?:a\s+test\s+accuracy\s+of\s+)?(0\.\d{3}) after (\d+) minutes", told, re.I
+    ).groups()
+    right = kept.test_probabilities.argmax(axis=1) == kept.test_labels
+    assert float(accuracy) == pytest.approx(right.mean(), abs=5.001e-4)
+    assert float(minutes) == pytest.approx(sum(row.seconds for row in kept.record.history) / 60, abs=1)
 
 
 # ---- commands and papers

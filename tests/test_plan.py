@@ -8,7 +8,6 @@ import typing
 import pytest
 
 from compare import plan, plan_file, run
-from compare.data import dataset
 from compare.system.errors import UserError
 from compare.training import options
 from scratch_resnet import recipe
@@ -163,8 +162,7 @@ def test_what_was_asked_for_is_read_strictly(tmp_path, change):
         plan_file.read(tmp_path)
 
 
-def test_words_for_networks_and_data_are_those_that_there_are():
-    assert options.DATA_WORDS == dataset.NAMES
+def test_depths_are_those_that_there_are():
     assert options.DEPTHS == typing.get_args(recipe.Depth)
 
 

@@ -10,3 +10,6 @@ recognition    Fashion-MNIST's files of any name and form, by what they hold
 download       one file from the first mirror that serves it right
 corruptions    copies of images that are harder to recognise, for --robustness
 """
+
+# What `--data` takes beside a folder's and a file's name. Each is loaded by the module here that is called so.
+NAMES = ("fashion-mnist", "digits")

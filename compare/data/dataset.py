@@ -3,19 +3,19 @@
 One file a source: `fashion_mnist`, `digits`, `image_folder`, `arrays`.
 """
 
+import importlib
 import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from compare.data import arrays, digits, fashion_mnist, image_folder
+from compare.data import NAMES, arrays, fashion_mnist, image_folder
 from compare.data.images import Dataset, fingerprint, stratified_sample
 from compare.system.errors import UserError, printable
 
-__all__ = ["NAMES", "Dataset", "fingerprint", "load", "split", "subset", "train_and_validation"]
+__all__ = ["Dataset", "fingerprint", "load", "split", "subset", "train_and_validation"]
 
-NAMES = ("fashion-mnist", "digits")
 SPLIT_SEED = 0
 
 
@@ -48,8 +48,8 @@ def load(
         )
     if source == "fashion-mnist":
         return fashion_mnist.load(data_dir, download=download)
-    if source == "digits":
-        return digits.load()
+    if source in NAMES:
+        return importlib.import_module(f"compare.data.{source}").load()
     if os.path.isdir(source):  # Path's own raises where a name is too long, or a folder above may not be read
         return image_folder.load(Path(source), image_size=image_size, fit=fit)
     if source.lower().endswith(".npz") and os.path.isfile(source):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from compare.data import corruptions, dataset
+from compare.data import NAMES, corruptions, dataset
 from compare.data.images import Dataset, blocks_averaged
 from compare.findings import metrics
 from compare.runs.record import Run
@@ -70,7 +70,7 @@ def data_of(runs: list[Run], data_dir: Path | None = None) -> Dataset | None:
 
 @functools.lru_cache(maxsize=1)
 def _local(name: str, data_dir: Path | None, fit: str) -> Dataset:
-    if name in dataset.NAMES:
+    if name in NAMES:
         return dataset.load(name, data_dir, download=False)
     return dataset.load(str(data_dir), image_size=MAX_TILE, fit=fit)
 

@@ -1,7 +1,6 @@
 """What a run ran on: versions, processor, memory, energy, and the commit of the source."""
 
 import contextlib
-import ctypes
 import functools
 import hashlib
 import importlib.metadata
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pynvml
 
 from compare import start
 
@@ -112,7 +112,7 @@ class EnergyMeter:
         with self._lock:
             try:
                 now = [read() for read, _ in self._counters]
-            except (OSError, ValueError):  # no longer to be read
+            except (OSError, ValueError, pynvml.NVMLError):  # no longer to be read
                 self._counters = now = self._before = []
             for before, after, (_, largest) in zip(self._before, now, self._counters, strict=True):
                 self._joules += after - before + (largest if after < before else 0.0)
@@ -135,26 +135,19 @@ def _processor_counters(powercap: Path) -> list[tuple[Callable[[], float], float
 
 
 def _gpu_counters(gpu: int) -> list[tuple[Callable[[], float], float]]:
-    """The counter of a GPU since its driver was loaded, which GPUs from Volta on have, by the library that comes with
-    the driver: https://docs.nvidia.com/deploy/nvml-api/ (`nvmlDeviceGetTotalEnergyConsumption`, millijoules)."""
+    """The counter of a GPU since its driver was loaded, which GPUs from Volta on have."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     name = visible.split(",")[gpu].strip() if visible else str(gpu)  # a number, or a UUID
-    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
     try:
-        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
-        problem = nvml.nvmlInit_v2()
-        if name.isdecimal():
-            problem = problem or nvml.nvmlDeviceGetHandleByIndex_v2(int(name), ctypes.byref(handle))
-        else:
-            problem = problem or nvml.nvmlDeviceGetHandleByUUID(name.encode(), ctypes.byref(handle))
+        pynvml.nvmlInit()
+        find = pynvml.nvmlDeviceGetHandleByIndex if name.isdecimal() else pynvml.nvmlDeviceGetHandleByUUID
+        device = find(int(name) if name.isdecimal() else name)
 
         def read() -> float:
-            if nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)):
-                raise OSError("the GPU does not tell its energy")
-            return millijoules.value / 1000
+            return pynvml.nvmlDeviceGetTotalEnergyConsumption(device) / 1000  # millijoules
 
-        return [(read, 0.0)] if not problem and read() > 0 else []
-    except (OSError, AttributeError):  # no such library, an old one, or an old GPU
+        return [(read, 0.0)] if read() > 0 else []
+    except pynvml.NVMLError:  # no such library, an old one, or an old GPU
         return []
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 
+from compare import data
 from compare.system.command import MAX_EPOCHS, Parser, place, place_or_word, positive_number, whole_number, writable
 from compare.system.environment import OFFLINE_VARIABLE
 from compare.system.errors import UserError
@@ -25,7 +26,6 @@ ANEW_FOR_EPOCHS = (
     "rate was planned over the epochs that it had"
 )
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
-DATA_WORDS = ("fashion-mnist", "digits")  # what --data takes beside a folder's and a file's name
 WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's name
 DEPTHS = (18, 34, 50, 101, 152)
 UNFREEZE = ("none", "last-stage", "backbone", "all")
@@ -56,7 +56,7 @@ class Offline(argparse.Action):
 
 def add_place_options(group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
-    words = "fashion-mnist, digits, a folder of images, or an .npz file (the recipe's)"
+    words = f"{', '.join(data.NAMES)}, a folder of images, or an .npz file (the recipe's)"
     group.add_argument("--data", type=place_or_word, metavar="D", help=words)
     group.add_argument("--data-dir", type=place, metavar="DIR", help="where Fashion-MNIST is, in any form (found)")
     words = "auto, cpu, cuda, cuda:N or mps (auto)"

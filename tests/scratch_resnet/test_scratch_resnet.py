@@ -143,7 +143,8 @@ def test_sizes_of_all_depths_by_hand_and_torchvisions(depth, num_blocks):
     num_biases = sum(layer.out_channels for layer in theirs.modules() if isinstance(layer, torch.nn.Conv2d))
     num_shortcut_norms = 2 * ((256 + 512 + 1024 + 2048) if bottleneck else (128 + 256 + 512))
     assert sizes[1] == model.num_parameters(theirs) + num_biases - num_shortcut_norms
-    assert sizes[1] <= 1e6 * train.MILLIONS[depth] < 1.01 * sizes[1]  # of which the room on disk is reckoned
+    deep = dataclasses.replace(RECIPES["article"], depth=depth)
+    assert train.num_bytes(deep, num_classes=1000, num_channels=3) == (3 * 12 + 4) * sizes[1]
 
 
 def test_shape_walk_and_flops():

@@ -1,21 +1,12 @@
 """What a run ran on. Truths: a powercap folder by hand, a driver's library that counts as we say, and git."""
 
-import ctypes
-import importlib.metadata
-import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import pynvml
 import pytest
-from fake_runs import write_run
 
-from compare.runs import record
 from compare.system import machine
-from compare.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,31 +69,19 @@ def test_elsewhere_nothing_is_told(tmp_path, monkeypatch):
 class Driver:
     """NVIDIA's library, as far as it is used: two GPUs, the second under its UUID as well."""
 
-    def __init__(self, init=0, energy=0):
-        self.millijoules, self.init, self.energy = {0: 5_000, 1: 9_000}, init, energy
-
-    def nvmlInit_v2(self):
-        return self.init
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index, handle):
-        handle._obj.value = index + 1
-        return 0 if index in self.millijoules else 2
-
-    def nvmlDeviceGetHandleByUUID(self, uuid, handle):
-        handle._obj.value = 2
-        return 0 if uuid == b"GPU-beef" else 2
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle, millijoules):
-        millijoules._obj.value = self.millijoules[handle.value - 1]
-        return self.energy
+    def __init__(self, monkeypatch):
+        self.millijoules = {0: 5_000, 1: 9_000}
+        monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", {0: 0, 1: 1}.__getitem__)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", {"GPU-beef": 1}.__getitem__)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda gpu: self.millijoules[gpu])
 
 
 @pytest.mark.parametrize(
     ("visible", "gpu", "counted"), [(None, 0, 0), (None, 1, 1), ("1", 0, 1), ("1,0", 1, 0), ("GPU-beef", 0, 1)]
 )
 def test_the_gpu_that_trains_is_counted(monkeypatch, visible, gpu, counted):
-    driver = Driver()
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: driver)
+    driver = Driver(monkeypatch)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -112,65 +91,27 @@ def test_the_gpu_that_trains_is_counted(monkeypatch, visible, gpu, counted):
     assert meter.taken() == pytest.approx(1.5)
 
 
-@pytest.mark.parametrize(
-    "driver", [Driver(init=12), Driver(energy=3), object()]
-)  # no driver, an old GPU, an old driver
-def test_a_gpu_that_does_not_tell_is_none(monkeypatch, driver):
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: driver)
+def does_not(*_):
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+
+@pytest.mark.parametrize("name", ["nvmlInit", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetTotalEnergyConsumption"])
+def test_a_gpu_that_does_not_tell_is_none(monkeypatch, name):
+    Driver(monkeypatch)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(pynvml, name, does_not)
     assert machine.EnergyMeter(0).taken() is None
+
+
+def test_a_gpu_that_tells_no_longer_is_none(monkeypatch):
+    Driver(monkeypatch)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    meter = machine.EnergyMeter(0)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", does_not)
+    assert meter.taken() is None
 
 
 def test_no_library_no_energy(monkeypatch):
-    def missing(_):
-        raise OSError("libnvidia-ml.so.1: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr(pynvml, "CDLL", does_not)
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
     assert machine.EnergyMeter(0).taken() is None
-
-
-def test_a_record_with_or_without_energy_is_read(tmp_path):
-    for joules in (12.5, 12, None):
-        folder = write_run(tmp_path / str(joules), changes={"energy_joules": joules})
-        assert record.read_run(folder).record.energy_joules == joules
-    path = write_run(tmp_path / "none") / record.RECORD
-    assert "energy_joules" not in json.loads(path.read_text()) and record.read_run(path.parent)
-    content = json.loads(path.read_text())
-    path.write_text(
-        json.dumps({name: content[name] for name in content if name != "sha256"} | {"energy_joules": "much"})
-    )
-    with pytest.raises(UserError, match="energy_joules is 'much'"):
-        record.read_run(path.parent)
-
-
-# ---- where the source comes from
-
-
-def git(folder, *words):
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    return subprocess.run(["git", "-C", folder, *identity, *words], capture_output=True, text=True, check=True).stdout
-
-
-@pytest.mark.parametrize(
-    ("installed", "tracked"),
-    [("", True), ("vendored", True), (".venv/lib/site-packages", False), ("site-packages", False)],
-)
-def test_a_commit_is_of_the_repository_that_keeps_our_files(tmp_path, installed, tracked):
-    """In a repository of somebody's, our package is ignored, or not ignored but not kept, or kept."""
-    git(tmp_path, "init", "-q")
-    (tmp_path / ".gitignore").write_text(".venv/\n")
-    shutil.copytree(ROOT / "compare", tmp_path / installed / "compare", ignore=shutil.ignore_patterns("__pycache__"))
-    git(tmp_path, "add", *(["."] if tracked else [".gitignore"]))
-    git(tmp_path, "commit", "-q", "-m", "theirs")
-    words = os.environ | {"PYTHONPATH": str(tmp_path / installed)}
-    command = [sys.executable, "-c", "from compare.system import machine; print(machine.__file__, machine.commit())"]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / installed, env=words, check=True)
-    place, said = shown.stdout.split()
-    assert Path(place).is_relative_to(tmp_path)
-    assert said == (git(tmp_path, "rev-parse", "HEAD").strip() if tracked else "None")
-
-
-def test_versions_have_our_own():
-    found = machine.versions("numpy", "nosuch")
-    assert found["scratch-or-pretrained"] == importlib.metadata.version("scratch-or-pretrained")
-    assert list(found) == ["python", "platform", "scratch-or-pretrained", "numpy"]
