@@ -1,12 +1,21 @@
 """What a run ran on. Truths: a powercap folder by hand, a driver's library that counts as we say, and git."""
 
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pynvml
 import pytest
+from fake_runs import write_run
 
+from compare.runs import record
 from compare.system import machine
+from compare.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,3 +124,50 @@ def test_no_library_no_energy(monkeypatch):
     monkeypatch.setattr(pynvml, "CDLL", does_not)
     monkeypatch.setattr(pynvml, "nvmlLib", None)
     assert machine.EnergyMeter(0).taken() is None
+
+
+def test_a_record_with_or_without_energy_is_read(tmp_path):
+    for joules in (12.5, 12, None):
+        folder = write_run(tmp_path / str(joules), changes={"energy_joules": joules})
+        assert record.read_run(folder).record.energy_joules == joules
+    path = write_run(tmp_path / "none") / record.RECORD
+    assert "energy_joules" not in json.loads(path.read_text()) and record.read_run(path.parent)
+    content = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({name: content[name] for name in content if name != "sha256"} | {"energy_joules": "much"})
+    )
+    with pytest.raises(UserError, match="energy_joules is 'much'"):
+        record.read_run(path.parent)
+
+
+# ---- where the source comes from
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    return subprocess.run(["git", "-C", folder, *identity, *words], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("installed", "tracked"),
+    [("", True), ("vendored", True), (".venv/lib/site-packages", False), ("site-packages", False)],
+)
+def test_a_commit_is_of_the_repository_that_keeps_our_files(tmp_path, installed, tracked):
+    """In a repository of somebody's, our package is ignored, or not ignored but not kept, or kept."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text(".venv/\n")
+    shutil.copytree(ROOT / "compare", tmp_path / installed / "compare", ignore=shutil.ignore_patterns("__pycache__"))
+    git(tmp_path, "add", *(["."] if tracked else [".gitignore"]))
+    git(tmp_path, "commit", "-q", "-m", "theirs")
+    words = os.environ | {"PYTHONPATH": str(tmp_path / installed)}
+    command = [sys.executable, "-c", "from compare.system import machine; print(machine.__file__, machine.commit())"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / installed, env=words, check=True)
+    place, said = shown.stdout.split()
+    assert Path(place).is_relative_to(tmp_path)
+    assert said == (git(tmp_path, "rev-parse", "HEAD").strip() if tracked else "None")
+
+
+def test_versions_have_our_own():
+    found = machine.versions("numpy", "nosuch")
+    assert found["scratch-or-pretrained"] == importlib.metadata.version("scratch-or-pretrained")
+    assert list(found) == ["python", "platform", "scratch-or-pretrained", "numpy"]
