@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import threadpoolctl
 from fake_runs import write_run
 from sklearn.linear_model import LogisticRegression
 
@@ -39,6 +40,16 @@ def test_it_learns_from_as_many_images_as_it_is_told_the_same_each_time(lines, f
     assert baseline.logistic_regression(lines, np.arange(0, 600, 2), 1000)[1] == 300  # there are no more
     predicted, num_images = baseline.logistic_regression(lines, np.arange(300), 30)  # of one class alone
     assert set(predicted) == {0} and num_images == 30
+
+
+def test_it_computes_with_one_thread_as_more_round_otherwise(lines, monkeypatch):
+    pools, fit = [], LogisticRegression.fit
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda *of: pools.extend(threadpoolctl.threadpool_info()) or fit(*of)
+    )
+    with threadpoolctl.threadpool_limits(2):
+        baseline.logistic_regression(lines, np.arange(600), 30)
+    assert pools and {pool["num_threads"] for pool in pools} == {1}
 
 
 def test_large_images_in_many_classes_are_fewer(lines, monkeypatch):
