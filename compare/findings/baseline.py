@@ -85,10 +85,8 @@ def logistic_regression(data: Dataset, rows: np.ndarray, num_images: int) -> tup
         blocks_averaged(images, block).reshape(len(images), -1).astype(np.float32) / 255
         for images in (data.train_images[rows], data.test_images)
     )
-    with (
-        warnings.catch_warnings(),
-        threadpoolctl.threadpool_limits(1),
-    ):  # few images of many classes look to scikit-learn like numbers
+    with warnings.catch_warnings(), threadpoolctl.threadpool_limits(1):
+        # few images of many classes look to scikit-learn like numbers
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         fitted = LogisticRegression(C=0.1, tol=1e-3, max_iter=1000).fit(inputs, labels)
     return fitted.predict(test_inputs), len(rows)
