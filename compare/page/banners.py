@@ -139,8 +139,8 @@ def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
 
 
 def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:
-    """Runs that trained on different parts of the training set."""
-    labels_by_split = collections.defaultdict(list)
+    """Runs that had the same labels and trained on different parts of these images."""
+    labels_by_split = collections.defaultdict(lambda: collections.defaultdict(list))
     for label, record in named:
         data = record.data
         if data.num_train is None:
@@ -148,18 +148,15 @@ def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:
         number = data.num_validation
         held_out = say("{number:,} held out", number=number) if number else say("none held out")
         words = say("{number:,} images, {held_out}", number=data.num_train, held_out=held_out)
-        labels_by_split[data.split_fingerprint, words].append(label)
-    if len(labels_by_split) < 2:
-        return None
-    parts = joined(
-        (
-            say("{runs}: {images}", runs=joined(labels, " and "), images=words)
-            for (_, words), labels in labels_by_split.items()
-        ),
-        "; ",
-    )
-    text = say("{parts}. The test images are the same for all.", parts=parts)
-    return Banner(say("Different training images"), text)
+        labels_by_split[data.labels_per_class, data.subset_seed][data.split_fingerprint, words].append(label)
+    parts = [
+        say("{runs}: {images}", runs=joined(labels, " and "), images=words)
+        for splits in labels_by_split.values()
+        for (_, words), labels in splits.items()
+        if len(splits) > 1
+    ]
+    text = say("{parts}. The test images are the same for all.", parts=joined(parts, "; "))
+    return Banner(say("Different training images"), text) if parts else None
 
 
 def one_side_banner(records: list[Record]) -> Banner | None:

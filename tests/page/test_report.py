@@ -298,6 +298,19 @@ def test_two_recipes_of_both_branches_stand_side_by_side(tmp_path):
     assert "Recipe best: " not in page.text and "Peak device memory" not in page.text
 
 
+def test_runs_with_other_labels_have_other_training_images_of_course(tmp_path):
+    def records(*runs):
+        for number, (labels, seed, split) in enumerate(runs):
+            run = record.read_run(write_run(tmp_path / f"{len(list(tmp_path.iterdir()))}", labels=labels, seed=seed))
+            run.record.data.split_fingerprint = split
+            yield f"run {number}", run.record
+
+    warn = banners.different_splits_banner
+    assert warn(list(records((5, 0, "a" * 64), (10, 0, "b" * 64), (5, 1, "c" * 64), (None, 0, "d" * 64)))) is None
+    alike = warn(list(records((5, 0, "a" * 64), (5, 0, "b" * 64), (None, 0, "c" * 64))))
+    assert alike.text.startswith("run 0: ") and "run 1" in alike.text and "run 2" not in alike.text
+
+
 def test_label_smoothing_explains_a_low_confidence(tmp_path):
     """The true one of ten classes is to have 1 - 0.2 + 0.2 / 10."""
     plain = write_run(tmp_path / "plain", branch="pretrained")
