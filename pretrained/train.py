@@ -173,7 +173,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     where = f"{computed_on} in {precision} with Keras on {backend_name}"
     job.announce(
         lambda one: loop.seconds_expected(one, networks, speeds, after=None if one is job else job),
-        how=plan(recipe),
+        how=plan(recipe) + (job.repeats_in_words(recipe.num_unfrozen_epochs) if networks.whole is not None else ""),
         where=f"{where}, {weights_words(recipe, found)}{of_file}",
     )
     if check_only:

@@ -94,7 +94,8 @@ def train(job, *, device_name: str, check_only: bool) -> int:
 
     job.announce(
         seconds_of,
-        how=f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
+        how=f"batches of {recipe.batch_size}{job.repeats_in_words(recipe.num_epochs)}, learning rate "
+        f"{recipe.learning_rate:g}, {recipe.schedule}",
         where=f"{device} ({hardware.device_name(device)}) in {precision}",
     )
     if check_only:

@@ -110,6 +110,11 @@ class Job:
         num_steps = num_epochs * math.ceil(len(self.train_rows) / self.recipe.batch_size)
         return np.tile(self.train_rows, max(1, math.ceil(self.recipe.least_steps / num_steps)))
 
+    def repeats_in_words(self, num_epochs: int) -> str:
+        """How often each training image comes in one of so many epochs, where that is more than once."""
+        times = len(self.rows_of_epoch(num_epochs)) // len(self.train_rows)
+        return f", each image {times:,} times an epoch" if times > 1 else ""
+
     @property
     def epochs_left(self) -> range:
         """The epochs to come, counted from 1."""

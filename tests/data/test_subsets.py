@@ -109,8 +109,9 @@ def test_a_few_images_come_as_often_as_the_least_number_of_steps_asks(monkeypatc
     job = job_of(monkeypatch, "scratch_resnet", scratch_train, SCRATCH, *words)
     assert job.recipe.batch_size == 100 and job.recipe.least_steps == 600
     assert np.unique(job.rows_of_epoch(10), return_counts=True)[1].tolist() == [60] * 100
+    assert job.repeats_in_words(10) == ", each image 60 times an epoch"
     job.recipe = SCRATCH["article"]
-    assert job.rows_of_epoch(5).tolist() == job.train_rows.tolist()
+    assert job.rows_of_epoch(5).tolist() == job.train_rows.tolist() and job.repeats_in_words(5) == ""
 
 
 def test_a_seed_of_a_draw_that_is_not_made_is_refused(monkeypatch, tmp_path):
