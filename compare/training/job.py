@@ -107,8 +107,8 @@ class Job:
     def rows_of_epoch(self, num_epochs: int) -> np.ndarray:
         """The training rows of one of so many epochs: each once, or as often as it takes to the recipe's least number
         of steps."""
-        num_steps = num_epochs * math.ceil(len(self.train_rows) / self.recipe.batch_size)
-        return np.tile(self.train_rows, max(1, math.ceil(self.recipe.least_steps / num_steps)))
+        least = self.recipe.least_steps * self.recipe.batch_size / num_epochs  # images of an epoch
+        return np.tile(self.train_rows, max(1, math.ceil(least / len(self.train_rows))))
 
     def repeats_in_words(self, num_epochs: int) -> str:
         """How often each training image comes in one of so many epochs, where that is more than once."""

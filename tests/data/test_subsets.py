@@ -114,6 +114,19 @@ def test_a_few_images_come_as_often_as_the_least_number_of_steps_asks(monkeypatc
     assert job.rows_of_epoch(5).tolist() == job.train_rows.tolist() and job.repeats_in_words(5) == ""
 
 
+@pytest.mark.parametrize("labels", [5, 10, 30, 100, 132])
+def test_no_training_takes_fewer_than_the_least_number_of_steps_or_many_more(monkeypatch, tmp_path, labels):
+    """Counted in batches, of which the last of an epoch may be smaller."""
+    monkeypatch.chdir(tmp_path)
+    words = ("--labels-per-class", str(labels))
+    scratch = job_of(monkeypatch, "scratch_resnet", scratch_train, SCRATCH, "--recipe", "tuned", *words)
+    tuned = job_of(monkeypatch, "pretrained", pretrained_train, PRETRAINED, "--recipe", "fine-tuned", *words)
+    for job, num_epochs in ((scratch, scratch.recipe.num_epochs), (tuned, tuned.recipe.num_unfrozen_epochs)):
+        num_steps = num_epochs * -(-len(job.rows_of_epoch(num_epochs)) // job.recipe.batch_size)
+        one_more = num_epochs * (len(job.train_rows) / job.recipe.batch_size + 1)
+        assert job.recipe.least_steps <= num_steps < job.recipe.least_steps + one_more
+
+
 def test_a_seed_of_a_draw_that_is_not_made_is_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="--subset-seed 1, and all labels are taken"):
