@@ -113,7 +113,7 @@ def test_recipes_are_documented_and_named_alike(recipes):
         assert recipe.name == name and name in recipes.__doc__
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "reports/reference/runs").iterdir()), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", sorted((ROOT / "reports/article/runs").iterdir()), ids=lambda folder: folder.name)
 def test_what_recipes_say_of_themselves_is_what_was_measured(folder):
     kept = load_run(folder)
     recipes = {"scratch_resnet": scratch_recipe, "pretrained": pretrained_recipe}[kept.record.branch]
@@ -190,7 +190,7 @@ def test_nothing_is_said_of_hosts_of_packages():
 
 
 @pytest.mark.parametrize(
-    "paper", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "reports/reference/*.html"]
+    "paper", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "reports/article/*.html"]
 )
 def test_every_link_leads_to_what_is_committed(paper):
     tracked = set(subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT).stdout.splitlines())

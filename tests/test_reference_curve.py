@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "reports" / "label-curve"
+FOLDER = Path(__file__).parent.parent / "reports" / "reference"
 CURVE = json.loads((FOLDER / "report.json").read_text(encoding="utf-8"))
 NUM_DRAWS = 1000
 

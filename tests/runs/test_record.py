@@ -102,8 +102,8 @@ def test_a_checkpoint_with_epochs_twice_is_refused(tmp_path):
     assert checkpoint.read_unfinished_run(folder).record is None
 
 
-def test_the_reference_runs_are_read():
-    runs = sorted((Path(__file__).parents[2] / "reports" / "reference" / "runs").iterdir())
+def test_the_committed_runs_are_read():
+    runs = sorted((Path(__file__).parents[2] / "reports" / "article" / "runs").iterdir())
     assert len(runs) == 4 and all(record.read_run(run).record.history for run in runs)
 
 
