@@ -268,11 +268,15 @@ class Job:
         return None if joules is None or joules < 0 else joules, before.processor_seconds + seconds
 
     def _left(self, row: Row) -> str:
-        """How long the rest takes, in words: as was estimated, as much longer as the epochs so far took."""
+        """How long the rest takes, in words: as was estimated, as much longer as the epochs so far took. Those of
+        another kind than the next, as the head's before fine-tuning, tell nothing of it."""
         if len(self._estimated) < 2:  # there is none, or none was estimated
             return ""
-        self._taken += row.seconds, estimate.likely(self._estimated.pop(0))
-        actual, expected = self._taken
+        estimated = self._estimated.pop(0)
+        self._taken += row.seconds, estimate.likely(estimated)
+        if not np.array_equal(estimated, self._estimated[0]):
+            self._taken = np.zeros(2)
+        actual, expected = self._taken if self._taken.any() else (1, 1)
         left = estimate.likely(sum(self._estimated)) * actual / expected
         return f", about {duration(left)} left" if self.epochs_left else ""
 
