@@ -13,6 +13,7 @@ import collections
 import contextlib
 import dataclasses
 import datetime
+import json
 import math
 import os
 import shlex
@@ -40,6 +41,8 @@ from compare.system.errors import (
 from compare.training.options import (
     ANEW_FOR_EPOCHS,
     DEFAULT_RECIPE,
+    ESTIMATE,
+    EXPECTED,
     OVERRIDES,
     add_backbone_options,
     add_depth_option,
@@ -107,7 +110,8 @@ def main() -> int:
                     # where compare.run was killed, the branch that it had begun takes a moment to end
                     with out_folder.claim(run, seconds=processes.SECONDS_TO_END + 2):
                         pass
-        code = check(trainings, None if unnamed else folder)
+        expected = {}
+        code = check(trainings, None if unnamed else folder, expected)
         if code != EXIT_DONE or arguments.check:
             return code
         if unnamed:
@@ -116,16 +120,17 @@ def main() -> int:
         if arguments.resume is None:
             held.enter_context(out_folder.claim(folder, new=True))
         plan_file.write(folder, name, trainings)
-        return train_and_report(folder, name, trainings)
+        return train_and_report(folder, name, trainings, expected)
 
 
-def check(trainings: list[Training], folder: Path | None) -> int:
+def check(trainings: list[Training], folder: Path | None, expected: dict[str, dict]) -> int:
     """Let the branches check what is ahead, and say how long each and all take. Of trainings that begin anew and differ
     in their seeds and labels alone, the one with the most labels is checked, and tells of the others.
 
     Args:
         trainings: all that were asked for.
         folder: of the comparison; None where it is not settled yet.
+        expected: is filled with what each training that is ahead takes, by its name, as `ESTIMATE` tells of it.
 
     Returns:
         The exit code: 0 when all is well.
@@ -137,18 +142,20 @@ def check(trainings: list[Training], folder: Path | None) -> int:
 
     from compare.training import estimate
 
-    alike, ahead = collections.defaultdict(list), {}
+    alike = collections.defaultdict(list)
     for training in trainings:
         words = training.words if folder is None else plan.words_left(training, folder / "runs" / training.name)
         if words is not None:
-            ahead[training.name] = None  # its seconds, as a pair, once they are known
+            expected[training.name] = {}
             alike[tuple(words) if "--resume" in words else training.strategy].append((training, words))
     data = {}  # the fingerprints of what is trained on, and by which training
     for some in alike.values():
         first, words = max(some, key=lambda one: math.inf if one[0].labels in ("all", None) else int(one[0].labels))
         others = list(dict.fromkeys(training.labels or "all" for training, _ in some if training is not first))
         told = []
-        code = supervise.run_branch(first.branch, [*words, "--check"], told=told, labels=others)
+        code = supervise.run_branch(
+            first.branch, [*words, "--check"], environment={ESTIMATE: " ".join(others)}, told=told
+        )
         if code == EXIT_REFUSED and len(trainings) > 1:
             print(f"so {first.name} was refused, and nothing was trained", file=sys.stderr)
         is_told = len(told) == 1 + len(others)
@@ -160,36 +167,36 @@ def check(trainings: list[Training], folder: Path | None) -> int:
             )
         if code != EXIT_DONE:
             return code
-        pairs = [np.array(line[:2], float) for line in told]
-        of_labels = dict(zip(others, pairs[1:], strict=True))
-        ahead |= {
-            training.name: pairs[0] if training is first else of_labels[training.labels or "all"]
-            for training, _ in some
+        of_labels = dict(zip(others, told[1:], strict=True))
+        expected |= {
+            training.name: told[0] if training is first else of_labels[training.labels or "all"] for training, _ in some
         }
-        data.setdefault(tuple(told[0][2:]), first.name)
+        data.setdefault(told[0]["data"], first.name)
         if len(data) > 1:
             raise UserError(
                 f"trainings on several data sets: that of {', and another of '.join(data.values())}",
                 "one for all: on other images nothing compares",
                 "say which with --data, or compare recipes of the same data set",
             )
-    if kept := len(trainings) - len(ahead):
+    if kept := len(trainings) - len(expected):
         print(f"{kept} of {len(trainings)} trainings are complete, and stay as they are", flush=True)
-    if len(ahead) > 1:
-        for name, seconds in ahead.items():
-            print(f"  {name}: {estimate.words(seconds)}")
-        print(f"{len(ahead)} trainings, one after the other: {estimate.words(sum(ahead.values()))}", flush=True)
+    if len(expected) > 1:
+        seconds = {name: np.array(told["seconds"]) for name, told in expected.items()}
+        for name, pair in seconds.items():
+            print(f"  {name}: {estimate.words(pair)}")
+        print(f"{len(seconds)} trainings, one after the other: {estimate.words(sum(seconds.values()))}", flush=True)
     return EXIT_DONE
 
 
-def train_and_report(folder: Path, name: str, trainings: list[Training]) -> int:
-    """Bring every training to its end, and write the report; the exit code. The folder is claimed."""
+def train_and_report(folder: Path, name: str, trainings: list[Training], expected: dict[str, dict]) -> int:
+    """Bring every training to its end, as long as `check` expected, and write the report; the exit code. The folder is
+    claimed."""
     from compare import report
     from compare.page.language import say
 
     page, unfinished = None, ()
     try:
-        code = train(trainings, folder / "runs")
+        code = train(trainings, folder / "runs", expected)
         variants = [training.variant for training in trainings]  # together in the report, in this order
         in_order = sorted(trainings, key=lambda training: variants.index(training.variant))
         finished, unfinished = read_runs(folder / "runs" / training.name for training in in_order)
@@ -207,7 +214,7 @@ def train_and_report(folder: Path, name: str, trainings: list[Training]) -> int:
     return code or (EXIT_FAILED if unfinished else EXIT_DONE)
 
 
-def train(trainings: list[Training], runs: Path) -> int:
+def train(trainings: list[Training], runs: Path, expected: dict[str, dict]) -> int:
     """Bring each training to its end, its run below `runs`, one after the other; one that fails leaves the others.
 
     Returns:
@@ -216,7 +223,10 @@ def train(trainings: list[Training], runs: Path) -> int:
     for training in trainings:
         run = runs / training.name
         words = plan.words_left(training, run)  # as it is now: another process may have resumed the run
-        code = EXIT_DONE if words is None else supervise.run_branch(training.branch, words, watched=True)
+        code = EXIT_DONE
+        if words is not None:
+            environment = {EXPECTED: json.dumps(expected.get(training.name, {}).get("epochs", []))}
+            code = supervise.run_branch(training.branch, words, environment=environment, watched=True)
         if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return code
         if code != EXIT_DONE:

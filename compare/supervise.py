@@ -1,12 +1,13 @@
 """Each branch's process, watched over: begun, waited for, told to stop, ended where it hangs, its ending in words."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compare.system import processes
@@ -26,8 +27,8 @@ def run_branch(
     branch: str,
     words: Sequence[str],
     *,
-    told: list[list[str]] | None = None,
-    labels: Sequence[str] = (),
+    environment: Mapping[str, str],
+    told: list[dict] | None = None,
     watched: bool = False,
 ) -> int:
     """Run one branch in a process of its own, which ends with this one, and wait for it.
@@ -35,9 +36,8 @@ def run_branch(
     Args:
         branch: its package.
         words: its command line.
-        told: is filled with the words of its estimates, where they are wanted: two numbers of seconds, and what the
-            data are.
-        labels: further numbers of labels of every class, for which estimates are wanted as well.
+        environment: what of it is its own.
+        told: is filled with its estimates, where these are wanted: `ESTIMATE` says how.
         watched: whether it is ended when it hangs. A check may wait long for a download.
 
     Returns:
@@ -51,7 +51,7 @@ def run_branch(
     for number in before:
         signal.signal(number, lambda number, _: stops.append(number))
     try:
-        with begun(command, told, labels) as process:
+        with begun(command, environment, told) as process:
             code = wait_for(process, stops, watched=watched)
     finally:
         for number, handler in before.items():
@@ -63,24 +63,24 @@ def run_branch(
 
 
 @contextlib.contextmanager
-def begun(command: list[str], told: list[list[str]] | None, labels: Sequence[str]) -> Iterator[subprocess.Popen]:
-    """A branch's process. Where `told` is a list, what it says passes through this process, and the words of its
-    estimates are put there: a file for them would be left behind where both are killed."""
+def begun(command: list[str], environment: Mapping[str, str], told: list[dict] | None) -> Iterator[subprocess.Popen]:
+    """A branch's process. Where `told` is a list, what it says passes through this process, and its estimates are put
+    there: a file for them would be left behind where both are killed."""
     if told is None:
-        with processes.tied() as arguments:
+        with processes.tied(**environment) as arguments:
             yield subprocess.Popen(command, **arguments)
         return
 
     def relay(lines: Iterable[str]) -> None:
         for line in lines:
             if line.startswith(ESTIMATE):
-                told.append(line.split()[1:])
+                told.append(json.loads(line.removeprefix(ESTIMATE)))
             else:
                 print(line, end="", flush=True)
 
     encoding = sys.stdout.encoding or "utf-8"
     pipe = {"stdout": subprocess.PIPE, "encoding": encoding, "errors": "replace"}
-    with processes.tied(PYTHONIOENCODING=encoding, **{ESTIMATE: " ".join(labels)}) as arguments:
+    with processes.tied(PYTHONIOENCODING=encoding, **environment) as arguments:
         process = subprocess.Popen(command, **pipe, **arguments)
         relaying = threading.Thread(target=relay, args=(process.stdout,))
         relaying.start()

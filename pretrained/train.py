@@ -167,12 +167,16 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         num_trainable=model.num_parameters((networks.whole or networks.head).trainable_variables),
     )
     job.check_room(needed)
-    with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
-        speeds = loop.measure(job, networks)
+
+    def measure():
+        with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
+            speeds = loop.measure(job, networks)
+        return lambda one: loop.seconds_expected(one, networks, speeds, after=None if one is job else job)
+
     of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""
     where = f"{computed_on} in {precision} with Keras on {backend_name}"
     job.announce(
-        lambda one: loop.seconds_expected(one, networks, speeds, after=None if one is job else job),
+        measure,
         how=plan(recipe) + (job.repeats_in_words(recipe.num_unfrozen_epochs) if networks.whole is not None else ""),
         where=f"{where}, {weights_words(recipe, found)}{of_file}",
     )

@@ -86,14 +86,19 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
         train_batches, watched_batches, test_batches = batches_of(job, device)
         check_last_batch(job)
-        training, predicting = loop.seconds_an_image(train_batches, num_classes, recipe=recipe)
 
-    def seconds_of(one) -> list:
-        check_last_batch(one)
-        return loop.seconds_expected(one, training=training, predicting=predicting)
+    def measure():
+        with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
+            training, predicting = loop.seconds_an_image(train_batches, num_classes, recipe=recipe)
+
+        def seconds_of(one) -> list:
+            check_last_batch(one)
+            return loop.seconds_expected(one, training=training, predicting=predicting)
+
+        return seconds_of
 
     job.announce(
-        seconds_of,
+        measure,
         how=f"batches of {recipe.batch_size}{job.repeats_in_words(recipe.num_epochs)}, learning rate "
         f"{recipe.learning_rate:g}, {recipe.schedule}",
         where=f"{device} ({hardware.device_name(device)}) in {precision}",

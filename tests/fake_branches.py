@@ -15,7 +15,7 @@ BRANCHES = {"scratch": "scratch_fake", "pretrained": "pretrained_fake"}
 HERE = Path(__file__).parent
 
 SOURCE = """
-import os, shutil, signal, sys, time
+import json, os, shutil, signal, sys, time
 from pathlib import Path
 from compare.system import processes
 
@@ -40,9 +40,12 @@ if "--check" in words:
     print("checked")
     for labels in ("its own", *os.environ["COMPARE_ESTIMATE"].split()):
         seconds = labels if labels.isdigit() else 100.5  # as if each label of a class took a second
-        print("COMPARE_ESTIMATE", seconds, seconds, "fashion" if {"article", "tuned"} & set(words) else "digits")
+        told = {"seconds": [float(seconds)] * 2, "epochs": [[float(seconds)] * 2]}
+        told["data"] = "fashion" if {"article", "tuned"} & set(words) else "digits"
+        print("COMPARE_ESTIMATE", json.dumps(told))
     sys.exit(0)
 resumed = "--resume" in words
+assert len(json.loads(os.environ["COMPARE_EXPECTED"])) == 1  # what the check has told
 folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
 seed = folder.name.partition("-seed-")[2] or "0"
 if os.environ.get("FAKE_ONLY_SEED", seed) != seed:

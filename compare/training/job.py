@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import shlex
@@ -23,7 +24,7 @@ from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
 from compare.training import estimate
 from compare.training.limits import diverged
-from compare.training.options import ESTIMATE
+from compare.training.options import ESTIMATE, EXPECTED
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
 
@@ -140,11 +141,17 @@ class Job:
         if self.checkpoint is None:
             out_folder.check(self.folder, num_bytes)
 
-    def announce(self, seconds_of: Callable[["Job"], list[np.ndarray]], *, how: str, where: str) -> None:
-        """Say in words what is about to be done, how and where, and how long it takes by what was measured:
-        `seconds_of` a job every epoch to come, and then what follows them, take, as pairs (`estimate`)."""
+    def announce(self, measure: Callable[[], Callable[["Job"], list[np.ndarray]]], *, how: str, where: str) -> None:
+        """Say in words what is about to be done, how and where, and how long it takes by what was measured: by the
+        check before, which `EXPECTED` tells of, or now, by `measure`, which gives the seconds that every epoch of a job
+        to come, and then what follows them, take, as pairs (`estimate`)."""
         recipe, num_epochs = self.recipe, self.record.num_epochs
-        self._estimated = seconds_of(self)
+        self._estimated = [np.array(pair) for pair in json.loads(os.environ.get(EXPECTED, "[]"))]
+        if len(self._estimated) != len(self.epochs_left) + 1:
+            start = time.perf_counter()
+            seconds_of = measure()
+            measuring = time.perf_counter() - start
+            self._estimated = seconds_of(self)
         seconds = sum(self._estimated)
         self.journal.line(
             f"{self.record.branch}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
@@ -157,10 +164,11 @@ class Job:
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:
             # compare.run adds up what its runs take, each with what this one did so far, and compares the data
-            so_far = time.time() - psutil.Process().create_time()
+            so_far = time.time() - psutil.Process().create_time() - measuring
             others = map(self._with_labels, os.environ[ESTIMATE].split())
-            for pair in (seconds, *(sum(seconds_of(other)) for other in others)):
-                print(ESTIMATE, *(pair + so_far), self.record.data.fingerprint, flush=True)
+            for epochs in (self._estimated, *map(seconds_of, others)):
+                told = {"seconds": sum(epochs) + so_far, "epochs": epochs, "data": self.record.data.fingerprint}
+                print(ESTIMATE, json.dumps(told, default=np.ndarray.tolist), flush=True)
 
     def _with_labels(self, labels: str) -> "Job":
         """The same training with so many labels of every class, or all."""

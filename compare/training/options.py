@@ -30,8 +30,10 @@ WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's n
 DEPTHS = (18, 34, 50, 101, 152)
 UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in
-# further lines, how many the same would take after that with each of the numbers of labels a class that it lists.
+# further lines, how many the same would take after that with each of the numbers of labels a class that it lists. JSON:
+# `seconds` of the whole process, `epochs` of each and of what follows them, as pairs, and the fingerprint of `data`.
 ESTIMATE = "COMPARE_ESTIMATE"
+EXPECTED = "COMPARE_EXPECTED"  # in the environment: these `epochs`, which are not measured again
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 
 

@@ -20,10 +20,11 @@ from compare.runs import checkpoint
 from compare.runs.record import read_run
 from compare.runs.schema import Input, Weights
 from compare.system import machine
+from compare.system.display import duration
 from compare.system.errors import UserError
 from compare.training import schedule
 from compare.training.limits import limits_in_words
-from compare.training.options import ESTIMATE
+from compare.training.options import ESTIMATE, EXPECTED
 from compare.training.progress import Journal
 from pretrained import train as pretrained_train
 from scratch_resnet import hardware, loop, model, train
@@ -383,12 +384,22 @@ def test_the_estimate_has_the_corrupted_images(run_main, tmp_path, monkeypatch):
     before = time.time() - psutil.Process().create_time()
     _, out, _ = run_main(train, "--demo", "--labels-per-class", 20, "--check", "--out", tmp_path / "run")
     after = time.time() - psutil.Process().create_time()
-    told = [line.split() for line in out.splitlines() if line.startswith(ESTIMATE)]
+    told = [json.loads(line.removeprefix(ESTIMATE)) for line in out.splitlines() if line.startswith(ESTIMATE)]
     # 5 times 180 images and 20 that are watched, 5 times 100 without, 5 times 1,297; and 500: a thousandth each
-    for (_, *numbers, data), seconds in zip(told, (1.5, 1.0, 6.985), strict=True):
-        assert data == dataset.load("digits").fingerprint
-        ages = [float(number) - seconds for number in numbers]
+    for one, seconds in zip(told, (1.5, 1.0, 6.985), strict=True):
+        assert one["data"] == dataset.load("digits").fingerprint
+        assert np.sum(one["epochs"], axis=0).tolist() == pytest.approx([seconds, seconds]) and len(one["epochs"]) == 6
+        ages = [number - seconds for number in one["seconds"]]
         assert before - 1 < ages[0] == ages[1] < after + 1
+
+
+def test_what_a_check_has_measured_is_not_measured_again(run_main, tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "demo", SMALL)
+    monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setenv(EXPECTED, json.dumps([[60.0, 60.0]] * SMALL.num_epochs + [[9.0, 9.0]]))
+    code, out, _ = run_main(train, "--demo", "--out", tmp_path / "run")
+    total = 60 * SMALL.num_epochs + 9
+    assert code == 0 and f"about {duration(total)}, by" in out
 
 
 def test_robustness_is_settled_when_a_run_begins(run_main, tmp_path):
