@@ -90,9 +90,7 @@ def main():
     print(json.dumps(result))
 
 
-def loaders_of(
-    data: dataset.Dataset, rows: np.ndarray, kind: type, *, item_tfms, batch_tfms=None, bs: int
-) -> DataLoaders:
+def loaders_of(data: dataset.Dataset, rows: np.ndarray, kind: type, *, bs: int, item_tfms, batch_tfms=None):
     """Those training images to learn from, all test images to be watched."""
     images = np.concatenate([data.train_images[rows], data.test_images])[..., 0]
     labels = np.concatenate([data.train_labels[rows], data.test_labels])
