@@ -47,8 +47,8 @@ def parse() -> argparse.Namespace:
 
 def num_bytes(recipe, *, num_images: int, num_features: int, num_parameters: int, num_trainable: int) -> int:
     """The room on disk that a run needs: the network, which Keras writes twice before one is left, two checkpoints of
-    twelve bytes a trained parameter and a third that replaces one, and the features where they are kept, as float16."""
-    features = 2 * recipe.num_epochs * num_images * num_features if recipe.solver == "lbfgs" else 0
+    twelve bytes a trained parameter and a third that replaces one, and the features where they are kept, as float32."""
+    features = 4 * recipe.num_epochs * num_images * num_features if recipe.solver == "lbfgs" else 0
     return 2 * 4 * num_parameters + 3 * 12 * num_trainable + features
 
 

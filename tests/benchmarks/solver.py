@@ -4,8 +4,8 @@ in turns, in one process. Prints one line of JSON.
     python tests/benchmarks/solver.py --images 10000
 
 The features are those of a network with random weights on scikit-learn's digits and noise: as much alike as a
-backbone's. Memory is what NumPy allocates at most, beside the features as they are given: float16, on disk for the one,
-in memory for the other.
+backbone's. Memory is what NumPy allocates at most, beside the features as they are given: on disk for the one, in
+memory for the other.
 """
 
 import argparse
@@ -41,10 +41,10 @@ def ours(kept, penalty: float) -> np.ndarray:
     return solver.solve(kept, 1, 10, penalty, along=solver.directions(kept))[0]
 
 
-def scikit_learns(halves: np.ndarray, labels: np.ndarray, penalty: float, max_iter: int) -> np.ndarray:
+def scikit_learns(scaled: np.ndarray, labels: np.ndarray, penalty: float, max_iter: int) -> np.ndarray:
     """The same from scikit-learn: float32 is the smallest that it computes in."""
     found = LogisticRegression(C=1 / (penalty * len(labels)), max_iter=max_iter)
-    found.fit(halves.astype(np.float32), labels)
+    found.fit(scaled, labels)
     return np.vstack([found.coef_.T, found.intercept_])
 
 
@@ -80,13 +80,13 @@ def main():
         kept = solver.KeptFeatures(Path(folder), solver.Scale.of(features), labels)
         for rows in kept.rows():
             kept.keep(1, rows.start, features[rows])
-        halves = kept.scaled(features)
-        features = halves.astype(np.float64)
+        scaled = kept.scaled(features)
+        features = scaled.astype(np.float64)
         result = {}
         for penalty in PENALTIES:
             for name, find in (
                 ("ours", lambda penalty=penalty: ours(kept, penalty)),
-                ("scikit-learn", lambda p=penalty: scikit_learns(halves, labels, p, arguments.iterations)),
+                ("scikit-learn", lambda p=penalty: scikit_learns(scaled, labels, p, arguments.iterations)),
             ):
                 result[f"{name}, penalty {penalty:g}"] = measured(find, features, labels, penalty)
     print(json.dumps(result))

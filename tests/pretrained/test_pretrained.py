@@ -247,7 +247,7 @@ def test_features_are_made_of_parts_of_a_file_of_images(tmp_path, monkeypatch):
     kept = solver.KeptFeatures(tmp_path, solver.Scale(np.zeros(1024, np.float32), np.ones(1024, np.float32)), rows)
     with Journal().epoch("", 14) as bar:
         keep_pass(extractor, kept, mapped, rows, cache=None, recipe=recipe, seed=0, epoch=1, bar=bar)
-    np.testing.assert_allclose(halves_of(kept, 1, 14, 1024), whole, rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(kept_of(kept, 1, 14, 1024), whole, rtol=1e-2, atol=1e-3)
     parts = list(augmented(mapped, rows, recipe=recipe, seed=0, epoch=1))
     assert [len(part) for part, _ in parts] == [8, 6]
     for part, some in parts:
@@ -381,10 +381,10 @@ def test_in_parts_it_is_what_fit_makes_of_the_whole(backbone, digits, monkeypatc
     assert not np.array_equal(head.get_weights()[0], new_head(recipe).get_weights()[0])
 
 
-def halves_of(kept, number, num_images, num_features):
-    """What the files of a pass hold, float16 (num_images, num_features), without their hashes."""
+def kept_of(kept, number, num_images, num_features):
+    """What the files of a pass hold, float32 (num_images, num_features), without their hashes."""
     content = b"".join(kept.path(number, rows.start).read_bytes()[:-32] for rows in kept.rows())
-    return np.frombuffer(content, np.float16).reshape(num_images, num_features)
+    return np.frombuffer(content, np.float32).reshape(num_images, num_features)
 
 
 def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_path, monkeypatch):
@@ -398,10 +398,10 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
         keep_pass(extractor, kept, images, np.arange(80), cache=None, recipe=TUNED, seed=3, epoch=2, bar=bar)
     maps = augment.draw(80, np.random.default_rng([3, 2]), TUNED, height=28, width=28)
     expected = extract(extractor, augment.apply(images, maps), recipe=TUNED)
-    halves = halves_of(kept, 2, 80, 2048)
+    again = kept_of(kept, 2, 80, 2048)
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
-    assert sum(sizes) == 80 * 2048 * 2 + 3 * 32  # what the disk is reckoned by, and three hashes
-    np.testing.assert_allclose(halves * scale.deviation + scale.mean, expected, rtol=2e-3, atol=2e-3)
+    assert sum(sizes) == 80 * 2048 * 4 + 3 * 32  # what the disk is reckoned by, and three hashes
+    np.testing.assert_allclose(again * scale.deviation + scale.mean, expected, rtol=2e-3, atol=2e-3)
     assert not np.allclose(expected, plain, atol=0.05)  # they were augmented
 
     # A run that goes on makes anew what is missing, cut short or not as it was written, and nothing else.
@@ -420,7 +420,7 @@ def test_kept_features_are_those_of_the_augmented_images(backbone, digits, tmp_p
 
 @pytest.mark.parametrize("penalty", [1e-1, 1e-3])
 def test_the_optimum_is_scikit_learns(tmp_path, monkeypatch, penalty):
-    """On two passes, float16 files and all, the head is LogisticRegression's with C = 1 / (penalty · images)."""
+    """On two passes, files and all, the head is LogisticRegression's with C = 1 / (penalty · images)."""
     monkeypatch.setattr(solver, "TOLERANCE", 1e-9)
     rng = np.random.default_rng(0)
     features = rng.normal(3, rng.uniform(0.01, 5, 12), (2, 300, 12)).astype(np.float32)
@@ -432,19 +432,19 @@ def test_the_optimum_is_scikit_learns(tmp_path, monkeypatch, penalty):
         kept.keep(number, 0, features[number - 1])
     solution, loss, accuracy = solver.solve(kept, 2, 4, penalty, along=solver.directions(kept))
 
-    halves = np.concatenate([halves_of(kept, number, 300, 12) for number in (1, 2)]).astype(np.float64)
-    theirs = LogisticRegression(C=1 / (penalty * 600), tol=1e-8, max_iter=10_000).fit(halves, np.tile(labels, 2))
+    both = np.concatenate([kept_of(kept, number, 300, 12) for number in (1, 2)]).astype(np.float64)
+    theirs = LogisticRegression(C=1 / (penalty * 600), tol=1e-8, max_iter=10_000).fit(both, np.tile(labels, 2))
     # the offset is only known up to a constant: softmax does not see it
     np.testing.assert_allclose(solution[:-1].T, theirs.coef_, atol=1e-2)
     np.testing.assert_allclose(
         solution[-1] - solution[-1].mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-2
     )
-    assert loss == pytest.approx(log_loss(np.tile(labels, 2), theirs.predict_proba(halves)), rel=1e-3)
-    assert accuracy == pytest.approx(theirs.score(halves, np.tile(labels, 2)), abs=0.005)
+    assert loss == pytest.approx(log_loss(np.tile(labels, 2), theirs.predict_proba(both)), rel=1e-3)
+    assert accuracy == pytest.approx(theirs.score(both, np.tile(labels, 2)), abs=0.005)
 
     weights, offset = scale.on_features(solution)
     logits = features[1] @ weights + offset
-    np.testing.assert_allclose(logits, halves[300:] @ solution[:-1] + solution[-1], atol=0.02)
+    np.testing.assert_allclose(logits, both[300:] @ solution[:-1] + solution[-1], atol=0.02)
 
 
 def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):

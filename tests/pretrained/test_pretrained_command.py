@@ -584,7 +584,7 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
 
     environment.setattr(loop.Job, "end_epoch", end_epoch_and_stop)
     assert run_main(train, *words, "--out", cut)[0] == 130
-    (cut / "features-1-0.float16").unlink()  # it is made anew
+    (cut / "features-1-0.float32").unlink()  # it is made anew
     for code in (130, 130, 0):
         assert run_main(train, "--resume", cut)[0] == code
     assert (cut / "predictions.npz").read_bytes() == (whole / "predictions.npz").read_bytes()
