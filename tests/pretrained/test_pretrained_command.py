@@ -453,7 +453,7 @@ def as_input(images):
 def test_the_room_that_a_run_needs_is_that_of_its_data_and_its_network(run_main, few_digits, tmp_path, monkeypatch):
     # by hand: ResNet50's 23,587,712 parameters and a head of (2,048 + 1) · 10, on 54,000 images twice
     resnet = {"num_features": 2048, "num_parameters": 23_608_202, "num_trainable": 20_490}
-    assert train.num_bytes(TUNED, num_images=54_000, **resnet) == 188_865_616 + 737_640 + 442_368_000
+    assert train.num_bytes(TUNED, num_images=54_000, **resnet) == 188_865_616 + 737_640 + 884_736_000
     assert train.num_bytes(SMALL, num_images=54_000, **resnet) == 188_865_616 + 737_640
     # DenseNet-121 has 7,037,504 and 1,024 features; the head's batch normalisation has 2 of its own for each
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10**6))
