@@ -6,6 +6,7 @@ import html.parser
 import re
 
 from compare import report
+from compare.page.catalogues import LANGUAGES
 from compare.runs import checkpoint, record
 
 
@@ -16,8 +17,9 @@ class Page(html.parser.HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.tags, self.text = [], ""
-        written = re.sub(r'<span data-zh="[^"]*">([^<]*)</span>', r"\1", path.read_text(encoding="ascii"))
-        self.source = re.sub(r' data-zh(-[a-z]+)*="[^"]*"', "", written)
+        translation = rf' data-(?:{"|".join(LANGUAGES).lower()})(?:-[a-z]+)*="[^"]*"'
+        written = re.sub(rf"<span(?:{translation})+>([^<]*)</span>", r"\1", path.read_text(encoding="ascii"))
+        self.source = re.sub(translation, "", written)
         self.feed(self.source)
         self.text = re.sub(r"\s+", " ", self.text)
 
