@@ -4,10 +4,29 @@ import base64
 import hashlib
 import html.parser
 import re
+import types
 
 from compare import report
 from compare.page.catalogues import LANGUAGES
 from compare.runs import checkpoint, record
+
+
+class Marked(dict):
+    """Translations of whatever is asked for, by a mark before it."""
+
+    def __missing__(self, english):
+        return f"~{english}"
+
+
+# a third language, for tests that register it
+MARKED = types.SimpleNamespace(
+    NAME="Esperanto",
+    NAME_IN_ENGLISH="esperanto",
+    MARKS={", ": " | ", "; ": " ; ", " ": " ", " and ": " kaj "},
+    UNITS_OF_TIME={"s": "sek"},
+    TEXTS=Marked(),
+    KNOWN={"Coat": "Mantelo"},
+)
 
 
 class Page(html.parser.HTMLParser):

@@ -2,12 +2,14 @@
 
 import ast
 import html.parser
+import json
 import re
 from pathlib import Path
 
 import jinja2
 import pytest
 from fake_runs import write_run, write_unfinished_run
+from pages import MARKED
 
 import pretrained.recipe
 import scratch_resnet.recipe
@@ -15,6 +17,7 @@ from compare import report
 from compare.data import fashion_mnist
 from compare.page.catalogues import LANGUAGES, chinese
 from compare.page.language import Text, attribute, in_language, joined, known, on_page, say
+from compare.page.words import duration, shortened
 from compare.runs import checkpoint, record
 
 ROOM = Path(report.__file__).parent
@@ -171,3 +174,34 @@ def test_no_english_is_alone(tmp_path, kind):
         reader = Untranslated()
         reader.feed(path.read_text(encoding="ascii"))
         assert [text for text in reader.found if text not in names] == []
+
+
+def test_a_third_language_is_a_catalogue_and_a_line(tmp_path, monkeypatch):
+    folders = [write_run(tmp_path / branch, branch=branch, data="digits", num_test=None) for branch in BRANCHES]
+    runs = [record.read_run(folder) for folder in folders]
+    report.write_report(tmp_path / "reports" / "older", runs, title="by a program that does not know it")
+    monkeypatch.setitem(LANGUAGES, "eo", MARKED)
+    text = say("{run} is the stronger on {classes}", run=known("Coat"), classes=joined(["a", "b"]))
+    assert in_language(text, "eo") == "~Mantelo is the stronger on a | b" and text.translations["zh-Hans"][:2] == "外套"
+    assert in_language(known("Bag"), "eo") == "Bag"
+    assert in_language(duration(70), "eo") == "1 min 10 sek"
+    assert in_language(shortened(text, 6), "eo") == "~Mant…"
+    assert on_page(known("Bag")) == '<span data-zh-hans="包" data-eo="Bag">Bag</span>'
+    assert attribute(known("Coat"), "title") == 'title="Coat" data-zh-hans-title="外套" data-eo-title="Mantelo"'
+
+    page = report.write_report(tmp_path / "reports" / "newer", runs, title=say("Summary")).read_text("ascii")
+    assert ' data-eo="~Summary">Summary</title>' in page and ' data-eo="~Epoch">' in page
+    assert '"eo": "Esperanto"' in page and ' data-eo-aria-label="~Sections"' in page
+    drawing = re.search(r'<svg class="drawing".*?</svg>', page)[0]
+    assert re.search(r'<text [^>]* data-eo="~epoch">epoch</text>', drawing, re.I)
+    said = json.loads(re.search(r'id="gallery-data">(.*?)</script>', page)[1])
+    assert said["names"]["eo"][0] == "~ResNet-18 from scratch" and len(said["classes"]["eo"]) == 10
+    assert said["texts"]["number"]["eo"] == "no. {number}"  # said when its module was imported, before the line
+    numbers = json.loads((tmp_path / "reports" / "newer" / "report.json").read_text("utf-8"))
+    assert len(numbers["sentences_in_esperanto"]) == len(numbers["sentences_in_chinese"]) == len(numbers["sentences"])
+    assert numbers["runs"][0]["run_in_esperanto"] == "~ResNet-18 from scratch"
+    older = json.loads((tmp_path / "reports" / "older" / "report.json").read_text("utf-8"))
+    assert "sentences_in_esperanto" not in older and "sentences_in_chinese" in older
+    listed = (tmp_path / "reports" / "index.html").read_text("ascii")
+    assert "~ResNet-18 from scratch" in listed and "Not listed" not in listed
+    assert ' data-eo="' + older["sentences"][0][:9] in listed
