@@ -4,9 +4,29 @@ import base64
 import hashlib
 import html.parser
 import re
+import types
 
 from compare import report
+from compare.page.catalogues import LANGUAGES
 from compare.runs import checkpoint, record
+
+
+class Marked(dict):
+    """Translations of whatever is asked for, by a mark before it."""
+
+    def __missing__(self, english):
+        return f"~{english}"
+
+
+# a third language, for tests that register it
+MARKED = types.SimpleNamespace(
+    NAME="Esperanto",
+    NAME_IN_ENGLISH="esperanto",
+    MARKS={", ": " | ", "; ": " ; ", " ": " ", " and ": " kaj "},
+    UNITS_OF_TIME={"s": "sek"},
+    TEXTS=Marked(),
+    KNOWN={"Coat": "Mantelo"},
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -16,8 +36,9 @@ class Page(html.parser.HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.tags, self.text = [], ""
-        written = re.sub(r'<span data-zh="[^"]*">([^<]*)</span>', r"\1", path.read_text(encoding="ascii"))
-        self.source = re.sub(r' data-zh(-[a-z]+)*="[^"]*"', "", written)
+        translation = rf' data-(?:{"|".join(LANGUAGES).lower()})(?:-[a-z]+)*="[^"]*"'
+        written = re.sub(rf"<span(?:{translation})+>([^<]*)</span>", r"\1", path.read_text(encoding="ascii"))
+        self.source = re.sub(translation, "", written)
         self.feed(self.source)
         self.text = re.sub(r"\s+", " ", self.text)
 

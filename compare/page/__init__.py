@@ -1,7 +1,7 @@
 """What is said and drawn of findings.
 
-language       English and Chinese: every text of the report is said by `say`
-chinese        the catalogue of translations
+language       every text of the report is said by `say`, in English and each language that has a catalogue
+catalogues     of translations, one for each language
 words          how the report calls things
 banners        the warnings at its top
 shown          a run as it shows it: its name, its look, and all its results

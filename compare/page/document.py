@@ -312,9 +312,9 @@ def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
 def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
     """What the page's script needs: the images, and what each run is called and looks like."""
     return gallery.said(images, [one.run for one in shown]) | {
-        "texts": {name: {"en": text, "zh": language.in_chinese(text)} for name, text in GALLERY_TEXTS.items()},
-        "classes": _both(known(name) for name in shown[0].record.data.class_names),
-        "names": _both(one.label for one in shown),
+        "texts": {name: language.in_each(text) for name, text in GALLERY_TEXTS.items()},
+        "classes": language.in_each([known(name) for name in shown[0].record.data.class_names]),
+        "names": language.in_each([one.label for one in shown]),
         "colours": [one.colour for one in shown],
         "markers": [one.marker for one in shown],
     }
@@ -325,12 +325,6 @@ def script(name: str) -> dict:
     text = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
     text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
     return {"text": text, "hash": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}
-
-
-def _both(texts) -> dict[str, list[str]]:
-    """Texts for the page's script, in each language."""
-    texts = list(texts)
-    return {"en": texts, "zh": [language.in_chinese(text) for text in texts]}
 
 
 def rebuild_command(folders: list[Path]) -> str:
@@ -354,17 +348,15 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "attribute": language.attribute,
         "english": str.__str__,  # for where no element can stand
-        "chinese": language.in_chinese,
+        "translations": language.translations_of,
     }
+    called = (say, known, shortened, fraction, or_nothing, language.own_names)
+    environment.globals |= {function.__name__: function for function in called}
     return environment
 
 
 def render(template: str, **content) -> bytes:
     """A page. Everything from a record is escaped; what is not ASCII becomes a character reference, so that no
     encoding can break it."""
-    html = (
-        _environment()
-        .get_template(template)
-        .render(say=say, known=known, shortened=shortened, fraction=fraction, or_nothing=or_nothing, **content)
-    )
+    html = _environment().get_template(template).render(**content)
     return html.lstrip().encode("ascii", "xmlcharrefreplace")

@@ -7,7 +7,7 @@ import math
 from compare.findings.findings import Findings
 from compare.findings.label_curve import Difference, LabelCurve, StrategyPair
 from compare.page import figures, label_figures, pictures
-from compare.page.language import in_chinese, joined, say
+from compare.page.language import for_report, joined, say
 from compare.page.shown import Shown, named, of_compared, strategy_names
 from compare.page.words import LOGISTIC_REGRESSION, NOTHING, labels_in_words, with_three_digits
 from compare.runs.schema import Record
@@ -300,7 +300,7 @@ def as_json(found: Findings) -> dict | None:
     sides = {math.inf: "more than the most tried", -math.inf: "less than the fewest tried"}
     return {
         "strategies": [
-            {"name": name, "name_in_chinese": in_chinese(name)} | dataclasses.asdict(strategy)
+            for_report("name", name) | dataclasses.asdict(strategy)
             for name, strategy in zip(names, curve.strategies, strict=True)
         ],
         "pairs": [

@@ -1,82 +1,121 @@
-"""The report's two languages, English and simplified Chinese.
+"""The report's languages: English, and those that have a catalogue in `catalogues`.
 
-Every text of the page is said in English where it is needed, `say("{run} is ahead", run=label)`, and the catalogue in
-`chinese` has its translation under the same words. The result is a string, the English one, that knows the Chinese
-one; the page carries both, and its reader's browser, or the switch at its top, chooses. In a template `{{ say("…") }}`
-stands in text, and `{{ say("…") | attribute("aria-label") }}` in a tag.
+Every text of the page is said in English where it is needed, `say("{run} is ahead", run=label)`, and each catalogue has
+its translation under the same words. The result is a string, the English one, that knows the others; the page carries
+them all, and its reader's browser, or the button at its top, chooses. In a template `{{ say("…") }}` stands in text,
+and `{{ say("…") | attribute("aria-label") }}` in a tag.
 
-A text that the catalogue lacks is an error, found when it is said, and by `tests/page/test_language.py` before that.
+A text that a catalogue lacks is an error, found when it is said, and by `tests/page/test_language.py` before that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import markupsafe
 
-from compare.page.chinese import KNOWN, TEXTS
+from compare.page.catalogues import LANGUAGES
+
+ENGLISH = "en"
 
 
 class Text(str):
-    """A text in both languages: as a string it is the English one.
+    """A text in every language: as a string it is the English one.
 
     Attributes:
-        chinese: the Chinese one.
+        translations: the others, by the languages' codes.
     """
 
-    def __new__(cls, english: str, chinese: str) -> "Text":
-        """The text of these two."""
+    def __new__(cls, english: str, translations: Mapping[str, str]) -> "Text":
+        """The text of these."""
         text = super().__new__(cls, english)
-        text.chinese = chinese
+        text.translations = translations
         return text
 
     def __str__(self) -> "Text":
-        """Itself: libraries that call `str`, as matplotlib does, keep both languages."""
+        """Itself: libraries that call `str`, as matplotlib does, keep every language."""
         return self
 
 
 def say(english: str, /, **values) -> Text:
-    """A text of the catalogue with values, which may be texts themselves, in its places.
+    """A text of the catalogues with values, which may be texts themselves, in its places.
 
     Raises:
-        KeyError: the catalogue has no such text.
+        KeyError: a catalogue has no such text.
     """
-    chinese = TEXTS[english]
-    return Text(english.format(**values), chinese.format(**{name: in_chinese(value) for name, value in values.items()}))
+    translations = {
+        code: catalogue.TEXTS[english].format(**{name: in_language(value, code) for name, value in values.items()})
+        for code, catalogue in LANGUAGES.items()
+    }
+    return Text(english.format(**values), translations)
 
 
 def known(text: str) -> str:
-    """A text that comes from a record, such as a class's name, in both languages where the catalogue has it, else as it
+    """A text that comes from a record, such as a class's name, in the languages whose catalogues have it, else as it
     is."""
-    return Text(text, KNOWN[text]) if text in KNOWN else text
+    translations = {code: catalogue.KNOWN[text] for code, catalogue in LANGUAGES.items() if text in catalogue.KNOWN}
+    return Text(text, translations) if translations else text
 
 
 def joined(texts: Iterable[str], separator: str = ", ") -> Text:
-    """Texts as a list. The Chinese one has the marks of Chinese: 、 for a comma, ； for a semicolon, 。 for a space
-    between sentences."""
+    """Texts as a list, in each language with its own marks."""
     texts = list(texts)
-    marks = {", ": "、", "; ": "；", " ": "", " and ": "和"}
-    return Text(separator.join(texts), marks[separator].join(in_chinese(text) for text in texts))
+    translations = {
+        code: catalogue.MARKS[separator].join(in_language(texts, code)) for code, catalogue in LANGUAGES.items()
+    }
+    return Text(separator.join(texts), translations)
 
 
-def in_chinese(value):
-    """The Chinese of a text, and anything else as it is."""
-    return value.chinese if isinstance(value, Text) else value
+def in_language(value, code: str):
+    """A text in the language of that code, in English where it has none in it; of a list each; anything else as it
+    is."""
+    if isinstance(value, list):
+        return [in_language(part, code) for part in value]
+    return value.translations.get(code, str.__str__(value)) if isinstance(value, Text) else value
+
+
+def in_each(value) -> dict:
+    """A text, or a list of texts, in every language, by their codes."""
+    return {code: in_language(value, code) for code in own_names()}
+
+
+def own_names() -> dict[str, str]:
+    """What each language calls itself, by their codes."""
+    return {ENGLISH: "English"} | {code: catalogue.NAME for code, catalogue in LANGUAGES.items()}
+
+
+def report_keys(key: str) -> dict[str, str]:
+    """What report.json calls a text in each language: `key` in English, and such as `sentences_in_chinese`."""
+    return {ENGLISH: key} | {code: f"{key}_in_{catalogue.NAME_IN_ENGLISH}" for code, catalogue in LANGUAGES.items()}
+
+
+def for_report(key: str, value) -> dict:
+    """A text, or a list of texts, as report.json has it: in every language."""
+    return {name: in_language(value, code) for code, name in report_keys(key).items()}
 
 
 def on_page(value):
-    """A text as an element that carries both languages; anything else as it is. A number and its percent sign stay on
+    """A text as an element that carries every language; anything else as it is. A number and its percent sign stay on
     one line."""
-    if type(value) is str:
-        return value.replace(" %", "\N{NO-BREAK SPACE}%")
-    if not isinstance(value, Text):
+    if type(value) not in (str, Text):
         return value
-    english, chinese = (text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (value, value.chinese))
-    if english == chinese:
-        return str.__str__(english)
-    return markupsafe.Markup('<span data-zh="{}">{}</span>').format(chinese, english)
+    written = str.__str__(value)
+    if translations := translations_of(value):
+        written = markupsafe.Markup("<span{}>{}</span>").format(translations, written)
+    return written.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def attribute(text: str, name: str) -> markupsafe.Markup:
-    """The attribute of a tag with this text, and beside it the Chinese one for the page's script."""
-    chinese = in_chinese(text)
-    beside = markupsafe.Markup(' data-zh-{}="{}"').format(name, chinese) if chinese != text else ""
-    return markupsafe.Markup('{}="{}"{}').format(name, str.__str__(text), beside)
+    """The attribute of a tag with this text, and beside it its translations."""
+    return markupsafe.Markup('{}="{}"{}').format(name, str.__str__(text), translations_of(text, name))
+
+
+def translations_of(text: str, name: str = "") -> markupsafe.Markup:
+    """What a tag holds for the page's script beside an English text, which is its content or its attribute `name`: the
+    other languages' as `data-CODE` or `data-CODE-NAME`; nothing where all are the same."""
+    texts = in_each(text)
+    english = texts.pop(ENGLISH)
+    if set(texts.values()) <= {english}:
+        return markupsafe.Markup()
+    beside = markupsafe.Markup(' data-{}{}="{}"')
+    return markupsafe.Markup().join(
+        beside.format(code.lower(), name and f"-{name}", translated) for code, translated in texts.items()
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compare.page import figures, report_files
 from compare.page.document import render, script
-from compare.page.language import Text, joined, known, say
+from compare.page.language import ENGLISH, Text, joined, known, report_keys, say
 from compare.page.words import duration, folder_name, without_folders
 from compare.system import disk
 
@@ -63,18 +63,11 @@ def entry(folder: Path, content: dict) -> dict:
         "name": folder_name(folder),
         "link": urllib.parse.quote(folder.name, errors="surrogateescape"),
         "when": max((str(run["started"]) for run in runs), default=""),
-        "sentence": _text(content["sentences"][0], content["sentences_in_chinese"][0]),
+        "sentence": _text(content, "sentences"),
         "picture": next((name for name in PICTURES if (folder / name).is_file()), None),
         "facts": {
             say("Test accuracy"): joined(
-                (
-                    say(
-                        "{run} {accuracy:.4f}",
-                        run=_text(run["run"], run["run_in_chinese"]),
-                        accuracy=run["test_accuracy"],
-                    )
-                    for run in compared
-                ),
+                (say("{run} {accuracy:.4f}", run=_text(run, "run"), accuracy=run["test_accuracy"]) for run in compared),
                 "; ",
             ),
             say("Recipe"): joined(dict.fromkeys(run["recipe_name"] for run in runs)),
@@ -87,8 +80,11 @@ def entry(folder: Path, content: dict) -> dict:
     }
 
 
-def _text(english, chinese) -> Text:
-    """A text as a report has it, in both languages."""
-    if not isinstance(english, str) or not isinstance(chinese, str):
-        raise TypeError(f"{english!r} and {chinese!r} are no text in two languages")
-    return Text(english, chinese)
+def _text(content: dict, key: str) -> Text:
+    """A text of a report, the first where it has a list, in each language; a language that the program which wrote it
+    did not know is English there."""
+    texts = {code: content.get(name, content[key]) for code, name in report_keys(key).items()}
+    texts = {code: text[0] if isinstance(text, list) else text for code, text in texts.items()}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise TypeError(f"{texts} is no text in each language")
+    return Text(texts.pop(ENGLISH), texts)

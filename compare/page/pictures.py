@@ -15,7 +15,7 @@ from compare.findings.findings import Findings
 from compare.findings.robustness import Robustness
 from compare.page import figures, matrices
 from compare.page.figures import Curves
-from compare.page.language import Text, joined, known, say
+from compare.page.language import Text, joined, known, say, translations_of
 from compare.page.shown import Shown, by_seeds, label_of, of_compared
 from compare.page.words import duration, fraction, kind_in_words
 
@@ -117,22 +117,22 @@ def picture(name: str, title: str, alt: str, figure: Figure) -> dict:
     the same SVG, in a view of that size."""
     svg = figures.svg(figure)
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    chinese = {text: text.chinese for text in texts if isinstance(text, Text)}
-    view, drawing = _on_page(svg.decode(), name, chinese)
+    beside = {text: translations_of(text) for text in texts if isinstance(text, Text)}
+    view, drawing = _on_page(svg.decode(), name, beside)
     files = {"png": figures.png(figure), "svg": svg}
     return {"name": name, "title": title, "alt": alt, "view": view, "drawing": drawing} | files
 
 
-def _on_page(svg: str, name: str, chinese: dict[str, str]) -> tuple[str, markupsafe.Markup]:
-    """An SVG's view box, and what is in it, in the page's colours, which change with its look, and in both languages.
-    Ids begin with `name`, as a page has each only once."""
+def _on_page(svg: str, name: str, beside: dict[str, str]) -> tuple[str, markupsafe.Markup]:
+    """An SVG's view box, and what is in it, in the page's colours, which change with its look, and with what stands
+    `beside` its texts in their tags, the translations. Ids begin with `name`, as a page has each only once."""
     view = re.search(r'viewBox="([^"]+)"', svg)[1]
     drawing = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]  # without matplotlib's own style
     drawing = re.sub(r' id="(?:figure|patch|axes|matplotlib|[xy]tick|line2d|text|legend)[^"]*"', "", drawing)
     drawing = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
-    for english, translated in chinese.items():
+    for english, translations in beside.items():
         text = f">{html.escape(english, quote=False)}</text>"
-        drawing = drawing.replace(text, f' data-zh="{markupsafe.escape(translated)}"{text}')
+        drawing = drawing.replace(text, f"{translations}{text}")
     for variable, colour in figures.DRAWN.variables.items():
         drawing = drawing.replace(colour, f"var({variable})")
     return view, markupsafe.Markup(re.sub(r"\s+", " ", drawing))

@@ -14,7 +14,7 @@ import numpy as np
 
 from compare.findings.findings import Findings
 from compare.page import labels, verdict
-from compare.page.language import in_chinese
+from compare.page.language import for_report
 from compare.page.shown import Shown
 from compare.page.words import device_in_words, folder_name, without_folders
 from compare.system import disk
@@ -36,14 +36,12 @@ def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[
     content = {
         "format": FORMAT,
         "title": title,
-        "sentences": sentences,
-        "sentences_in_chinese": [in_chinese(sentence) for sentence in sentences],
-        "no_winner_because": (reasons := verdict.no_winner_because(found, shown)),
-        "no_winner_because_in_chinese": [in_chinese(reason) for reason in reasons],
+        **for_report("sentences", sentences),
+        **for_report("no_winner_because", verdict.no_winner_because(found, shown)),
         "runs": [
             of_run(one)
+            | for_report("run", one.label)
             | {
-                "run_in_chinese": in_chinese(one.label),
                 "recipe": one.record.recipe.as_json(),
                 "overrides": one.record.overrides,
                 "command": without_folders(one.record.command or ""),

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+from compare.page.catalogues import LANGUAGES
 from compare.page.language import Text, joined, known, say
 from compare.runs.checkpoint import UnfinishedRun
 from compare.runs.schema import Data, Input, Record
@@ -74,7 +75,8 @@ def labels_in_words(labels: float) -> str:
 def shortened(name: str, width: int = 24) -> str:
     """A name cut to so many letters, of which a wide one, as of Chinese, counts twice."""
     if isinstance(name, Text):
-        return Text(shortened(str.__str__(name), width), shortened(name.chinese, width))
+        translations = {code: shortened(text, width) for code, text in name.translations.items()}
+        return Text(shortened(str.__str__(name), width), translations)
     widths = itertools.accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
     kept = sum(reached <= width for reached in widths)
     return name if kept == len(name) else name[: kept - 1].rstrip() + "…"
@@ -106,7 +108,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return NOTHING
     english = display.duration(seconds)
-    return Text(english, english.replace("h", "小时").replace("min", "分").replace("s", "秒"))
+    translations = {
+        code: " ".join(catalogue.UNITS_OF_TIME.get(word, word) for word in english.split())
+        for code, catalogue in LANGUAGES.items()
+    }
+    return Text(english, translations)
 
 
 def with_three_digits(number: float) -> str:

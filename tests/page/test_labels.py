@@ -63,7 +63,7 @@ def test_every_name_says_its_labels_where_they_differ(written):
     runs, found, _ = written
     shown = show(found)
     assert shown[0].label == f"{SCRATCH}, 10 labels a class · article, seed 0"
-    assert shown[0].label.chinese == "从头训练的 ResNet-18，每类 10 个标签 · article，种子 0"
+    assert shown[0].label.translations["zh-Hans"] == "从头训练的 ResNet-18，每类 10 个标签 · article，种子 0"
     assert [label_of(group) for group in by_seeds(shown)][-1] == f"{TUNED}, 1,000 labels a class · article"
     assert len({one.label for one in shown}) == len({one.slug for one in shown}) == 27
     assert [one.look for one in shown] == 9 * [0] + 9 * [1] + 9 * [2]  # a strategy's line and its runs look alike

@@ -1,25 +1,29 @@
-"""Every text of the report is there in both languages."""
+"""Every text of the report is there in every language."""
 
 import ast
 import html.parser
+import json
 import re
 from pathlib import Path
 
 import jinja2
 import pytest
 from fake_runs import write_run, write_unfinished_run
+from pages import MARKED
 
 import pretrained.recipe
 import scratch_resnet.recipe
 from compare import report
 from compare.data import fashion_mnist
-from compare.page.chinese import KNOWN, TEXTS
-from compare.page.language import Text, attribute, joined, known, on_page, say
+from compare.page.catalogues import LANGUAGES, chinese
+from compare.page.language import Text, attribute, in_language, joined, known, on_page, say
+from compare.page.words import duration, shortened
 from compare.runs import checkpoint, record
 
 ROOM = Path(report.__file__).parent
-# what reads the same in both: times of day, hashes, formats, numbers and their units
-SAME_IN_BOTH = re.compile(r"\d+-\d+-\d+T[\d:]+Z|SHA-256 [0-9a-f]{8}…|\b(p|PNG|SVG|GB|M|G)\b")
+BRANCHES = ("scratch_resnet", "pretrained")
+# what reads the same in all: times of day, hashes, formats, numbers and their units
+SAME_IN_ALL = re.compile(r"\d+-\d+-\d+T[\d:]+Z|SHA-256 [0-9a-f]{8}…|\b(p|PNG|SVG|GB|M|G)\b")
 
 
 def said() -> dict[str | None, str]:
@@ -36,54 +40,75 @@ def said() -> dict[str | None, str]:
     return found
 
 
-def test_the_catalogue_has_every_text_and_no_other():
+@pytest.mark.parametrize("catalogue", LANGUAGES.values(), ids=LANGUAGES)
+def test_a_catalogue_has_every_text_and_no_other(catalogue):
     found = said()
     assert None not in found, f"say() with something else than a literal, in {found[None]}"
     assert len(found) > 250
-    assert {text: where for text, where in found.items() if text not in TEXTS} == {}
-    assert TEXTS.keys() - found.keys() == set()
+    assert {text: where for text, where in found.items() if text not in catalogue.TEXTS} == {}
+    assert catalogue.TEXTS.keys() - found.keys() == set()
+    assert catalogue.MARKS.keys() == {", ", "; ", " ", " and "} and catalogue.UNITS_OF_TIME.keys() == {"h", "min", "s"}
 
 
-@pytest.mark.parametrize("catalogue", [TEXTS, KNOWN])
+def test_languages_have_names_of_their_own():
+    names = [[catalogue.NAME, catalogue.NAME_IN_ENGLISH] for catalogue in LANGUAGES.values()]
+    assert all(len({*column}) == len(LANGUAGES) for column in zip(*names, strict=True))
+    assert all(re.fullmatch("[a-z_]+", name) and name != "english" for _, name in names)
+    assert all(re.fullmatch("[a-z]{2,3}(-[A-Za-z0-9]+)*", code) for code in LANGUAGES)
+
+
+@pytest.mark.parametrize("catalogue", LANGUAGES.values(), ids=LANGUAGES)
 def test_translations_have_the_same_places(catalogue):
-    for english, chinese in catalogue.items():
-        places = [sorted(re.findall(r"\{[^{}]*\}", text)) for text in (english, chinese)]
+    for english, translated in [*catalogue.TEXTS.items(), *catalogue.KNOWN.items()]:
+        places = [sorted(re.findall(r"\{[^{}]*\}", text)) for text in (english, translated)]
         assert places[0] == places[1], english
+
+
+def test_the_chinese_is_chinese():
+    for english, translated in [*chinese.TEXTS.items(), *chinese.KNOWN.items()]:
         bare = re.sub(r"\{[^{}]*\}", "", english)
-        assert re.search(r"[\u4e00-\u9fff（）：、，。]", chinese) or not re.search(r"[A-Za-z]", bare), english
+        assert re.search(r"[\u4e00-\u9fff（）：、，。]", translated) or not re.search(r"[A-Za-z]", bare), english
 
 
-def test_what_records_say_of_ours_is_known():
+@pytest.mark.parametrize("catalogue", LANGUAGES.values(), ids=LANGUAGES)
+def test_what_records_say_of_ours_is_known(catalogue):
     for room in (scratch_resnet.recipe, pretrained.recipe):
         for recipe in room.RECIPES.values():
-            assert set(recipe.known_mistakes) <= KNOWN.keys()
-    assert set(fashion_mnist.CLASS_NAMES) <= KNOWN.keys()
+            assert set(recipe.known_mistakes) <= catalogue.KNOWN.keys()
+    assert set(fashion_mnist.CLASS_NAMES) <= catalogue.KNOWN.keys()
 
 
-def test_a_text_is_a_string_with_its_chinese():
+def test_a_text_is_a_string_with_its_translations():
     network = say("{network} from scratch", network="ResNet-18")
     text = say("{run} is the stronger on {classes}", run=network, classes=joined(["a", "b"]))
     assert text == "ResNet-18 from scratch is the stronger on a, b"
-    assert text.chinese == "从头训练的 ResNet-18 在这些类别上更强：a、b"
+    assert in_language(text, "zh-Hans") == "从头训练的 ResNet-18 在这些类别上更强：a、b"
     assert isinstance(str(text), Text)  # as matplotlib calls it
-    assert known("Coat").chinese == "外套" and type(known("a class of yours")) is str
+    assert in_language([known("Coat"), "a", 3], "zh-Hans") == ["外套", "a", 3]
+    assert type(known("a class of yours")) is str
     with pytest.raises(KeyError):
         say("What nobody translated.")
 
 
-def test_both_languages_stand_on_the_page_escaped():
-    text = Text('<b> & "5 %"', '<i> & "中 %"')
+def test_every_language_stands_on_the_page_escaped():
+    text = Text('<b> & "5 %"', {"zh-Hans": '<i> & "中 %"'})
     assert on_page(text) == (
-        '<span data-zh="&lt;i&gt; &amp; &#34;中\xa0%&#34;">&lt;b&gt; &amp; &#34;5\xa0%&#34;</span>'
+        '<span data-zh-hans="&lt;i&gt; &amp; &#34;中\xa0%&#34;">&lt;b&gt; &amp; &#34;5\xa0%&#34;</span>'
     )
-    assert attribute(Text("a <b>", "中"), "title") == 'title="a &lt;b&gt;" data-zh-title="中"'
+    assert attribute(Text("a <b>", {"zh-Hans": "中"}), "title") == 'title="a &lt;b&gt;" data-zh-hans-title="中"'
     assert attribute('"x"', "title") == 'title="&#34;x&#34;"'
-    assert on_page(Text("same", "same")) == "same" and type(on_page(Text("same", "same"))) is str
+    same = Text("same", {"zh-Hans": "same"})
+    assert on_page(same) == "same" and type(on_page(same)) is str
     assert on_page(3) == 3
 
 
+def in_all(attributes, ending="") -> bool:
+    """Whether a tag has its text, or an attribute of it, in every language."""
+    return all(f"data-{code.lower()}{ending}" in attributes for code in LANGUAGES)
+
+
 class Untranslated(html.parser.HTMLParser):
-    """Collects the English of a page that has no Chinese beside it."""
+    """Collects the English of a page that has not every other language beside it."""
 
     def __init__(self):
         super().__init__()
@@ -94,7 +119,7 @@ class Untranslated(html.parser.HTMLParser):
         if tag not in ("meta", "link", "input", "br", "img", "source"):
             self.open.append((tag, attributes))
         for name in ("alt", "aria-label", "title"):
-            if attributes.get(name) and f"data-zh-{name}" not in attributes:
+            if attributes.get(name) and not in_all(attributes, f"-{name}"):
                 self.check(attributes[name])
             assert "<span" not in (attributes.get(name) or "")
 
@@ -103,20 +128,20 @@ class Untranslated(html.parser.HTMLParser):
 
     def handle_data(self, data):
         tags = {tag for tag, _ in self.open}
-        in_both = any("data-zh" in attributes for _, attributes in self.open)
+        translated = any(in_all(attributes) for _, attributes in self.open)
         # the tables of settings hold the program's own names and values
         is_setting = any(attributes.get("class") == "settings" for _, attributes in self.open)
-        if not in_both and not is_setting and not {"script", "style", "code", "pre"} & tags:
+        if not translated and not is_setting and not {"script", "style", "code", "pre"} & tags:
             self.check(data)
 
     def check(self, text):
-        if re.search(r"[A-Za-z]", SAME_IN_BOTH.sub("", text)):
+        if re.search(r"[A-Za-z]", SAME_IN_ALL.sub("", text)):
             self.found.append(text.strip())
 
 
 @pytest.mark.parametrize("kind", ["two", "one", "seeds", "unfinished"])
 def test_no_english_is_alone(tmp_path, kind):
-    branches = {"two": ("scratch_resnet", "pretrained"), "one": ("scratch_resnet",)}
+    branches = {"one": BRANCHES[:1]}
     if kind == "seeds":
         folders = [
             write_run(
@@ -128,13 +153,13 @@ def test_no_english_is_alone(tmp_path, kind):
                 robustness=None if seed == 2 else 0.9 - 0.3 * (branch == "pretrained"),
                 seen=True,
             )
-            for branch in branches["two"]
+            for branch in BRANCHES
             for seed in (0, 1, 2)
         ]
     else:
         folders = [
             write_run(tmp_path / branch, branch=branch, watched="validation", weights=weights)
-            for branch, weights in zip(branches.get(kind, branches["two"]), ("random", "file"), strict=False)
+            for branch, weights in zip(branches.get(kind, BRANCHES), ("random", "file"), strict=False)
         ]
     unfinished = []
     if kind == "unfinished":
@@ -149,3 +174,34 @@ def test_no_english_is_alone(tmp_path, kind):
         reader = Untranslated()
         reader.feed(path.read_text(encoding="ascii"))
         assert [text for text in reader.found if text not in names] == []
+
+
+def test_a_third_language_is_a_catalogue_and_a_line(tmp_path, monkeypatch):
+    folders = [write_run(tmp_path / branch, branch=branch, data="digits", num_test=None) for branch in BRANCHES]
+    runs = [record.read_run(folder) for folder in folders]
+    report.write_report(tmp_path / "reports" / "older", runs, title="by a program that does not know it")
+    monkeypatch.setitem(LANGUAGES, "eo", MARKED)
+    text = say("{run} is the stronger on {classes}", run=known("Coat"), classes=joined(["a", "b"]))
+    assert in_language(text, "eo") == "~Mantelo is the stronger on a | b" and text.translations["zh-Hans"][:2] == "外套"
+    assert in_language(known("Bag"), "eo") == "Bag"
+    assert in_language(duration(70), "eo") == "1 min 10 sek"
+    assert in_language(shortened(text, 6), "eo") == "~Mant…"
+    assert on_page(known("Bag")) == '<span data-zh-hans="包" data-eo="Bag">Bag</span>'
+    assert attribute(known("Coat"), "title") == 'title="Coat" data-zh-hans-title="外套" data-eo-title="Mantelo"'
+
+    page = report.write_report(tmp_path / "reports" / "newer", runs, title=say("Summary")).read_text("ascii")
+    assert ' data-eo="~Summary">Summary</title>' in page and ' data-eo="~Epoch">' in page
+    assert '"eo": "Esperanto"' in page and ' data-eo-aria-label="~Sections"' in page
+    drawing = re.search(r'<svg class="drawing".*?</svg>', page)[0]
+    assert re.search(r'<text [^>]* data-eo="~epoch">epoch</text>', drawing, re.I)
+    said = json.loads(re.search(r'id="gallery-data">(.*?)</script>', page)[1])
+    assert said["names"]["eo"][0] == "~ResNet-18 from scratch" and len(said["classes"]["eo"]) == 10
+    assert said["texts"]["number"]["eo"] == "no. {number}"  # said when its module was imported, before the line
+    numbers = json.loads((tmp_path / "reports" / "newer" / "report.json").read_text("utf-8"))
+    assert len(numbers["sentences_in_esperanto"]) == len(numbers["sentences_in_chinese"]) == len(numbers["sentences"])
+    assert numbers["runs"][0]["run_in_esperanto"] == "~ResNet-18 from scratch"
+    older = json.loads((tmp_path / "reports" / "older" / "report.json").read_text("utf-8"))
+    assert "sentences_in_esperanto" not in older and "sentences_in_chinese" in older
+    listed = (tmp_path / "reports" / "index.html").read_text("ascii")
+    assert "~ResNet-18 from scratch" in listed and "Not listed" not in listed
+    assert ' data-eo="' + older["sentences"][0][:9] in listed

@@ -10,10 +10,12 @@ import shutil
 import numpy as np
 import pytest
 from fake_runs import write_run
+from pages import MARKED
 from PIL import Image
 
 from compare import report, save_run
 from compare.data import dataset
+from compare.page.catalogues import LANGUAGES
 from compare.runs import record
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -234,6 +236,27 @@ def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
     assert cell.get_attribute("aria-label").startswith(f"{true} taken for {predicted}: ")
     page.locator("#language").click()
     assert page.locator("body").inner_text() == before
+
+
+def test_the_button_goes_round_all_languages(browser, runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(LANGUAGES, "eo", MARKED)
+    address = report.write_report(tmp_path, runs, title="In three").as_uri()
+    page = browser.new_page(locale="eo")
+    page.goto(address)
+    title, button = page.locator("h2").first, page.locator("#language")
+    label = page.locator("svg.drawing").first
+    for code, summary, drawn, following in 2 * [
+        ("eo", "~Summary", "~Accuracy over epochs", "中文"),
+        ("zh-Hans", "摘要", "准确率", "English"),
+        ("en", "Summary", "Accuracy over epochs", "Esperanto"),
+    ]:
+        assert page.locator("html").get_attribute("lang") == code and title.inner_text() == summary
+        assert drawn in label.get_attribute("aria-label") and button.inner_text() == following
+        button.click()
+    page.locator("[data-cell]").first.click()
+    names = page.locator("#gallery-images [class^=look-]")
+    assert names.first.get_attribute("title") == f"~{LABELS[0]}"
+    page.close()
 
 
 def test_without_scripts_all_but_the_clicking_works(opened):

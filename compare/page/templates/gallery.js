@@ -10,7 +10,7 @@ let cell, found, numShown;
 
 // In the page's language: a text with values in its places, or the names of classes or runs.
 function inLanguage(texts) {
-  return texts[document.documentElement.lang === "en" ? "en" : "zh"];
+  return texts[document.documentElement.lang];
 }
 
 function say(name, values) {

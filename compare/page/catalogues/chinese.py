@@ -1,10 +1,10 @@
-"""The Chinese of the report: `TEXTS`, under the English words that `language.say` is called with, and `KNOWN`, of what
-records say.
-
-Values stand in braces, with the same names as in the English; their order is free. A new text of the report is a new
-line here: `tests/page/test_language.py` names what is missing and what is no longer used.
-"""
+"""The simplified Chinese of the report."""
 # ruff: noqa: E501 (a text a line)
+
+NAME = "中文"
+NAME_IN_ENGLISH = "chinese"
+MARKS = {", ": "、", "; ": "；", " ": "", " and ": "和"}  # a space is the one between sentences
+UNITS_OF_TIME = {"h": "小时", "min": "分", "s": "秒"}
 
 TEXTS = {
     # what things are called
