@@ -416,7 +416,7 @@ TEXTS = {
     "How robust?": "有多稳健？",
     "The same {number:,} test images, corrupted in {num_kinds} ways, each at {num_strengths} strengths. No run was trained on such copies, beyond what its own augmentation does. The intervals are in the table below the picture.": "同样的 {number:,} 张测试图像，以 {num_kinds} 种方式劣化，每种 {num_strengths} 级强度。除自身的数据增强外，没有一次运行用这样的副本训练过。区间见图下的表格。",
     "On average over all copies, {first} is right on {points:.2f} percentage points more of them than {second}; the 95 % interval of the difference is {interval}.": "在全部副本上平均而言，{first} 的准确率比 {second} 高 {points:.2f} 个百分点；该差异的 95 % 区间为 {interval}。",
-    "The other way round, {second} is ahead of {first} in these, their intervals apart: {where}.": "反过来，在以下情形中 {second} 领先于 {first}，且两者的区间不重叠：{where}。",
+    "The other way round, in these {second} is right on more than {first}, their intervals apart: {where}.": "反过来，在以下情形中 {second} 判对的多于 {first}，且两者的区间不重叠：{where}。",
     "Not measured for {runs}: trained without --robustness.": "未测量 {runs}：训练时没有加 --robustness。",
     "Not compared, as other copies were predicted: {runs}.": "未作比较，因为预测的是另外的副本：{runs}。",
     "Accuracy on these images, as they are and corrupted": "在这些图像上的准确率：原图与劣化后",
