@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from compare.data import download
 from compare.system.errors import UserError
@@ -113,20 +114,35 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 
 def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some rows of an array in main memory; what was read for them of the map of a file is let go."""
+    """Some rows of an array in main memory; of the map of a file they alone are read, and let go afterwards."""
+    if (file := _file_map(images)) is not None:
+        # All at once, and no more: left to itself the system waits for one after the other, and reads megabytes around
+        # each, which comes to dozens of times the file in an epoch that finds no room in memory for all of it.
+        file.madvise(mmap.MADV_RANDOM)
+        begin, _ = byte_bounds(np.frombuffer(file, np.uint8))
+        for row in rows:
+            low, high = (address - begin for address in byte_bounds(images[row]))
+            low -= low % mmap.PAGESIZE
+            file.madvise(mmap.MADV_WILLNEED, low, high - low)
     taken = images[rows]
     _let_go(images)
     return taken
 
 
 def _let_go(array: np.ndarray) -> None:
-    """Let the system forget what was read of the read-only map of a file that an array lies in, if it does: else all
-    of it would soon count as memory that is taken."""
-    lies_in, is_writeable = array, array.flags.writeable
+    """Let the system forget what was read of the map of a file that an array lies in, if it does: else all of it would
+    soon count as memory that is taken."""
+    if (file := _file_map(array)) is not None:
+        file.madvise(mmap.MADV_DONTNEED)
+
+
+def _file_map(array: np.ndarray) -> mmap.mmap | None:
+    """The read-only map of a file that an array lies in, where the system takes advice on it."""
+    lies_in = array
     while isinstance(lies_in, np.ndarray):
         lies_in = lies_in.base
-    if isinstance(lies_in, mmap.mmap) and not is_writeable and hasattr(mmap, "MADV_DONTNEED"):
-        lies_in.madvise(mmap.MADV_DONTNEED)
+    takes_advice = isinstance(lies_in, mmap.mmap) and hasattr(lies_in, "madvise") and not array.flags.writeable
+    return lies_in if takes_advice else None
 
 
 def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.ndarray:

@@ -516,6 +516,24 @@ def test_what_is_read_of_a_file_does_not_stay_in_memory(tmp_path):
     assert fingerprint(np.asfortranarray(content)) == fingerprint(content)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_no_more_is_read_of_a_file_than_is_taken(tmp_path):
+    """The system reads 128 KB, or megabytes, around what it is not told of. The file is not in memory."""
+    content = some(3000, 100, 100, 3)  # 90 MB
+    np.save(tmp_path / "a.npy", content)
+    with (tmp_path / "a.npy").open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def num_bytes_read():
+        return int(re.search(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)[1])
+
+    images, rows = np.load(tmp_path / "a.npy", mmap_mode="r"), np.random.default_rng(0).permutation(3000)[:100]
+    before = num_bytes_read()
+    assert (take(images[::-1], rows) == content[::-1][rows]).all()
+    assert num_bytes_read() - before < 2 * 100 * content[0].nbytes
+
+
 def test_a_fingerprint_is_the_sha256_of_type_shape_and_bytes(monkeypatch):
     arrays = [some(7, 3, 4, 1), np.array(3.5), np.zeros((0, 4), np.float32), np.arange(5, dtype=np.uint16)]
     whole = hashlib.sha256()
