@@ -2,8 +2,8 @@
 
 article  the article's Keras snippet: 10 epochs on Fashion-MNIST at 28×28. With random weights expect a test accuracy
          of 0.226 after 13 minutes on two fast CPU cores; with ImageNet's it has not been measured here.
-tuned    the same network and a linear head, with what the weights expect, 48×48 pixels, and a head at its optimum. With
-         random weights expect 0.860 after 5 minutes there; with ImageNet's it has not been measured here.
+tuned    the same network and a linear head, with what the weights expect, 48×48 pixels, and a head at its optimum: some
+         five minutes there. With ImageNet's weights it has not been measured here.
 best     larger images, more views, then the whole backbone fine-tuned, for a GPU. Not measured yet.
 frozen, fine-tuned, from-scratch
          EfficientNet-Lite0 at 96×96, whose ImageNet weights come with a package: a head on it at its optimum; that and

@@ -104,7 +104,7 @@ def test_a_checkpoint_with_epochs_twice_is_refused(tmp_path):
 
 def test_the_committed_runs_are_read():
     runs = sorted((Path(__file__).parents[2] / "reports" / "article" / "runs").iterdir())
-    assert len(runs) == 4 and all(record.read_run(run).record.history for run in runs)
+    assert len(runs) == 3 and all(record.read_run(run).record.history for run in runs)
 
 
 def test_predictions_of_another_run_are_refused(tmp_path):
