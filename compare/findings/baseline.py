@@ -62,7 +62,7 @@ def logistic_regression(data: Dataset, rows: np.ndarray, num_images: int) -> tup
     """scikit-learn's logistic regression on the pixels. Its weights are held smaller than by default, and its
     iterations end earlier: on Fashion-MNIST that is better and far faster (0.8299 of the test images after 5,000 and
     0.844 to 0.846 after all 60,000, in 8 s of processor time; a tenth of the tolerance takes three times as long for
-    0.846). Where it ends depends on how sums are rounded, and so on the number of threads: it computes with one, so that
+    0.846). Where it ends depends on how sums are rounded, and so on how many threads there are: with one, so that
     the same runs give the same page on a machine.
 
     Args:
