@@ -75,7 +75,7 @@ def test_a_figure_shows_itself(two):
 
 
 def test_the_notebook_was_executed_and_says_what_the_code_says(monkeypatch):
-    folder = Path(__file__).parent.parent / "reports" / "article"
+    folder = Path(__file__).parent.parent / "reports" / "reference"
     monkeypatch.chdir(folder)
     said, names = 0, {}
     for cell in json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]:

@@ -112,7 +112,7 @@ def _logarithmic(axis, values: list[float]) -> None:
         return
     {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
     ratio = max(positive) / min(positive)
-    locator = LogLocator(subs=(1, 2, 5) if ratio > FAR_APART else (1, 2, 3, 5))
+    locator = LogLocator(subs=(1, 2, 3, 5) if ratio < FAR_APART else (1, 2, 5) if ratio < 1000 else (1, 3))
     axis.set_major_locator(MaxNLocator(5) if ratio < NEAR_TOGETHER else locator)  # there may be none of these between
     axis.set_major_formatter("{x:,g}")
     axis.set_minor_locator(NullLocator())
