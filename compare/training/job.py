@@ -148,9 +148,7 @@ class Job:
         recipe, num_epochs = self.recipe, self.record.num_epochs
         self._estimated = [np.array(pair) for pair in json.loads(os.environ.get(EXPECTED, "[]"))]
         if len(self._estimated) != len(self.epochs_left) + 1:
-            start = time.perf_counter()
             seconds_of = measure()
-            measuring = time.perf_counter() - start
             self._estimated = seconds_of(self)
         seconds = sum(self._estimated)
         self.journal.line(
@@ -163,8 +161,9 @@ class Job:
         threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:
-            # compare.run adds up what its runs take, each with what this one did so far, and compares the data
-            so_far = time.time() - psutil.Process().create_time() - measuring
+            # compare.run adds up what its runs take, each with what this one did so far, and compares the data; measuring
+            # stands for what a training does at first, as it compiles
+            so_far = time.time() - psutil.Process().create_time()
             others = map(self._with_labels, os.environ[ESTIMATE].split())
             for epochs in (self._estimated, *map(seconds_of, others)):
                 told = {"seconds": sum(epochs) + so_far, "epochs": epochs, "data": self.record.data.fingerprint}
