@@ -161,8 +161,8 @@ class Job:
         threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:
-            # compare.run adds up what its runs take, each with what this one did so far, and compares the data; measuring
-            # stands for what a training does at first, as it compiles
+            # compare.run adds up what its runs take, each with what this one did so far, and compares the data; what
+            # was measured stands for what a training does at first, as it compiles
             so_far = time.time() - psutil.Process().create_time()
             others = map(self._with_labels, os.environ[ESTIMATE].split())
             for epochs in (self._estimated, *map(seconds_of, others)):
