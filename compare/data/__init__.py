@@ -11,5 +11,6 @@ download       one file from the first mirror that serves it right
 corruptions    copies of images that are harder to recognise, for --robustness
 """
 
-# What `--data` takes beside a folder's and a file's name. Each is loaded by the module here that is called so.
+# What `--data` takes beside a folder's and a file's name. Each is loaded by the module here that is called so,
+# with _ for -.
 NAMES = ("fashion-mnist", "digits")

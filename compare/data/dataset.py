@@ -49,7 +49,7 @@ def load(
     if source == "fashion-mnist":
         return fashion_mnist.load(data_dir, download=download)
     if source in NAMES:
-        return importlib.import_module(f"compare.data.{source}").load()
+        return importlib.import_module(f"compare.data.{source.replace('-', '_')}").load()
     if os.path.isdir(source):  # Path's own raises where a name is too long, or a folder above may not be read
         return image_folder.load(Path(source), image_size=image_size, fit=fit)
     if source.lower().endswith(".npz") and os.path.isfile(source):
