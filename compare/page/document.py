@@ -19,7 +19,7 @@ from compare.findings.findings import Findings
 from compare.findings.metrics import Paired
 from compare.page import audit, banners, cautions, figures, gallery, labels, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, by_seeds, label_of, named, of_compared
+from compare.page.shown import Shown, by_seeds, label_of, named, of_compared, with_matrix
 from compare.page.words import (
     KINDS,
     amount_in_words,
@@ -218,8 +218,7 @@ def webp(content: bytes) -> str:
 
 
 def matrices(found: Findings, shown: list[Shown]) -> list[dict]:
-    """The confusion matrices that are drawn as tables: those of the verdict's two, their difference, and every other
-    run's.
+    """The confusion matrices that are drawn as tables: those of the verdict's two, their difference, and the others'.
 
     Each has `counts` and `percent` to print and the `strength` of its colours in 0…1, arrays (num_classes,
     num_classes), and `index`, the run's place on the page, None for the difference, which has the `colours` of its
@@ -228,9 +227,8 @@ def matrices(found: Findings, shown: list[Shown]) -> list[dict]:
     if not shown:
         return []
     largest = max(int(one.result.counts.max()) for one in shown)
-    compared = (found.headline.first, found.headline.second) if found.headline else (0,)
-    first, *rest = [shown[place] for place in compared]
-    ordered = [first, *rest, *(one for one in shown if one not in (first, *rest))]
+    ordered = with_matrix(found, shown)
+    first, *rest = ordered[: 2 if found.headline else 1]
     tables_of_counts = [
         {
             "title": one.label,

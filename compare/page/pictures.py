@@ -16,7 +16,7 @@ from compare.findings.robustness import Robustness
 from compare.page import figures, matrices
 from compare.page.figures import Curves
 from compare.page.language import Text, joined, known, say, translations_of
-from compare.page.shown import Shown, by_seeds, label_of, of_compared
+from compare.page.shown import Shown, by_seeds, label_of, of_compared, with_matrix
 from compare.page.words import duration, fraction, kind_in_words
 
 # what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
@@ -97,7 +97,10 @@ def class_order(found: Findings) -> list[int]:
 
 def _draw_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
     """The confusion matrices: their files, and what the page draws where there are too many classes for tables."""
-    drawn = {one.label: (f"confusion-{one.slug}", confusion(found, shown, index)) for index, one in enumerate(shown)}
+    drawn = {
+        one.label: (f"confusion-{one.slug}", confusion(found, shown, shown.index(one)))
+        for one in with_matrix(found, shown)
+    }
     if len(shown) > 1:
         drawn[difference_title(found, shown)] = ("confusion-difference", confusion_difference(found, shown))
     return [

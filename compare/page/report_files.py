@@ -67,7 +67,7 @@ def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[
     }
     content = _plain(content)
     content["sha256"] = disk.own_sha256(content)
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def as_csv(shown: list[Shown]) -> bytes:

@@ -128,6 +128,14 @@ def by_seeds(shown: list[Shown]) -> list[list[Shown]]:
     return [[one for one in shown if one.seeds is seeds] for seeds in dict.fromkeys(one.seeds for one in shown)]
 
 
+def with_matrix(found: Findings, shown: list[Shown]) -> list[Shown]:
+    """The runs whose confusion matrices the page has: the verdict's two come first, and of others that differ in their
+    seeds alone the first."""
+    compared = (found.headline.first, found.headline.second) if found.headline else (0,)
+    chosen = [shown[place] for place in compared]
+    return chosen + [group[0] for group in by_seeds(shown) if not any(one in chosen for one in group)]
+
+
 def label_of(group: list[Shown]) -> str:
     """What seeds of the same settings are called together."""
     one, *others = group

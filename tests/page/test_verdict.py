@@ -210,13 +210,13 @@ def test_seeds_are_taken_together(tmp_path):
         "Frozen ResNet50 (ImageNet) · article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
     }
     assert "ResNet-18 from scratch · article, seed 2" in text and "±" not in text
-    # a list of runs names seeds together where all of them are in it; the verdict's two come before the other matrices
+    # a list of runs names seeds together where all of them are in it; their confusion matrix is the one of the verdict
     assert (
         "No temperature is fitted for ResNet-18 from scratch · article, Frozen ResNet50 (ImageNet) · article:" in text
     )
     assert named([shown[0], *shown[3:]], shown) == [shown[0].label, "Frozen ResNet50 (ImageNet) · article"]
     matrices = document.matrices(found, shown)
-    assert [matrix["index"] for matrix in matrices] == [2, 4, None, 0, 1, 3]
+    assert [matrix["index"] for matrix in matrices] == [2, 4, None]
     assert matrices[2]["title"] == f"{shown[2].label} less {shown[4].label}"
 
 
