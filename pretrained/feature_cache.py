@@ -73,6 +73,7 @@ class FeatureCache:
             UserError: it cannot be written.
         """
         num_done = 0
+        download.sweep(self.folder)
         for part in missing:
             start = time.perf_counter()
             features = self._extract(self._images[split], np.array(part))

@@ -127,10 +127,10 @@ def fetch(
         with _alone(destination):
             if destination.exists() and problem_with(destination) is None:  # another process was faster
                 return destination
-            _sweep(destination.parent)
+            sweep(destination.parent)
             failures = []
             for url in addresses:
-                with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".partial-") as folder:
+                with tempfile.TemporaryDirectory(dir=destination.parent, prefix=disk.PARTIAL) as folder:
                     partial = Path(folder, destination.name)
                     problem = _download(url, partial, max_bytes) or problem_with(partial)
                     if problem is None:
@@ -176,7 +176,7 @@ def keep(destination: Path, num_bytes: int, make: Callable[[Path], None]) -> Pat
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _alone(destination):
             if not destination.exists():
-                _sweep(destination.parent)
+                sweep(destination.parent)
                 disk.check_room(destination.parent, num_bytes)
                 with tempfile.TemporaryDirectory(dir=destination.parent, prefix=disk.PARTIAL) as folder:
                     make(Path(folder, destination.name))
@@ -305,12 +305,12 @@ def _set_aside(path: Path) -> None:
     print(f"{path} was not what it should be: kept as {aside.name}, and downloaded anew", file=sys.stderr)
 
 
-def _sweep(folder: Path) -> None:
-    """Delete what killed processes left."""
-    for partial in folder.glob(".partial-*"):
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left of files and folders that they were writing there."""
+    for partial in folder.glob(f"{disk.PARTIAL}*"):
         with contextlib.suppress(OSError):
-            if time.time() - max(path.stat().st_mtime for path in (partial, *partial.iterdir())) > STALE_SECONDS:
-                shutil.rmtree(partial)
+            if time.time() - max(path.stat().st_mtime for path in (partial, *partial.rglob("*"))) > STALE_SECONDS:
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 
 
 @contextlib.contextmanager

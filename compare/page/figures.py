@@ -108,6 +108,7 @@ class Curves:
         look: how they look.
         histories: each record's history rows, as many in all.
         watched: the split that was watched after every epoch: test or validation; None if none was.
+        seconds_before: what the features that each found had taken another run to make.
         with_train: whether the training images have a curve beside the watched split's.
     """
 
@@ -115,6 +116,7 @@ class Curves:
     look: int
     histories: list[list[Row]]
     watched: str | None
+    seconds_before: list[float]
     with_train: bool = True
 
     @property
@@ -123,6 +125,11 @@ class Curves:
         known_train = all(row.train_loss is not None for history in self.histories for row in history)
         trained = known_train and (self.with_train or self.watched is None)
         return [split for split in ("train" if trained else None, self.watched) if split is not None]
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """The time that training had taken after each epoch, float64 (num_seeds, num_epochs)."""
+        return np.array(self.seconds_before)[:, np.newaxis] + self.values("seconds").cumsum(axis=1)
 
     def values(self, name: str) -> np.ndarray:
         """A column of the histories, float64 (num_seeds, num_epochs); NaN where it is None."""
@@ -313,12 +320,12 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     figure = Figure(figsize=(5.6, height), layout="constrained")
     panels = figure.subplots(1 + rates, sharex=True, squeeze=False, height_ratios=[4, 1][: 1 + rates])
     axes, last = panels[0, 0], panels[-1, 0]
-    in_minutes = max((run.values("seconds").sum(axis=1).max() for run in curves), default=0) >= 300
+    in_minutes = max((run.seconds[:, -1].max() for run in curves), default=0) >= 300
     ends = []
     for run in curves:
         x = np.array([row.epoch for row in run.histories[0]])
         if over == "time":
-            x = run.values("seconds").cumsum(axis=1).mean(axis=0) / (60 if in_minutes else 1)
+            x = run.seconds.mean(axis=0) / (60 if in_minutes else 1)
         ends += [x[0], x[-1]]
         markevery = -(-len(x) // MOST_MARKERS)
         for split in run.splits:

@@ -151,7 +151,9 @@ def curves_of(shown: list[Shown]) -> list[Curves]:
         if others:
             label = say("{runs}, {number} seeds, mean and range", runs=label_of(group), number=len(group))
         watched = one.watched if all(other.watched == one.watched for other in others) else None
-        found.append(Curves(label, one.look, [run.record.history for run in group], watched, with_train))
+        histories = [run.record.history for run in group]
+        seconds_before = [run.record.seconds.extracting or 0.0 for run in group]
+        found.append(Curves(label, one.look, histories, watched, seconds_before, with_train))
     return found
 
 
@@ -187,7 +189,7 @@ def curves_alt(curves: list[Curves], quantity: str, over: str, baselines: tuple[
             continue
         length = say("1 epoch") if num_epochs == 1 else say("{number} epochs", number=num_epochs)
         if over == "time":
-            length = duration(run.values("seconds").sum(axis=1).mean())
+            length = duration(run.seconds[:, -1].mean())
         ends = [
             say("{split} {value:.4f}", split=known(split), value=run.values(f"{split}_{quantity}")[:, -1].mean())
             for split in run.splits

@@ -361,7 +361,7 @@ def test_what_a_living_download_writes_is_not_swept(tmp_path):
     old = tmp_path / ".partial-old"
     old.mkdir()
     os.utime(old, (0, 0))
-    download._sweep(tmp_path)
+    download.sweep(tmp_path)
     assert young.exists() and not old.exists()
 
 

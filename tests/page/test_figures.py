@@ -33,7 +33,7 @@ def test_every_tile_is_its_image():
 def test_numbers_in_a_drawing_stay_whole_and_coordinates_are_short():
     history = [Row(epoch=n, seconds=1 / 3, learning_rate=0.1, train_loss=1 / n) for n in (1, 2, 3)]
     with figures.drawing():
-        figure = figures.loss_curves([figures.Curves("a 0.12345", 0, [history], None)], over="time")
+        figure = figures.loss_curves([figures.Curves("a 0.12345", 0, [history], None, [0.0])], over="time")
         drawing = figures.svg(figure).decode()
     assert ">a 0.12345, train</text>" in drawing
     assert not re.search(r'[" ]\d+\.\d{3}', re.sub(r">[^<]*<", "><", drawing))
@@ -51,7 +51,8 @@ def test_curves_show_the_history_on_whole_epochs():
         )
         for n, y in ((1, 0.71), (2, 0.73), (3, 0.72))
     ]
-    curves = [figures.Curves("one", 0, [history], "test"), figures.Curves("other", 1, [history[:1]], "test")]
+    other = figures.Curves("other", 1, [history[:1]], "test", [0.0])
+    curves = [figures.Curves("one", 0, [history], "test", [0.0]), other]
     with figures.drawing():
         figure = figures.accuracy_curves(curves, over="epochs", baselines=(("linear", 0.6),), printed=(0.8, 0.82))
     axes, rates = figure.axes
@@ -91,8 +92,8 @@ def test_curves_over_time_and_their_phases():
         for n in (1, 2, 3)
     ]
     with figures.drawing():
-        figure = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="time")
-        over_epochs = figures.loss_curves([figures.Curves("one", 0, [rows], "test")], over="epochs")
+        figure = figures.loss_curves([figures.Curves("one", 0, [rows], "test", [0.0])], over="time")
+        over_epochs = figures.loss_curves([figures.Curves("one", 0, [rows], "test", [0.0])], over="epochs")
     (axes,) = figure.axes
     assert axes.get_xlabel() == "Training time (minutes)"
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
@@ -111,10 +112,10 @@ def seeds_of(*curves):
         ]
         for seed, losses in enumerate(curves, start=1)
     ]
-    return figures.Curves("one", 1, rows, "test")
+    return figures.Curves("one", 1, rows, "test", [5.0 * (seed + 1) for seed in range(len(curves))])
 
 
-@pytest.mark.parametrize(("over", "x"), [("epochs", [1, 2]), ("time", [20, 40])])
+@pytest.mark.parametrize(("over", "x"), [("epochs", [1, 2]), ("time", [30, 50])])  # ten more, for features
 def test_seeds_are_one_curve_of_their_mean_in_a_band_of_their_range(over, x):
     figure = figures.loss_curves([seeds_of([1.0, 0.2], [2.0, 0.6], [9.0, 0.7])], over=over)
     axes = figure.axes[0]
@@ -156,7 +157,7 @@ def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
 
 def test_a_single_epoch_lies_well_inside_the_axes():
     row = Row(epoch=1, seconds=9.0, train_accuracy=0.9, train_loss=0.3, test_accuracy=0.8, test_loss=0.5)
-    curves = [figures.Curves("one", 0, [[row]], "test")]
+    curves = [figures.Curves("one", 0, [[row]], "test", [0.0])]
     for draw, highest in ((figures.accuracy_curves, 0.9), (figures.loss_curves, 0.5)):
         low, high = draw(curves, over="epochs").axes[0].get_ylim()
         assert highest + 0.05 * (high - low) < high
@@ -170,7 +171,7 @@ def test_runs_far_apart_leave_the_best_ones_room():
         rows = [
             Row(epoch=n, seconds=1.0, **known | {f"train_{quantity}": value}) for n, value in enumerate(values, start=1)
         ]
-        axes = draw([figures.Curves("one", 0, [rows], None)], over="epochs").axes[0]
+        axes = draw([figures.Curves("one", 0, [rows], None, [0.0])], over="epochs").axes[0]
         return axes, lambda value: axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1]
 
     near, place = drawn(figures.accuracy_curves, "accuracy", (0.8, 0.93))

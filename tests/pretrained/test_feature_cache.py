@@ -1,6 +1,7 @@
 """Features that are kept for other runs: never others than the images have, whatever is on the disk."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_once_kept_nothing_is_looked_at_again(data):
     assert cache.missing("train", rows) == [] and cache.num_to_extract("train", rows) == 0
     np.testing.assert_array_equal(cache.features_of("train", rows), features(data.train_images, rows))
     assert looked_at == []
+
+
+def test_what_a_killed_process_left_is_deleted(data):
+    folder = cache_of(data, []).folder
+    folder.mkdir(parents=True)
+    left, still_written = folder / ".partial-1-train-0.float32", folder / ".partial-2-train-16.float32"
+    for path in (left, still_written):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    filled(data)
+    assert not left.exists() and still_written.exists()
 
 
 def test_features_of_another_run_are_told_by_what_they_had_taken(data, monkeypatch):
