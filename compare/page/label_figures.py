@@ -70,10 +70,13 @@ def label_curve(
     return _with_legend(figure, axes)
 
 
-def time_and_accuracy(curve: LabelCurve, names: list[str], looks: list[int]) -> Figure:
-    """The accuracy of every strategy and number of labels against its training time: the arguments as above. Those that
-    none is both as fast and as good as are ringed, joined, and marked with their labels a class."""
-    figure = Figure(figsize=(5.6, 4.2 + 0.2 * len(names)), layout="constrained")
+def time_and_accuracy(
+    curve: LabelCurve, names: list[str], looks: list[int], baselines: list[tuple[float, float]] = ()
+) -> Figure:
+    """The accuracy of every strategy and number of labels against its training time: the arguments as above, of the
+    baselines the one with the most labels is a level line. Those that none is both as fast and as good as are ringed,
+    joined, and marked with their labels a class."""
+    figure = Figure(figsize=(5.6, 4.2 + 0.2 * (len(names) + bool(baselines))), layout="constrained")
     axes = figure.subplots()
     front = []
     for strategy, name, look in zip(curve.strategies, names, looks, strict=True):
@@ -95,6 +98,9 @@ def time_and_accuracy(curve: LabelCurve, names: list[str], looks: list[int]) -> 
     )
     axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))
     _logarithmic(axes.xaxis, [x for line in axes.lines for x in line.get_xdata()])
+    for labels, error in baselines[-1:]:
+        name = say("{run} with {labels}", run=LOGISTIC_REGRESSION, labels=labels_in_words(labels))
+        axes.axhline(1 - error, label=name, **BASELINE_LINE)
     axes.margins(0.08)
     last = np.array([np.inf, np.inf])
     for x, y, words in reversed(front):  # the best first: of names that would lie on each other its own is written

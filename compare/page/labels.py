@@ -161,7 +161,7 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
         errors = label_figures.label_curve(*what, baselines(found))
         made = [pictures.picture("label-curve", say("Test error against labels a class"), in_numbers(found), errors)]
         if front:
-            times = label_figures.time_and_accuracy(*what)
+            times = label_figures.time_and_accuracy(*what, baselines(found))
             made.append(pictures.picture("time-and-accuracy", say("Accuracy against training time"), of_times, times))
     return made
 

@@ -212,12 +212,14 @@ def test_the_picture_shows_errors_bands_crossings_and_differences(written):
 
 def test_the_picture_of_time_marks_the_front(written):
     _, found, _ = written
-    (axes,) = label_figures.time_and_accuracy(found.label_curve, strategy_names(found), [2, 1, 0]).axes
+    fitted = [(10, 0.4), (1_000, 0.2)]
+    (axes,) = label_figures.time_and_accuracy(found.label_curve, strategy_names(found), [2, 1, 0], fitted).axes
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(lines[FROZEN], [[1, 0.7], [10, 0.85], [100, 0.875]])
     np.testing.assert_allclose(
         lines["none as fast is as good; labels a class"], [[1, 0.8], [10, 0.9], [100, 0.98]]
     )  # all take as long, so the fine-tuned are the front
+    np.testing.assert_allclose(lines["Logistic regression on the pixels with 1,000"], [[0, 0.8], [1, 0.8]])
     assert sorted(text.get_text() for text in axes.texts) == ["1,000", "10", "100"]
 
 
