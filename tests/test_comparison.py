@@ -27,10 +27,10 @@ def test_from_python(two, tmp_path):
     assert [row["test_accuracy"] for row in comparison.rows] == [0.9, 0.8]
     assert comparison.accuracy_curves().axes[0].get_ylabel() == "Accuracy"
     assert comparison.loss_curves("time").axes[0].get_xlabel() == "Training time (seconds)"
-    assert "Frozen ResNet50" in comparison.confusion(1).axes[0].get_title()
+    assert "ResNet50 · frozen" in comparison.confusion(1).axes[0].get_title()
     assert len(comparison.reliability().axes[0].lines) == 3  # the diagonal and two runs
     assert len(comparison.selective().axes[0].lines) == 2
-    assert "less Frozen ResNet50" in comparison.confusion_difference().axes[0].get_title()
+    assert "less ResNet50 · frozen" in comparison.confusion_difference().axes[0].get_title()
     with pytest.raises(UserError, match="--robustness"):
         comparison.robustness()
     assert comparison.write(tmp_path / "report").read_bytes()

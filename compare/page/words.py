@@ -14,7 +14,7 @@ from compare.runs.schema import Data, Input, Record
 from compare.system import display
 from compare.system.errors import printable
 
-START_WORDS = {"imagenet": "ImageNet", "random": say("random weights"), "file": say("weights from a file")}
+START_WORDS = {"random": say("random weights"), "file": say("weights from a file")}
 WEIGHT_WORDS = {
     "none": say("random start, everything trained"),
     "random": say("random backbone, not pretrained"),
@@ -47,24 +47,22 @@ def run_name(folder: Path) -> str:
 
 
 def network_in_words(record: Record) -> str:
-    """What a run's network is called, by how it started and what of it was trained, with the weights it began with."""
+    """What a run's network is called, with how it was trained, and the weights that it began with where these are no
+    pretrained ones of its own."""
     model, kind = record.model, record.weights.kind
     if model is None:
         return known(record.branch)
     if model.title is not None:
         return known(model.title)
     if record.is_from_scratch:
-        return say("{network} from scratch", network=model.name)
-    words = say("Fine-tuned {network}", network=model.name)
+        return say("{network} · from scratch", network=model.name)
+    words = say("{network} · fine-tuned", network=model.name)
     if model.trained == "head":
-        words = say("Frozen {network}", network=model.name)
+        words = say("{network} · frozen", network=model.name)
     elif model.trained is None:
         words = model.name
-    return (
-        words
-        if kind in (None, "none")
-        else say("{network} ({weights})", network=words, weights=START_WORDS.get(kind, kind))
-    )
+    # ImageNet's weights are the usual ones: the table of the runs has them
+    return say("{network} ({weights})", network=words, weights=START_WORDS[kind]) if kind in START_WORDS else words
 
 
 def labels_in_words(labels: float) -> str:

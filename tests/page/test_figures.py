@@ -149,7 +149,7 @@ def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
     assert [one.look for one in shown] == [0, 0, 0, 2, 2, 2, 1, 1, 1, 3, 3, 3]
     curves = pictures.curves_of(shown)
     assert [len(run.histories) for run in curves] == [3, 3, 3, 3]
-    assert curves[1].label == "ResNet-18 from scratch · tuned, 3 seeds, mean and range"
+    assert curves[1].label == "ResNet-18 · from scratch · tuned, 3 seeds, mean and range"
     again = write_run(tmp_path / "again", seed=1)  # a seed once more: by itself, so that the band is of seeds alone
     curves = pictures.curves_of(show(find([record.read_run(run) for run in (*runs[:3], again)])))
     assert [len(run.histories) for run in curves] == [3, 1] and curves[1].look != curves[0].look

@@ -28,7 +28,7 @@ ACCURACIES = {  # by labels a class: frozen is ahead with few of them, fine-tune
     "frozen": {10: 0.7, 100: 0.85, 1000: 0.875},
     "fine-tuned": {10: 0.8, 100: 0.9, 1000: 0.98},
 }
-SCRATCH, FROZEN, TUNED = "ResNet-18 from scratch", "Frozen ResNet50 (ImageNet)", "Fine-tuned ResNet50 (ImageNet)"
+SCRATCH, FROZEN, TUNED = "ResNet-18 · from scratch", "ResNet50 · frozen", "ResNet50 · fine-tuned"
 
 
 def write_curve(folder, *, seeds=(0, 1, 2), accuracies=ACCURACIES):
@@ -63,7 +63,7 @@ def test_every_name_says_its_labels_where_they_differ(written):
     runs, found, _ = written
     shown = show(found)
     assert shown[0].label == f"{SCRATCH}, 10 labels a class · article, seed 0"
-    assert shown[0].label.translations["zh-Hans"] == "从头训练的 ResNet-18，每类 10 个标签 · article，种子 0"
+    assert shown[0].label.translations["zh-Hans"] == "ResNet-18 · 从头训练，每类 10 个标签 · article，种子 0"
     assert [label_of(group) for group in by_seeds(shown)][-1] == f"{TUNED}, 1,000 labels a class · article"
     assert len({one.label for one in shown}) == len({one.slug for one in shown}) == 27
     assert [one.look for one in shown] == 9 * [0] + 9 * [1] + 9 * [2]  # a strategy's line and its runs look alike
@@ -266,7 +266,7 @@ def test_the_page_has_the_curve_and_the_compared_runs_alone(written):
 
 def rows_of(page, title):
     """The cells of the rows of the table with this caption."""
-    (table,) = re.findall(rf"<caption>{re.escape(title)}.*?</table>", page.source, re.DOTALL)
+    (table,) = re.findall(rf"<caption>{re.escape(title)}.*?</table>", page.source.replace("&#183;", "·"), re.DOTALL)
     rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", table)
     cells = [re.findall("<t[hd].*?</t[hd]>", row) for row in rows]
     return [[html.unescape(re.sub("<[^>]+>", "", cell)) for cell in row] for row in cells]

@@ -79,10 +79,10 @@ def test_what_records_say_of_ours_is_known(catalogue):
 
 
 def test_a_text_is_a_string_with_its_translations():
-    network = say("{network} from scratch", network="ResNet-18")
+    network = say("{network} · from scratch", network="ResNet-18")
     text = say("{run} is the stronger on {classes}", run=network, classes=joined(["a", "b"]))
-    assert text == "ResNet-18 from scratch is the stronger on a, b"
-    assert in_language(text, "zh-Hans") == "从头训练的 ResNet-18 在这些类别上更强：a、b"
+    assert text == "ResNet-18 · from scratch is the stronger on a, b"
+    assert in_language(text, "zh-Hans") == "ResNet-18 · 从头训练 在这些类别上更强：a、b"
     assert isinstance(str(text), Text)  # as matplotlib calls it
     assert in_language([known("Coat"), "a", 3], "zh-Hans") == ["外套", "a", 3]
     assert type(known("a class of yours")) is str
@@ -195,13 +195,13 @@ def test_a_third_language_is_a_catalogue_and_a_line(tmp_path, monkeypatch):
     drawing = re.search(r'<svg class="drawing".*?</svg>', page)[0]
     assert re.search(r'<text [^>]* data-eo="~epoch">epoch</text>', drawing, re.I)
     said = json.loads(re.search(r'id="gallery-data">(.*?)</script>', page)[1])
-    assert said["names"]["eo"][0] == "~ResNet-18 from scratch" and len(said["classes"]["eo"]) == 10
+    assert said["names"]["eo"][0] == "~ResNet-18 · from scratch" and len(said["classes"]["eo"]) == 10
     assert said["texts"]["number"]["eo"] == "no. {number}"  # said when its module was imported, before the line
     numbers = json.loads((tmp_path / "reports" / "newer" / "report.json").read_text("utf-8"))
     assert len(numbers["sentences_in_esperanto"]) == len(numbers["sentences_in_chinese"]) == len(numbers["sentences"])
-    assert numbers["runs"][0]["run_in_esperanto"] == "~ResNet-18 from scratch"
+    assert numbers["runs"][0]["run_in_esperanto"] == "~ResNet-18 · from scratch"
     older = json.loads((tmp_path / "reports" / "older" / "report.json").read_text("utf-8"))
     assert "sentences_in_esperanto" not in older and "sentences_in_chinese" in older
     listed = (tmp_path / "reports" / "index.html").read_text("ascii")
-    assert "~ResNet-18 from scratch" in listed and "Not listed" not in listed
+    assert "~ResNet-18 &#183; from scratch" in listed and "Not listed" not in listed
     assert ' data-eo="' + older["sentences"][0][:9] in listed

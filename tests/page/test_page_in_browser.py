@@ -21,7 +21,7 @@ from compare.runs import record
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-LABELS = ("ResNet-18 from scratch", "Frozen ResNet50 (ImageNet)")
+LABELS = ("ResNet-18 · from scratch", "ResNet50 · frozen")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
@@ -215,7 +215,7 @@ def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
     assert page.locator("h2").first.inner_text() == "摘要"
     drawing = page.locator("svg.drawing").first
-    assert "从头训练的 ResNet-18" in drawing.get_attribute("aria-label")
+    assert "ResNet-18 · 从头训练" in drawing.get_attribute("aria-label")
     assert "轮次" in drawing.locator("text").all_text_contents()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     true, predicted = most_confused(runs[1])

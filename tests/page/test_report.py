@@ -53,7 +53,7 @@ def test_the_numbers_are_those_of_the_runs(two):
     assert page.row("Trainable parameters").split()[-1] == "20,490"
     assert page.row("Training time").split()[-4:] == ["2", "min", "3", "s"]  # 41 s an epoch, three epochs
     assert "No winner is named: no network here is pretrained" in page.text
-    assert "ResNet-18 from scratch is right on 0.9000 and Frozen ResNet50 (random weights) on 0.8000;" in page.text
+    assert "ResNet-18 · from scratch is right on 0.9000 and ResNet50 · frozen (random weights) on 0.8000;" in page.text
     assert "Each run is one seed" in page.text
 
 
@@ -104,7 +104,7 @@ def test_the_numbers_lie_beside_the_page_for_programs(two):
         assert said["history"] == [row.model_dump(exclude_none=True) for row in run.record.history]
         assert said["recipe"] == run.record.recipe.as_json()
     (pair,) = content["pairs"]
-    assert (pair["first"], pair["points_ahead"]) == ("ResNet-18 from scratch", 10)
+    assert (pair["first"], pair["points_ahead"]) == ("ResNet-18 · from scratch", 10)
     assert all(caution in page.text for caution in content["cautions"])
     rows = list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["branch"] for row in rows] == ["scratch_resnet", "pretrained"]
@@ -219,7 +219,7 @@ def test_one_run_demo_data_and_validation_are_named(tmp_path):
     assert "This is" not in page.text and "percentage points" not in page.text
     assert "validation 0.9000" in page.all("svg")[0]["aria-label"]
     assert "Validation accuracy" in page.text and "Test accuracy" in page.text
-    assert "ResNet-18 from scratch classifies 90.00 % of the 100 test images" in page.text
+    assert "ResNet-18 · from scratch classifies 90.00 % of the 100 test images" in page.text
 
 
 def test_temperature_is_shown_where_a_split_was_held_out_and_else_why_not(tmp_path):
@@ -277,9 +277,9 @@ def test_two_recipes_of_both_branches_stand_side_by_side(tmp_path):
     ]
     page = write(tmp_path / "out", *folders)
     for name in (
-        "ResNet-18 from scratch · article",
-        "ResNet-18 from scratch · tuned",
-        "Frozen ResNet50 (ImageNet) · tuned",
+        "ResNet-18 · from scratch · article",
+        "ResNet-18 · from scratch · tuned",
+        "ResNet50 · frozen · tuned",
     ):
         assert name in page.text
     assert "Different training images." in page.text and "16 images, 4 held out" in page.text
@@ -321,7 +321,7 @@ def test_label_smoothing_explains_a_low_confidence(tmp_path):
     smooth = write_run(tmp_path / "smooth", changes={"recipe": recipe | {"label_smoothing": 0.2}})
     assert "Label smoothing" not in write(tmp_path / "without", plain).text
     text = write(tmp_path / "with", plain, smooth).text
-    assert text.count("Label smoothing trained ResNet-18 from scratch towards a confidence of 0.82 and not of 1") == 2
+    assert text.count("Label smoothing trained ResNet-18 · from scratch towards a confidence of 0.82 and not of 1") == 2
     path = write_run(tmp_path / "forged") / "record.json"
     content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
     path.write_text(json.dumps(content | {"recipe": recipe | {"label_smoothing": "much"}}))
@@ -336,7 +336,7 @@ def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
     model = run.record.as_json()["model"] | {"trained": "last stage"}
     other = write_run(tmp_path / "b", branch="pretrained", changes={"history": rows, "model": model})
     page = write(tmp_path / "out", other)
-    assert "Fine-tuned ResNet50 (ImageNet)" in page.text and "Frozen" not in page.text
+    assert "ResNet50 · fine-tuned" in page.text and "Frozen" not in page.text
     assert re.search(r"&#8211;</td><td[^>]*>0.001</td><td[^>]*>&#8211;</td>", page.source)
     assert re.search(r"0.001</td><td[^>]*>&#8211;</td><td[^>]*>fine-tuning</td>", page.source)
 
@@ -344,10 +344,10 @@ def test_what_only_some_histories_hold_has_columns_of_its_own(tmp_path):
 def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))]
     page = write(tmp_path / "out", *runs)
-    assert "ResNet-18 from scratch · article, seed 0" in page.text and "scratch · article, seed 1" in page.text
+    assert "ResNet-18 · from scratch · article, seed 0" in page.text and "scratch · article, seed 1" in page.text
     same = [write_run(tmp_path / name, changes={"started": f"at {name}"}) for name in ("one", "again")]
     again = write(tmp_path / "again-out", *same)
-    assert "ResNet-18 from scratch · one" in again.text and "ResNet-18 from scratch · again" in again.text
+    assert "ResNet-18 · from scratch · one" in again.text and "ResNet-18 · from scratch · again" in again.text
     assert len({drawing["aria-label"] for drawing in page.all("svg")}) == 6
     varied = [write_run(tmp_path / "sizes" / "runs" / f"scratch_resnet-image-size-{size}") for size in (32, 48)]
     runs = [record.read_run(run) for run in (*varied, write_run(tmp_path / "sizes" / "runs" / "pretrained"))]
@@ -401,7 +401,7 @@ def test_reports_are_listed_newest_first(tmp_path):
     ]
     assert all((reports / urllib.parse.unquote(link)).exists() for link in links)
     assert all((reports / urllib.parse.unquote(image["src"])).exists() for image in page.all("img"))
-    assert "ResNet-18 from scratch 0.8000; Frozen ResNet50 (ImageNet) 0.8000" in page.text and "No run" in page.text
+    assert "ResNet-18 · from scratch 0.8000; ResNet50 · frozen 0.8000" in page.text and "No run" in page.text
     after = page.text[page.text.index("Not listed") :]
     assert re.findall(r"(broken|empty|foreign|later): ", after) == ["broken", "empty", "foreign", "later"]
     assert "format 99" in after
@@ -448,7 +448,7 @@ def test_what_is_required_of_one_run_leaves_the_report_of_both(two, run_main):
     code, out, _ = run_main(report, folder / "runs" / "pretrained", "--require", "accuracy>=0.5", "--require", "seed<9")
     assert code == 0 and contents(folder) == before
     assert out.splitlines() == [
-        f"{words}: Frozen ResNet50 (random weights) has {number}"
+        f"{words}: ResNet50 · frozen (random weights) has {number}"
         for words, number in (("accuracy>=0.5 holds", "0.8"), ("seed<9 holds", "0"))
     ]
 

@@ -39,7 +39,7 @@ def test_a_changed_backbone_is_called_out(tmp_path):
         (
             (0.9, 0.5),
             [
-                "ahead of Frozen ResNet50 (ImageNet) by 40.00 percentage points",
+                "ahead of ResNet50 · frozen by 40.00 percentage points",
                 "more than the choice of test images explains",
             ],
         ),
@@ -52,7 +52,7 @@ def test_a_changed_backbone_is_called_out(tmp_path):
         ),
         (
             (0.9, 0.9),
-            ["is right on 0.9000 and Frozen ResNet50 (ImageNet) on 0.9000;", "that the other takes for a wrong class"],
+            ["is right on 0.9000 and ResNet50 · frozen on 0.9000;", "that the other takes for a wrong class"],
         ),
         ((1.0, 1.0), ["Neither of the two runs is shown to be better.", "right and wrong on the same images"]),
     ],
@@ -93,14 +93,14 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
     jumping[1] |= {"test_accuracy": 0.99}  # and 0.9 at the end, of 200 images: z = 0.09 / sqrt(2 · 0.945 · 0.055 / 200)
     control, history = {"weights": "random"}, {"changes": {"history": jumping}}
     unbeaten = (
-        "not even ResNet-18 from scratch beats logistic regression on the pixels by more than the choice of test "
+        "not even ResNet-18 · from scratch beats logistic regression on the pixels by more than the choice of test "
         "images explains (0.9000 against 0.8500, which learned from 60,000 images)"
     )
     reasons = [
         "the data (scikit-learn's digits) stand in for real ones",
         "no network here is pretrained, and random weights stand in for that",
         unbeaten,
-        "ResNet-18 from scratch was still jumping at its end: in epoch 3 its test accuracy fell by 9.0 points, more "
+        "ResNet-18 · from scratch was still jumping at its end: in epoch 3 its test accuracy fell by 9.0 points, more "
         "than the choice of 200 images explains",
     ]
     cases = [
@@ -139,8 +139,8 @@ def test_the_reasons_stand_on_the_page_and_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        ((1, 1), "with one seed of ResNet-18 from scratch and Frozen ResNet50 (ImageNet), another seed may turn this."),
-        ((1, 2), "with one seed of ResNet-18 from scratch, another seed may turn this."),
+        ((1, 1), "with one seed of ResNet-18 · from scratch and ResNet50 · frozen, another seed may turn this."),
+        ((1, 2), "with one seed of ResNet-18 · from scratch, another seed may turn this."),
         ((2, 2), None),
     ],
 )
@@ -206,15 +206,13 @@ def test_seeds_are_taken_together(tmp_path):
     assert verdict.p_in_words(p_value) in verdict.seeds(found.headline)
     rows = {label_of(group): (group[0].seeds.mean, group[0].seeds.deviation) for group in by_seeds(shown)}
     assert rows == {
-        "ResNet-18 from scratch · article": (pytest.approx(0.91), pytest.approx(0.01)),
-        "Frozen ResNet50 (ImageNet) · article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
+        "ResNet-18 · from scratch · article": (pytest.approx(0.91), pytest.approx(0.01)),
+        "ResNet50 · frozen · article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
     }
-    assert "ResNet-18 from scratch · article, seed 2" in text and "±" not in text
+    assert "ResNet-18 · from scratch · article, seed 2" in text and "±" not in text
     # a list of runs names seeds together where all of them are in it; their confusion matrix is the one of the verdict
-    assert (
-        "No temperature is fitted for ResNet-18 from scratch · article, Frozen ResNet50 (ImageNet) · article:" in text
-    )
-    assert named([shown[0], *shown[3:]], shown) == [shown[0].label, "Frozen ResNet50 (ImageNet) · article"]
+    assert "No temperature is fitted for ResNet-18 · from scratch · article, ResNet50 · frozen · article:" in text
+    assert named([shown[0], *shown[3:]], shown) == [shown[0].label, "ResNet50 · frozen · article"]
     matrices = document.matrices(found, shown)
     assert [matrix["index"] for matrix in matrices] == [2, 4, None]
     assert matrices[2]["title"] == f"{shown[2].label} less {shown[4].label}"
@@ -227,7 +225,7 @@ def test_recipes_with_mistakes_are_named(tmp_path):
     ]
     shown = show(find(runs))
     said = cautions.known_mistakes(shown)
-    assert "ResNet-18 from scratch · article." in said and "from scratch · tuned" not in said
+    assert "ResNet-18 · from scratch · article." in said and "from scratch · tuned" not in said
     assert cautions.known_mistakes(shown[1:]) is None
 
 
@@ -261,7 +259,7 @@ def test_the_cost_in_words(tmp_path):
     branches = ("pretrained", "scratch_resnet")
     shown = show(find([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches]))
     assert verdict.cost(*shown) == (
-        "Beside ResNet-18 from scratch, Frozen ResNet50 (ImageNet) took about the same training time (2 min 3 s "
+        "Beside ResNet-18 · from scratch, ResNet50 · frozen took about the same training time (2 min 3 s "
         "against 2 min 3 s), 1/545 of the trained parameters (20,490 against 11,172,810) and 1/3.91 of the operations "
         "an image (170 M against 665 M)."
     )
