@@ -1,15 +1,19 @@
 """The label curve as pictures: errors against labels, and accuracies against the time of training."""
 
 import numpy as np
+from matplotlib.text import Annotation
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 from compare.findings.label_curve import LabelCurve
 from compare.page.figures import BASELINE_LINE, DRAWN, MARKERS, Figure, laid_out, marker_of
-from compare.page.language import say
+from compare.page.language import parts_of, say
 from compare.page.words import LOGISTIC_REGRESSION, labels_in_words
 
-NEAREST_NAMES = 0.055  # of the axis, between two numbers of labels that are both named below it
+NEAREST_NAMES = 0.09  # of the axis, between two numbers of labels that are both named below it
 NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
+WIDTH = 4.5  # inches: on a phone, some 360 pixels wide, letters of 10 points are 11 pixels high
+NAMES = 9  # points that letters of names are high
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
 LINE = {"markersize": 5, "linewidth": 1.6}
 
@@ -27,8 +31,9 @@ def label_curve(
         looks: theirs.
         baselines: labels a class, ascending, and the test error of logistic regression on the pixels with them.
     """
-    figure = Figure(figsize=(5.6, 5.2 + 0.2 * (len(names) + bool(baselines))), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     axes, below = figure.subplots(2, sharex=True, height_ratios=[5, 2])
+    beside_lines = []
     every = np.array(sorted({point.labels for strategy in curve.strategies for point in strategy.points}))
     reach = (every[-1] / every[0]) ** 0.04
     low, high = every[0] / reach, every[-1] * reach  # of the axis
@@ -40,8 +45,14 @@ def label_curve(
         axes.fill_between(labels, lowest, highest, color=colour, alpha=0.18, linewidth=0)
         marker = MARKERS[marker_of(look)]
         axes.plot(labels, [point.error for point in strategy.points], color=colour, marker=marker, label=name, **LINE)
+        last = next(
+            (point for point in reversed(strategy.points) if point.error), strategy.points[-1]
+        )  # the axis lacks 0
+        beside_lines.append(named_beside(axes, parts_of(name), (last.labels, last.error), colour))
     if baselines:
         axes.plot(*zip(*baselines, strict=True), label=LOGISTIC_REGRESSION, **BASELINE_LINE)
+        lines = [say("logistic regression"), say("on the pixels")]
+        beside_lines.append(named_beside(axes, lines, baselines[-1], DRAWN.muted))
     axes.set(ylabel=say("Test error"), xscale="log", xlim=(low, high))
     _logarithmic(axes.yaxis, [error for line in axes.lines for error in line.get_ydata()])
     for index, pair in enumerate(curve.headline):
@@ -67,7 +78,35 @@ def label_curve(
     below.axhline(0, color=DRAWN.muted, linewidth=1)
     if curve.headline:
         below.set_title(say("Ahead of {network}", network=names[curve.headline[0].second]), fontsize=9, loc="left")
-    return _with_legend(figure, axes)
+    laid_out(figure)
+    spread(beside_lines)
+    return figure
+
+
+def named_beside(axes, lines: list[str], point: tuple[float, float], colour: str) -> list[Annotation]:
+    """A name of several lines to the right of a point."""
+    style = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
+    middle = (len(lines) - 1) / 2
+    return [
+        axes.annotate(line, point, (7, 1.15 * NAMES * (middle - number)), color=colour, fontsize=NAMES, **style)
+        for number, line in enumerate(lines)
+    ]
+
+
+def spread(names: list[list[Annotation]]) -> None:
+    """Move names upwards until none lies on another, the lowest first."""
+    placed = []
+    for lines, extent in sorted(
+        ((lines, Bbox.union([line.get_window_extent() for line in lines])) for lines in names),
+        key=lambda name: name[1].y0,
+    ):
+        for below in placed:
+            if extent.overlaps(below):
+                extent = extent.translated(0, below.y1 - extent.y0)
+        placed.append(extent)
+        up = extent.y1 - lines[0].get_window_extent().y1
+        for line in lines:
+            line.xyann = (line.xyann[0], line.xyann[1] + 72 * up / line.figure.dpi)
 
 
 def time_and_accuracy(
@@ -76,14 +115,16 @@ def time_and_accuracy(
     """The accuracy of every strategy and number of labels against its training time: the arguments as above, of the
     baselines the one with the most labels is a level line. Those that none is both as fast and as good as are ringed,
     joined, and marked with their labels a class."""
-    figure = Figure(figsize=(5.6, 4.2 + 0.2 * (len(names) + bool(baselines))), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
-    front = []
+    front, beside_lines = [], []
     for strategy, name, look in zip(curve.strategies, names, looks, strict=True):
         points = [point for point in strategy.points if point.seconds is not None]
         at = [point.seconds for point in points], [1 - point.error for point in points]
         line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
         axes.plot(*at, **line | {"linewidth": 0.7})
+        if points:
+            beside_lines.append(named_beside(axes, parts_of(name), (at[0][0], at[1][0]), line["color"]))
         front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
     front.sort()
     seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
@@ -108,7 +149,11 @@ def time_and_accuracy(
         if (np.abs(place - last) > ROOM).any():
             axes.annotate(words, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=8)
             last = place
-    return _with_legend(figure, axes)
+    lines, labels = axes.get_legend_handles_labels()
+    figure.legend(lines[len(names) :], labels[len(names) :], loc="outside upper left", fontsize=NAMES, handlelength=3)
+    laid_out(figure)
+    spread(beside_lines)
+    return figure
 
 
 def _logarithmic(axis, values: list[float]) -> None:
@@ -122,9 +167,3 @@ def _logarithmic(axis, values: list[float]) -> None:
     axis.set_major_locator(MaxNLocator(5) if ratio < NEAR_TOGETHER else locator)  # there may be none of these between
     axis.set_major_formatter("{x:,g}")
     axis.set_minor_locator(NullLocator())
-
-
-def _with_legend(figure: Figure, axes) -> Figure:
-    lines, labels = axes.get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside upper left", fontsize=9, handlelength=3)
-    return laid_out(figure)

@@ -15,6 +15,7 @@ import markupsafe
 from compare.page.catalogues import LANGUAGES
 
 ENGLISH = "en"
+PARTED = " · "  # between the parts of a name, in every language
 
 
 class Text(str):
@@ -62,6 +63,15 @@ def joined(texts: Iterable[str], separator: str = ", ") -> Text:
         code: catalogue.MARKS[separator].join(in_language(texts, code)) for code, catalogue in LANGUAGES.items()
     }
     return Text(separator.join(texts), translations)
+
+
+def parts_of(name: str) -> list[Text]:
+    """What a name is put together of, as a network's with how it was trained."""
+    translations = {code: in_language(name, code).split(PARTED) for code in LANGUAGES}
+    return [
+        Text(part, {code: parts[place] for code, parts in translations.items()})
+        for place, part in enumerate(name.split(PARTED))
+    ]
 
 
 def in_language(value, code: str):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import html
+import itertools
 import json
 import math
 import re
@@ -220,7 +221,8 @@ def test_the_picture_of_time_marks_the_front(written):
         lines["none as fast is as good; labels a class"], [[1, 0.8], [10, 0.9], [100, 0.98]]
     )  # all take as long, so the fine-tuned are the front
     np.testing.assert_allclose(lines["Logistic regression on the pixels with 1,000"], [[0, 0.8], [1, 0.8]])
-    assert sorted(text.get_text() for text in axes.texts) == ["1,000", "10", "100"]
+    named = [line for name in (TUNED, FROZEN, SCRATCH) for line in name.split(" · ")]
+    assert sorted(text.get_text() for text in axes.texts) == sorted(["1,000", "10", "100", *named])
 
 
 @pytest.mark.parametrize("accuracies", [{10: 1.0, 100: 1.0}, {10: 0.8, 100: 0.81}, {10: 0.5, 11: 1.0}])
@@ -278,6 +280,7 @@ def test_no_english_is_alone(written):
         reader = Untranslated()
         reader.feed(path.read_text(encoding="ascii"))
         names = {"Fashion-MNIST", "ImageNet", "report.json", "metrics.csv", "a title", "article", "curve"}
+        names |= {"ResNet50", "ResNet-18"}
         names |= {f"{run.record.device.kind}: {run.record.device.name}" for run in runs}
         assert [text for text in reader.found if text not in names] == []
 
@@ -330,3 +333,19 @@ def test_runs_on_several_numbers_of_labels_without_a_partner_are_compared_all(tm
     page = Page(report.write_report(tmp_path / "out", runs, title="a title"))
     assert f"{SCRATCH}, 1,000 labels a class is ahead of {SCRATCH}, 100 labels a class by 20.00" in page.text
     assert "took the same images" not in page.text and "less" not in page.text.split("Results of each run")[0]
+
+
+def test_names_beside_lines_do_not_lie_on_each_other():
+    """Three at nearly the same height, and one at that height that is far to the right of them."""
+    with figures.drawing():
+        figure = figures.Figure(figsize=(4.5, 3), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xlim=(0, 10), ylim=(0, 1))
+        points = [(1, 0.5), (1, 0.51), (1, 0.52), (9, 0.5)]
+        names = [label_figures.named_beside(axes, ["one", "two"], point, "black") for point in points]
+        figures.laid_out(figure)
+        label_figures.spread(names)
+    extents = [line.get_window_extent() for lines in names for line in lines]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(extents, 2))
+    first, *_, apart = (lines[0].get_window_extent().y0 for lines in names)
+    assert first == pytest.approx(apart)

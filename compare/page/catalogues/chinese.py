@@ -204,6 +204,8 @@ TEXTS = {
     "{number} of {all}": "{all} 个中的 {number} 个",
     "Test error": "测试错误率",
     "Labels a class": "每类标签数",
+    "logistic regression": "逻辑回归",
+    "on the pixels": "（像素）",
     "Ahead of {network}": "领先于 {network}",
     "none as fast is as good; labels a class": "没有同样快而同样好的；每类标签数",
     "How often each strategy is wrong on the test images, by how many labelled images of each class it had, those for validation included. A line runs through the means of the seeds, which are the dots; the band reaches from the lowest to the highest. A dashed line stands where two strategies cross, in the band of its 95 % interval. Below, the points by which one is ahead of the other, with 95 % intervals: they cover the luck of the test images and, where there are several, of the seeds.": "各策略在测试图像上出错的比例，横轴为每类带标签图像的数量（含用于验证的）。线穿过各种子的均值，点是各个种子，色带从最低值到最高值。虚线标出两种策略相交之处，其色带是 95 % 区间。下方是一方领先另一方的百分点及其 95 % 区间：区间反映测试图像的偶然性，有多个种子时也反映种子的偶然性。",
