@@ -83,7 +83,7 @@ def write_report(
         UserError: the runs cannot be compared, or the folder cannot be written; the report before is as it was.
     """
     from compare.findings.findings import find
-    from compare.page import document, gallery, labels, listing, pictures, report_files
+    from compare.page import answer, document, gallery, labels, listing, pictures, report_files
     from compare.page.shown import of_compared, show
     from compare.runs import record
     from compare.system import disk
@@ -92,7 +92,7 @@ def write_report(
     data = gallery.data_of(runs, data_dir)
     found = find(runs, data)
     shown = show(found)
-    drawn = {"labels": labels.drawn(found, shown)} | pictures.draw(found, shown)
+    drawn = {"answer": answer.drawn(found, shown), "labels": labels.drawn(found, shown)} | pictures.draw(found, shown)
     shown_images = None
     if data is not None and images != "none":
         compared = [one.run for one in of_compared(found, shown)[1]]

@@ -3,14 +3,15 @@
 language       every text of the report is said by `say`, in English and each language that has a catalogue
 catalogues     of translations, one for each language
 words          how the report calls things
-banners        the warnings at its top
+answer         its first screen: a claim, a picture, three numbers, what to distrust
+banners        the warnings
 shown          a run as it shows it: its name, its look, and all its results
-verdict        what it says first, in sentences
+verdict        what it says then, in sentences
 cautions       what could change that
 audit          whether the comparison can be trusted, question by question
 labels         the label curve in words, tables and pictures
 figures        what is drawn, with matplotlib
-label_figures  the label curve as it is drawn
+label_figures  the label curve, and accuracy against time, as they are drawn
 matrices       confusion matrices as pictures
 fonts          those for scripts that its own font has not
 gallery        the test images on the page

@@ -14,12 +14,14 @@ SAID_ELSEWHERE = ("weights random", "data")
 
 @dataclasses.dataclass(frozen=True)
 class Banner:
-    """A warning at the top of the page: what it is about, a sentence or two, and lines below, with what they are."""
+    """A warning: what it is about, a sentence or two, and lines below, with what they are; whether it voids the
+    verdict."""
 
     about: str
     text: str
     lines_are: str = ""
     lines: tuple[str, ...] = ()
+    is_grave: bool = False
 
 
 def of(named: list[tuple[str, Record]], unfinished: list[UnfinishedRun]) -> list[Banner]:
@@ -84,6 +86,7 @@ def demo_banner(records: list[Record]) -> Banner | None:
             "tell whether to train from scratch.",
             data=joined(titles),
         ),
+        is_grave=True,
     )
 
 
@@ -99,6 +102,7 @@ def random_backbone_banner(named: list[tuple[str, Record]]) -> Banner | None:
             runs=joined(labels, " and "),
             its=say("its backbone") if len(labels) == 1 else say("their backbones"),
         ),
+        is_grave=True,
     )
 
 
@@ -109,6 +113,7 @@ def changed_backbone_banner(label: str, record: Record) -> Banner | None:
     return Banner(
         say("Backbone changed"),
         say("What was to stay frozen in the backbone of {run} is not after training what it was before.", run=label),
+        is_grave=True,
     )
 
 

@@ -17,13 +17,14 @@ import numpy as np
 from compare.findings import metrics
 from compare.findings.findings import Findings
 from compare.findings.metrics import Paired
-from compare.page import audit, banners, cautions, figures, gallery, labels, language, pictures, tables, verdict
+from compare.page import answer, audit, banners, cautions, figures, gallery, labels, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, label_of, named, of_compared, with_matrix
 from compare.page.words import (
     KINDS,
     amount_in_words,
     data_in_words,
+    duration,
     folder_name,
     fraction,
     or_nothing,
@@ -59,10 +60,12 @@ def content(
         found: what was found of the complete runs.
         shown: each of these, as the page shows it.
         unfinished: the others.
-        drawn: what `pictures.draw` and `labels.drawn` made of the complete runs.
+        drawn: what `pictures.draw`, `labels.drawn` and `answer.drawn` made of the complete runs.
         images: test images; None where they are not at hand.
     """
     of_all = {
+        "claim": answer.claim(found, shown),
+        "answer": next(iter(drawn["labels"] or drawn["answer"]), None),
         "sentences": verdict.sentences(found, shown),
         "cautions": cautions.of(found, shown),
         "labels": labels.section(found, shown),
@@ -71,13 +74,18 @@ def content(
     to_warn_of = labels.to_warn_of(found, shown) if found.label_curve else None
     found, shown = of_compared(found, shown)
     groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
+    warnings = banners.of(to_warn_of or [(label, group[0].record) for label, group in groups_of_seeds], unfinished)
+    questions = audit.of(shown, images)
     return of_all | {
         "styles": figures.STYLES,
-        "banners": banners.of(to_warn_of or [(label, group[0].record) for label, group in groups_of_seeds], unfinished),
+        "numbers": answer.numbers(found, shown),
+        "subject": answer.subject(found, shown),
+        "doubts": answer.doubts(shown, questions, warnings),
+        "banners": warnings,
         "subtitle": subtitle(shown, of_all["labels"]),
-        "over_seeds": [(label, group) for label, group in groups_of_seeds if len(group) > 1],
         "recipes": [(label, group[0]) for label, group in groups_of_seeds],
         "runs": shown,
+        "lines": tables.lines(shown, questions),
         "summary": tables.summary_rows(shown),
         "pairs": pairs(found, shown),
         "pictures": drawn,
@@ -91,7 +99,7 @@ def content(
         "not_scaled": tables.not_scaled(shown),
         "smoothed": tables.smoothed(shown, shown),
         "recipe_words": tables.recipe_words(shown),
-        "audit": audit.of(shown, images),
+        "audit": questions,
         "robustness": robustness(found, shown, images),
         "seen": [seen(one) for one in shown if one.run.seen_test is not None],
         "not_seen": joined(named([one for one in shown if one.run.seen_test is None], shown)),
@@ -103,7 +111,7 @@ def content(
         "sprite": webp(images.sprite) if images else None,
         "groups": groups(found, shown, images) if images else [],
         "gallery_data": gallery_data(shown, images) if images else None,
-        "scripts": [script(name) for name in (("language", "tables", "gallery") if images else ("language", "tables"))],
+        "scripts": [script(name) for name in ("language", "navigation", "tables", *["gallery"] * (images is not None))],
         "difference": difference(found, shown),
         "settings": tables.settings(shown),
     }
@@ -345,10 +353,11 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "attribute": language.attribute,
+        "unbroken": language.unbroken,
         "english": str.__str__,  # for where no element can stand
         "translations": language.translations_of,
     }
-    called = (say, known, shortened, fraction, or_nothing, language.own_names)
+    called = (say, known, shortened, fraction, or_nothing, duration, language.own_names)
     environment.globals |= {function.__name__: function for function in called}
     return environment
 

@@ -27,7 +27,7 @@ from compare.page import fonts
 from compare.page.language import known, say
 from compare.runs.schema import Row
 
-PNG_DPI = 200
+PNG_WIDTH = 1120  # pixels
 PRINTED = say("what the article's program printed, test")
 # curves whose legend names train and the watched split apart; of more it would be half the picture
 MOST_NAMED_TWICE = 4
@@ -299,13 +299,13 @@ def svg(figure: Figure) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG of `PNG_DPI` dots an inch, in 256 colours: a third of the bytes, and no difference to see."""
-    figure.dpi = PNG_DPI
+    """The figure as a PNG, `PNG_WIDTH` wide, in 256 colours: a third of the bytes, and no difference to see."""
+    figure.dpi = PNG_WIDTH / figure.get_figwidth()
     canvas, packed = FigureCanvasAgg(figure), io.BytesIO()
     canvas.draw()  # `savefig` would draw it twice
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    image.save(packed, "PNG", dpi=(PNG_DPI, PNG_DPI))
+    image.save(packed, "PNG", dpi=(figure.dpi, figure.dpi))
     return packed.getvalue()
 
 

@@ -1,5 +1,9 @@
 """The label curve as pictures: errors against labels, and accuracies against the time of training."""
 
+import dataclasses
+import math
+from typing import Literal
+
 import numpy as np
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
@@ -7,15 +11,43 @@ from matplotlib.transforms import Bbox
 
 from compare.findings.label_curve import LabelCurve
 from compare.page.figures import BASELINE_LINE, DRAWN, MARKERS, Figure, laid_out, marker_of
-from compare.page.language import parts_of, say
-from compare.page.words import LOGISTIC_REGRESSION, labels_in_words
+from compare.page.language import joined, parts_of, say
+from compare.page.words import LOGISTIC_REGRESSION, labels_in_words, shortened
 
 NEAREST_NAMES = 0.09  # of the axis, between two numbers of labels that are both named below it
 NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
-WIDTH = 4.5  # inches: on a phone, some 360 pixels wide, letters of 10 points are 11 pixels high
-NAMES = 9  # points that letters of names are high
+MOST_NAMED = 7  # dots with a name
+FAR_BELOW = 0.3  # the best accuracy: what is drawn as an arrow
+LONGEST_LINE = 24  # letters of a name beside a point
+WIDTH = 4.2  # inches: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
+NAMES = 9.5  # points that letters of names are high
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
 LINE = {"markersize": 5, "linewidth": 1.6}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dot:
+    """Seeds of the same settings in `accuracy_and_time`.
+
+    Attributes:
+        name: what they are called.
+        look: how they look.
+        accuracies: of each, fractions.
+        low, high: of the 95 % interval.
+        seconds: the training time of each; None where one is not known.
+    """
+
+    name: str
+    look: int
+    accuracies: list[float]
+    low: float
+    high: float
+    seconds: list[float] | None
+
+    @property
+    def accuracy(self) -> float:
+        """The mean."""
+        return float(np.mean(self.accuracies))
 
 
 def label_curve(
@@ -48,7 +80,7 @@ def label_curve(
         last = next(
             (point for point in reversed(strategy.points) if point.error), strategy.points[-1]
         )  # the axis lacks 0
-        beside_lines.append(named_beside(axes, parts_of(name), (last.labels, last.error), colour))
+        beside_lines.append(named_beside(axes, two_lines(name), (last.labels, last.error), colour))
     if baselines:
         axes.plot(*zip(*baselines, strict=True), label=LOGISTIC_REGRESSION, **BASELINE_LINE)
         lines = [say("logistic regression"), say("on the pixels")]
@@ -83,12 +115,27 @@ def label_curve(
     return figure
 
 
-def named_beside(axes, lines: list[str], point: tuple[float, float], colour: str) -> list[Annotation]:
-    """A name of several lines to the right of a point."""
-    style = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
+def two_lines(name: str) -> list[str]:
+    """A name's first part, and what else it has; long ones are cut."""
+    first, *others = parts_of(name)
+    return [shortened(line, LONGEST_LINE) for line in ([first, joined(others)] if others else [first])]
+
+
+def named_beside(
+    axes,
+    lines: list[str],
+    point: tuple[float, float],
+    colour: str,
+    *,
+    side: Literal["left", "right"] = "right",
+    **place,
+) -> list[Annotation]:
+    """A name of several lines beside a point, whose coordinates `place` may tell as `annotate` takes them."""
+    across, align = (7, "left") if side == "right" else (-7, "right")
+    style = {"textcoords": "offset points", "va": "center", "ha": align, "annotation_clip": False} | place
     middle = (len(lines) - 1) / 2
     return [
-        axes.annotate(line, point, (7, 1.15 * NAMES * (middle - number)), color=colour, fontsize=NAMES, **style)
+        axes.annotate(line, point, (across, 1.15 * NAMES * (middle - number)), color=colour, fontsize=NAMES, **style)
         for number, line in enumerate(lines)
     ]
 
@@ -124,7 +171,7 @@ def time_and_accuracy(
         line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
         axes.plot(*at, **line | {"linewidth": 0.7})
         if points:
-            beside_lines.append(named_beside(axes, parts_of(name), (at[0][0], at[1][0]), line["color"]))
+            beside_lines.append(named_beside(axes, two_lines(name), (at[0][0], at[1][0]), line["color"]))
         front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
     front.sort()
     seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
@@ -156,6 +203,60 @@ def time_and_accuracy(
     return figure
 
 
+def accuracy_and_time(dots: list[Dot], rules: list[tuple[str, float]]) -> Figure:
+    """Accuracies against training times: every seed a faint dot, their mean a marker with its interval; of the best the
+    names stand beside. What lies far below the best is an arrow at the edge, with its accuracy.
+
+    Args:
+        dots: what is drawn.
+        rules: names and accuracies that are drawn as level lines.
+    """
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.subplots()
+    timed = all(dot.seconds for dot in dots)
+    best = max(dot.accuracy for dot in dots)
+    inside = [dot for dot in dots if dot.accuracy > best - FAR_BELOW]
+    named = sorted(dots, key=lambda dot: -dot.accuracy)[:MOST_NAMED]
+    low = min([dot.low for dot in inside] + [accuracy for _, accuracy in rules if accuracy > best - FAR_BELOW])
+    low -= (0.06 if len(inside) == len(dots) else 0.25) * (best - low) + 0.002  # room for what lies below
+    times = [dot.seconds if timed else [float(place)] * len(dot.accuracies) for place, dot in enumerate(dots)]
+    middle = math.sqrt(min(map(min, times)) * max(map(max, times))) if timed else (len(dots) - 1) / 2
+    names = []
+    for dot, seconds in zip(dots, times, strict=True):
+        x, y, colour, marker = (
+            float(np.mean(seconds)),
+            dot.accuracy,
+            DRAWN.colour(dot.look),
+            MARKERS[marker_of(dot.look)],
+        )
+        lines = two_lines(dot.name)
+        if dot in inside:
+            axes.plot(seconds, dot.accuracies, ".", color=colour, alpha=0.35, markersize=5)
+            axes.vlines(x, dot.low, dot.high, color=colour, linewidth=1.6)
+        else:
+            lines, marker = [*lines, f"{y:.3f}"], "v"
+            y = low + 0.1 * (best - low)
+        axes.plot(x, y, marker=marker, color=colour, markersize=7)
+        if dot in named:
+            names.append(named_beside(axes, lines, (x, y), colour, side="right" if x <= middle else "left"))
+    for name, accuracy in rules:
+        axes.axhline(accuracy, **BASELINE_LINE)
+        place = {"xycoords": ("axes fraction", "data")}
+        names.append(named_beside(axes, [name, f"{accuracy:.3f}"], (1, accuracy), DRAWN.muted, **place))
+    axes.set(ylabel=say("Test accuracy"), ylim=(low, None))
+    if timed:
+        every = [seconds for dot in dots for seconds in dot.seconds]
+        axes.set_xlabel(say("Training time (seconds)"))
+        _logarithmic(axes.xaxis, every)
+        axes.set_xlim(min(every) / 1.5, max(every) * 1.5)
+    else:
+        axes.xaxis.set_visible(False)
+        axes.margins(x=0.2)
+    laid_out(figure)
+    spread(names)
+    return figure
+
+
 def _logarithmic(axis, values: list[float]) -> None:
     """Make an axis of values from 0 on logarithmic, with a few round numbers beside it."""
     positive = [value for value in values if value > 0]
@@ -163,7 +264,9 @@ def _logarithmic(axis, values: list[float]) -> None:
         return
     {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
     ratio = max(positive) / min(positive)
-    locator = LogLocator(subs=(1, 2, 3, 5) if ratio < FAR_APART else (1, 2, 5) if ratio < 1000 else (1, 3))
-    axis.set_major_locator(MaxNLocator(5) if ratio < NEAR_TOGETHER else locator)  # there may be none of these between
+    narrow = axis.axis_name == "x" and ratio > 8  # numbers stand beside each other there
+    subs = (1, 3) if narrow or ratio > 1000 else (1, 2, 5) if ratio > FAR_APART else (1, 2, 3, 5)
+    # there may be none of these between
+    axis.set_major_locator(MaxNLocator(4) if ratio < NEAR_TOGETHER else LogLocator(subs=subs))
     axis.set_major_formatter("{x:,g}")
     axis.set_minor_locator(NullLocator())

@@ -46,7 +46,7 @@ def of_pair(pair: StrategyPair, first: str, second: str) -> str:
     """Which of two strategies, called `first` and `second`, is ahead with how many labels. What an interval allows to
     be none is not called a lead."""
     differences = pair.differences
-    signs = [math.copysign(one.is_lead, one.points_ahead) for one in differences]  # 1, -1, or 0 where there is no lead
+    signs = signs_of(pair)
     names = {1: {"better": first, "worse": second}, -1: {"better": second, "worse": first}}
     fewest, most = (labels_in_words(one.labels) for one in (differences[0], differences[-1]))
     if abs(sum(signs)) == len(signs):
@@ -99,6 +99,11 @@ def of_pair(pair: StrategyPair, first: str, second: str) -> str:
         most=most,
         parts=joined(parts, "; "),
     )
+
+
+def signs_of(pair: StrategyPair) -> list[float]:
+    """For each number of labels 1 where the first of the pair is ahead, -1 where the second is, 0 where none is."""
+    return [math.copysign(one.is_lead, one.points_ahead) for one in pair.differences]
 
 
 def crossing_in_words(pair: StrategyPair, fewest: str, most: str) -> dict[str, str]:

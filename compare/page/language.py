@@ -8,7 +8,7 @@ and `{{ say("…") | attribute("aria-label") }}` in a tag.
 A text that a catalogue lacks is an error, found when it is said, and by `tests/page/test_language.py` before that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import markupsafe
 
@@ -72,6 +72,20 @@ def parts_of(name: str) -> list[Text]:
         Text(part, {code: parts[place] for code, parts in translations.items()})
         for place, part in enumerate(name.split(PARTED))
     ]
+
+
+def changed(text: str, change: Callable[[str], str]) -> str:
+    """A text changed in every language."""
+    if not isinstance(text, Text):
+        return change(text)
+    return Text(change(str.__str__(text)), {code: change(other) for code, other in text.translations.items()})
+
+
+def unbroken(text: str) -> str:
+    """A text in which no line ends with a hyphen or begins with a dot: a large name is read at a glance."""
+    return changed(
+        text, lambda some: some.replace("-", "\N{NON-BREAKING HYPHEN}").replace(" · ", "\N{NO-BREAK SPACE}· ")
+    )
 
 
 def in_language(value, code: str):

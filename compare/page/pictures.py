@@ -197,7 +197,11 @@ def curves_alt(curves: list[Curves], quantity: str, over: str, baselines: tuple[
         parts.append(say("{run}, {length}: {ends}", run=run.label, length=length, ends=joined(ends)))
     if quantity == "accuracy":
         parts += [say("{run} {accuracy:.4f}", run=name, accuracy=accuracy) for name, accuracy in baselines]
-    title = curves_title(quantity, over)
+    return described(curves_title(quantity, over), parts)
+
+
+def described(title: str, parts: list[str]) -> str:
+    """What a picture of that title shows of each run, for those who cannot see it."""
     return say("{title}, at the end of each run: {parts}.", title=title, parts=joined(parts, "; "))
 
 

@@ -1,11 +1,15 @@
 """The report's tables of text: a name for every row, and a cell for every run."""
 
+import dataclasses
+
 import numpy as np
 
 from compare.findings import metrics
 from compare.page import pictures
+from compare.page.audit import Answer
+from compare.page.label_figures import FAR_BELOW
 from compare.page.language import joined, say
-from compare.page.shown import Shown, named
+from compare.page.shown import Shown, by_seeds, label_of, named
 from compare.page.words import (
     LOGISTIC_REGRESSION,
     NOTHING,
@@ -30,6 +34,79 @@ RECIPE_WORDS = {
     "tuned": say("Recipe tuned: the best result for the least time."),
     "best": say("Recipe best: the highest accuracy, for a GPU."),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A row of the table of runs: those that differ in their seeds alone.
+
+    Attributes:
+        label: what they are called.
+        one: the first of them.
+        seeds: theirs, in words.
+        accuracy: the mean.
+        deviation: of three seeds and more the standard deviation, of a sample.
+        interval: of one run in words; of several the lowest and the highest.
+        places: where on the table's scale the ends of that and each run lie, per cent of its width from its left.
+        seconds: of training, the mean; None where it is not known.
+        memory: of the process, at most, in words.
+        checks: how many were passed, of those that were made.
+    """
+
+    label: str
+    one: Shown
+    seeds: str
+    accuracy: float
+    deviation: str
+    interval: str
+    places: tuple[float, float, list[float]]
+    seconds: float | None
+    memory: str
+    checks: str
+
+
+def lines(shown: list[Shown], audit: list[tuple[str, list[Answer]]]) -> list[Line]:
+    """The table of runs, the most accurate first, given each question of the audit with the answers."""
+    groups = by_seeds(shown)
+    ends = {}
+    for group in groups:
+        results = [one.result for one in group]
+        accuracies = [result.accuracy for result in results]
+        ends[label_of(group)] = (
+            (results[0].accuracy_low, results[0].accuracy_high)
+            if len(group) == 1
+            else (min(accuracies), max(accuracies))
+        )
+    rightmost = max((high for _, high in ends.values()), default=1)
+    # what lies far below the others would squeeze these: it stands at the edge
+    leftmost = min((low for low, _ in ends.values() if low > rightmost - FAR_BELOW), default=0)
+
+    def place(accuracy: float) -> float:
+        return round(100 * max(0, accuracy - leftmost) / ((rightmost - leftmost) or 1), 2)
+
+    found = []
+    for group in groups:
+        label, accuracies = label_of(group), [one.result.accuracy for one in group]
+        low, high = ends[label]
+        answers = [of_runs[shown.index(one)] for one in group for _, of_runs in audit]
+        made = [answer for answer in answers if answer.passed is not None]
+        times = [one.record.seconds.training_alone for one in group]
+        memory = [one.record.peak_memory_bytes.main for one in group]
+        found.append(
+            Line(
+                label=label,
+                one=group[0],
+                seeds=joined(str(one.record.seed) for one in group),
+                accuracy=float(np.mean(accuracies)),
+                deviation=NOTHING if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
+                interval=say("{low:.4f} to {high:.4f}", low=low, high=high),
+                places=(place(low), place(high), [place(accuracy) for accuracy in accuracies]),
+                seconds=None if None in times else float(np.mean(times)),
+                memory=gigabytes(None if None in memory else max(memory)),
+                checks=say("{number} of {all}", number=sum(answer.passed for answer in made), all=len(made)),
+            )
+        )
+    return sorted(found, key=lambda line: -line.accuracy)
 
 
 def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:

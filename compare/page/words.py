@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 from compare.page.catalogues import LANGUAGES
-from compare.page.language import Text, joined, known, say
+from compare.page.language import Text, changed, joined, known, say
 from compare.runs.checkpoint import UnfinishedRun
 from compare.runs.schema import Data, Input, Record
 from compare.system import display
@@ -72,12 +72,13 @@ def labels_in_words(labels: float) -> str:
 
 def shortened(name: str, width: int = 24) -> str:
     """A name cut to so many letters, of which a wide one, as of Chinese, counts twice."""
-    if isinstance(name, Text):
-        translations = {code: shortened(text, width) for code, text in name.translations.items()}
-        return Text(shortened(str.__str__(name), width), translations)
-    widths = itertools.accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
-    kept = sum(reached <= width for reached in widths)
-    return name if kept == len(name) else name[: kept - 1].rstrip() + "…"
+
+    def cut(text: str) -> str:
+        widths = itertools.accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+        kept = sum(reached <= width for reached in widths)
+        return text if kept == len(text) else text[: kept - 1].rstrip() + "…"
+
+    return changed(name, cut)
 
 
 def unfinished_label(run: UnfinishedRun) -> str:

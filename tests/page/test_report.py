@@ -36,7 +36,7 @@ def test_it_needs_nothing_but_itself(two):
     _, page = two
     assert not re.search(r"https?://", page.source)
     assert not page.all("link") and not page.all("iframe") and not page.all("img")
-    assert page.all("script") == [{}, {}]
+    assert page.all("script") == [{}, {}, {}]
     for tag, attributes in page.tags:
         for name in ("src", "srcset"):
             assert attributes.get(name, "data:").startswith("data:"), tag
@@ -57,11 +57,13 @@ def test_the_numbers_are_those_of_the_runs(two):
     assert "Each run is one seed" in page.text
 
 
-def test_what_limits_it_stands_before_the_numbers(two):
+def test_what_limits_it_is_named_first_and_said_before_the_pictures(two):
     _, page = two
-    head = page.text[: page.text.index("Summary Curves")]
-    assert "nothing in its backbone was ever trained" in head
-    assert "ran with num_epochs 1 in place of" in head
+    named = page.text[: page.text.index("Verdict Trust")]
+    assert "No pretraining" in named and "Changed settings" in named
+    said = page.text[: page.text.index("Rows are true classes")]
+    assert "nothing in its backbone was ever trained" in said
+    assert "ran with num_epochs 1 in place of" in said
     assert "Demo data" not in page.text and "One branch only" not in page.text
     assert "The <test> set is watched." in page.text
 
@@ -69,11 +71,11 @@ def test_what_limits_it_stands_before_the_numbers(two):
 def test_every_picture_is_told_in_words_and_lies_beside_the_page(two):
     folder, page = two
     alts = [drawing["aria-label"] for drawing in page.all("svg")]
-    assert len(alts) == 4 + 2 and all(len(alt) > 40 for alt in alts)
-    assert "3 epochs: train 0.9100, test 0.9000" in alts[0]
-    assert "over time" in alts[2] and "3 s" in alts[2]
+    assert len(alts) == 1 + 4 + 2 and all(len(alt) > 40 for alt in alts)
+    assert "3 epochs: train 0.9100, test 0.9000" in alts[3]
+    assert "over time" in alts[5] and "3 s" in alts[5]
     linked = {link["href"] for link in page.all("a") if link["href"].endswith(".png")}
-    assert linked == {path.name for path in folder.glob("*.png")} and len(linked) == 9
+    assert linked == {path.name for path in folder.glob("*.png")} and len(linked) == 10
     for name in linked:
         with Image.open(folder / name) as image:
             image.verify()
@@ -82,8 +84,8 @@ def test_every_picture_is_told_in_words_and_lies_beside_the_page(two):
     assert drawn.keys() == {name.removesuffix(".png") for name in linked}
     assert all(f'href="{name}.svg"' in page.source for name in drawn)
     # the page draws what the files hold, in its own colours
-    names = ["accuracy", "loss", "accuracy-over-time", "loss-over-time", "reliability", "selective"]
-    for name, drawing in zip(names, re.findall(r"<svg.*?</svg>", page.source, re.DOTALL), strict=True):
+    names = ["reliability", "selective", "accuracy", "loss", "accuracy-over-time", "loss-over-time"]
+    for name, drawing in zip(names, re.findall(r"<svg.*?</svg>", page.source, re.DOTALL)[1:], strict=True):
         points = re.findall(r"[LM] [\d.]+ [\d.]+", drawing)
         assert len(points) > 50 and points == re.findall(r"[LM] [\d.]+ [\d.]+", drawn[name].decode())
         assert "var(--look-0)" in drawing and not re.search(r"#[0-9a-f]{6}\b", drawing)
@@ -137,7 +139,7 @@ def test_the_same_runs_give_the_same_bytes(two, tmp_path):
     folder, _ = two
     write(tmp_path, *(folder / "runs" / name for name in ("scratch_resnet", "pretrained")))
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert "index.html" in written and len(written) == 3 + 2 * 9
+    assert "index.html" in written and len(written) == 3 + 2 * 10
     for name in written:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
@@ -155,7 +157,7 @@ def test_names_from_a_record_cannot_inject(tmp_path):
     )
     page = write(tmp_path / "out", run, title=bad)
     assert bad in page.text
-    assert len(page.all("style")) == 1 and page.all("script") == [{}, {}]
+    assert len(page.all("style")) == 1 and page.all("script") == [{}, {}, {}]
     assert not page.all("img")
     assert all(path.parent == tmp_path / "out" for path in (tmp_path / "out").rglob("*"))
 
@@ -171,7 +173,7 @@ def test_names_cannot_inject_into_scripts_either(tmp_path):
         changes={"data": data | {"class_names": [f"{bad}{n}" for n in range(10)]}},
     )
     page = write(tmp_path / "out", run, title=bad)
-    assert len(page.all("script")) == 4 and not any("src" in script for script in page.all("script"))
+    assert len(page.all("script")) == 5 and not any("src" in script for script in page.all("script"))
     assert not page.all("img")
     block = re.search(r'<script type="application/json" id="gallery-data">(.*?)</script>', page.source)[1]
     assert json.loads(block)["classes"] == {
@@ -179,7 +181,7 @@ def test_names_cannot_inject_into_scripts_either(tmp_path):
     }
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     scripts = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
-    assert policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}") and len(scripts) == 3
+    assert policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}") and len(scripts) == 4
 
 
 @pytest.mark.parametrize(("flags", "num_images"), [([], 400), (["--all-images"], 500), (["--no-images"], None)])
@@ -217,7 +219,7 @@ def test_one_run_demo_data_and_validation_are_named(tmp_path):
     page = write(tmp_path / "out", run)
     assert "Demo data." in page.text and "One side only." in page.text
     assert "This is" not in page.text and "percentage points" not in page.text
-    assert "validation 0.9000" in page.all("svg")[0]["aria-label"]
+    assert "validation 0.9000" in page.all("svg")[3]["aria-label"]
     assert "Validation accuracy" in page.text and "Test accuracy" in page.text
     assert "ResNet-18 · from scratch classifies 90.00 % of the 100 test images" in page.text
 
@@ -348,7 +350,7 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
     same = [write_run(tmp_path / name, changes={"started": f"at {name}"}) for name in ("one", "again")]
     again = write(tmp_path / "again-out", *same)
     assert "ResNet-18 · from scratch · one" in again.text and "ResNet-18 · from scratch · again" in again.text
-    assert len({drawing["aria-label"] for drawing in page.all("svg")}) == 6
+    assert len({drawing["aria-label"] for drawing in page.all("svg")}) == 7
     varied = [write_run(tmp_path / "sizes" / "runs" / f"scratch_resnet-image-size-{size}") for size in (32, 48)]
     runs = [record.read_run(run) for run in (*varied, write_run(tmp_path / "sizes" / "runs" / "pretrained"))]
     assert [(one.label[-13:], one.slug) for one in show(find(runs))[:2]] == [

@@ -209,7 +209,7 @@ def test_seeds_are_taken_together(tmp_path):
         "ResNet-18 · from scratch · article": (pytest.approx(0.91), pytest.approx(0.01)),
         "ResNet50 · frozen · article": (pytest.approx(0.815), None),  # two seeds have no spread worth a number
     }
-    assert "ResNet-18 · from scratch · article, seed 2" in text and "±" not in text
+    assert "ResNet-18 · from scratch · article, seed 2" in text and text.count("± 0.0100") == 1
     # a list of runs names seeds together where all of them are in it; their confusion matrix is the one of the verdict
     assert "No temperature is fitted for ResNet-18 · from scratch · article, ResNet50 · frozen · article:" in text
     assert named([shown[0], *shown[3:]], shown) == [shown[0].label, "ResNet50 · frozen · article"]

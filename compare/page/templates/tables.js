@@ -20,7 +20,7 @@ for (const table of document.querySelectorAll("table.sorted")) {
 
 // Rows by a column, its names as words, its numbers by their value; what is none comes last.
 function sorted(rows, column, way) {
-  const keys = new Map(rows.map((row) => [row, row.cells[column].textContent.trim()]));
+  const keys = new Map(rows.map((row) => [row, row.cells[column].dataset.value ?? row.cells[column].textContent.trim()]));
   const number = (row) => Number(keys.get(row).replaceAll(",", ""));
   const sign = way === "ascending" ? 1 : -1;
   return [...rows].sort((one, other) => {

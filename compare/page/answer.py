@@ -1,0 +1,208 @@
+"""The first screen: a claim with its condition, its picture, three numbers, and what to distrust."""
+
+import dataclasses
+
+from compare.findings.findings import Findings
+from compare.findings.label_curve import StrategyPair, labels_of
+from compare.findings.metrics import MORE_THAN_CHANCE
+from compare.page import figures, label_figures, labels, pictures, verdict
+from compare.page.audit import Answer
+from compare.page.banners import Banner
+from compare.page.label_figures import Dot
+from compare.page.language import say
+from compare.page.shown import Shown, by_seeds, label_of, strategy_names
+from compare.page.words import data_in_words, duration, labels_in_words, network_in_words
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """One of the three: what it is, its value, and what qualifies it."""
+
+    name: str
+    value: str
+    beside: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubt:
+    """A part of the line of trust, the place on the page with its evidence, and whether it voids the verdict."""
+
+    text: str
+    place: str
+    is_grave: bool = False
+
+
+def claim(found: Findings, shown: list[Shown]) -> str:
+    """The answer in at most twenty words, with its condition."""
+    if not shown:
+        return say("No run has finished.")
+    if len(shown) == 1:
+        (one,) = shown
+        return say(
+            "{run} is right on {percent:.1f} % of the test images of {data}.",
+            run=one.label,
+            percent=100 * one.result.accuracy,
+            data=data_in_words(one.record.data),
+        )
+    pair = found.headline
+    first, second = shown[pair.first], shown[pair.second]
+    if reason := why_silent(found, shown):
+        return say("No winner is named: {reason}.", reason=reason)
+    if found.label_curve is not None and found.label_curve.headline:
+        curve_pair, of_strategies = found.label_curve.headline[0], strategy_names(found)
+        return of_labels(curve_pair, of_strategies[curve_pair.first], of_strategies[curve_pair.second])
+    names = (first.network, second.network) if first.network != second.network else (first.label, second.label)
+    if pair.paired.p_value >= MORE_THAN_CHANCE:
+        return say("Neither {first} nor {second} is shown to be better.", first=names[0], second=names[1])
+    return say(
+        "{first} beats {second} by {points:.1f} points on {data}.",
+        first=names[0],
+        second=names[1],
+        points=pair.paired.points_ahead,
+        data=data_in_words(first.record.data),
+    )
+
+
+def why_silent(found: Findings, shown: list[Shown]) -> str | None:
+    """The gravest reason to name no winner, in few words; None where there is none."""
+    pair = shown[found.headline.first], shown[found.headline.second]
+    reasons = verdict.no_winner_because(found, shown)
+    if not reasons:
+        return None
+    if reasons[0] == verdict.baseline_unbeaten(pair[0]):
+        return say("{run} does not beat logistic regression on the pixels", run=pair[0].network)
+    for one in pair:
+        if reasons[0] == verdict.jumping(one):
+            return say("{run} was still jumping at its end", run=one.network)
+    return reasons[0]
+
+
+def of_labels(pair: StrategyPair, first: str, second: str) -> str:
+    """What the number of labels decides between two strategies, called `first` and `second`."""
+    fewest, most = (labels_in_words(pair.differences[end].labels) for end in (0, -1))
+    signs = labels.signs_of(pair)
+    ahead = {1: {"better": first, "worse": second}, -1: {"better": second, "worse": first}}
+    if abs(sum(signs)) == len(signs):
+        return say(
+            "{better} beats {worse} at every number of labels tried, {fewest} to {most} a class.",
+            fewest=fewest,
+            most=most,
+            **ahead[signs[0]],
+        )
+    leads = [sign for sign in signs if sign]
+    if not leads:
+        return say(
+            "From {fewest} to {most} labels a class, neither {first} nor {second} is shown to be better.",
+            fewest=fewest,
+            most=most,
+            first=first,
+            second=second,
+        )
+    if len(set(leads)) == 1:
+        return say(
+            "{better} beats {worse} at {number} of {all} numbers of labels; elsewhere chance may decide.",
+            number=len(leads),
+            all=len(signs),
+            **ahead[leads[0]],
+        )
+    if pair.crossing is not None and leads == sorted(leads, reverse=leads[0] > 0):
+        return say(
+            "Up to about {crossing:,.0f} labels a class {better} is ahead, from there on {worse}.",
+            crossing=pair.crossing,
+            **ahead[leads[0]],
+        )
+    return say(
+        "Whether {first} or {second} is ahead changes several times with the labels.", first=first, second=second
+    )
+
+
+def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
+    """The best run's accuracy, its lead over the other that the verdict is about, and its time."""
+    if not shown:
+        return []
+    pair = found.headline
+    best = shown[pair.first] if pair else shown[0]
+    found_numbers = [
+        Number(
+            say("Test accuracy"),
+            f"{best.result.accuracy:.3f}",
+            say("{low:.3f}–{high:.3f}", low=best.result.accuracy_low, high=best.result.accuracy_high),
+        )
+    ]
+    times = [best.record.seconds.training_alone]
+    if pair:
+        found_numbers.append(
+            Number(
+                say("Points ahead"),
+                f"{pair.paired.points_ahead:+.1f}",
+                say("{low:+.1f} to {high:+.1f}", low=pair.paired.points_low, high=pair.paired.points_high),
+            )
+        )
+        times.append(shown[pair.second].record.seconds.training_alone)
+    time, *other = map(duration, times)
+    beside = say("against {time}", time=other[0]) if other else ""
+    return [*found_numbers, Number(say("Training time"), time, beside)]
+
+
+def subject(found: Findings, shown: list[Shown]) -> str:
+    """Which runs the three numbers are of."""
+    if found.headline is None:
+        return shown[0].label if shown else ""
+    first, second = shown[found.headline.first], shown[found.headline.second]
+    if found.label_curve is None:
+        return say("{first}, beside {second}", first=first.label, second=second.label)
+    return say(
+        "{first}, beside {second}, with {labels} labels a class",
+        first=network_in_words(first.record),
+        second=network_in_words(second.record),
+        labels=labels_in_words(labels_of(first.record)),
+    )
+
+
+def doubts(shown: list[Shown], audit: list[tuple[str, list[Answer]]], warnings: list[Banner]) -> list[Doubt]:
+    """The line of trust: the seeds, the checks that failed or were not run, the warnings."""
+    if not shown:
+        return [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
+    counts = [len(group) for group in by_seeds(shown)]
+    fewest, most = min(counts), max(counts)
+    words = say("1 seed") if most == 1 else say("{number} seeds", number=most)
+    if fewest < most:
+        words = say("{fewest} to {most} seeds", fewest=fewest, most=most)
+    said = [Doubt(words, "doubts")]
+    answers = [answer for _, of_runs in audit for answer in of_runs]
+    if failed := sum(answer.passed is False for answer in answers):
+        said.append(
+            Doubt(say("1 check failed") if failed == 1 else say("{number} checks failed", number=failed), "audit")
+        )
+    if unknown := sum(answer.passed is None and not answer.known for answer in answers):
+        said.append(Doubt(say("{number} not run", number=unknown), "audit"))
+    if not failed + unknown:
+        said.append(Doubt(say("all checks passed"), "audit"))
+    return said + [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
+
+
+def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
+    """The picture beside the claim, accuracy against training time; none where the label curve stands there."""
+    if not shown or found.label_curve is not None:
+        return []
+    dots = []
+    for group in by_seeds(shown):
+        results, times = [one.result for one in group], [one.record.seconds.training_alone for one in group]
+        dots.append(
+            Dot(
+                name=label_of(group),
+                look=group[0].look,
+                accuracies=[result.accuracy for result in results],
+                low=sum(result.accuracy_low for result in results) / len(group),
+                high=sum(result.accuracy_high for result in results) / len(group),
+                seconds=None if None in times else times,
+            )
+        )
+    rules = [(say("logistic regression"), accuracy) for _, accuracy in pictures.baselines_of(shown)]
+    if shown[0].record.data.name == "fashion-mnist":
+        rules.append((say("the article"), pictures.ARTICLE_ACCURACIES[-1]))
+    title = say("Accuracy against training time")
+    parts = [say("{run} {accuracy:.4f}", run=dot.name, accuracy=dot.accuracy) for dot in dots]
+    with figures.drawing():
+        figure = label_figures.accuracy_and_time(dots, rules)
+        return [pictures.picture("accuracy-and-time", title, pictures.described(title, parts), figure)]
