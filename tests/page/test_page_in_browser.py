@@ -213,8 +213,8 @@ def test_nobody_is_kept_out(opened, width, colours):
 def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
     page = opened(viewport={"width": width, "height": 900}, color_scheme=colours, locale="zh-CN")
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
-    assert page.locator("h2").first.inner_text() == "摘要"
-    drawing = page.locator("svg.drawing").first
+    assert page.locator("h2").first.inner_text() == "结论"
+    drawing = page.locator("#curves svg.drawing").first
     assert "ResNet-18 · 从头训练" in drawing.get_attribute("aria-label")
     assert "轮次" in drawing.locator("text").all_text_contents()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -231,7 +231,7 @@ def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
     before = page.locator("body").inner_text()
     page.locator("#language").press("Enter")
     assert page.locator("html").get_attribute("lang") == "en"
-    assert page.locator("h2").first.inner_text() == "Summary"
+    assert page.locator("h2").first.inner_text() == "Verdict"
     assert not re.search(r"[\u4e00-\u9fff]", page.locator("main").inner_text())
     assert cell.get_attribute("aria-label").startswith(f"{true} taken for {predicted}: ")
     page.locator("#language").click()
@@ -244,11 +244,11 @@ def test_the_button_goes_round_all_languages(browser, runs, tmp_path, monkeypatc
     page = browser.new_page(locale="eo")
     page.goto(address)
     title, button = page.locator("h2").first, page.locator("#language")
-    label = page.locator("svg.drawing").first
+    label = page.locator("#curves svg.drawing").first
     for code, summary, drawn, following in 2 * [
-        ("eo", "~Summary", "~Accuracy over epochs", "中文"),
-        ("zh-Hans", "摘要", "准确率", "English"),
-        ("en", "Summary", "Accuracy over epochs", "Esperanto"),
+        ("eo", "~Verdict", "~Accuracy over epochs", "中文"),
+        ("zh-Hans", "结论", "准确率", "English"),
+        ("en", "Verdict", "Accuracy over epochs", "Esperanto"),
     ]:
         assert page.locator("html").get_attribute("lang") == code and title.inner_text() == summary
         assert drawn in label.get_attribute("aria-label") and button.inner_text() == following
@@ -261,7 +261,7 @@ def test_the_button_goes_round_all_languages(browser, runs, tmp_path, monkeypatc
 
 def test_without_scripts_all_but_the_clicking_works(opened):
     page = opened(java_script_enabled=False, locale="zh-CN")
-    assert page.locator("h1").inner_text() == "In a browser" and not page.locator("#language").is_visible()
+    assert page.locator(".overline strong").inner_text() == "In a browser" and not page.locator("#language").is_visible()
     assert page.locator(".matrix:visible").count() == 3
     page.get_by_label("confused ones together").check()
     assert page.locator(".order-together .matrix").first.is_visible()

@@ -357,7 +357,7 @@ def test_runs_of_one_branch_have_names_of_their_own(tmp_path):
         ("image-size-32", "scratch_resnet-image-size-32"),
         ("image-size-48", "scratch_resnet-image-size-48"),
     ]
-    assert len(list((tmp_path / "out").glob("*.png"))) == 9
+    assert len(list((tmp_path / "out").glob("*.png"))) == 10
 
 
 def test_the_committed_report_is_what_the_code_writes(tmp_path):

@@ -36,7 +36,7 @@ TEXTS = {
     "{number} not run": "{number} 项未检查",
     "all checks passed": "检查全部通过",
     "the article": "原文",
-    "Runs": "运行",
+    "Runs": "各次运行",
     "Test accuracy of each run, with its 95 % interval; of several seeds the mean, from the lowest to the highest": "每次运行的测试准确率及其 95 % 区间；多个种子时为平均值及最低到最高",
     "Test accuracy of each run, with its 95 % interval": "每次运行的测试准确率及其 95 % 区间",
     "Interval": "区间",
