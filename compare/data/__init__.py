@@ -4,7 +4,10 @@ images         what a data set is, and what is computed of any
 dataset        one by name, or from what the user has; the split
 fashion_mnist  found, or downloaded
 digits         scikit-learn's
-image_folder   a folder a class
+image_folder   a folder of images
+layouts        which of its files are of which class, and on which side of the split
+decoding       how one file becomes pixels
+sides          what is held out to test with, and what lies on both sides
 arrays         an .npz file
 recognition    Fashion-MNIST's files of any name and form, by what they hold
 download       one file from the first mirror that serves it right

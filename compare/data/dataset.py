@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from compare.data import NAMES, arrays, fashion_mnist, image_folder
+from compare.data import NAMES, arrays, fashion_mnist, image_folder, sides
 from compare.data.images import Dataset, fingerprint, stratified_sample
 from compare.system.errors import UserError, printable
 
@@ -26,6 +26,10 @@ def load(
     image_size: int | None = None,
     fit: Literal["crop", "pad"] = "crop",
     download: bool = True,
+    split: Path | None = None,
+    group_by: str | None = None,
+    unreadable: Literal["skip", "refuse"] | None = None,
+    allow_leaks: bool = False,
 ) -> Dataset:
     """Load a data set.
 
@@ -36,6 +40,7 @@ def load(
         image_size: pixels a side that the images of a folder are brought to; None is `image_folder.DEFAULT_SIZE`.
         fit: by what: the middle square of each, or each whole on black.
         download: whether it may.
+        split, group_by, unreadable, allow_leaks: of a folder, as `image_folder.load` has them; None is its default.
 
     Raises:
         UserError: the data is not there, not whole or not what was expected.
@@ -46,12 +51,29 @@ def load(
             "no --data-dir: it says where Fashion-MNIST is",
             "leave --data-dir out; images of your own are named by --data FOLDER",
         )
+    is_folder = source not in NAMES and os.path.isdir(source)  # Path's own raises on too long a name, or none
+    told = {"--split": split, "--group-by": group_by, "--unreadable": unreadable, "--allow-leaks": allow_leaks or None}
+    if not is_folder and any(value is not None for value in told.values()):
+        said = next(option for option, value in told.items() if value is not None)
+        raise UserError(
+            f"{said} with the data {printable(source)[:300]}",
+            "a folder of images, of which alone it says something",
+            f"leave {said} out, or name a folder with --data",
+        )
     if source == "fashion-mnist":
         return fashion_mnist.load(data_dir, download=download)
     if source in NAMES:
         return importlib.import_module(f"compare.data.{source.replace('-', '_')}").load()
-    if os.path.isdir(source):  # Path's own raises where a name is too long, or a folder above may not be read
-        return image_folder.load(Path(source), image_size=image_size, fit=fit)
+    if is_folder:
+        return image_folder.load(
+            Path(source),
+            image_size=image_size,
+            fit=fit,
+            split=split,
+            group_by=group_by,
+            unreadable=unreadable or "skip",
+            allow_leaks=allow_leaks,
+        )
     if source.lower().endswith(".npz") and os.path.isfile(source):
         return arrays.load(Path(source))
     reason = "a file of another kind" if os.path.exists(source) else "no such name, folder or file"
@@ -70,7 +92,7 @@ def train_and_validation(
 
     With `labels_per_class` both come out of one `subset`; where the validation split would have less than two images of
     every class, which choose nothing well, there is none. What the source sets apart is left out then: its labels would
-    be further ones.
+    be further ones. Groups of images that belong together stay on one side; where that cannot be, there is none either.
 
     Raises:
         UserError: no class has so many labels.
@@ -90,6 +112,9 @@ def train_and_validation(
         validation_fraction *= validation_fraction * labels_per_class >= 2
     elif data.validation_rows is not None:
         return rows, data.validation_rows if validation_fraction else data.validation_rows[:0]
+    if data.groups is not None and validation_fraction:
+        validation = sides.held_out_groups(labels[rows], data.groups[rows], validation_fraction, seed=SPLIT_SEED)
+        return np.delete(rows, validation), rows[validation]
     train, validation = split(labels[rows], validation_fraction)
     return rows[train], rows[validation]
 

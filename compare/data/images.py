@@ -34,6 +34,13 @@ class Dataset:
         is_demonstration: whether it stands in for real data.
         validation_rows: which training images the source itself sets apart, int64, ascending; None where it does not.
         sha256: of images and labels, where something better than the arrays tells: files that are decoded to any size.
+        group_by: the expression that tells which images belong together, where there is one.
+        groups: int64 (num_train,), of which group each training image is; no two sides of a split share one.
+        files: the training images' and then the test images' names in their folder, with / between; None where they
+            have none.
+        unreadable: how many files were left out, by the kind of the reason (`decoding.Kind`).
+        num_leaks: how many test images are training images as well, or of a group that is trained on.
+        summary: what the folder holds, in lines.
     """
 
     name: str
@@ -47,6 +54,12 @@ class Dataset:
     is_demonstration: bool = False
     validation_rows: np.ndarray | None = None
     sha256: str | None = None
+    group_by: str | None = None
+    groups: np.ndarray | None = None
+    files: tuple[str, ...] | None = None
+    unreadable: dict[str, int] = dataclasses.field(default_factory=dict)
+    num_leaks: int = 0
+    summary: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -74,16 +87,35 @@ def mapped(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> n
         UserError: it cannot be written, or the file is another one.
     """
 
-    def write(path: Path):
-        with path.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for block in blocks:  # not through a map: where the disk is full, that ends the process
-                file.write(block.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+    path = download.cache_folder() / "images" / name
+    download.keep(path, math.prod(shape), lambda partial: write_array(partial, shape, blocks))
+    return opened(path, shape)
 
-    path = download.keep(download.cache_folder() / "images" / name, math.prod(shape), write)
+
+def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+    """Write a uint8 array from blocks to a file, as `mapped` does; where they give fewer rows it has as many."""
+    num_bytes, header = 0, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        begin = file.tell()
+        for block in blocks:  # not through a map: where the disk is full, that ends the process
+            num_bytes += file.write(block.tobytes())
+        num_rows = num_bytes // math.prod(shape[1:])
+        if num_rows < shape[0]:
+            file.seek(0)
+            np.lib.format.write_array_header_1_0(file, header | {"shape": (num_rows, *shape[1:])})
+            if file.tell() != begin:  # NumPy leaves room for the first number to grow
+                raise OSError("NumPy writes a header of another length")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def opened(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The map of a file with a uint8 array of that shape.
+
+    Raises:
+        UserError: it is another one.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.shape != shape or array.dtype != np.uint8:
