@@ -23,7 +23,7 @@ from compare.training.options import OVERRIDES, WEIGHTS_WORDS, labels_per_class
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}  # what the short forms know
 # What a resumed branch is told again; the last two where it has them.
-PLACE_WORDS = ("--data", "--data-dir", "--device", "--weights", "--keras-backend")
+PLACE_WORDS = ("--data", "--data-dir", "--split", "--device", "--weights", "--keras-backend")
 OURS = ("--out", "--resume", "--check")  # what this command says to a branch itself
 MAX_TRAININGS = 300
 MAX_NAME = 60  # characters, before what makes it the only one
@@ -217,6 +217,7 @@ def shared_options(branch: str, arguments: argparse.Namespace) -> Options:
         options["--depth"] = arguments.depth
     if word == "pretrained":
         options |= {"--backbone": arguments.backbone, "--unfreeze": arguments.unfreeze}
+    options |= {"--group-by": arguments.group_by, "--unreadable": arguments.unreadable}
     options |= place_options(branch, arguments)
     for name, option in OVERRIDES.items():
         values = getattr(arguments, name) or {}
@@ -226,12 +227,14 @@ def shared_options(branch: str, arguments: argparse.Namespace) -> Options:
         for option, value in options.items()
         if value is not None
     }
-    return found | ({"--robustness": []} if arguments.robustness else {})
+    flags = {"--allow-leaks": arguments.allow_leaks, "--robustness": arguments.robustness}
+    return found | {option: [] for option, is_asked in flags.items() if is_asked}
 
 
 def place_options(branch: str, arguments: argparse.Namespace) -> Options:
     """Those of `PLACE_WORDS` that were given and this branch knows."""
-    options = {"--data": arguments.data, "--data-dir": arguments.data_dir, "--device": arguments.device}
+    options = {"--data": arguments.data, "--data-dir": arguments.data_dir, "--split": arguments.split}
+    options["--device"] = arguments.device
     if branch == BRANCHES["pretrained"]:
         options |= {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend}
     return {option: [full_path(option, str(value))] for option, value in options.items() if value not in (None, "auto")}
@@ -305,11 +308,12 @@ def words_of_item(item: tuple[str, list[str]]) -> list[str]:
 
 def full_path(option: str, value: str) -> str:
     """A place by its full path, as a resumed command may stand elsewhere; all else as it is."""
-    words = {"--data": data.NAMES, "--data-dir": (), "--weights": WEIGHTS_WORDS}.get(option)
+    words = {"--data": data.NAMES, "--data-dir": (), "--split": (), "--weights": WEIGHTS_WORDS}.get(option)
     if words is None or value in words:
         return value
     found = place_or_word(value)
-    return os.path.abspath(found) if option == "--data-dir" or os.path.exists(found) else value
+    is_place = option in ("--data-dir", "--split")
+    return os.path.abspath(found) if is_place or os.path.exists(found) else value
 
 
 def one_run(text: str) -> tuple[str, Options]:

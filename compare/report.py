@@ -304,13 +304,9 @@ def main() -> int:
     if arguments.out is None and writes:
         check_loses_no_run(folder, runs)
     if arguments.data_dir is not None and runs:  # asked for by name, so it had better be there
-        from compare.data import NAMES, dataset
+        from compare.page import gallery
 
-        name = runs[0].record.data.name
-        if name in NAMES:
-            dataset.load(name, arguments.data_dir, download=False)
-        else:
-            dataset.load(str(arguments.data_dir))
+        gallery.local_data(runs, arguments.data_dir)
     if arguments.with_copies:
         if not writes:
             raise UserError("--with-copies without a report", "it with --out DIR beside --require", "say where")

@@ -46,7 +46,9 @@ from compare.training.options import (
     OVERRIDES,
     add_backbone_options,
     add_depth_option,
+    add_folder_options,
     add_how_options,
+    add_leak_options,
     add_override_options,
     add_place_options,
     add_recipe_options,
@@ -293,6 +295,8 @@ def parse() -> argparse.Namespace:
         "--name", type=writable, metavar="NAME", help="the comparison's name and title (recipe and time)"
     )
     add_place_options(where)
+    add_folder_options(parser)
+    add_leak_options(parser)
     add_depth_option(parser.add_argument_group("network from scratch"))
     add_backbone_options(parser, names=[])
     add_override_options(parser, of=plan.per_branch)
@@ -311,7 +315,7 @@ def parse() -> argparse.Namespace:
 
 def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
     """Refuse `--resume` beside anything that a comparison already under way has settled; places may have changed."""
-    free = {"resume", "check", "data", "data_dir", "device", "weights", "keras_backend"}
+    free = {"resume", "check", "data", "data_dir", "split", "device", "weights", "keras_backend"}
     for name, value in vars(arguments).items():
         if name not in free and value != parser.get_default(name):
             raise UserError(

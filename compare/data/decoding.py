@@ -73,11 +73,17 @@ def look(path: Path, root: str) -> Head:
     except OSError as error:
         raise Unreadable("no file", error.strerror or str(error)) from error
     with _opened(path) as image:
-        head = {"format": image.format or "", "mode": image.mode, "width": image.width, "height": image.height}
         is_animated = False
         with contextlib.suppress(Exception):  # a second frame that is damaged is not taken anyway
             is_animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    return Head(sha256=sha256, is_animated=is_animated, **head)
+        return Head(
+            sha256=sha256,
+            format=image.format or "",
+            mode=image.mode,
+            width=image.width,
+            height=image.height,
+            is_animated=is_animated,
+        )
 
 
 @contextlib.contextmanager

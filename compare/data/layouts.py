@@ -196,7 +196,9 @@ def _own_table(folder: Path) -> Path | None:
     if not there:
         return None
     train = _parts(folder)["train"]
-    classes = [path for path in _visible(train) if os.path.isdir(path) and any(map(_is_called_image, _files_below(path)))]
+    classes = [
+        path for path in _visible(train) if os.path.isdir(path) and any(map(_is_called_image, _files_below(path)))
+    ]
     if len(tables) > 1:
         raise UserError(
             f"{folder} holds {' and '.join(path.name for path in tables)}, each with files and labels",

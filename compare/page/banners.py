@@ -34,6 +34,7 @@ def of(named: list[tuple[str, Record]], unfinished: list[UnfinishedRun]) -> list
     every = named + [(unfinished_label(run), run.record) for run in unfinished if run.record]
     found = [
         *map(unfinished_banner, unfinished),
+        leaks_banner(every),
         demo_banner([record for _, record in every]),
         random_backbone_banner(every),
         *(changed_backbone_banner(label, record) for label, record in every),
@@ -71,6 +72,23 @@ def unfinished_banner(run: UnfinishedRun) -> Banner:
         ),
         say("The last lines of its log"),
         tuple(without_folders(line) for line in run.log_lines),
+    )
+
+
+def leaks_banner(named: list[tuple[str, Record]]) -> Banner | None:
+    """Test images that were trained on as well."""
+    leaked = [(label, record.data) for label, record in named if record.data.num_leaks]
+    if not leaked:
+        return None
+    data = leaked[0][1]
+    return Banner(
+        say("Trained on test images"),
+        say(
+            "{number:,} of {total:,} test images are training images as well, or of a group that was trained on, which "
+            "--allow-leaks allowed. What was learned by heart counts as right: on new images these networks are worse.",
+            number=data.num_leaks,
+            total=data.num_test,
+        ),
     )
 
 

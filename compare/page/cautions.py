@@ -3,6 +3,7 @@
 from compare.findings.findings import Findings
 from compare.page.language import joined, say
 from compare.page.shown import Shown, by_seeds, named, of_compared
+from compare.page.words import UNREADABLE
 
 MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
 
@@ -16,6 +17,7 @@ def of(found: Findings, shown: list[Shown]) -> list[str]:
         known_mistakes(compared),
         different_devices(shown),
         processors_shared(compared),
+        files_left_out(shown),
     ]
     return [caution for caution in said if caution is not None]
 
@@ -61,6 +63,21 @@ def different_devices(shown: list[Shown]) -> str | None:
     if all(device == devices[0] for device in devices):
         return None
     return say("The runs had different devices, so their times and memory do not compare.")
+
+
+def files_left_out(shown: list[Shown]) -> str | None:
+    """Files of the folder that no network saw."""
+    kinds = next((one.record.data.unreadable for one in shown if one.record.data.unreadable), None)
+    if kinds is None:
+        return None
+    return say(
+        "{number:,} files of the folder could not be read as images and were left out: {kinds}.",
+        number=sum(kinds.values()),
+        kinds=joined(
+            say("{name} {value}", name=UNREADABLE.get(kind, kind), value=f"{number:,}")
+            for kind, number in kinds.items()
+        ),
+    )
 
 
 def processors_shared(shown: list[Shown]) -> str | None:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from compare.data import NAMES, corruptions, dataset
 from compare.data.images import Dataset, blocks_averaged
 from compare.findings import metrics
-from compare.runs.record import Run
+from compare.runs.record import SPLIT, Run
 from compare.system.errors import UserError
 
 NUM_COLUMNS = 100  # of tiles
@@ -60,19 +61,28 @@ def data_of(runs: list[Run], data_dir: Path | None = None) -> Dataset | None:
     """
     if not runs:
         return None
-    told = runs[0].record
     try:
-        data = _local(told.data.name, data_dir, told.recipe.fit)
+        data = local_data(runs, data_dir)
     except UserError:
         return None
-    return data if data.fingerprint == told.data.fingerprint else None
+    return data if data.fingerprint == runs[0].record.data.fingerprint else None
+
+
+def local_data(runs: list[Run], data_dir: Path | None) -> Dataset:
+    """The same, whatever it is; raises as `dataset.load`. Of a folder the first run that tells of its split, if one
+    does, says which images are to be tested with."""
+    told = runs[0].record
+    split = next((run.folder / SPLIT for run in runs if (run.folder / SPLIT).is_file()), None)
+    return _local(told.data.name, data_dir, told.recipe.fit, split, told.data.group_by)
 
 
 @functools.lru_cache(maxsize=1)
-def _local(name: str, data_dir: Path | None, fit: str) -> Dataset:
+def _local(name: str, data_dir: Path | None, fit: str, split: Path | None, group_by: str | None) -> Dataset:
     if name in NAMES:
         return dataset.load(name, data_dir, download=False)
-    return dataset.load(str(data_dir), image_size=MAX_TILE, fit=fit)
+    if data_dir is None or not os.path.isdir(data_dir):
+        return dataset.load(str(data_dir))
+    return dataset.load(str(data_dir), image_size=MAX_TILE, fit=fit, split=split, group_by=group_by, allow_leaks=True)
 
 
 def of(runs: list[Run], data: Dataset, *, all_images: bool = False) -> Gallery:

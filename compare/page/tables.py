@@ -299,15 +299,18 @@ def settings(shown: list[Shown]) -> list[dict]:
             )
         ),
         say("Versions"): lambda record: record.versions,
-        say("Data"): lambda record: {
-            say("name"): data_in_words(record.data),
-            say("training images"): or_nothing(record.data.num_train, ","),
-            say("validation images"): f"{record.data.num_validation:,}",
-            say("test images"): f"{record.data.num_test:,}",
-            say("fingerprint of images and labels"): record.data.fingerprint,
-            say("fingerprint of the split"): record.data.split_fingerprint,
-            say("fingerprint of the test labels"): record.data.test_labels_fingerprint,
-        },
+        say("Data"): lambda record: (
+            {
+                say("name"): data_in_words(record.data),
+                say("training images"): or_nothing(record.data.num_train, ","),
+                say("validation images"): f"{record.data.num_validation:,}",
+                say("test images"): f"{record.data.num_test:,}",
+                say("fingerprint of images and labels"): record.data.fingerprint,
+                say("fingerprint of the split"): record.data.split_fingerprint,
+                say("fingerprint of the test labels"): record.data.test_labels_fingerprint,
+            }
+            | ({say("images kept together by"): record.data.group_by} if record.data.group_by else {})
+        ),
     }
     tables = []
     for caption, of in groups.items():

@@ -29,6 +29,15 @@ KINDS = {
     "contrast": say("Contrast"),
     "blur": say("Blur"),
 }
+UNREADABLE = {  # why a file cannot be read as an image
+    "empty": say("empty"),
+    "no image": say("no image"),
+    "too large": say("too large"),
+    "damaged": say("damaged"),
+    "no file": say("no file"),
+    "outside": say("links out of the folder"),
+    "no range": say("numbers without a range"),
+}
 UNITS = {"shift": "px", "blur": "px", "rotation": "°"}  # of a corruption's amount; the others are fractions
 CHANNELS = {"B": say("blue"), "G": say("green"), "R": say("red")}
 LOGISTIC_REGRESSION = say("Logistic regression on the pixels")

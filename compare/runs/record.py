@@ -7,6 +7,7 @@
     weights                 model.safetensors (PyTorch) or model.keras (Keras); no report needs them
     checkpoint-…            while unfinished: see `checkpoint`
     log.txt                 what the run said
+    split.csv               of a folder of images: which files it trained on, validated with and was tested on
 
 The record's fields are declared in `schema`.
 """
@@ -30,7 +31,7 @@ from compare.runs.schema import Record
 from compare.system import disk, machine
 from compare.system.errors import EXIT_REFUSED, UserError
 
-RECORD, PREDICTIONS, LOG = "record.json", "predictions.npz", "log.txt"
+RECORD, PREDICTIONS, LOG, SPLIT = "record.json", "predictions.npz", "log.txt", "split.csv"
 WEIGHTS = ("model.safetensors", "model.keras")
 MAX_PREDICTIONS_BYTES, MAX_WEIGHTS_BYTES = 300_000_000, 2_000_000_000
 RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
@@ -121,6 +122,9 @@ def start_record(
                 labels_a_class=[int(counts.min()), int(counts.max())],
                 labels_per_class=labels_per_class,
                 subset_seed=subset_seed,
+                unreadable=dataset.unreadable or None,
+                num_leaks=dataset.num_leaks or None,
+                group_by=dataset.group_by,
                 class_names=list(dataset.class_names),
                 fingerprint=dataset.fingerprint,
                 split_fingerprint=fingerprint(train, validation),

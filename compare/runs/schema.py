@@ -75,6 +75,12 @@ class Data(Part):
     subset_seed: Count | None = None
     """Of the draw of these."""
     class_names: Annotated[list[Name], Field(min_length=2, max_length=MAX_CLASSES)]
+    unreadable: dict[Name, PositiveCount] | None = None
+    """How many files were left out that could not be read, by the kind of the reason."""
+    num_leaks: PositiveCount | None = None
+    """How many test images were trained on as well, or of a group that was, where that was allowed."""
+    group_by: Text | None = None
+    """The expression by which images of one source were kept on one side."""
     fingerprint: Text | None = None
     split_fingerprint: Text | None = None
     test_labels_fingerprint: Text

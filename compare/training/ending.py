@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from compare.data import corruptions, dataset
+from compare.data import corruptions, dataset, layouts
 from compare.runs import checkpoint, record, schema
 from compare.runs.schema import Input, PeakMemory
-from compare.system import machine
+from compare.system import disk, machine
 from compare.system.errors import EXIT_FAILED
 from compare.training.job import Job
 from compare.training.limits import diverged
@@ -63,6 +63,8 @@ def end(
         job.record.energy_joules = None if None in joules else sum(joules)
         job.record.processor_seconds = sum(row.processor_seconds for row in history)
         job.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes())
+    if job.data.files is not None:
+        disk.write_atomically(job.folder / record.SPLIT, split_table(job))
     record.check_readable(job.record.as_json(), schema.parse_complete, exit_code=EXIT_FAILED)
     job.stopping.never()  # from here on it is complete sooner than it is stopped
     record.finish_run(job.folder, job.record, arrays)
@@ -71,6 +73,20 @@ def end(
     said = f"{job.record.branch}: complete"
     job.journal.console.print(f"{said}, in {job.folder}")
     job.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern
+
+
+def split_table(job: Job) -> bytes:
+    """A CSV of the files of a folder, their classes and their sides, by which `--split` gives the same again. A subset
+    is drawn out of all images to train on, and they are told as such."""
+    data = job.data
+    held = data.validation_rows
+    if held is None:
+        held = job.validation_rows[: None if job.record.data.labels_per_class is None else 0]
+    parts = np.full(len(data.files), "test", "U10")
+    parts[: len(data.train_labels)] = "train"
+    parts[held] = "validation"
+    labels = [data.class_names[label] for label in np.concatenate([data.train_labels, data.test_labels])]
+    return layouts.as_table(list(data.files), labels, parts.tolist())
 
 
 def predict_corrupted(job: Job, predict: Predict) -> dict[str, np.ndarray]:

@@ -151,6 +151,8 @@ class Job:
             seconds_of = measure()
             self._estimated = seconds_of(self)
         seconds = sum(self._estimated)
+        for line in self.data.summary:
+            self.journal.line(line)
         self.journal.line(
             f"{self.record.branch}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
             f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "

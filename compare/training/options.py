@@ -28,6 +28,7 @@ ANEW_FOR_EPOCHS = (
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's name
 DEPTHS = (18, 34, 50, 101, 152)
+UNREADABLE = ("skip", "refuse")
 UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in
 # further lines, how many the same would take after that with each of the numbers of labels a class that it lists. JSON:
@@ -42,6 +43,16 @@ def device_name(text: str) -> str:
     if not re.fullmatch("auto|cpu|cuda|mps|cuda:(0|[1-9][0-9]*)", text):
         advice = "say cpu, or leave it out to take a GPU where there is one"
         raise UserError(f"--device {text}", "auto, cpu, cuda, cuda:N or mps", advice)
+    return text
+
+
+def regular_expression(text: str) -> str:
+    """The argparse type of `--group-by`."""
+    try:
+        re.compile(writable(text))
+    except re.error as error:
+        advice = "mend it: --group-by 'patient-([0-9]+)' takes the number as the group"
+        raise UserError(f"--group-by {text} ({error})", "a regular expression of Python's", advice) from error
     return text
 
 
@@ -64,6 +75,24 @@ def add_place_options(group) -> None:
     words = "auto, cpu, cuda, cuda:N or mps (auto)"
     group.add_argument("--device", type=device_name, default="auto", metavar="D", help=words)
     group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
+
+
+def add_folder_options(parser: Parser) -> None:
+    """Add the options of a folder of images, alike in every command that reads one."""
+    group = parser.add_argument_group("a folder of images")
+    words = "a table of its files, their labels and sides, as a run's split.csv (the folder's own, or a fifth is drawn)"
+    group.add_argument("--split", type=place, metavar="FILE", help=words)
+    words = "finds in a file's path whose it is: images of one patient, video, … stay on one side of every split"
+    group.add_argument("--group-by", type=regular_expression, metavar="REGEX", help=words)
+
+
+def add_leak_options(parser: Parser) -> None:
+    """Add what a training makes of a folder in which something is wrong."""
+    group = parser.add_argument_group("where something is wrong with the folder")
+    words = "files that cannot be read as images: skip up to a few percent, or refuse any (skip)"
+    group.add_argument("--unreadable", choices=UNREADABLE, metavar="U", help=words)
+    words = "test on images that are trained on as well, and say so in the report"
+    group.add_argument("--allow-leaks", action="store_true", help=words)
 
 
 def labels_per_class(text: str) -> int | str:
@@ -141,6 +170,8 @@ def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:
     where = parser.add_argument_group("where")
     where.add_argument("--out", type=place, metavar="DIR", help="the run's own new folder (one below reports)")
     add_place_options(where)
+    add_folder_options(parser)
+    add_leak_options(parser)
     add_override_options(parser)
     how = parser.add_argument_group("how")
     add_how_options(how)

@@ -41,18 +41,29 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         check_same_versions(folder, so_far.versions)
         check_same_program(folder, so_far)
         labels_per_class, subset_seed = so_far.data.labels_per_class, so_far.data.subset_seed
+        group_by, allow_leaks = so_far.data.group_by, so_far.data.num_leaks is not None
         recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         labels_per_class, subset_seed = subset_asked(arguments, seed)
+        group_by, allow_leaks = arguments.group_by, arguments.allow_leaks
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         place = out_folder.unshared(Path("reports", f"{branch}-{recipe.name}-{now}"))
         folder = arguments.out or place / "runs" / branch
         out_folder.check(folder, num_bytes=0)  # how many the run needs, its branch knows once it has the network
         arrays, so_far = {}, None
 
-    data = dataset.load(arguments.data or recipe.data, arguments.data_dir, image_size=recipe.image_size, fit=recipe.fit)
+    data = dataset.load(
+        arguments.data or recipe.data,
+        arguments.data_dir,
+        image_size=recipe.image_size,
+        fit=recipe.fit,
+        split=arguments.split,
+        group_by=group_by,
+        unreadable=arguments.unreadable,
+        allow_leaks=allow_leaks,
+    )
     if not data.mirror_alike:
         mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
         recipe = dataclasses.replace(recipe, **mirrors)
@@ -61,11 +72,14 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     )
     if labels_per_class is not None:
         words = {"--labels-per-class": labels_per_class, "--subset-seed": subset_seed} | words
+    split_name = None if arguments.split is None else arguments.split.name
+    said = {"--split": split_name, "--group-by": group_by, "--unreadable": arguments.unreadable}
+    words = {option: value for option, value in said.items() if value is not None} | words
     options = {"--recipe": recipe.name, "--seed": seed} | {overrides[name]: changes[name] for name in changes} | words
     command = [str(word) for option in options.items() for word in option]
     new = record.start_record(
         branch=branch,
-        command=command + ["--robustness"] * arguments.robustness,
+        command=command + ["--allow-leaks"] * allow_leaks + ["--robustness"] * arguments.robustness,
         recipe=recipe,
         num_epochs=recipe.num_epochs_in_all,
         overrides=changes,
@@ -123,11 +137,12 @@ def subset_asked(arguments, seed: int) -> tuple[int | None, int | None]:
 def check_resumed_alone(arguments, changes: dict) -> None:
     """Refuse words that would change a run which is gone on with; data and weights may have moved."""
     words = {option: value for option, value in changes.items() if option not in ("--weights", "--data")}
-    names = ("recipe", "seed", "out", "labels_per_class", "subset_seed")
+    names = ("recipe", "seed", "out", "labels_per_class", "subset_seed", "group_by", "unreadable")
     chosen = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in names}
     words |= {option: value for option, value in chosen.items() if value is not None}
-    if words or arguments.robustness:
-        said = [f"{option} {value}" for option, value in words.items()] + ["--robustness"] * arguments.robustness
+    flags = ["--robustness"] * arguments.robustness + ["--allow-leaks"] * arguments.allow_leaks
+    if words or flags:
+        said = [f"{option} {value}" for option, value in words.items()] + flags
         advice = "leave the others out, or start a new run"
         if "--epochs" in words:
             advice = ANEW_FOR_EPOCHS.format(value=words["--epochs"])
