@@ -21,6 +21,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 BACKGROUND = (255, 255, 255)  # behind what is transparent
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 MAX_FILE_BYTES = 500_000_000
+HASH_BYTES = 16
 BATCH = 256  # files that are begun before the first of them is waited for, so that Ctrl-C need not wait for all
 
 Kind = Literal["empty", "no image", "too large", "damaged", "no file", "outside", "no range"]
@@ -126,8 +127,18 @@ def in_threads(call: Callable, arguments: list[tuple], *, doing: str) -> Iterato
 
 
 def decoded(path: Path, *, size: int, fit: Literal["crop", "pad"], num_channels: int) -> np.ndarray:
-    """One image file as uint8, (size, size, channels): turned as its camera says, 16 bits a channel brought to 8, on
-    white where it is transparent, and brought to its size with an antialiased bilinear filter.
+    """One image file as uint8, (size, size, channels): `whole`, and `fitted`; raises as the former."""
+    return fitted(whole(path, size=size, num_channels=num_channels), size=size, fit=fit)
+
+
+def whole(path: Path, *, size: int, num_channels: int) -> Image.Image:
+    """All of one image file, grey or RGB: turned as its camera says, 16 bits a channel brought to 8, and on white where
+    it is transparent.
+
+    Args:
+        path: of the file.
+        size: pixels a side that it will be brought to, of which a JPEG is decoded to no more than some times as many.
+        num_channels: 1 or 3.
 
     Raises:
         Exception: it is not whole, or nothing that can be shown; of Pillow's many kinds.
@@ -147,12 +158,24 @@ def decoded(path: Path, *, size: int, fit: Literal["crop", "pad"], num_channels:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
         mode = "L" if num_channels == 1 else "RGB"
-        image = image if image.mode == mode else image.convert(mode)
-        if fit == "crop":
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-        else:
-            shown = [max(1, round(side * size / max(image.size))) for side in image.size]
-            whole = Image.new(mode, (size, size))
-            whole.paste(image.resize(shown, Image.Resampling.BILINEAR), [(size - side) // 2 for side in shown])
-            image = whole
-    return np.asarray(image).reshape(size, size, num_channels)
+        return image.copy() if image.mode == mode else image.convert(mode)
+
+
+def fitted(image: Image.Image, *, size: int, fit: Literal["crop", "pad"]) -> np.ndarray:
+    """An image as uint8, (size, size, channels), with an antialiased bilinear filter: the middle square of it, or all
+    of it on black."""
+    if fit == "crop":
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    else:
+        shown = [max(1, round(side * size / max(image.size))) for side in image.size]
+        square = Image.new(image.mode, (size, size))
+        square.paste(image.resize(shown, Image.Resampling.BILINEAR), [(size - side) // 2 for side in shown])
+        image = square
+    return np.asarray(image).reshape(size, size, len(image.getbands()))
+
+
+def pixels_hash(image: Image.Image) -> str:
+    """What tells an image from others by its size and its pixels, in hexadecimal."""
+    digest = hashlib.blake2b(f"{image.mode} {image.size} ".encode(), digest_size=HASH_BYTES)
+    digest.update(image.tobytes())
+    return digest.hexdigest()

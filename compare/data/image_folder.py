@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from compare.data import download, sides
-from compare.data.decoding import GREY_MODES, Head, Unreadable, decoded, in_threads, look
+from compare.data.decoding import GREY_MODES, HASH_BYTES, Head, Unreadable, fitted, in_threads, look, pixels_hash, whole
 from compare.data.images import Dataset, label_dtype, mapped, opened, take, write_array
 from compare.data.layouts import Layout, Listed, layout_of
 from compare.system import disk
@@ -27,7 +27,6 @@ from compare.system.errors import UserError, printable
 DEFAULT_SIZE = 64
 MOST_UNREADABLE = 0.05  # of all files, that are left out; with more something else is wrong
 NUM_NAMED = 5  # files that an error or a warning names
-HASH_BYTES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -388,16 +387,19 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, li
     about = f"2 {size} {fit} {num_channels} " + " ".join(one.head.sha256 for one in found)
     shape, hashes, damaged = (len(found), size, size, num_channels), [], []
 
-    def decode(path: Path) -> np.ndarray:
-        return decoded(path, size=size, fit=fit, num_channels=num_channels)
+    def decode(path: Path) -> tuple[np.ndarray, str]:
+        image = whole(path, size=size, num_channels=num_channels)
+        # before it is brought to its size: small enough, different images look the same, and the split would depend on
+        # the size, so that trainings of two sizes would not compare
+        return fitted(image, size=size, fit=fit), pixels_hash(image)
 
     def images() -> Iterator[np.ndarray]:
-        for row, image in enumerate(in_threads(decode, [(one.file.path,) for one in found], doing="decoding")):
-            if isinstance(image, Unreadable):
-                damaged.append([row, image.kind, str(image)])
+        for row, got in enumerate(in_threads(decode, [(one.file.path,) for one in found], doing="decoding")):
+            if isinstance(got, Unreadable):
+                damaged.append([row, got.kind, str(got)])
             else:
-                hashes.append(hashlib.blake2b(image.tobytes(), digest_size=HASH_BYTES).hexdigest())
-                yield image
+                hashes.append(got[1])
+                yield got[0]
 
     def write(partial: Path) -> None:
         print(f"decoding {len(found):,} images to {size}×{size} pixels, once: later runs find them", file=sys.stderr)

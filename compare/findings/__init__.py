@@ -5,5 +5,6 @@ metrics      of the predictions of one run, and of two image by image
 calibration  of their confidence
 baseline     what a network should beat: logistic regression on the pixels
 label_curve  of runs on several numbers of labels: where strategies cross
+folder       of a folder of images: copies, imbalance, what is tiny or empty
 robustness   of what they predict for corrupted images
 """

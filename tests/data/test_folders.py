@@ -243,7 +243,7 @@ def test_every_trap_is_read_right_or_named(tmp_path, capsys):
 def test_what_was_damaged_is_not_decoded_again(tmp_path, monkeypatch):
     traps(tmp_path / "own")
     first = loaded(tmp_path / "own")
-    monkeypatch.setattr(image_folder, "decoded", None)
+    monkeypatch.setattr(image_folder, "whole", None)
     again = loaded(tmp_path / "own")
     assert again.unreadable == first.unreadable and again.fingerprint == first.fingerprint
 
@@ -289,6 +289,17 @@ def test_copies_by_their_pixels_are_refused_across_the_split_and_counted_where_a
     )
     assert "--allow-leaks" in refused.value.advice
     assert loaded(tmp_path, allow_leaks=True).num_leaks == 2
+
+
+def test_what_is_a_copy_does_not_depend_on_the_size_that_is_trained_at(tmp_path):
+    """Two that become the same at 8 by 8 pixels are none, and so data of two sizes have one split."""
+    for row in range(60):
+        image = np.full((64, 64), 40 * (row % 3), np.uint8)
+        image[row % 64, row * 7 % 64] += 1  # averaged away
+        write(tmp_path / "ab"[row % 2] / f"{row}.png", image)
+    small, large = loaded(tmp_path), dataset.load(str(tmp_path), image_size=64)
+    assert [len({image.tobytes() for image in data.train_images}) for data in (small, large)] == [3, 48]
+    assert small.fingerprint == large.fingerprint and small.files == large.files
 
 
 def test_copies_by_pixels_are_held_out_together(tmp_path):
@@ -361,7 +372,7 @@ def test_a_group_on_two_sides_of_the_folders_own_split_is_refused(tmp_path):
         UserError, match="20 groups in .* on more than one side of its split: 0, 10, 12, 14, 16, …"
     ) as refused:
         loaded(tmp_path, group_by="patient-([0-9]+)")
-    assert "--allow-leaks" in no.value.advice
+    assert "--allow-leaks" in refused.value.advice
     assert loaded(tmp_path, group_by="patient-([0-9]+)", allow_leaks=True).num_leaks == 120
     assert loaded(tmp_path).num_leaks == 0
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compare.data import dataset, download, image_folder
+from compare.data import dataset, decoding, download, image_folder
 from compare.data.images import fingerprint, label_dtype, stratified_sample, take
 from compare.system.errors import UserError
 
@@ -95,7 +95,7 @@ def test_what_systems_leave_and_what_is_no_image_is_passed_over(tmp_path):
 
 def decoded(tmp_path, image, *, fit="crop", size=SIDE, num_channels=3, name="x.png", **settings):
     write(tmp_path / name, image, **settings)
-    return image_folder.decoded(tmp_path / name, size=size, fit=fit, num_channels=num_channels)
+    return decoding.decoded(tmp_path / name, size=size, fit=fit, num_channels=num_channels)
 
 
 def test_modes_by_hand(tmp_path):
@@ -147,7 +147,7 @@ def test_a_second_load_decodes_nothing_and_other_bytes_are_other_data(tmp_path, 
     place = folder_of(tmp_path / "own", some(10, 8, 8), [0, 1] * 5, ("a", "b"))
     before = {path: path.read_bytes() for path in place.rglob("*.png")}
     first = dataset.load(str(place), image_size=8)
-    monkeypatch.setattr(image_folder, "decoded", None)
+    monkeypatch.setattr(image_folder, "whole", None)
     again = dataset.load(str(place), image_size=8)
     assert isinstance(again.train_images, np.memmap) and np.array_equal(first.train_images, again.train_images)
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
