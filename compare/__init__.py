@@ -12,6 +12,7 @@
     supervise the process of each, watched over
     report    a report from finished runs: `python -m compare.report RUN [RUN …]`
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
+    inspect   what is in a folder of images, and what is wrong with it: `python -m compare.inspect FOLDER`
     doctor    what is here, what is missing, and what to do: `python -m compare.doctor`
     __main__  what there is: `python -m compare`
 

@@ -16,6 +16,7 @@ from rich.progress import MofNCompleteColumn
 
 from compare.data import download
 from compare.system import disk
+from compare.system.errors import in_a_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # Pillow has some that run programs
 BACKGROUND = (255, 255, 255)  # behind what is transparent
@@ -121,8 +122,12 @@ def in_threads(call: Callable, arguments: list[tuple], *, doing: str) -> Iterato
                     yield future.result()
                 except Unreadable as problem:
                     yield problem
+                except MemoryError:  # of which no file is at fault
+                    raise
                 except Exception as error:  # Pillow raises many kinds on bytes that are no image
-                    yield Unreadable("damaged", str(error)[:200] or type(error).__name__)
+                    is_gone = isinstance(error, OSError) and error.errno is not None  # Pillow's own have none
+                    reason = error.strerror if is_gone else in_a_line(str(error))[:200]
+                    yield Unreadable("no file" if is_gone else "damaged", reason or type(error).__name__)
                 move_on(advance=1)
 
 

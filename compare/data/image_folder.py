@@ -22,7 +22,7 @@ from compare.data.decoding import GREY_MODES, HASH_BYTES, Head, Unreadable, fitt
 from compare.data.images import Dataset, label_dtype, mapped, opened, take, write_array
 from compare.data.layouts import Layout, Listed, layout_of
 from compare.system import disk
-from compare.system.errors import UserError, printable
+from compare.system.errors import UserError, in_a_line, printable
 
 DEFAULT_SIZE = 64
 MOST_UNREADABLE = 0.05  # of all files, that are left out; with more something else is wrong
@@ -177,7 +177,7 @@ def read(
     looked = list(zip(layout.files, heads, strict=True))
     found = [Found(file, head) for file, head in looked if not isinstance(head, Unreadable)]
     unreadable = [(file, head) for file, head in looked if isinstance(head, Unreadable)]
-    _check_readable(layout, unreadable, most_unreadable)
+    _refuse_too_many(layout, unreadable, most_unreadable)
     has_own_test = any(one.part == "test" for one in layout.files)
 
     # drawn by the files' bytes, it is in nearly every folder what is drawn by their pixels, and these lie in order then
@@ -187,7 +187,7 @@ def read(
     ]
     images, hashes, damaged = _decoded(found, size=size, fit=fit)
     unreadable += [(found[row].file, problem) for row, problem in damaged.items()]
-    _check_readable(layout, unreadable, most_unreadable)
+    _refuse_too_many(layout, unreadable, most_unreadable)
     found = [one for row, one in enumerate(found) if row not in damaged]
     pixels = sides.numbered(hashes)
     place_of = {one.name: place for place, one in enumerate(layout.files)}
@@ -214,6 +214,10 @@ def problems(reading: Reading, *, allow_leaks: bool) -> list[UserError]:
     """Why no training can begin on what was read, each as it would be refused."""
     folder, found = reading.folder, reading.found
     errors = []
+    try:
+        _refuse_too_many(reading.layout, reading.unreadable, MOST_UNREADABLE)
+    except UserError as error:
+        errors.append(error)
     trained_on = set(reading.labels[reading.parts == "train"].tolist())
     if empty := [name for label, name in enumerate(reading.layout.class_names) if label not in trained_on]:
         errors.append(
@@ -249,7 +253,7 @@ def problems(reading: Reading, *, allow_leaks: bool) -> list[UserError]:
         errors.append(
             UserError(
                 f"{len(names):,} group{'s' * (len(names) != 1)} in {folder} on more than one side of its split: "
-                f"{printable(', '.join(names[:NUM_NAMED]))}{', …' * (len(names) > NUM_NAMED)}",
+                f"{in_a_line(', '.join(names[:NUM_NAMED]))}{', …' * (len(names) > NUM_NAMED)}",
                 "all images of a group on one side",
                 "move them, or say --allow-leaks, and the report says so",
             )
@@ -261,6 +265,7 @@ def summary(reading: Reading) -> tuple[str, ...]:
     """What a folder holds, in two or three lines."""
     found, counts = reading.found, np.bincount(reading.labels)
     sizes = np.array([(one.head.width, one.head.height) for one in found])  # (num_found, 2)
+    least, most = sizes.min(axis=0), sizes.max(axis=0)
     formats = collections.Counter(one.head.format for one in found)
     modes = collections.Counter(one.head.mode for one in found)
     in_parts = {part: int((reading.parts == part).sum()) for part in ("train", "val", "test")}
@@ -269,7 +274,7 @@ def summary(reading: Reading) -> tuple[str, ...]:
         f"{_name(reading.folder)}: {len(found):,} images of {len(counts)} classes, {counts.min():,} to "
         f"{counts.max():,} each; {in_parts['train']:,} to train on, {in_parts['val']:,} to validate with, "
         f"{in_parts['test']:,} to test with{drawn}",
-        f"  {'×'.join(map(str, sizes.min(axis=0)))} to {'×'.join(map(str, sizes.max(axis=0)))} pixels; "
+        f"  {least[0]:,} to {most[0]:,} pixels wide, {least[1]:,} to {most[1]:,} high; "
         f"{', '.join(f'{name} {number:,}' for name, number in formats.most_common(NUM_NAMED))}; "
         f"{', '.join(f'{name} {number:,}' for name, number in modes.most_common(NUM_NAMED))}",
     ]
@@ -293,7 +298,7 @@ def _name(folder: Path) -> str:
 
 
 def _pairs(pairs: list[tuple[Found, Found]]) -> str:
-    named = [" and ".join(printable(one.file.name) for one in pair) for pair in pairs[:NUM_NAMED]]
+    named = [" and ".join(in_a_line(one.file.name) for one in pair) for pair in pairs[:NUM_NAMED]]
     return ";\n    ".join([*named, *["…"] * (len(pairs) > NUM_NAMED)])
 
 
@@ -316,11 +321,12 @@ def _warn(reading: Reading) -> None:
 
 
 def _reasons(unreadable: list[tuple[Listed, Unreadable]]) -> str:
-    named = [printable(f"{file.path}: {problem}") for file, problem in unreadable[:NUM_NAMED]]
+    named = [in_a_line(f"{file.path}: {problem}") for file, problem in unreadable[:NUM_NAMED]]
     return ";\n    ".join([*named, *["…"] * (len(unreadable) > NUM_NAMED)])
 
 
-def _check_readable(layout: Layout, unreadable: list[tuple[Listed, Unreadable]], most: float) -> None:
+def _refuse_too_many(layout: Layout, unreadable: list[tuple[Listed, Unreadable]], most: float) -> None:
+    """Refuse more files that cannot be read than that share of all."""
     if len(unreadable) > most * len(layout.files):
         raise UserError(
             f"{len(unreadable):,} of {len(layout.files):,} files cannot be read as images:\n    {_reasons(unreadable)}",
@@ -343,7 +349,7 @@ def _group_names(found: list[Found], group_by: str | None) -> list[str] | None:
     names = [match and match[min(1, match.re.groups)] for match in matches]
     if None in names:
         raise UserError(
-            f"--group-by {printable(group_by)} is not found in {printable(found[names.index(None)].file.name)}",
+            f"--group-by {printable(group_by)} is not found in {in_a_line(found[names.index(None)].file.name)}",
             "a regular expression that finds the group of every file in its name below the folder",
             "mend it, or rename the file",
         )
@@ -395,6 +401,12 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, li
 
     def images() -> Iterator[np.ndarray]:
         for row, got in enumerate(in_threads(decode, [(one.file.path,) for one in found], doing="decoding")):
+            if isinstance(got, Unreadable) and got.kind == "no file":  # not to be kept: it may be there again
+                raise UserError(
+                    f"{in_a_line(str(found[row].file.path))} was read, and then could not be ({got})",
+                    "a folder that stays as it is while it is read",
+                    "once more, when nothing else changes it",
+                )
             if isinstance(got, Unreadable):
                 damaged.append([row, got.kind, str(got)])
             else:

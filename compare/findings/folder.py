@@ -143,6 +143,12 @@ def is_across(rows: np.ndarray, of: np.ndarray) -> bool:
     return len(np.unique(of[rows])) > 1
 
 
+def across_first(rows: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """The rows of a set with one of each kind first, so that the first few show what is wrong."""
+    _, first = np.unique(of[rows], return_index=True)
+    return np.concatenate([rows[np.sort(first)], np.delete(rows, first)])
+
+
 def _sets(numbers: np.ndarray) -> list[np.ndarray]:
     """The rows that each number has, by the numbers."""
     order = np.argsort(numbers, kind="stable")

@@ -17,6 +17,7 @@ fonts          those for scripts that its own font has not
 gallery        the test images on the page
 pictures       what is drawn of which runs, and what it shows in words
 tables         its tables of text
+inspection     what is in a folder of images, as a page of its own
 document       the page: all of this as plain data for its template
 templates      its HTML, its style and what happens on a click
 report_files   the same for programs: report.json and metrics.csv

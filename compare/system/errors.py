@@ -51,6 +51,11 @@ def printable(text: str) -> str:
     return UNWRITABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def in_a_line(text: str) -> str:
+    """The same with tabs and line ends written out, too, as names of files may have them."""
+    return printable(text).replace("\t", "\\t").replace("\n", "\\n")
+
+
 def writable(text: str) -> str:
     """The text itself, a name or a path, if a record, a page and a command line can hold it.
 

@@ -11,31 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_folders import folder_of, some, write
 from PIL import Image
 
 from compare.data import dataset, decoding, download, image_folder
 from compare.data.images import fingerprint, label_dtype, stratified_sample, take
 from compare.system.errors import UserError
 
-RNG = np.random.default_rng(0)
 SIDE = 16
-
-
-def write(path, image, **settings):
-    """An image, an array or one of Pillow's, as a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **settings)
-
-
-def some(number, *shape):
-    return RNG.integers(0, 256, (number, *shape), np.uint8)
-
-
-def folder_of(place, images, labels, names, part=""):
-    """A folder of PNGs, one for each image."""
-    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        write(place / part / names[label] / f"{row:04}.png", image)
-    return place
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
