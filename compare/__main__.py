@@ -1,12 +1,12 @@
 """What there is: `python -m compare`, and `scratch-or-pretrained` where this is installed. Both run it, too."""
 
 import os
-import runpy
 import sys
-from pathlib import Path
 
-if not __package__:  # run as a file: then its own folder is on the path, not the project's
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+if not __package__:  # run as a file: then its own folder, which has an `inspect` as Python does, is on the path
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+import runpy
 
 from compare import start
 from compare.system.command import run_command

@@ -5,23 +5,24 @@ frameworks in processes of their own: they cannot share one, and a broken instal
 answer.
 """
 
+import os
+import sys
+
+if not __package__:  # run as a file: then its own folder, which has an `inspect` as Python does, is on the path
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
 import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-if not __package__:  # run as a file: then its own folder is on the path, not the project's
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.system import environment, processes
 from compare.system.command import Parser, run_command

@@ -3,16 +3,17 @@
 It reads every image once, as a training does, which finds them decoded then. Nothing in the folder is written.
 """
 
+import os
+import sys
+
+if not __package__:  # run as a file: then its own folder, which has an `inspect` as Python does, is on the path
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
 import argparse
 import collections
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-if not __package__:  # run as a file: then its own folder is on the path, not the project's
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.doctor import Finding, show
 from compare.system.command import Parser, place, run_command, whole_number

@@ -5,17 +5,18 @@ and its numbers as `report.json` and `metrics.csv`. It is made from the runs and
 are on this machine, the images of their data: the same of both give the same bytes.
 """
 
+import os
+import sys
+
+if not __package__:  # run as a file: then its own folder, which has an `inspect` as Python does, is on the path
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
 import argparse
 import glob
 import itertools
-import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-if not __package__:  # run as a file: then its own folder is on the path, not the project's
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.page import checks
 from compare.system.command import Parser, place, run_command

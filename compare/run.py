@@ -8,6 +8,12 @@ share one), and writes the report from the runs that they leave:
     reports/NAME/index.html        the report, with its pictures beside it
 """
 
+import os
+import sys
+
+if not __package__:  # run as a file: then its own folder, which has an `inspect` as Python does, is on the path
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
 import argparse
 import collections
 import contextlib
@@ -15,15 +21,10 @@ import dataclasses
 import datetime
 import json
 import math
-import os
 import shlex
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-if not __package__:  # run as a file: then its own folder is on the path, not the project's
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare import plan, plan_file, supervise
 from compare.plan import Training

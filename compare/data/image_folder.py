@@ -178,6 +178,8 @@ def read(
     found = [Found(file, head) for file, head in looked if not isinstance(head, Unreadable)]
     unreadable = [(file, head) for file, head in looked if isinstance(head, Unreadable)]
     _refuse_too_many(layout, unreadable, most_unreadable)
+    if not found:
+        _refuse_none(folder, unreadable)
     has_own_test = any(one.part == "test" for one in layout.files)
 
     # drawn by the files' bytes, it is in nearly every folder what is drawn by their pixels, and these lie in order then
@@ -188,6 +190,8 @@ def read(
     images, hashes, damaged = _decoded(found, size=size, fit=fit)
     unreadable += [(found[row].file, problem) for row, problem in damaged.items()]
     _refuse_too_many(layout, unreadable, most_unreadable)
+    if not hashes:
+        _refuse_none(folder, unreadable)
     found = [one for row, one in enumerate(found) if row not in damaged]
     pixels = sides.numbered(hashes)
     place_of = {one.name: place for place, one in enumerate(layout.files)}
@@ -337,6 +341,14 @@ def _refuse_too_many(layout: Layout, unreadable: list[tuple[Listed, Unreadable]]
         )
 
 
+def _refuse_none(folder: Path, unreadable: list[tuple[Listed, Unreadable]]) -> None:
+    raise UserError(
+        f"{folder} holds no images that can be read" + f":\n    {_reasons(unreadable)}" * bool(unreadable),
+        "some to train on in the folder of every class",
+        "put images there",
+    )
+
+
 def _group_names(found: list[Found], group_by: str | None) -> list[str] | None:
     """The name of each file's group; None without groups.
 
@@ -435,6 +447,8 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, li
         raise UserError(
             f"{folder / 'files.json'}: {error}", "what was written here", f"delete the folder {folder}"
         ) from error
+    if not hashes:  # no map has no rows
+        return np.zeros((0, *shape[1:]), np.uint8), hashes, damaged
     return opened(folder / "images.npy", (len(hashes), *shape[1:])), hashes, damaged
 
 

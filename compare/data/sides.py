@@ -61,7 +61,11 @@ def held_out(labels: np.ndarray, sha256s: Sequence[str], pixels: np.ndarray, gro
         first_rows.setdefault(sha256, row)
     first = np.array(list(first_rows.values()), np.int64)
     drawn = first[stratified_sample(labels[first], round(TEST_FRACTION * len(first)), seed=TEST_SEED)]
-    return np.flatnonzero(np.isin(pixels, pixels[drawn]))
+    is_held = np.isin(pixels, pixels[drawn])
+    for label in np.unique(labels):
+        if is_held[labels == label].all():  # copies of them would leave nothing of the class to train on
+            is_held &= ~np.isin(pixels, pixels[labels == label])
+    return np.flatnonzero(is_held)
 
 
 def held_out_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, *, seed: int) -> np.ndarray:

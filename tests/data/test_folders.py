@@ -210,6 +210,23 @@ def test_a_class_whose_files_are_all_left_out_is_named(tmp_path):
         loaded(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_folder_of_which_nothing_can_be_read(tmp_path, content):
+    whole = io.BytesIO()
+    Image.fromarray(some(1, 32, 32)[0]).save(whole, "PNG")
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bad.png").write_bytes(whole.getvalue()[:200] if content is None else content)
+    with pytest.raises(UserError, match="2 of 2 files cannot be read"):
+        loaded(tmp_path)
+    with pytest.raises(UserError, match=r"holds no images that can be read:\n    "):
+        image_folder.read(tmp_path, image_size=8, fit="crop", split=None, group_by=None, most_unreadable=1.0)
+    (tmp_path / "a" / "bad.png").unlink()
+    (tmp_path / "b" / "bad.png").unlink()
+    with pytest.raises(UserError, match="holds no images that can be read\n"):
+        loaded(tmp_path)
+
+
 # ---- copies and groups
 
 
@@ -253,6 +270,19 @@ def test_copies_by_pixels_are_held_out_together(tmp_path):
     train, test = ({image.tobytes() for image in part} for part in (data.train_images, data.test_images))
     assert not train & test and len(train | test) == 40 and len(data.files) == 60
     assert len(plain.test_labels) == 8
+
+
+def test_a_class_that_is_all_copies_of_what_is_held_out_is_trained_on(tmp_path):
+    """By hand: all images of c are copies of images of a, whichever of these are drawn."""
+    images = some(20, 8, 8)
+    folder_of(tmp_path, images, [0, 1] * 10, ("a", "b"))
+    tested = {image.tobytes() for image in loaded(tmp_path).test_images}
+    for row in [row for row, image in enumerate(images) if image.tobytes() in tested][:2]:
+        write(tmp_path / "c" / f"{row}.png", images[row])
+    data = loaded(tmp_path)
+    assert data.class_names == ("a", "b", "c") and set(data.train_labels) == {0, 1, 2}
+    train, test = ({image.tobytes() for image in part} for part in (data.train_images, data.test_images))
+    assert not train & test
 
 
 def sources(names):
