@@ -21,7 +21,7 @@ from compare.system.errors import EXIT_DONE, EXIT_FAILED, UserError, in_a_line, 
 from compare.training.options import add_folder_options
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy
-    from compare.data.image_folder import Reading
+    from compare.data.reading import Reading
     from compare.findings.folder import Folder
 
 EXAMPLES = """examples:
@@ -37,11 +37,12 @@ def main() -> int:
     """Read, look, tell, and say whether a training could begin."""
     arguments = parse()
     from compare.data import image_folder
+    from compare.data.reading import read
     from compare.findings import folder as findings
 
     check(arguments)
     try:
-        reading = image_folder.read(
+        reading = read(
             arguments.folder,
             image_size=arguments.image_size,
             fit="crop",

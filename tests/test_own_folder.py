@@ -42,7 +42,7 @@ def test_a_run_keeps_its_split_which_gives_the_same_again(narrow, run_main, tmp_
     code, out, err = run_main(scratch, *words(tmp_path / "own", "--group-by", GROUPS, "--out", tmp_path / "run"))
     assert code == 0, err
     assert out.splitlines()[0].startswith("own: 120 images of 2 classes, 60 to 60 each; 96 to train on, 0 to validate")
-    assert "1 files left out that cannot be read (empty 1); 20 groups" in out.splitlines()[2]
+    assert "left out, as they cannot be read: 1 (empty 1); 20 groups" in out.splitlines()[2]
     first = read_run(tmp_path / "run").record
     assert first.data.unreadable == {"empty": 1} and first.data.group_by == GROUPS and first.data.num_leaks is None
     assert f"--group-by '{GROUPS}'" in first.command
@@ -68,7 +68,7 @@ def test_a_run_keeps_its_split_which_gives_the_same_again(narrow, run_main, tmp_
     code, _, err = run_main(report, tmp_path / "run", tmp_path / "again", "--out", out, "--data-dir", tmp_path / "own")
     assert code == 0, err
     page = Page(out / "index.html")
-    assert "1 files of the folder could not be read as images and were left out: empty 1." in page.text
+    assert "Files of the folder that could not be read as images, and were left out: 1 (empty 1)." in page.text
     assert page.source.count("data:image/webp") >= 2 and "Trained on test images" not in page.text
     assert GROUPS in page.text
 

@@ -5,6 +5,7 @@ dataset        one by name, or from what the user has; the split
 fashion_mnist  found, or downloaded
 digits         scikit-learn's
 image_folder   a folder of images
+reading        it as it is read, whatever is wrong with it
 layouts        which of its files are of which class, and on which side of the split
 decoding       how one file becomes pixels
 sides          what is held out to test with, and what lies on both sides

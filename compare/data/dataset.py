@@ -37,7 +37,7 @@ def load(
         source: one of `NAMES`, or a folder of images (`image_folder`), or an .npz file (`arrays`).
         data_dir: of Fashion-MNIST, the one folder to look in and below, for files of any name and form that hold the
             data, or one such file; None looks in the usual places and then downloads.
-        image_size: pixels a side that the images of a folder are brought to; None is `image_folder.DEFAULT_SIZE`.
+        image_size: pixels a side that the images of a folder are brought to; None is `reading.DEFAULT_SIZE`.
         fit: by what: the middle square of each, or each whole on black.
         download: whether it may.
         split, group_by, unreadable, allow_leaks: of a folder, as `image_folder.load` has them; None is its default.

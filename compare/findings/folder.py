@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from compare.data.image_folder import Reading
+from compare.data.reading import Reading
 
 PARTS = ("train", "val", "test")
 # of the 64 bits of a perceptual hash: as many differ at most between an image and a copy of it that was made smaller,

@@ -71,7 +71,7 @@ def files_left_out(shown: list[Shown]) -> str | None:
     if kinds is None:
         return None
     return say(
-        "{number:,} files of the folder could not be read as images and were left out: {kinds}.",
+        "Files of the folder that could not be read as images, and were left out: {number:,} ({kinds}).",
         number=sum(kinds.values()),
         kinds=joined(
             say("{name} {value}", name=UNREADABLE.get(kind, kind), value=f"{number:,}")

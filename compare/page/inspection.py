@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compare.data.image_folder import Reading
+from compare.data.reading import Reading
 from compare.findings.folder import EMPTY, NEAR, PARTS, TINY, Folder, across_first, is_across
 from compare.page import figures, gallery
 from compare.page.document import render, script, webp

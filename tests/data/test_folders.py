@@ -13,7 +13,7 @@ from picture_folders import HOSTILE, contents, folder_of, people, some, traps, w
 from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 
-from compare.data import dataset, decoding, download, image_folder, layouts, sides
+from compare.data import dataset, decoding, download, layouts, reading, sides
 from compare.system.errors import UserError
 
 
@@ -183,7 +183,7 @@ def test_every_trap_is_read_right_or_named(tmp_path, capsys):
 def test_what_was_damaged_is_not_decoded_again(tmp_path, monkeypatch):
     traps(tmp_path / "own")
     first = loaded(tmp_path / "own")
-    monkeypatch.setattr(image_folder, "whole", None)
+    monkeypatch.setattr(reading, "whole", None)
     again = loaded(tmp_path / "own")
     assert again.unreadable == first.unreadable and again.fingerprint == first.fingerprint
 
@@ -220,7 +220,7 @@ def test_a_folder_of_which_nothing_can_be_read(tmp_path, content):
     with pytest.raises(UserError, match="2 of 2 files cannot be read"):
         loaded(tmp_path)
     with pytest.raises(UserError, match=r"holds no images that can be read:\n    "):
-        image_folder.read(tmp_path, image_size=8, fit="crop", split=None, group_by=None, most_unreadable=1.0)
+        reading.read(tmp_path, image_size=8, fit="crop", split=None, group_by=None, most_unreadable=1.0)
     (tmp_path / "a" / "bad.png").unlink()
     (tmp_path / "b" / "bad.png").unlink()
     with pytest.raises(UserError, match="holds no images that can be read\n"):

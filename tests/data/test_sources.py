@@ -14,7 +14,7 @@ import pytest
 from picture_folders import folder_of, some, write
 from PIL import Image
 
-from compare.data import dataset, decoding, download, image_folder
+from compare.data import dataset, decoding, download, reading
 from compare.data.images import fingerprint, label_dtype, stratified_sample, take
 from compare.system.errors import UserError
 
@@ -130,7 +130,7 @@ def test_a_second_load_decodes_nothing_and_other_bytes_are_other_data(tmp_path, 
     place = folder_of(tmp_path / "own", some(10, 8, 8), [0, 1] * 5, ("a", "b"))
     before = {path: path.read_bytes() for path in place.rglob("*.png")}
     first = dataset.load(str(place), image_size=8)
-    monkeypatch.setattr(image_folder, "whole", None)
+    monkeypatch.setattr(reading, "whole", None)
     again = dataset.load(str(place), image_size=8)
     assert isinstance(again.train_images, np.memmap) and np.array_equal(first.train_images, again.train_images)
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before

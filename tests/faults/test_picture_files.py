@@ -136,7 +136,7 @@ def test_a_folder_that_changes_while_it_is_read_is_refused_and_nothing_of_that_i
         return head
 
     with monkeypatch.context() as changing:
-        changing.setattr("compare.data.image_folder.look", look_and_delete)
+        changing.setattr("compare.data.reading.look", look_and_delete)
         said = faults.meets(lambda: dataset.load(str(own), image_size=8), right=lambda _: False)
     assert "0003.png was read, and then could not be" in str(said)
     gone.write_bytes(content)

@@ -65,7 +65,7 @@ TEXTS = {
     # folders of images
     "Trained on test images": "训练用到了测试图像",
     "{number:,} of {total:,} test images are training images as well, or of a group that was trained on, which --allow-leaks allowed. What was learned by heart counts as right: on new images these networks are worse.": "{total:,} 张测试图像中有 {number:,} 张同时也是训练图像，或属于训练过的组，这是 --allow-leaks 允许的。死记硬背的内容也算作判对：在新图像上，这些网络会更差。",
-    "{number:,} files of the folder could not be read as images and were left out: {kinds}.": "文件夹中有 {number:,} 个文件无法作为图像读取，已略去：{kinds}。",
+    "Files of the folder that could not be read as images, and were left out: {number:,} ({kinds}).": "文件夹中无法作为图像读取而略去的文件：{number:,} 个（{kinds}）。",
     "images kept together by": "图像分组依据",
     "empty": "空文件",
     "no image": "不是图像",
