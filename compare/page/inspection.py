@@ -115,7 +115,8 @@ def sets_of(reading: Reading, found: Folder) -> list[tuple]:
             say("Nearly the same on two sides of the split"),
             say(
                 "At most {number} of the 64 bits of their perceptual hashes differ: the same image made smaller, "
-                "brighter or compressed anew, or the next frame of a film. Look, before you trust the test.",
+                "brighter, in another colour or compressed anew, or the next frame of a film. Look, before you trust "
+                "the test.",
                 number=NEAR,
             ),
             [np.array(pair[:2]) for pair in found.near],

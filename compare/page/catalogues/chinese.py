@@ -87,7 +87,7 @@ TEXTS = {
     "Copies in two classes": "两个类别中的重复图像",
     "The same pixels with two labels: one of them is wrong, or an image shows two things.": "相同的像素有两个标签：其中一个有误，或图像中有两样东西。",
     "Nearly the same on two sides of the split": "划分两侧几乎相同的图像",
-    "At most {number} of the 64 bits of their perceptual hashes differ: the same image made smaller, brighter or compressed anew, or the next frame of a film. Look, before you trust the test.": "它们的感知哈希共 64 位，至多相差 {number} 位：同一图像经缩小、调亮或重新压缩，或是影片的下一帧。信任测试之前，请先看一看。",
+    "At most {number} of the 64 bits of their perceptual hashes differ: the same image made smaller, brighter, in another colour or compressed anew, or the next frame of a film. Look, before you trust the test.": "它们的感知哈希共 64 位，至多相差 {number} 位：同一图像经缩小、调亮、换色或重新压缩，或是影片的下一帧。信任测试之前，请先看一看。",
     "Copies within a class": "同一类别中的重复图像",
     "The same pixels several times on one side: they count several times.": "同一侧多次出现相同的像素：它们会被重复计算。",
     "Tiny images": "过小的图像",
