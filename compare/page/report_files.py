@@ -17,6 +17,7 @@ from compare.page import labels, verdict
 from compare.page.language import for_report
 from compare.page.shown import Shown
 from compare.page.words import device_in_words, folder_name, without_folders
+from compare.runs.schema import Data
 from compare.system import disk
 from compare.system.errors import printable
 
@@ -46,7 +47,7 @@ def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[
                 "overrides": one.record.overrides,
                 "command": without_folders(one.record.command or ""),
                 "versions": one.record.versions,
-                "data": one.record.data.model_dump(),
+                "data": one.record.data.model_dump(exclude=_not_told(one.record.data)),
                 "history": [row.model_dump(exclude_none=True) for row in one.record.history],
                 "test": dataclasses.asdict(one.result),
                 "calibration": dataclasses.asdict(one.calibration),
@@ -68,6 +69,11 @@ def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[
     content = _plain(content)
     content["sha256"] = disk.own_sha256(content)
     return (json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _not_told(data: Data) -> set[str]:
+    """The fields that only folders of images have, and this data has not."""
+    return {name for name in ("unreadable", "num_leaks", "group_by") if getattr(data, name) is None}
 
 
 def as_csv(shown: list[Shown]) -> bytes:
