@@ -12,6 +12,7 @@ from compare.page.language import joined, say
 from compare.page.shown import Shown, by_seeds, label_of, named
 from compare.page.words import (
     LOGISTIC_REGRESSION,
+    MAJORITY,
     NOTHING,
     WEIGHT_WORDS,
     data_in_words,
@@ -119,6 +120,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("95 % interval"): lambda one: say(
             "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
         ),
+        **(balanced_rows() if shown[0].result.is_unequal else {}),
+        MAJORITY: lambda one: NOTHING if one.majority is None else f"{one.majority.accuracy:.4f}",
         LOGISTIC_REGRESSION: lambda one: (
             NOTHING
             if one.baseline is None
@@ -155,6 +158,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         del rows[to_article]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
     may_be_empty = (
+        MAJORITY,
         LOGISTIC_REGRESSION,
         say("Peak device memory"),
         say("Energy of the device in training"),
@@ -164,6 +168,25 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         if set(measured[name]) == {NOTHING}:
             del measured[name]
     return list(measured.items())
+
+
+def balanced_rows() -> dict:
+    """What stands beside accuracy where the classes of the test set are unequal: a row's name, and what makes a run's
+    cell of it."""
+    return {
+        say("Balanced accuracy (95 % interval)"): lambda one: say(
+            "{value:.4f} ({low:.4f} to {high:.4f})",
+            value=one.result.balanced_accuracy,
+            low=one.result.balanced_accuracy_low,
+            high=one.result.balanced_accuracy_high,
+        ),
+        say("Macro-F1 (95 % interval)"): lambda one: say(
+            "{value:.4f} ({low:.4f} to {high:.4f})",
+            value=one.result.macro_f1,
+            low=one.result.macro_f1_low,
+            high=one.result.macro_f1_high,
+        ),
+    }
 
 
 def _image_size(size: int | None) -> str:
