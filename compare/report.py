@@ -264,8 +264,8 @@ def parse() -> argparse.Namespace:
         action="append",
         metavar="'NAME>=NUMBER'",
         help="exit with 1 unless this holds: accuracy, balanced_accuracy or macro_f1 of every run, difference of the "
-        "first run's to the second's in percentage points, or any number in metrics.csv; also <=, >, <; may be repeated; without --out no report is "
-        "written",
+        "first run's to the second's in percentage points, or any number in metrics.csv; also <=, >, <; may be "
+        "repeated; without --out no report is written",
     )
     what.add_argument(
         "--with-copies",
