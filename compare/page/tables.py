@@ -26,6 +26,7 @@ from compare.page.words import (
     without_folders,
 )
 
+CLASS_WEIGHTS = say("Weights of the classes in training")
 ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
 RECIPE_WORDS = {
     "article": say(
@@ -143,6 +144,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Peak device memory"): lambda one: gigabytes(one.record.peak_memory_bytes.device),
         say("Energy of the device in training"): lambda one: kilojoules(one.record.energy_joules),
         say("Recipe"): lambda one: one.record.recipe.name,
+        CLASS_WEIGHTS: lambda one: in_words(one.record.recipe.class_weights),
         say("Image size"): lambda one: _image_size(one.record.recipe.image_size),
         say("Precision of the numbers"): lambda one: in_words(one.record.precision),
         say("Epochs"): lambda one: str(len(one.record.history) or NOTHING),
@@ -156,6 +158,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     }
     if shown[0].record.data.name != "fashion-mnist":
         del rows[to_article]
+    if all(one.record.recipe.class_weights == "none" for one in shown):
+        del rows[CLASS_WEIGHTS]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
     may_be_empty = (
         MAJORITY,
