@@ -6,6 +6,7 @@ fashion_mnist  found, or downloaded
 digits         scikit-learn's
 image_folder   a folder a class
 arrays         an .npz file
+tables         Parquet and CSV
 recognition    Fashion-MNIST's files of any name and form, by what they hold
 download       one file from the first mirror that serves it right
 corruptions    copies of images that are harder to recognise, for --robustness

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from compare.data import NAMES, arrays, fashion_mnist, image_folder
+from compare.data import NAMES, arrays, fashion_mnist, image_folder, tables
 from compare.data.images import Dataset, fingerprint, stratified_sample
 from compare.system.errors import UserError, printable
 
@@ -30,10 +30,12 @@ def load(
     """Load a data set.
 
     Args:
-        source: one of `NAMES`, or a folder of images (`image_folder`), or an .npz file (`arrays`).
+        source: one of `NAMES`, or a folder of images (`image_folder`), or an .npz file (`arrays`), or a table of
+            images, Parquet or CSV, or a folder of these (`tables`).
         data_dir: of Fashion-MNIST, the one folder to look in and below, for files of any name and form that hold the
             data, or one such file; None looks in the usual places and then downloads.
-        image_size: pixels a side that the images of a folder are brought to; None is `image_folder.DEFAULT_SIZE`.
+        image_size: pixels a side that image files are brought to, those of a folder and of Parquet; None is
+            `image_folder.DEFAULT_SIZE`.
         fit: by what: the middle square of each, or each whole on black.
         download: whether it may.
 
@@ -50,6 +52,8 @@ def load(
         return fashion_mnist.load(data_dir, download=download)
     if source in NAMES:
         return importlib.import_module(f"compare.data.{source.replace('-', '_')}").load()
+    if os.path.exists(source) and tables.is_table(Path(source)):
+        return tables.load(Path(source), image_size=image_size, fit=fit)
     if os.path.isdir(source):  # Path's own raises where a name is too long, or a folder above may not be read
         return image_folder.load(Path(source), image_size=image_size, fit=fit)
     if source.lower().endswith(".npz") and os.path.isfile(source):
@@ -57,7 +61,7 @@ def load(
     reason = "a file of another kind" if os.path.exists(source) else "no such name, folder or file"
     raise UserError(
         f"the data {printable(source)[:300]}: {reason}",
-        f"one of {', '.join(NAMES)}, a folder of images, or an .npz file",
+        f"one of {', '.join(NAMES)}, a folder of images, an .npz file, or a table of images (.parquet, .csv)",
         "name it with --data; a path is relative to the current folder",
     )
 

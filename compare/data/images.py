@@ -74,16 +74,8 @@ def mapped(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> n
         UserError: it cannot be written, or the file is another one.
     """
 
-    def write(path: Path):
-        with path.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for block in blocks:  # not through a map: where the disk is full, that ends the process
-                file.write(block.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-
-    path = download.keep(download.cache_folder() / "images" / name, math.prod(shape), write)
+    path = download.cache_folder() / "images" / name
+    download.keep(path, math.prod(shape), lambda partial: write_array(partial, shape, blocks))
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.shape != shape or array.dtype != np.uint8:
@@ -91,6 +83,17 @@ def mapped(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> n
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}", f"uint8 {shape}, as it was written here", "delete that file") from error
     return array
+
+
+def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+    """Write a uint8 array from blocks to a file, as `mapped` does."""
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:  # not through a map: where the disk is full, that ends the process
+            file.write(block.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def label_dtype(num_classes: int) -> np.dtype:
@@ -162,6 +165,23 @@ def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.n
         of_class = drawn[labels[drawn] == label]
         place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
     return np.sort(np.argsort(place, kind="stable")[:num_images])
+
+
+def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """What an image of each class counts so that classes count alike, and images 1 on average: the number of images
+    over that of the classes that have any and of the images of its own (scikit-learn's `class_weight="balanced"`, after
+    G. King and L. Zeng, *Logistic Regression in Rare Events Data*, 2001). 0 for a class without images.
+
+    Args:
+        labels: (num_labelled,), whole numbers below `num_classes`.
+        num_classes: how many there are.
+
+    Returns:
+        float32, (num_classes,).
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    there = counts > 0
+    return np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 0).astype(np.float32)
 
 
 def blocks_averaged(images: np.ndarray, block: int) -> np.ndarray:
