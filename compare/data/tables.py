@@ -74,7 +74,7 @@ def is_table(source: Path) -> bool:
     """Whether a file's name is that of a table, or a folder holds Parquet files where the parts are looked for."""
     if source.is_dir():
         return any(_in_folder(source))
-    return source.suffix.lower() in ENDINGS
+    return source.suffix.lower() in ENDINGS and source.is_file()  # and no pipe
 
 
 def load(source: Path, *, image_size: int | None = None, fit: Literal["crop", "pad"] = "crop") -> Dataset:
@@ -131,7 +131,9 @@ def _in_folder(folder: Path) -> Iterator[Path]:
         below += sorted(path for path in folder.iterdir() if PART.fullmatch(path.name))
     for place in below:
         with contextlib.suppress(OSError):
-            yield from sorted(path for path in place.iterdir() if path.suffix.lower() == ".parquet" and path.is_file())
+            tables = (path for path in place.iterdir() if path.suffix.lower() == ".parquet" and path.is_file())
+            # a folder of image files may have its labels in metadata.parquet
+            yield from sorted(path for path in tables if not path.stem.lower().startswith("metadata"))
 
 
 def _files(source: Path) -> dict[str, list[Path]]:

@@ -16,8 +16,8 @@ from compare.data.images import Dataset
 from compare.findings.baseline import Baseline
 from compare.findings.findings import find
 from compare.findings.metrics import paired_answers
-from compare.page import checks, gallery, pictures, verdict
-from compare.page.shown import show
+from compare.page import banners, cautions, checks, gallery, pictures, tables, verdict
+from compare.page.shown import show, strategy_names
 from compare.runs import record
 from compare.runs.saving import save_run
 
@@ -42,6 +42,7 @@ def saved(folder, recalls, *, start, seed=0):
         start=start,
         trained="all",
         seed=seed,
+        training_seconds=1.0,
     )
 
 
@@ -112,6 +113,24 @@ def test_it_stands_in_every_table(tmp_path):
     assert seeds.balanced_deviation == pytest.approx(0.1 / 3)
 
 
+def test_the_label_curve_and_the_list_of_reports_have_it(tmp_path):
+    folders, recalls = [], {(10, 0): (0.9, 0.2, 0.3), (10, 1): (0.9, 0.3, 0.3), (100, 0): (0.95, 0.5, 0.7)}
+    for (labels, seed), of_each in recalls.items():
+        run = record.read_run(saved(tmp_path / f"{labels}-{seed}", of_each, start="random", seed=seed))
+        run.record.data.labels_per_class, run.record.data.subset_seed = labels, seed
+        folders.append(run)
+    report.write_report(tmp_path / "reports" / "curve", folders, title="a title", images="none")
+    page = Page(tmp_path / "reports" / "curve" / "index.html")
+    table = page.source[page.source.index("Test error with every class counting alike,") :]
+    cells = re.findall(r'<td class="number">([^<]*)</td>', table)[:2]
+    assert cells == [f"{1 - (1.4 + 1.5) / 6:.4f} (2)", f"{1 - 2.15 / 3:.4f} (1)"]
+    listed = Page(tmp_path / "reports" / "index.html").text
+    shown = show(find(folders))
+    content = json.loads((tmp_path / "reports" / "curve" / "report.json").read_text(encoding="utf-8"))
+    (place,) = {*content["compared"]} & {2} or {content["compared"][0]}
+    assert re.search(rf"Balanced accuracy.*{shown[place].result.balanced_accuracy:.4f}", listed)
+
+
 def test_where_classes_are_equal_the_page_is_as_it_was(tmp_path):
     page = write(tmp_path / "out", write_run(tmp_path / "a"), write_run(tmp_path / "b", branch="pretrained"))
     assert not re.search("alanced|acro-F1|lways the most frequent class|differ in size", page.text)
@@ -144,3 +163,34 @@ def test_who_does_not_beat_the_majority_is_no_winner_and_it_stands_as_a_row_and_
     monkeypatch.setattr(gallery, "data_of", lambda *_: data)
     page = Page(report.write_report(tmp_path / "out", runs, title="a title", images="none"))
     assert page.row("Always the most frequent class").split()[-2:] == ["0.8000", "0.8000"]
+
+
+def test_other_weights_of_the_classes_are_a_setting_that_differs(tmp_path):
+    """In the summary, among the cautions, at the top, and as a strategy of its own; where no run has any, nowhere."""
+
+    def runs(name, *, weighted, labels=None):
+        both = (("none", {}), ("balanced", {"class_weights": "balanced"}))
+        folders = []
+        for value, overrides in both if weighted else both[:1]:
+            for number in labels or [None]:
+                folder = write_run(
+                    tmp_path / name / f"{value}{number}", overrides=overrides, labels=number, data="digits"
+                )
+                run = record.read_run(folder)
+                run.record.recipe.class_weights = value
+                folders.append(run)
+        return folders
+
+    plain, both = (show(find(runs(name, weighted=name == "both"))) for name in ("plain", "both"))
+    assert cautions.different_class_weights(plain) is None
+    assert "Weights of the classes in training" not in dict(tables.summary_rows(plain))
+    assert dict(tables.summary_rows(both))["Weights of the classes in training"] == ["none", "balanced"]
+    said = cautions.different_class_weights(both)
+    assert said.startswith(f"{both[1].label} learned with every class counting alike") and both[0].label not in said
+    assert cautions.different_class_weights(both[1:]) is None  # all alike
+    (banner,) = banners.changed_settings_banners([(one.label, one.record) for one in both])
+    assert "class_weights balanced" in banner.text
+    assert len(find(runs("both again", weighted=True)).seeds) == 2  # no seeds of the same settings
+    found = find(runs("curve", weighted=True, labels=(10, 100)))
+    names = strategy_names(found)
+    assert len(names) == 2 and sum(name.endswith(", classes weighted") for name in names) == 1
