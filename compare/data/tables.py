@@ -15,6 +15,7 @@ import io
 import itertools
 import json
 import math
+import os
 import re
 import sys
 import warnings
@@ -25,7 +26,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from compare.data import arrays, download
+from compare.data import NAMES, arrays, download
 from compare.data.image_folder import DEFAULT_SIZE, FORMATS, GREY_MODES, decoded
 from compare.data.images import MAX_CLASSES, Dataset, stratified_sample, write_array
 from compare.system.errors import UserError, printable
@@ -109,7 +110,7 @@ def load(source: Path, *, image_size: int | None = None, fit: Literal["crop", "p
     kept = download.keep(download.cache_folder() / "tables" / f"{sha256}-{how}", num_bytes, make)
     with _refused(source, ending):
         names = tuple(json.loads((kept / "class_names.json").read_text()))
-        return arrays.of_folder(kept, printable(source.stem), class_names=names, sha256=sha256)
+        return arrays.of_folder(kept, printable(_name(source)), class_names=names, sha256=sha256)
 
 
 @contextlib.contextmanager
@@ -164,6 +165,17 @@ def _files(source: Path) -> dict[str, list[Path]]:
     if source.is_dir() and "train" not in parts:
         raise UserError(f"{source} holds tables of {' and '.join(parts)}", "one to train on", "add it, called train-…")
     return parts if "train" in parts else {"train": found}
+
+
+def _name(source: Path) -> str:
+    """What the data set is called: as the folder, or as the file without the word for its part."""
+    source = Path(os.path.abspath(source))
+    if source.is_dir():
+        return source.name
+    if source.suffix.lower() == ".parquet" and PART.search(source.stem):  # train-00000-of-00002-0123456789abcdef
+        return source.parent.name
+    name = PART.sub("", source.stem).strip(" -_.") or source.parent.name
+    return source.stem if name in NAMES else name  # it is not that data set because it is called so
 
 
 def _sha256(files: dict[str, list[Path]]) -> str:

@@ -192,6 +192,24 @@ def test_what_is_wrong_is_said_in_three_parts(tmp_path, case):
     assert refused.value.expected in tables.EXPECTED.values() and refused.value.advice == tables.ADVICE
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("sign_mnist_train.csv", "sign_mnist"),
+        ("train.csv", "here"),
+        ("fashion-mnist_train.csv", "fashion-mnist_train"),
+        ("Training set.csv", "set"),
+    ],
+)
+def test_the_name_is_without_its_part(tmp_path, monkeypatch, file, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_csv(tmp_path / "here" / file, *some(12))
+    assert dataset.load(file).title == name
+    write_parquet(tmp_path / "here" / "train-00000-of-00001.parquet", *some(12))
+    assert dataset.load(".", image_size=8).title == "here" == dataset.load("train-00000-of-00001.parquet").title
+
+
 def test_names_of_parts(tmp_path):
     for name in ("train-0.parquet", "loose.parquet"):
         write_parquet(tmp_path / "a" / name, *some(6))
