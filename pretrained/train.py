@@ -249,6 +249,10 @@ def end(job, networks, watched, *, device_bytes) -> None:
                 image_size=recipe.image_size,
                 preprocessing=recipe.preprocessing,
             )
+        if (
+            job.class_weights is not None
+        ):  # what it learned by is saved with it, and only Keras' own can be loaded there
+            networks.head.compile(networks.head.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
         networks.head.optimizer.iterations.assign(0)
         with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
