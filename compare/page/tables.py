@@ -49,6 +49,7 @@ class Line:
         accuracy: the mean.
         deviation: of three seeds and more the standard deviation, of a sample.
         interval: of one run in words; of several the lowest and the highest.
+        balanced: the mean of the balanced accuracies; of three seeds and more with the standard deviation.
         places: where on the table's scale the ends of that and each run lie, per cent of its width from its left.
         seconds: of training, the mean; None where it is not known.
         memory: of the process, at most, in words.
@@ -61,6 +62,7 @@ class Line:
     accuracy: float
     deviation: str
     interval: str
+    balanced: str
     places: tuple[float, float, list[float]]
     seconds: float | None
     memory: str
@@ -102,6 +104,8 @@ def lines(shown: list[Shown], audit: list[tuple[str, list[Answer]]]) -> list[Lin
                 accuracy=float(np.mean(accuracies)),
                 deviation=NOTHING if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
                 interval=say("{low:.4f} to {high:.4f}", low=low, high=high),
+                balanced=f"{group[0].seeds.balanced_mean:.4f}"
+                + ("" if len(group) < 3 else f" ± {group[0].seeds.balanced_deviation:.4f}"),
                 places=(place(low), place(high), [place(accuracy) for accuracy in accuracies]),
                 seconds=None if None in times else float(np.mean(times)),
                 memory=gigabytes(None if None in memory else max(memory)),

@@ -16,7 +16,7 @@ from compare.data.images import Dataset
 from compare.findings.baseline import Baseline
 from compare.findings.findings import find
 from compare.findings.metrics import paired_answers
-from compare.page import banners, cautions, checks, gallery, pictures, tables, verdict
+from compare.page import answer, banners, cautions, checks, gallery, pictures, tables, verdict
 from compare.page.shown import show, strategy_names
 from compare.runs import record
 from compare.runs.saving import save_run
@@ -81,6 +81,8 @@ def test_the_verdict_says_where_the_two_accuracies_disagree(tmp_path, first, sec
         assert f"{np.mean(recalls):.4f} of {one.record.model.name}" in sentence
     judged = re.search(r"percentage points\.(?: (So .*))?$", sentence)[1]
     assert judged is None if says is None else judged.startswith(says)
+    claim = answer.claim(found, show(found))
+    assert ("with every class counting alike the pretrained wins." in claim) == ("disagree" in (says or ""))
 
 
 def test_one_run_alone_says_both(tmp_path):
@@ -100,7 +102,9 @@ def test_it_stands_in_every_table(tmp_path):
     cells = page.row("Balanced accuracy (95").split(") ")
     assert f"{result.balanced_accuracy:.4f} ({result.balanced_accuracy_low:.4f} to" in cells[1]
     assert f"{result.macro_f1:.4f} (" in page.row("Macro-F1 (95")
-    assert "Balanced accuracy over seeds" in page.text and "Points ahead in balanced accuracy" in page.text
+    assert "Points ahead in balanced accuracy" in page.text
+    assert "0.7167 ± 0.0333" in page.text  # of the seeds, in the table of runs: (0.95 + 0.5 + 0.7) / 3
+    assert re.search(rf"Balanced accuracy\s*{result.balanced_accuracy + 0.2 / 3:.3f}\s*0.\d", page.text)  # of the best
     rows = list(csv.DictReader((tmp_path / "out" / "metrics.csv").read_text(encoding="utf-8").splitlines()))
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     for name in ("balanced_accuracy", "balanced_accuracy_high", "macro_f1", "macro_f1_low"):
@@ -155,6 +159,7 @@ def test_who_does_not_beat_the_majority_is_no_winner_and_it_stands_as_a_row_and_
         reasons = verdict.no_winner_because(found, shown)
         assert any("beats always saying the most frequent class by more than" in one for one in reasons) == said
         if said:
+            assert "does not beat always saying the most frequent class" in answer.claim(found, shown)
             assert f"({found.runs[0].result.accuracy:.4f} against 0.8000)" in reasons[0]
         right = LABELS == 0
         mine = runs[0].test_probabilities.argmax(axis=1) == LABELS
