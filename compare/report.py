@@ -264,9 +264,9 @@ def parse() -> argparse.Namespace:
         type=checks.parse,
         action="append",
         metavar="'NAME>=NUMBER'",
-        help="exit with 1 unless this holds: accuracy of every run, difference of the first run's to the second's in "
-        "percentage points, or any number in metrics.csv; also <=, >, <; may be repeated; without --out no report is "
-        "written",
+        help="exit with 1 unless this holds: accuracy, balanced_accuracy or macro_f1 of every run, difference of the "
+        "first run's to the second's in percentage points, or any number in metrics.csv; also <=, >, <; may be "
+        "repeated; without --out no report is written",
     )
     what.add_argument(
         "--with-copies",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from compare.data.images import stratified_sample
 from compare.training.estimate import measured
 from compare.training.job import Job
 from compare.training.limits import diverged
@@ -81,7 +82,7 @@ def train_epoch(
                 if feature_extractor is not None
                 else "start anew without --unfreeze, or with a smaller unfrozen_learning_rate in the recipe",
             )
-        loss = means.get("crossentropy", means["loss"])[0]  # without label smoothing
+        loss = means.get("crossentropy", means["loss"])[0]  # without label smoothing and weights
         sums += len(part) * np.array([1, loss, means["accuracy"][0]])
         if bar.due():
             bar.show(sums[0], sums[1] / sums[0], sums[2] / sums[0])
@@ -90,8 +91,12 @@ def train_epoch(
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """The mean loss in nats an image and the accuracy as a fraction, of probabilities (num_images, num_classes)."""
-    losses = keras.ops.convert_to_numpy(keras.losses.sparse_categorical_crossentropy(labels, probabilities))
-    return float(losses.mean()), float((probabilities.argmax(axis=1) == labels).mean())
+    return float(losses(probabilities, labels).mean()), float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The loss of each image, nats, float32 (num_images,)."""
+    return keras.ops.convert_to_numpy(keras.losses.sparse_categorical_crossentropy(labels, probabilities))
 
 
 def predict(head: keras.Model, features: np.ndarray) -> np.ndarray:
@@ -203,11 +208,13 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
     if "scale/mean" in checkpoint:  # what is kept already is scaled so
         scale = solver.Scale(checkpoint["scale/mean"], checkpoint["scale/deviation"])
     else:
-        scale = solver.Scale.of(features_of(rows[:NUM_SCALE_IMAGES]))
+        # of every class: the images of a folder lie class by class
+        some = stratified_sample(job.data.train_labels[rows], NUM_SCALE_IMAGES, seed=0)
+        scale = solver.Scale.of(features_of(rows[some]))
     kept = solver.KeptFeatures(job.folder, scale, job.data.train_labels[rows])
     extracting_seconds = time.perf_counter() - start
     solution = checkpoint.get("solution")
-    along = None
+    along, class_weights = None, job.class_weights
     for epoch in range(len(job.record.history) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
         for earlier in range(1, epoch + 1):  # one pass more; or several, where a run goes on elsewhere
@@ -231,19 +238,23 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
         # The first pass chooses the penalty: with weaker ones the watched loss falls, until they are too weak.
         for penalty in penalties_to_try(job) if epoch == 1 else (job.record.history[-1].penalty,):
             solution, *train_means = solver.solve(
-                kept, epoch, head.output_shape[1], penalty, along=along, start=solution
+                kept, epoch, head.output_shape[1], penalty, along=along, start=solution, class_weights=class_weights
             )
             head.set_weights(scale.on_features(solution))
-            probabilities = watched_means = None
+            probabilities = watched_means = watched_loss = None
             if watched_features is not None:
                 probabilities = predict(head, watched_features)
                 watched_means = evaluate(probabilities, watched_labels)
-            found.append((penalty, solution, train_means, watched_means, probabilities))
-            if len(found) > 1 and found[-1][3][0] > found[-2][3][0]:
+                watched_loss = watched_means[0]
+                if class_weights is not None:  # what is brought to its optimum is what chooses
+                    counts = class_weights[watched_labels]
+                    watched_loss = np.average(losses(probabilities, watched_labels), weights=counts)
+            found.append((watched_loss, penalty, solution, train_means, watched_means, probabilities))
+            if len(found) > 1 and found[-1][0] > found[-2][0]:
                 break
         if len(found) > 1:
-            found.sort(key=lambda one: one[3][0])  # the watched loss
-        penalty, solution, train_means, watched_means, probabilities = found[0]
+            found.sort(key=lambda one: one[0])
+        _, penalty, solution, train_means, watched_means, probabilities = found[0]
         head.set_weights(scale.on_features(solution))
         seconds = time.perf_counter() - start
         arrays = {"solution": solution, "scale/mean": scale.mean, "scale/deviation": scale.deviation}

@@ -68,9 +68,10 @@ def build_networks(
     num_steps: int,
     seed: int,
     precision: str,
+    class_weights: np.ndarray | None = None,
 ) -> Networks:
-    """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained, in
-    fine-tuning for `num_steps`; raises as `build_backbone` does."""
+    """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained with
+    these weights of the classes, in fine-tuning for `num_steps`; raises as `build_backbone` does."""
     network = build_backbone(backbone, weights, seed=seed, image_size=recipe.image_size, precision=precision)
     loaded = frozen_fingerprint(network, "none")
     extractor = build_feature_extractor(
@@ -86,11 +87,12 @@ def build_networks(
         num_classes,
         normalize_features=recipe.normalize_features,
         learning_rate=recipe.learning_rate,
+        class_weights=class_weights,
     )
     whole = None
     if recipe.unfreeze != "none":
         unfreeze(network, recipe.unfreeze)  # of no consequence before `whole` is trained
-        whole = build_whole(extractor, head, recipe=recipe, num_steps=num_steps)
+        whole = build_whole(extractor, head, recipe=recipe, num_steps=num_steps, class_weights=class_weights)
     return Networks(backbone, network, extractor, head, whole, loaded)
 
 
@@ -300,11 +302,44 @@ def build_feature_extractor(
     return keras.Model(images, features, name="features")
 
 
-def build_head(num_features: int, num_classes: int, *, normalize_features: bool, learning_rate: float) -> keras.Model:
+class WeightedCrossentropy:
+    """The mean loss of a batch in which an image counts what its class weighs: what PyTorch's `cross_entropy` makes of
+    `weight` and `label_smoothing`. The sum is divided by that of the images' weights; what smoothing spreads over the
+    classes counts what each of these weighs.
+
+    Args:
+        class_weights: float32, (num_classes,).
+        label_smoothing: probability that the targets spread evenly over all classes.
+    """
+
+    def __init__(self, class_weights: np.ndarray, label_smoothing: float = 0.0):
+        self.class_weights, self.label_smoothing = class_weights, label_smoothing
+
+    def __call__(self, labels, probabilities):
+        """The losses of images with these labels, (batch,) or (batch, 1), by their probabilities, (batch, num_classes):
+        float32 (batch,), whose plain mean is that of the batch."""
+        num_classes = probabilities.shape[1]
+        targets = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)  # (batch, num_classes)
+        weights = keras.ops.convert_to_tensor(self.class_weights)
+        counts = targets * weights  # (batch, num_classes), the images' weights
+        spread = counts * (1 - self.label_smoothing) + weights * (self.label_smoothing / num_classes)
+        losses = keras.losses.categorical_crossentropy(spread, probabilities)  # (batch,)
+        return losses / keras.ops.mean(keras.ops.sum(counts, axis=1))
+
+
+def build_head(
+    num_features: int,
+    num_classes: int,
+    *,
+    normalize_features: bool,
+    learning_rate: float,
+    class_weights: np.ndarray | None = None,
+) -> keras.Model:
     """The linear classifier, ready to train: features (batch, num_features) to probabilities (batch,
     num_classes).
 
-    The loss is the article's categorical cross-entropy; its sparse form takes the labels as they are.
+    The loss is the article's categorical cross-entropy; its sparse form takes the labels as they are. With weights of
+    the classes, (num_classes,), it is `WeightedCrossentropy`, and the metric `crossentropy` the loss without these.
     """
     layers = [keras.Input((num_features,))]
     if normalize_features:
@@ -312,7 +347,10 @@ def build_head(num_features: int, num_classes: int, *, normalize_features: bool,
         layers.append(keras.layers.BatchNormalization(center=False, scale=False, momentum=0.9))
     head = keras.Sequential([*layers, keras.layers.Dense(num_classes, activation="softmax")], name="head")
     optimizer = keras.optimizers.SGD(learning_rate)
-    head.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    if class_weights is None:
+        head.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    else:
+        head.compile(optimizer, loss=WeightedCrossentropy(class_weights), metrics=["accuracy", _crossentropy()])
     optimizer.build(head.trainable_variables)
     return head
 
@@ -390,9 +428,16 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return {"highest": self.highest, "num_steps": self.num_steps}
 
 
-def build_whole(feature_extractor: keras.Model, head: keras.Model, *, recipe, num_steps: int) -> keras.Model:
-    """Both as one network, as `join` makes it, ready to be fine-tuned for so many steps. Its metric `crossentropy` is
-    the loss without label smoothing."""
+def build_whole(
+    feature_extractor: keras.Model,
+    head: keras.Model,
+    *,
+    recipe,
+    num_steps: int,
+    class_weights: np.ndarray | None = None,
+) -> keras.Model:
+    """Both as one network, as `join` makes it, ready to be fine-tuned for so many steps, with these weights of the
+    classes, (num_classes,), if any. Its metric `crossentropy` is the loss without label smoothing and weights."""
     whole, rate = join(feature_extractor, head), recipe.unfrozen_learning_rate
     optimizer = keras.optimizers.Adam(OneCycle(rate, num_steps) if recipe.schedule == "one-cycle" else rate)
 
@@ -400,10 +445,15 @@ def build_whole(feature_extractor: keras.Model, head: keras.Model, *, recipe, nu
         targets = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[1])  # (batch, classes)
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=recipe.label_smoothing)
 
-    crossentropy = keras.metrics.SparseCategoricalCrossentropy(name="crossentropy")
-    whole.compile(optimizer, loss=loss, metrics=["accuracy", crossentropy])
+    if class_weights is not None:
+        loss = WeightedCrossentropy(class_weights, recipe.label_smoothing)
+    whole.compile(optimizer, loss=loss, metrics=["accuracy", _crossentropy()])
     optimizer.build(whole.trainable_variables)
     return whole
+
+
+def _crossentropy() -> keras.metrics.Metric:
+    return keras.metrics.SparseCategoricalCrossentropy(name="crossentropy")
 
 
 def frozen_fingerprint(network: keras.Model, part: str) -> str:

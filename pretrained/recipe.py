@@ -82,6 +82,9 @@ class Recipe:
     """float32; or bfloat16, for the backbone on devices that compute in it, others keep float32."""
     fit: Literal["crop", "pad"] = "crop"
     """How images of a folder become squares: their middle, by the shorter side; or whole, on black."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """How much a training image counts in the loss: none, as much as any other; or balanced, the more the fewer images
+    its class has, so that every class counts alike."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 

@@ -140,6 +140,7 @@ def solve(
     *,
     along: tuple[np.ndarray, np.ndarray],
     start: np.ndarray | None = None,
+    class_weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float, float]:
     """Bring a head to its optimum on the first `num_passes` passes.
 
@@ -150,10 +151,12 @@ def solve(
         penalty: see `Recipe.penalties`.
         along: what `directions` gave. It shortens the way and does not change where it ends.
         start: the solution to a similar problem, to begin from.
+        class_weights: what an image of each class counts in the objective, float32 (num_classes,), 1 on average over
+            the images; None where each counts 1.
 
     Returns:
         The solution, float64 (num_features + 1, num_classes), its last row the offset; and its mean loss in nats an
-        image and its accuracy as a fraction, on the features, without the penalty.
+        image and its accuracy as a fraction, on the features, without the penalty and weights.
     """
     vectors, variances = along
     # In these coordinates the objective is about equally curved in all directions. The curvature of the loss by a logit
@@ -172,21 +175,27 @@ def solve(
         solution = from_coordinates(flat)
         weights, offset = solution[:-1].astype(np.float32), solution[-1].astype(np.float32)
         gradient = np.zeros(shape)
-        loss_sum = num_correct = 0.0
+        loss_sum = counted = num_correct = 0.0
         for number in range(1, num_passes + 1):
             for features, labels in kept.parts(number):
                 log_probabilities = log_softmax(features @ weights + offset, axis=1)  # (part, num_classes)
                 of_true_class = np.arange(len(labels)), labels
-                loss_sum -= log_probabilities[of_true_class].sum(dtype=np.float64)
+                losses = -log_probabilities[of_true_class]
+                loss_sum += losses.sum(dtype=np.float64)
                 num_correct += (log_probabilities.argmax(axis=1) == labels).sum()
                 errors = np.exp(log_probabilities)
                 errors[of_true_class] -= 1  # the gradient of the loss by the logits
+                if class_weights is not None:
+                    counts = class_weights[labels]
+                    counted += (losses * counts).sum(dtype=np.float64)
+                    errors *= counts[:, np.newaxis]
                 gradient[:-1] += features.T @ errors
                 gradient[-1] += errors.sum(axis=0)
         last.update(loss=loss_sum / num_images, accuracy=num_correct / num_images)
         gradient /= num_images
         gradient[:-1] = vectors.T @ (gradient[:-1] + penalty * solution[:-1])
-        return last["loss"] + penalty / 2 * (solution[:-1] ** 2).sum(), (lengths * gradient).ravel()
+        loss = last["loss"] if class_weights is None else counted / num_images
+        return loss + penalty / 2 * (solution[:-1] ** 2).sum(), (lengths * gradient).ravel()
 
     begin = np.zeros(shape)
     if start is not None:

@@ -154,6 +154,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
         * math.ceil(len(job.rows_of_epoch(recipe.num_unfrozen_epochs)) / recipe.batch_size),
         seed=job.seed,
         precision=precision,
+        class_weights=job.class_weights,
     )
     if job.checkpoint is not None:
         check_same_backbone(record, networks.loaded)
@@ -177,7 +178,9 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     where = f"{computed_on} in {precision} with Keras on {backend_name}"
     job.announce(
         measure,
-        how=plan(recipe) + (job.repeats_in_words(recipe.num_unfrozen_epochs) if networks.whole is not None else ""),
+        how=plan(recipe)
+        + ", classes weighted" * (job.class_weights is not None)
+        + (job.repeats_in_words(recipe.num_unfrozen_epochs) if networks.whole is not None else ""),
         where=f"{where}, {weights_words(recipe, found)}{of_file}",
     )
     if check_only:
@@ -246,6 +249,10 @@ def end(job, networks, watched, *, device_bytes) -> None:
                 image_size=recipe.image_size,
                 preprocessing=recipe.preprocessing,
             )
+        if (
+            job.class_weights is not None
+        ):  # what it learned by is saved with it, and only Keras' own can be loaded there
+            networks.head.compile(networks.head.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
         networks.head.optimizer.iterations.assign(0)
         with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):

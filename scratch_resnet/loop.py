@@ -47,6 +47,9 @@ def train_epochs(
     """
     recipe = job.recipe
     num_steps = math.ceil(len(train_batches) / recipe.batch_size)
+    class_weights = job.class_weights
+    if class_weights is not None:
+        class_weights = torch.from_numpy(class_weights).to(train_batches.device)
     logits = None
     for epoch in job.epochs_left:
         start = time.perf_counter() - job.seconds_under_way
@@ -65,6 +68,7 @@ def train_epochs(
                 epoch=epoch,
                 bar=bar,
                 begin=begin,
+                class_weights=class_weights,
             )
             for num_done in steps:
                 if job.must_keep():
@@ -101,6 +105,7 @@ def train_epoch(
     epoch: int,
     bar: EpochBar,
     begin: int = 0,
+    class_weights: Tensor | None = None,
 ) -> Iterator[int]:
     """Train on every image once.
 
@@ -108,10 +113,13 @@ def train_epoch(
         model, optimizer: are changed.
         batches: the training images.
         totals: float32, (2, num_steps), on the device: here each step writes its loss, in nats, summed over its
-            images, and how many of them were right; both before the step, and the loss without label smoothing.
+            images, and how many of them were right; both before the step, and the loss without label smoothing and
+            weights.
         recipe, seed, epoch: of the batches, and of the learning rate.
         bar: is kept up to date.
         begin: how many steps were done already.
+        class_weights: what an image of each class counts in the mean over a batch, float32 (num_classes,); None where
+            all count alike.
 
     Yields:
         After every step, how many are done.
@@ -126,7 +134,7 @@ def train_epoch(
             group["lr"] = learning_rate(recipe, epoch, step, num_steps)
         with hardware.autocast(recipe, batches.device):
             logits = model(images)  # (batch, num_classes)
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        loss = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

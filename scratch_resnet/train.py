@@ -100,7 +100,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     job.announce(
         measure,
         how=f"batches of {recipe.batch_size}{job.repeats_in_words(recipe.num_epochs)}, learning rate "
-        f"{recipe.learning_rate:g}, {recipe.schedule}",
+        f"{recipe.learning_rate:g}, {recipe.schedule}" + ", classes weighted" * (job.class_weights is not None),
         where=f"{device} ({hardware.device_name(device)}) in {precision}",
     )
     if check_only:

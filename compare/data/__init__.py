@@ -10,6 +10,7 @@ layouts        which of its files are of which class, and on which side of the s
 decoding       how one file becomes pixels
 sides          what is held out to test with, and what lies on both sides
 arrays         an .npz file
+tables         Parquet and CSV
 recognition    Fashion-MNIST's files of any name and form, by what they hold
 download       one file from the first mirror that serves it right
 corruptions    copies of images that are harder to recognise, for --robustness

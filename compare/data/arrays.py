@@ -35,18 +35,35 @@ def load(path: Path) -> Dataset:
         UserError: it is no such file.
     """
     try:
-        folder = _unpacked(path)
-        parts = {part: _part(folder, names) for part, names in NAMES.items()}
-        if parts["train"] is None or parts["test"] is None:
-            raise ValueError("it holds no images and labels under these names")
-        shapes = {images.shape[1:] for images, _ in filter(None, parts.values())}
-        if len(shapes) > 1:
-            raise ValueError(f"its images are of several sizes, {', '.join(map(str, sorted(shapes)))}")
+        return of_folder(_unpacked(path), printable(path.stem))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: {error}", EXPECTED, ADVICE) from error
+
+
+def of_folder(
+    folder: Path, name: str, *, class_names: tuple[str, ...] | None = None, sha256: str | None = None
+) -> Dataset:
+    """The data set of a folder of arrays in the cache, called as `NAMES` says.
+
+    Args:
+        folder: the arrays, as NAME.npy; its own name is theirs alone.
+        name: the data set's.
+        class_names: None calls the classes by their numbers.
+        sha256: as in `Dataset`.
+
+    Raises:
+        ValueError: they are no such arrays.
+    """
+    parts = {part: _part(folder, names) for part, names in NAMES.items()}
+    if parts["train"] is None or parts["test"] is None:
+        raise ValueError("it holds no images and labels under these names")
+    shapes = {images.shape[1:] for images, _ in filter(None, parts.values())}
+    if len(shapes) > 1:
+        raise ValueError(f"its images are of several sizes, {', '.join(map(str, sorted(shapes)))}")
     num_classes = 1 + max(int(labels.max()) for _, labels in filter(None, parts.values()))
     if num_classes < 2:
-        raise UserError(f"{path}: every label is 0", f"2 to {MAX_CLASSES:,} classes", "mend the labels")
+        raise ValueError(f"every label is 0, and 2 to {MAX_CLASSES:,} classes are expected")
+    names = class_names or tuple(map(str, range(num_classes)))
     train_images, train_labels = parts["train"]
     validation_rows = None
     if parts["val"] is not None:
@@ -57,17 +74,17 @@ def load(path: Path) -> Dataset:
         train_images = mapped(f"{folder.name}-train-and-val.npy", shape, blocks)
         train_labels = np.concatenate([train_labels, held_out_labels])
     test_images, test_labels = parts["test"]
-    dtype = label_dtype(num_classes)
-    name = printable(path.stem)
+    dtype = label_dtype(len(names))
     return Dataset(
         name=name,
         title=name,
-        class_names=tuple(map(str, range(num_classes))),
+        class_names=names,
         train_images=train_images,
         train_labels=train_labels.astype(dtype),
         test_images=test_images,
         test_labels=test_labels.astype(dtype),
         validation_rows=validation_rows,
+        sha256=sha256,
     )
 
 

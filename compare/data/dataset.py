@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from compare.data import NAMES, arrays, fashion_mnist, image_folder, sides
+from compare.data import NAMES, arrays, fashion_mnist, image_folder, sides, tables
 from compare.data.images import Dataset, fingerprint, stratified_sample
 from compare.system.errors import UserError, printable
 
@@ -34,10 +34,12 @@ def load(
     """Load a data set.
 
     Args:
-        source: one of `NAMES`, or a folder of images (`image_folder`), or an .npz file (`arrays`).
+        source: one of `NAMES`, or a folder of images (`image_folder`), or an .npz file (`arrays`), or a table of
+            images, Parquet or CSV, or a folder of these (`tables`).
         data_dir: of Fashion-MNIST, the one folder to look in and below, for files of any name and form that hold the
             data, or one such file; None looks in the usual places and then downloads.
-        image_size: pixels a side that the images of a folder are brought to; None is `reading.DEFAULT_SIZE`.
+        image_size: pixels a side that image files are brought to, those of a folder and of Parquet; None is
+            `reading.DEFAULT_SIZE`.
         fit: by what: the middle square of each, or each whole on black.
         download: whether it may.
         split, group_by, unreadable, allow_leaks: of a folder, as `image_folder.load` has them; None is its default.
@@ -51,7 +53,8 @@ def load(
             "no --data-dir: it says where Fashion-MNIST is",
             "leave --data-dir out; images of your own are named by --data FOLDER",
         )
-    is_folder = source not in NAMES and os.path.isdir(source)  # Path's own raises on too long a name, or none
+    is_table = source not in NAMES and os.path.exists(source) and tables.is_table(Path(source))
+    is_folder = not is_table and source not in NAMES and os.path.isdir(source)  # Path's own raises on too long a name
     told = {"--split": split, "--group-by": group_by, "--unreadable": unreadable, "--allow-leaks": allow_leaks or None}
     if not is_folder and any(value is not None for value in told.values()):
         said = next(option for option, value in told.items() if value is not None)
@@ -64,6 +67,8 @@ def load(
         return fashion_mnist.load(data_dir, download=download)
     if source in NAMES:
         return importlib.import_module(f"compare.data.{source.replace('-', '_')}").load()
+    if is_table:
+        return tables.load(Path(source), image_size=image_size, fit=fit)
     if is_folder:
         return image_folder.load(
             Path(source),
@@ -79,7 +84,7 @@ def load(
     reason = "a file of another kind" if os.path.exists(source) else "no such name, folder or file"
     raise UserError(
         f"the data {printable(source)[:300]}: {reason}",
-        f"one of {', '.join(NAMES)}, a folder of images, or an .npz file",
+        f"one of {', '.join(NAMES)}, a folder of images, an .npz file, or a table of images (.parquet, .csv)",
         "name it with --data; a path is relative to the current folder",
     )
 

@@ -59,10 +59,14 @@ def load(data_dir: Path | None, *, download: bool) -> Dataset:
 
 
 def _usual_folders() -> list[Path]:
-    """Where Fashion-MNIST may stand already: Keras' and torchvision's caches, the Linux package, our own downloads."""
+    """Where Fashion-MNIST may stand already: the caches of Keras, torchvision, Paddle, MXNet, MLX and Kaggle's own
+    downloader, the Linux package, our own downloads."""
     folders = (
         Path(os.environ.get("KERAS_HOME", "~/.keras"), "datasets/fashion-mnist"),
         *(Path(root, "FashionMNIST/raw") for root in ("~/Datasets/FashionMNIST", "~/data", "data")),
+        *(Path("~/.cache", place) for place in ("paddle/dataset/fashion-mnist", "mlx.data/fashion-mnist")),
+        Path("~/.mxnet/datasets/fashion-mnist"),
+        Path("~/.cache/kagglehub/datasets/zalando-research/fashionmnist/versions/4"),
         Path("/usr/share/datasets/fashion-mnist"),
         download.cache_folder() / "fashion-mnist",
     )

@@ -196,6 +196,23 @@ def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.n
     return np.sort(np.argsort(place, kind="stable")[:num_images])
 
 
+def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """What an image of each class counts so that classes count alike, and images 1 on average: the number of images
+    over that of the classes that have any and of the images of its own (scikit-learn's `class_weight="balanced"`, after
+    G. King and L. Zeng, *Logistic Regression in Rare Events Data*, 2001). 0 for a class without images.
+
+    Args:
+        labels: (num_labelled,), whole numbers below `num_classes`.
+        num_classes: how many there are.
+
+    Returns:
+        float32, (num_classes,).
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    there = counts > 0
+    return np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 0).astype(np.float32)
+
+
 def blocks_averaged(images: np.ndarray, block: int) -> np.ndarray:
     """Images, uint8 (num_images, height, width, channels), with each `block` by `block` pixels averaged to one; what is
     left over at the right and below is left out."""

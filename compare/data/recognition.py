@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from compare.data import tables
 from compare.system.errors import UserError
 
 MAX_DEPTH, MAX_NUM_ENTRIES, MAX_NUM_ROWS = 8, 20_000, 70_000
@@ -304,12 +305,9 @@ def _read_csv(content: bytes) -> list[np.ndarray]:
     lines = content.splitlines()
     if len(lines) > MAX_NUM_ROWS or max(map(len, lines)) > HEAD_BYTES:  # NumPy makes room for the longest
         raise _Told(f"has more than {MAX_NUM_ROWS:,} lines, or one of more than {HEAD_BYTES:,} bytes")
-    first = [name.strip(b' "').lower() for name in lines[0].split(b",")]
-    column = first.index(b"label") if b"label" in first else 0
+    column, has_names = tables.label_column(lines[0])
     with warnings.catch_warnings(action="error"):  # of no lines
-        rows = np.loadtxt(
-            lines if first[column].isdigit() else lines[1:], np.uint8, comments=None, delimiter=",", ndmin=2
-        )
+        rows = np.loadtxt(lines[has_names:], np.uint8, comments=None, delimiter=",", ndmin=2)
     return [np.delete(rows, column, axis=1), rows[:, column]]
 
 
@@ -327,15 +325,12 @@ def _read_parquet(content: bytes) -> list[np.ndarray]:
     if file.metadata.num_rows > MAX_NUM_ROWS or sum(group.total_byte_size for group in groups) > MAX_FILE_BYTES:
         raise _Told(f"has more than {MAX_NUM_ROWS:,} rows, or unpacks to more than {MAX_FILE_BYTES:,} bytes")
     images, labels = [], []
-    # few rows at a time: a large value may stand in many of them, and in the file once
-    for batch in file.iter_batches(8, columns=["image", "label"], use_threads=False):
-        for row in batch.to_pylist():
-            png = row["image"]["bytes"]
-            if png[12:24] != b"IHDR" + struct.pack(">II", 28, 28):
-                raise _Told("holds images that are no PNG of 28×28")
-            with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-                images.append(np.asarray(image.convert("L")).ravel())
-            labels.append(row["label"])
+    for png, label in tables.rows(file, "image", "label"):
+        if png[12:24] != b"IHDR" + struct.pack(">II", 28, 28):
+            raise _Told("holds images that are no PNG of 28×28")
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            images.append(np.asarray(image.convert("L")).ravel())
+        labels.append(label)
     return [np.stack(images), np.array(labels)]
 
 

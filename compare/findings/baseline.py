@@ -1,4 +1,5 @@
-"""What a network should beat: logistic regression on the pixels, trained on as many images as the networks."""
+"""What a network should beat: logistic regression on the pixels, trained on as many images as the networks; and where
+classes are unequal always saying the most frequent one."""
 
 import dataclasses
 import warnings
@@ -10,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from compare.data import dataset
 from compare.data.images import Dataset, blocks_averaged, stratified_sample
 from compare.findings.label_curve import labels_of
-from compare.findings.metrics import MORE_THAN_CHANCE, Paired, is_right, paired_answers
+from compare.findings.metrics import MORE_THAN_CHANCE, Paired, are_unequal, is_right, paired_answers
 from compare.runs.record import Run
 
 MAX_SIDE = 32  # pixels: larger images are averaged down to it
@@ -21,8 +22,8 @@ MOST_WORK = 500_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """Logistic regression on the test images of a run: its accuracy, how many training images it learned from, and how
-    the run compares with it image by image."""
+    """What needs no network, on the test images of a run: its accuracy, how many training images it learned from, and
+    how the run compares with it image by image."""
 
     accuracy: float
     num_images: int
@@ -56,6 +57,18 @@ def baselines(runs: list[Run], data: Dataset | None) -> list[Baseline | None]:
         Baseline(float(right.mean()), num_seen, paired_answers(is_right(run), right))
         for run, (right, num_seen) in ((run, found[labels_of(run.record)]) for run in runs)
     ]
+
+
+def majorities(runs: list[Run], data: Dataset | None) -> list[Baseline | None]:
+    """Always saying the most frequent class of the training images, the first of equals, beside every run. None where
+    the classes of the test set are about equal, so that it says nothing, or where the runs' data are not at hand."""
+    if data is None or not are_unequal(np.bincount(data.test_labels)):
+        return [None] * len(runs)
+    labels = data.train_labels
+    if data.validation_rows is not None:
+        labels = np.delete(labels, data.validation_rows)
+    right = data.test_labels == np.bincount(labels).argmax()
+    return [Baseline(float(right.mean()), len(labels), paired_answers(is_right(run), right)) for run in runs]
 
 
 def logistic_regression(data: Dataset, rows: np.ndarray, num_images: int) -> tuple[np.ndarray, int]:

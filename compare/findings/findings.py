@@ -2,6 +2,7 @@
 notebooks only arrange it."""
 
 import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Iterable
@@ -11,10 +12,10 @@ import scipy.stats
 
 from compare.data.images import Dataset
 from compare.findings import metrics
-from compare.findings.baseline import Baseline, baselines
+from compare.findings.baseline import Baseline, baselines, majorities
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
 from compare.findings.label_curve import LabelCurve, label_curve, strategy_of
-from compare.findings.metrics import Paired, Result, Suspect
+from compare.findings.metrics import Balanced, Paired, Result, Suspect
 from compare.findings.robustness import Robustness, robustness, robustness_ahead
 from compare.runs import record
 from compare.runs.record import Run
@@ -25,7 +26,7 @@ from compare.runs.schema import Record
 class RunFindings:
     """What is found of one run alone. `robustness` is None where it predicted no corrupted images, `scaled` where it
     kept no predictions of a validation split, `images_per_second` where that is not known, `baseline` where its images
-    are not at hand."""
+    are not at hand, `majority` there and where the classes of the test set are about equal."""
 
     run: Run
     result: Result
@@ -34,6 +35,7 @@ class RunFindings:
     scaled: Scaled | None
     images_per_second: float | None
     baseline: Baseline | None
+    majority: Baseline | None
 
     @property
     def record(self) -> Record:
@@ -44,20 +46,23 @@ class RunFindings:
 @dataclasses.dataclass(frozen=True)
 class Seeds:
     """Runs that differ in nothing but the seed, by their places, and their accuracies' mean and standard deviation (of
-    a sample; None below three runs)."""
+    a sample; None below three runs), and the same of their balanced accuracies."""
 
     places: tuple[int, ...]
     mean: float
     deviation: float | None
+    balanced_mean: float
+    balanced_deviation: float | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two runs, by their places, and how they compare image by image."""
+    """Two runs, by their places, and how they compare image by image, and class by class."""
 
     first: int
     second: int
     paired: Paired
+    balanced: Balanced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +157,13 @@ class Findings:
 def find(runs: list[Run], data: Dataset | None = None) -> Findings:
     """Compute everything about runs on the same test set: `record.check_comparable` sees to it that they are. `data` is
     what they trained on, where that is at hand: then each has a baseline."""
-    found = tuple(map(_of_one, runs, baselines(runs, data)))
+    found = tuple(map(_of_one, runs, baselines(runs, data), majorities(runs, data)))
     seeds = []
     for places in alike([run.record for run in runs]):
-        accuracies = [found[place].result.accuracy for place in places]
-        deviation = statistics.stdev(accuracies) if len(places) > 2 else None
-        seeds.append(Seeds(tuple(places), statistics.mean(accuracies), deviation))
+        results = [found[place].result for place in places]
+        of_both = [one.accuracy for one in results], [one.balanced_accuracy for one in results]
+        spread = ((statistics.mean(of), statistics.stdev(of) if len(of) > 2 else None) for of in of_both)
+        seeds.append(Seeds(tuple(places), *itertools.chain.from_iterable(spread)))
     compared = same_images(found, range(len(found)))
     best, *others = sorted(compared, key=lambda place: -found[place].result.accuracy) or [None]
     corrupted = [place for place, one in enumerate(found) if one.robustness is not None]
@@ -166,7 +172,10 @@ def find(runs: list[Run], data: Dataset | None = None) -> Findings:
         runs=found,
         seeds=tuple(seeds),
         compared=tuple(compared),
-        pairs=tuple(Pair(best, other, metrics.paired(runs[best], runs[other])) for other in others),
+        pairs=tuple(
+            Pair(best, other, metrics.paired(runs[best], runs[other]), metrics.balanced(runs[best], runs[other]))
+            for other in others
+        ),
         headline=_headline(found, seeds, compared) if len(runs) > 1 else None,
         same_corruptions=same,
         robust_pair=_robust_pair(found, same) if len(same) > 1 else None,
@@ -175,7 +184,7 @@ def find(runs: list[Run], data: Dataset | None = None) -> Findings:
     )
 
 
-def _of_one(run: Run, baseline: Baseline | None) -> RunFindings:
+def _of_one(run: Run, baseline: Baseline | None, majority: Baseline | None) -> RunFindings:
     return RunFindings(
         run=run,
         result=metrics.evaluate(run),
@@ -184,6 +193,7 @@ def _of_one(run: Run, baseline: Baseline | None) -> RunFindings:
         scaled=scaled(run),
         images_per_second=metrics.images_per_second(run.record.history),
         baseline=baseline,
+        majority=majority,
     )
 
 
@@ -250,6 +260,7 @@ def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: list[i
         first=first,
         second=second,
         paired=metrics.paired(one, other),
+        balanced=metrics.balanced(one, other),
         classes_apart=metrics.classes_apart(one, other),
         averaged=None if one.only_highest or other.only_highest else metrics.paired(metrics.averaged(one, other), one),
         num_confident_mistakes=(metrics.num_confident_mistakes(one), metrics.num_confident_mistakes(other)),

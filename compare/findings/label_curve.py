@@ -128,7 +128,7 @@ def strategy_of(record: Record) -> tuple:
     """What runs of the same strategy share."""
     model = record.model
     network = model and (model.name, model.start, model.trained)
-    return record.branch, network, record.recipe.name, record.weights.kind
+    return record.branch, network, record.recipe.name, record.weights.kind, record.recipe.class_weights
 
 
 def seeds_of(records: list[Record]) -> list[int | None]:

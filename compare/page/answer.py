@@ -54,6 +54,14 @@ def claim(found: Findings, shown: list[Shown]) -> str:
     names = (first.network, second.network) if first.network != second.network else (first.label, second.label)
     if pair.paired.p_value >= MORE_THAN_CHANCE:
         return say("Neither {first} nor {second} is shown to be better.", first=names[0], second=names[1])
+    if first.result.is_unequal and pair.balanced.points_high < 0:
+        return say(
+            "{first} beats {second} by {points:.1f} points on {data}; with every class counting alike {second} wins.",
+            first=names[0],
+            second=names[1],
+            points=pair.paired.points_ahead,
+            data=data_in_words(first.record.data),
+        )
     return say(
         "{first} beats {second} by {points:.1f} points on {data}.",
         first=names[0],
@@ -71,6 +79,8 @@ def why_silent(found: Findings, shown: list[Shown]) -> str | None:
         return None
     if reasons[0] == verdict.baseline_unbeaten(pair[0]):
         return say("{run} does not beat logistic regression on the pixels", run=pair[0].network)
+    if reasons[0] == verdict.majority_unbeaten(pair[0]):
+        return say("{run} does not beat always saying the most frequent class", run=pair[0].network)
     for one in pair:
         if reasons[0] == verdict.jumping(one):
             return say("{run} was still jumping at its end", run=one.network)
@@ -117,7 +127,8 @@ def of_labels(pair: StrategyPair, first: str, second: str) -> str:
 
 
 def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
-    """The best run's accuracy, its lead over the other that the verdict is about, and its time."""
+    """The best run's accuracy, beside it where classes are unequal the balanced one, its lead over the other that the
+    verdict is about, and its time."""
     if not shown:
         return []
     pair = found.headline
@@ -129,6 +140,18 @@ def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
             say("{low:.3f}–{high:.3f}", low=best.result.accuracy_low, high=best.result.accuracy_high),
         )
     ]
+    if best.result.is_unequal:
+        found_numbers.append(
+            Number(
+                say("Balanced accuracy"),
+                f"{best.result.balanced_accuracy:.3f}",
+                say(
+                    "{low:.3f}–{high:.3f}",
+                    low=best.result.balanced_accuracy_low,
+                    high=best.result.balanced_accuracy_high,
+                ),
+            )
+        )
     times = [best.record.seconds.training_alone]
     if pair:
         found_numbers.append(
@@ -198,7 +221,9 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
                 seconds=None if None in times else times,
             )
         )
-    rules = [(say("logistic regression"), accuracy) for _, accuracy in pictures.baselines_of(shown)]
+    # always saying the most frequent class is no rule here: it lies so far below that it would squeeze the rest
+    fitted = dict.fromkeys((one.baseline.num_images, one.baseline.accuracy) for one in shown if one.baseline)
+    rules = [(say("logistic regression"), accuracy) for _, accuracy in fitted]
     if shown[0].record.data.name == "fashion-mnist":
         rules.append((say("the article"), pictures.ARTICLE_ACCURACIES[-1]))
     title = say("Accuracy against training time")

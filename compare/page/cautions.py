@@ -15,6 +15,7 @@ def of(found: Findings, shown: list[Shown]) -> list[str]:
         one_seed(shown),
         chosen_by_test_set(compared),
         known_mistakes(compared),
+        different_class_weights(compared),
         different_devices(shown),
         processors_shared(compared),
         files_left_out(shown),
@@ -54,6 +55,18 @@ def known_mistakes(shown: list[Shown]) -> str | None:
     return say(
         "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.",
         runs=joined(named(mistaken, shown)),
+    )
+
+
+def different_class_weights(shown: list[Shown]) -> str | None:
+    """Runs that were taught to mind other mistakes."""
+    weighted = [one for one in shown if one.record.recipe.class_weights != "none"]
+    if not weighted or len(weighted) == len(shown):
+        return None
+    return say(
+        "{runs} learned with every class counting alike, the others with every image: the former is taught to be right "
+        "on rare classes at the cost of common ones, and its confidence is that of a world where all are as common.",
+        runs=joined(named(weighted, shown)),
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # so that --help need not wait for NumPy, matplotlib and scik
     from compare.page.shown import Shown
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+OF_TEST = ("accuracy", "balanced_accuracy", "macro_f1")  # short for the columns that begin with test_
 DIFFERENCE = "difference"  # of the accuracies of the first two runs, in percentage points
 
 
@@ -55,12 +56,12 @@ def judged(checks: list[Check], shown: "list[Shown]") -> list[tuple[bool, str]]:
             points = 100 * num_ahead / first.result.num_images
             found = [(f"{first.label} less {second.label}", points)]
         else:
-            name = "test_accuracy" if check.name == "accuracy" else check.name
+            name = f"test_{check.name}" if check.name in OF_TEST else check.name
             found = [(one.label, report_files.of_run(one).get(name)) for one in shown]
         if not found or any(not isinstance(value, (int, float)) for _, value in found):
             raise UserError(
                 f"--require {check.words!r}: {check.name} is no number of these runs",
-                f"accuracy, {DIFFERENCE} (of two runs or more), or a column of numbers in metrics.csv",
+                f"{', '.join(OF_TEST)}, {DIFFERENCE} (of two runs or more), or a column of numbers in metrics.csv",
                 "name one of these",
             )
         for label, value in found:

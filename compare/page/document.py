@@ -16,7 +16,7 @@ import numpy as np
 
 from compare.findings import metrics
 from compare.findings.findings import Findings
-from compare.findings.metrics import Paired
+from compare.findings.metrics import Balanced, Paired
 from compare.page import answer, audit, banners, cautions, figures, gallery, labels, language, pictures, tables, verdict
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, label_of, named, of_compared, with_matrix
@@ -88,6 +88,7 @@ def content(
         "lines": tables.lines(shown, questions),
         "summary": tables.summary_rows(shown),
         "pairs": pairs(found, shown),
+        "is_unequal": bool(shown) and shown[0].result.is_unequal,
         "pictures": drawn,
         "only_watched": len(groups_of_seeds) > figures.MOST_WITH_TRAIN,
         "any_seeds": len(groups_of_seeds) < len(shown),
@@ -134,11 +135,13 @@ def subtitle(shown: list[Shown], section: dict | None) -> str:
     return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
 
 
-def pairs(found: Findings, shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str]]:
-    """The best run with each of the others: both, their comparison, and its interval and p value in words."""
+def pairs(found: Findings, shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str, Balanced, str]]:
+    """The best run with each of the others: both, their comparison image by image, its interval and p value in words,
+    and that class by class, with its interval in words."""
     return [
         (shown[pair.first], shown[pair.second], pair.paired)
         + (verdict.interval(pair.paired), verdict.p_in_words(pair.paired.p_value))
+        + (pair.balanced, verdict.interval(pair.balanced))
         for pair in found.pairs
     ]
 

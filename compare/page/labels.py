@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import statistics
 
 from compare.findings.findings import Findings
 from compare.findings.label_curve import Difference, LabelCurve, StrategyPair
@@ -225,8 +226,8 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     """What the page says of the label curve in tables; None without one.
 
     `labels` are all numbers of labels, `strategies` has for each its name, one of its runs and a cell for each of these
-    numbers, `baselines` a cell for each or nothing, `pairs` for each its title and rows, `rest` says what the rest of
-    the page is about.
+    numbers, `baselines` a cell for each or nothing, `balanced` is like `strategies` where every class counts alike,
+    nothing where that is the same, `pairs` for each its title and rows, `rest` says what the rest of the page is about.
     """
     curve = found.label_curve
     if curve is None:
@@ -238,6 +239,14 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
         cells = {point.labels: f"{point.error:.4f} ({len(point.seeds)})" for point in strategy.points}
         one = shown[strategy.points[0].places[0]]
         strategies.append((name, one, [cells.get(labels, NOTHING) for labels in every]))
+    balanced = []
+    for (name, one, _), strategy in zip(strategies, curve.strategies, strict=True):
+        accuracies = {
+            point.labels: [found.runs[place].result.balanced_accuracy for place in point.places]
+            for point in strategy.points
+        }
+        cells = {labels: f"{1 - statistics.fmean(of):.4f} ({len(of)})" for labels, of in accuracies.items()}
+        balanced.append((name, one, [cells.get(labels, NOTHING) for labels in every]))
     _, compared = of_compared(found, shown)
     rest = None
     if len(compared) < len(shown):
@@ -250,6 +259,7 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
         "labels": [labels_in_words(labels) for labels in every],
         "strategies": strategies,
         "baselines": [f"{error:.4f}" for _, error in baselines(found)],
+        "balanced": balanced if shown[0].result.is_unequal else [],
         "pairs": [
             (
                 say("{first} less {second}", first=names[pair.first], second=names[pair.second]),

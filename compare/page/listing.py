@@ -4,6 +4,9 @@ import os
 import urllib.parse
 from pathlib import Path
 
+import numpy as np
+
+from compare.findings.metrics import are_unequal
 from compare.page import figures, report_files
 from compare.page.document import render, script
 from compare.page.language import ENGLISH, Text, joined, known, report_keys, say
@@ -69,6 +72,19 @@ def entry(folder: Path, content: dict) -> dict:
             say("Test accuracy"): joined(
                 (say("{run} {accuracy:.4f}", run=_text(run, "run"), accuracy=run["test_accuracy"]) for run in compared),
                 "; ",
+            ),
+            **(
+                {
+                    say("Balanced accuracy"): joined(
+                        (
+                            say("{run} {accuracy:.4f}", run=_text(run, "run"), accuracy=run["test_balanced_accuracy"])
+                            for run in compared
+                        ),
+                        "; ",
+                    )
+                }
+                if "test_balanced_accuracy" in compared[0] and are_unequal(np.array(compared[0]["test"]["support"]))
+                else {}
             ),
             say("Recipe"): joined(dict.fromkeys(run["recipe_name"] for run in runs)),
             say("Data"): joined(dict.fromkeys(known(run["data"].get("title", run["data"]["name"])) for run in runs)),

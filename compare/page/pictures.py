@@ -158,8 +158,10 @@ def curves_of(shown: list[Shown]) -> list[Curves]:
 
 
 def baselines_of(shown: list[Shown]) -> tuple[tuple[str, float], ...]:
-    """What a picture calls logistic regression on the pixels, and its accuracy: one for each number of images."""
-    named = {
+    """What a picture calls logistic regression on the pixels, and its accuracy: one for each number of images. Before
+    these always saying the most frequent class, where that is a baseline."""
+    named = {say("always the most frequent class"): one.majority.accuracy for one in shown if one.majority is not None}
+    named |= {
         say("logistic regression on {number:,} images", number=one.baseline.num_images): one.baseline.accuracy
         for one in shown
         if one.baseline is not None

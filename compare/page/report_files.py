@@ -58,7 +58,9 @@ def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[
             for one in shown
         ],
         "pairs": [
-            {"first": shown[pair.first].label, "second": shown[pair.second].label} | dataclasses.asdict(pair.paired)
+            {"first": shown[pair.first].label, "second": shown[pair.second].label}
+            | dataclasses.asdict(pair.paired)
+            | {f"balanced_{name}": value for name, value in dataclasses.asdict(pair.balanced).items()}
             for pair in found.pairs
         ],
         "compared": found.compared,
@@ -103,6 +105,13 @@ def of_run(one: Shown) -> dict:
         "test_accuracy": result.accuracy,
         "test_accuracy_low": result.accuracy_low,
         "test_accuracy_high": result.accuracy_high,
+        "test_balanced_accuracy": result.balanced_accuracy,
+        "test_balanced_accuracy_low": result.balanced_accuracy_low,
+        "test_balanced_accuracy_high": result.balanced_accuracy_high,
+        "test_macro_f1": result.macro_f1,
+        "test_macro_f1_low": result.macro_f1_low,
+        "test_macro_f1_high": result.macro_f1_high,
+        "majority_accuracy": one.majority and one.majority.accuracy,
         "logistic_regression_accuracy": one.baseline and one.baseline.accuracy,
         "logistic_regression_num_images": one.baseline and one.baseline.num_images,
         "test_log_loss": result.log_loss,

@@ -110,6 +110,8 @@ def strategy_names(found: Findings) -> list[str]:
     for record, name in zip(records, words, strict=True):
         if words.count(name) > 1:
             name = say("{network} · {name}", network=name, name=record.recipe.name)
+            if record.recipe.class_weights != "none":
+                name = say("{network}, classes weighted", network=name)
         names.append(_unique(name, names))
     return names
 

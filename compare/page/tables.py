@@ -12,6 +12,7 @@ from compare.page.language import joined, say
 from compare.page.shown import Shown, by_seeds, label_of, named
 from compare.page.words import (
     LOGISTIC_REGRESSION,
+    MAJORITY,
     NOTHING,
     WEIGHT_WORDS,
     data_in_words,
@@ -25,6 +26,7 @@ from compare.page.words import (
     without_folders,
 )
 
+CLASS_WEIGHTS = say("Weights of the classes in training")
 ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
 RECIPE_WORDS = {
     "article": say(
@@ -47,6 +49,7 @@ class Line:
         accuracy: the mean.
         deviation: of three seeds and more the standard deviation, of a sample.
         interval: of one run in words; of several the lowest and the highest.
+        balanced: the mean of the balanced accuracies; of three seeds and more with the standard deviation.
         places: where on the table's scale the ends of that and each run lie, per cent of its width from its left.
         seconds: of training, the mean; None where it is not known.
         memory: of the process, at most, in words.
@@ -59,6 +62,7 @@ class Line:
     accuracy: float
     deviation: str
     interval: str
+    balanced: str
     places: tuple[float, float, list[float]]
     seconds: float | None
     memory: str
@@ -100,6 +104,8 @@ def lines(shown: list[Shown], audit: list[tuple[str, list[Answer]]]) -> list[Lin
                 accuracy=float(np.mean(accuracies)),
                 deviation=NOTHING if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
                 interval=say("{low:.4f} to {high:.4f}", low=low, high=high),
+                balanced=f"{group[0].seeds.balanced_mean:.4f}"
+                + ("" if len(group) < 3 else f" ± {group[0].seeds.balanced_deviation:.4f}"),
                 places=(place(low), place(high), [place(accuracy) for accuracy in accuracies]),
                 seconds=None if None in times else float(np.mean(times)),
                 memory=gigabytes(None if None in memory else max(memory)),
@@ -119,6 +125,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("95 % interval"): lambda one: say(
             "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
         ),
+        **(balanced_rows() if shown[0].result.is_unequal else {}),
+        MAJORITY: lambda one: NOTHING if one.majority is None else f"{one.majority.accuracy:.4f}",
         LOGISTIC_REGRESSION: lambda one: (
             NOTHING
             if one.baseline is None
@@ -140,6 +148,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Peak device memory"): lambda one: gigabytes(one.record.peak_memory_bytes.device),
         say("Energy of the device in training"): lambda one: kilojoules(one.record.energy_joules),
         say("Recipe"): lambda one: one.record.recipe.name,
+        CLASS_WEIGHTS: lambda one: in_words(one.record.recipe.class_weights),
         say("Image size"): lambda one: _image_size(one.record.recipe.image_size),
         say("Precision of the numbers"): lambda one: in_words(one.record.precision),
         say("Epochs"): lambda one: str(len(one.record.history) or NOTHING),
@@ -153,8 +162,11 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     }
     if shown[0].record.data.name != "fashion-mnist":
         del rows[to_article]
+    if all(one.record.recipe.class_weights == "none" for one in shown):
+        del rows[CLASS_WEIGHTS]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
     may_be_empty = (
+        MAJORITY,
         LOGISTIC_REGRESSION,
         say("Peak device memory"),
         say("Energy of the device in training"),
@@ -164,6 +176,25 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         if set(measured[name]) == {NOTHING}:
             del measured[name]
     return list(measured.items())
+
+
+def balanced_rows() -> dict:
+    """What stands beside accuracy where the classes of the test set are unequal: a row's name, and what makes a run's
+    cell of it."""
+    return {
+        say("Balanced accuracy (95 % interval)"): lambda one: say(
+            "{value:.4f} ({low:.4f} to {high:.4f})",
+            value=one.result.balanced_accuracy,
+            low=one.result.balanced_accuracy_low,
+            high=one.result.balanced_accuracy_high,
+        ),
+        say("Macro-F1 (95 % interval)"): lambda one: say(
+            "{value:.4f} ({low:.4f} to {high:.4f})",
+            value=one.result.macro_f1,
+            low=one.result.macro_f1_low,
+            high=one.result.macro_f1_high,
+        ),
+    }
 
 
 def _image_size(size: int | None) -> str:

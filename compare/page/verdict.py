@@ -5,7 +5,7 @@ Every sentence is computed from the runs; one that does not apply is not there.
 
 from compare.findings import metrics
 from compare.findings.findings import Findings, Headline, RobustPair
-from compare.findings.metrics import MORE_THAN_CHANCE, Paired
+from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
 from compare.page import labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, of_compared
@@ -29,7 +29,8 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
                 percent=100 * result.accuracy,
                 number=result.num_images,
                 data=data_in_words(one.record.data),
-            )
+            ),
+            *([each_class_alike(one)] if result.is_unequal else []),
         ]
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
@@ -38,6 +39,7 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
         *silence(reasons),
         *labels.sentences(found, is_silent=bool(reasons)),
         measured(first, second, pair.paired) if reasons else lead(first, second, pair.paired),
+        balanced(first, second, pair, is_silent=bool(reasons)),
         chance(first, second, pair.paired),
         seeds(pair),
         None if reasons else classes(first, second, pair),
@@ -53,7 +55,13 @@ def no_winner_because(found: Findings, shown: list[Shown]) -> list[str]:
         return []
     pair = shown[found.headline.first], shown[found.headline.second]
     _, compared = of_compared(found, shown)
-    reasons = [demonstration(pair[0]), nothing_pretrained(compared), baseline_unbeaten(pair[0]), *map(jumping, pair)]
+    reasons = [
+        demonstration(pair[0]),
+        nothing_pretrained(compared),
+        majority_unbeaten(pair[0]),
+        baseline_unbeaten(pair[0]),
+        *map(jumping, pair),
+    ]
     return [reason for reason in reasons if reason is not None]
 
 
@@ -69,6 +77,20 @@ def nothing_pretrained(compared: list[Shown]) -> str | None:
     if any(one.record.is_pretrained for one in compared) or not any(one.record.is_control for one in compared):
         return None
     return say("no network here is pretrained, and random weights stand in for that")
+
+
+def majority_unbeaten(best: Shown) -> str | None:
+    """Saying the same of every image does as well."""
+    majority = best.majority
+    if majority is None or majority.is_beaten:
+        return None
+    return say(
+        "not even {run} beats always saying the most frequent class by more than the choice of test images explains "
+        "({mine:.4f} against {other:.4f})",
+        run=best.label,
+        mine=best.result.accuracy,
+        other=majority.accuracy,
+    )
 
 
 def baseline_unbeaten(best: Shown) -> str | None:
@@ -143,6 +165,52 @@ def lead(first: Shown, second: Shown, paired: Paired) -> str:
         other=second.result.accuracy,
         interval=interval(paired),
     )
+
+
+def each_class_alike(one: Shown) -> str:
+    """What a run scores where every class counts alike."""
+    return say(
+        "The classes of the test set differ in size. With each of them counted alike, the balanced accuracy is "
+        "{value:.4f} (95 % interval {low:.4f} to {high:.4f}) and the macro-F1 {f1:.4f}.",
+        value=one.result.balanced_accuracy,
+        low=one.result.balanced_accuracy_low,
+        high=one.result.balanced_accuracy_high,
+        f1=one.result.macro_f1,
+    )
+
+
+def balanced(first: Shown, second: Shown, pair: Headline, *, is_silent: bool) -> str | None:
+    """How two runs compare where every class counts alike, and whether that says something else than accuracy does;
+    the numbers alone where the verdict `is_silent`. None where classes are about equal in size."""
+    if not first.result.is_unequal:
+        return None
+    found = pair.balanced
+    said = say(
+        "The classes of the test set differ in size. With each of them counted alike, the balanced accuracy is "
+        "{mine:.4f} of {first} and {other:.4f} of {second}; the 95 % interval of the difference is {interval} "
+        "percentage points.",
+        mine=first.result.balanced_accuracy,
+        first=first.label,
+        other=second.result.balanced_accuracy,
+        second=second.label,
+        interval=interval(found),
+    )
+    ahead = first if found.points_low > 0 else second if found.points_high < 0 else None
+    in_accuracy = first if pair.paired.p_value < MORE_THAN_CHANCE else None  # the more accurate one comes first
+    if is_silent or ahead is in_accuracy:
+        return said
+    if ahead is None:
+        judged = say("So it does not show either to be better, and what it leads by may be the larger classes alone.")
+    elif in_accuracy is None:
+        judged = say("So there {run} is ahead, though accuracy does not tell the two apart.", run=ahead.label)
+    else:
+        judged = say(
+            "So the two disagree: {first} is right on more images, {second} on more of a class, on average. Which is "
+            "better depends on whether a mistake in a rare class costs more.",
+            first=first.label,
+            second=second.label,
+        )
+    return joined([said, judged], " ")
 
 
 def chance(first: Shown, second: Shown, paired: Paired) -> str:
@@ -309,7 +377,7 @@ def averaging(first: Shown, paired: Paired) -> str:
     )
 
 
-def interval(pair: Paired | RobustPair) -> str:
+def interval(pair: Paired | Balanced | RobustPair) -> str:
     """The 95 % interval of a difference, in percentage points."""
     return say("{low:+.2f} to {high:+.2f}", low=pair.points_low, high=pair.points_high)
 

@@ -41,6 +41,7 @@ UNREADABLE = {  # why a file cannot be read as an image
 UNITS = {"shift": "px", "blur": "px", "rotation": "°"}  # of a corruption's amount; the others are fractions
 CHANNELS = {"B": say("blue"), "G": say("green"), "R": say("red")}
 LOGISTIC_REGRESSION = say("Logistic regression on the pixels")
+MAJORITY = say("Always the most frequent class")
 NOTHING = "–"
 
 

@@ -50,6 +50,7 @@ class Recipe(Part):
     known_mistakes: list[Text] = []
     image_size: PositiveCount | None = None
     fit: Literal["crop", "pad"] = "crop"
+    class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: Fraction | None = None
 
     def as_json(self) -> dict:

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 
 from compare.data import corruptions, dataset
+from compare.data.images import balanced_weights
 from compare.runs import checkpoint, out_folder, record
 from compare.runs.schema import Record, Row, UnderWay
 from compare.system import machine
@@ -110,6 +111,13 @@ class Job:
         of steps."""
         least = self.recipe.least_steps * self.recipe.batch_size / num_epochs  # images of an epoch
         return np.tile(self.train_rows, max(1, math.ceil(least / len(self.train_rows))))
+
+    @property
+    def class_weights(self) -> np.ndarray | None:
+        """What a training image of each class counts in the loss, float32 (num_classes,); None where all count 1."""
+        if self.recipe.class_weights == "none":
+            return None
+        return balanced_weights(self.data.train_labels[self.train_rows], len(self.data.class_names))
 
     def repeats_in_words(self, num_epochs: int) -> str:
         """How often each training image comes in one of so many epochs, where that is more than once."""

@@ -19,6 +19,7 @@ OVERRIDES = {
     "batch_size": "--batch-size",
     "image_size": "--image-size",
     "learning_rate": "--learning-rate",
+    "class_weights": "--class-weights",
 }
 # What to do who wants to train a run for longer, and why.
 ANEW_FOR_EPOCHS = (
@@ -29,6 +30,7 @@ KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's name
 DEPTHS = (18, 34, 50, 101, 152)
 UNREADABLE = ("skip", "refuse")
+CLASS_WEIGHTS = ("none", "balanced")
 UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in
 # further lines, how many the same would take after that with each of the numbers of labels a class that it lists. JSON:
@@ -56,6 +58,14 @@ def regular_expression(text: str) -> str:
     return text
 
 
+def class_weights(text: str) -> str:
+    """The argparse type of `--class-weights`."""
+    if text not in CLASS_WEIGHTS:
+        advice = "say balanced where every class should count alike, however few images it has"
+        raise UserError(f"--class-weights {text}", " or ".join(CLASS_WEIGHTS), advice)
+    return text
+
+
 class Offline(argparse.Action):
     """`--offline`: from here on nothing is downloaded, in this process and in those that it starts."""
 
@@ -69,7 +79,7 @@ class Offline(argparse.Action):
 
 def add_place_options(group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
-    words = f"{', '.join(data.NAMES)}, a folder of images, or an .npz file (the recipe's)"
+    words = f"{', '.join(data.NAMES)}, a folder of images, an .npz, .parquet or .csv file (the recipe's)"
     group.add_argument("--data", type=place_or_word, metavar="D", help=words)
     group.add_argument("--data-dir", type=place, metavar="DIR", help="where Fashion-MNIST is, in any form (found)")
     words = "auto, cpu, cuda, cuda:N or mps (auto)"
@@ -132,6 +142,8 @@ def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> No
     group.add_argument("--batch-size", type=of(batch_size), metavar="N", help="images a step")
     group.add_argument("--image-size", type=of(image_size), metavar="N", help="pixels a side")
     group.add_argument("--learning-rate", type=of(learning_rate), metavar="X", help="size of a step")
+    words = "none, or balanced: in training every class counts alike, however few images it has (the recipe's)"
+    group.add_argument("--class-weights", type=of(class_weights), metavar="W", help=words)
 
 
 def add_depth_option(group) -> None:

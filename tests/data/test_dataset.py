@@ -16,6 +16,7 @@ from compare.data import dataset, download, fashion_mnist, recognition
 from compare.system.errors import UserError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+USUAL_FOLDERS = fashion_mnist._usual_folders
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
@@ -110,6 +111,26 @@ def test_a_file_alone_and_links_to_files_are_data(small, tmp_path):
 def test_files_in_their_places_are_not_searched_for(small, tmp_path, monkeypatch):
     monkeypatch.setattr(recognition, "find", None)
     dataset.load("fashion-mnist", write(tmp_path / "data", small))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".keras/datasets/fashion-mnist",
+        "data/FashionMNIST/raw",
+        ".cache/paddle/dataset/fashion-mnist",
+        ".cache/mlx.data/fashion-mnist",
+        ".mxnet/datasets/fashion-mnist",
+        ".cache/kagglehub/datasets/zalando-research/fashionmnist/versions/4",
+    ],
+)
+def test_where_other_programs_keep_it_it_is_found(small, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(fashion_mnist, "_usual_folders", USUAL_FOLDERS)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_HOME")
+    write(tmp_path / place, small)
+    expected = small["train-images-idx3-ubyte"][16:]
+    assert dataset.load("fashion-mnist", download=False).train_images.tobytes() == expected
 
 
 @pytest.mark.parametrize("below", ["FashionMNIST/raw", "fashion-mnist", "copies/of/mine"])

@@ -4,10 +4,12 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from compare.data import dataset
-from compare.data.images import Dataset
+from compare.data.images import Dataset, balanced_weights, stratified_sample
 from compare.system.errors import UserError
+from compare.training.options import OVERRIDES
 from compare.training.preparation import prepare
 from pretrained import train as pretrained_train
 from pretrained.recipe import RECIPES as PRETRAINED
@@ -125,6 +127,60 @@ def test_no_training_takes_fewer_than_the_least_number_of_steps_or_many_more(mon
         num_steps = num_epochs * -(-len(job.rows_of_epoch(num_epochs)) // job.recipe.batch_size)
         one_more = num_epochs * (len(job.train_rows) / job.recipe.batch_size + 1)
         assert job.recipe.least_steps <= num_steps < job.recipe.least_steps + one_more
+
+
+@pytest.mark.parametrize(("number", "fraction"), [(100, 0.1), (500, 0.2), (11, 0.1)])
+def test_very_unequal_classes_are_split_by_their_shares_and_stay_to_be_trained_on(number, fraction):
+    """Classes of one and of two images stay on the training side; of the others each has its share, to an image."""
+    counts = np.array([number, 1, 2, 10, number // 2])
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), counts)).astype(np.uint8)
+    for train, held_out in (
+        dataset.split(labels, fraction),
+        (np.setdiff1d(np.arange(len(labels)), drawn := stratified_sample(labels, 5, seed=0)), drawn),
+    ):
+        share = len(held_out) / len(labels)
+        of_each = np.bincount(labels[held_out], minlength=5)
+        assert (np.bincount(labels[train], minlength=5) > 0).all() and np.abs(of_each - share * counts).max() <= 1
+        assert np.sort(np.concatenate([train, held_out])).tolist() == list(range(len(labels)))
+    for labels_per_class in (1, 2, 5):
+        rows = dataset.subset(labels, labels_per_class, seed=0)
+        assert np.bincount(labels[rows]).tolist() == np.minimum(counts, labels_per_class).tolist()
+
+
+def test_weights_of_the_classes_are_scikit_learns():
+    labels = np.repeat([0, 1, 3], [70, 25, 5]).astype(np.uint8)
+    theirs = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    ours = balanced_weights(labels, 5)
+    assert ours.dtype == np.float32 and ours[[2, 4]].tolist() == [0, 0]  # without images
+    np.testing.assert_allclose(ours[[0, 1, 3]], theirs, rtol=1e-6)
+    assert ours[labels].mean() == pytest.approx(1)
+
+
+def test_a_job_knows_them_of_what_it_trains_on_and_the_record_says_so(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    data = data_of(np.repeat([0, 1, 2, 3], [60, 30, 20, 10]).astype(np.uint8))
+    monkeypatch.setattr(dataset, "load", lambda *_, **__: data)
+    for branch, main, recipes in (
+        ("scratch_resnet", scratch_train, SCRATCH),
+        ("pretrained", pretrained_train, PRETRAINED),
+    ):
+        for words, value in (((), "none"), (("--class-weights", "balanced"), "balanced")):
+            monkeypatch.setattr(sys, "argv", [branch, "--data", "digits", "--recipe", "tuned", *words])
+            job = prepare(branch, main.parse(), recipes, overrides=OVERRIDES, words={})
+            assert job.recipe.class_weights == job.record.recipe.class_weights == value
+            assert job.record.overrides.get("class_weights", "none") == value
+            assert (f"--class-weights {value}" in job.record.command) == (value == "balanced")
+            weights = job.class_weights
+            if value == "none":
+                assert weights is None
+                continue
+            labels = data.train_labels[job.train_rows]
+            assert len(job.validation_rows) == 12  # which count for nothing in it
+            np.testing.assert_allclose(
+                weights, compute_class_weight("balanced", classes=np.arange(4), y=labels), rtol=1e-6
+            )
+    with pytest.raises(UserError, match="--class-weights equal"):
+        job_of(monkeypatch, "scratch_resnet", scratch_train, SCRATCH, "--class-weights", "equal")
 
 
 def test_a_seed_of_a_draw_that_is_not_made_is_refused(monkeypatch, tmp_path):

@@ -48,6 +48,23 @@ assert not np.array_equal(head.get_weights()[-2], head_before[-2]), "the head le
 after = network.get_weights()
 assert len(after) == 318 and all(np.array_equal(a, b) for a, b in zip(after, before, strict=True)), "not frozen"
 
+# With weights of the classes the loss of a batch is PyTorch's, by its formula; the metric beside it has none of them.
+weights, smoothing = np.linspace(0, 3, 10).astype(np.float32), 0.1
+probabilities = rng.dirichlet(np.ones(10), 32).astype(np.float32)
+some = rng.integers(1, 10, 32)  # none of class 0, which weighs nothing
+nats = -np.log(probabilities)
+by_hand = (1 - smoothing) * weights[some] * nats[np.arange(32), some] + smoothing * (nats * weights).mean(axis=1)
+loss = model.WeightedCrossentropy(weights, smoothing)(some, keras.ops.convert_to_tensor(probabilities))
+mean = by_hand.sum() / weights[some].sum()
+np.testing.assert_allclose(keras.ops.convert_to_numpy(loss).mean(), mean, rtol=1e-5)
+weighted = model.build_head(4, 10, normalize_features=False, learning_rate=0.01, class_weights=weights)
+some_features, before_it = rng.normal(0, 1, (32, 4)).astype(np.float32), weighted.get_weights()
+nats = -np.log(weighted.predict(some_features, verbose=0))[np.arange(32), some]
+told = weighted.fit(some_features, some, batch_size=32, verbose=0).history
+np.testing.assert_allclose(told["loss"], np.average(nats, weights=weights[some]), rtol=1e-5)
+np.testing.assert_allclose(told["crossentropy"], nats.mean(), rtol=1e-5)
+assert not np.array_equal(weighted.get_weights()[0], before_it[0])
+
 # Plain `fit` on the whole network leaves it frozen as well, statistics of batch normalisation included.
 whole = model.join(extractor, head)
 whole.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")

@@ -24,6 +24,7 @@ from small_recipes import PRETRAINED as SMALL
 from torch.utils.flop_counter import FlopCounterMode
 
 from compare.data import dataset
+from compare.data.images import balanced_weights
 from compare.system.errors import UserError
 from compare.training.options import KERAS_BACKENDS, WEIGHTS_WORDS
 from compare.training.progress import Journal
@@ -445,6 +446,43 @@ def test_the_optimum_is_scikit_learns(tmp_path, monkeypatch, penalty):
     weights, offset = scale.on_features(solution)
     logits = features[1] @ weights + offset
     np.testing.assert_allclose(logits, both[300:] @ solution[:-1] + solution[-1], atol=0.02)
+
+
+def test_with_weights_of_the_classes_the_optimum_is_scikit_learns(tmp_path, monkeypatch):
+    monkeypatch.setattr(solver, "TOLERANCE", 1e-9)
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(0, 1, (400, 6)).astype(np.float32), np.repeat([0, 1, 2], [330, 60, 10])
+    features += 0.7 * labels[:, np.newaxis]
+    kept = solver.KeptFeatures(tmp_path, solver.Scale.of(features), labels)
+    kept.keep(1, 0, features)
+    given = {"along": solver.directions(kept), "class_weights": balanced_weights(labels, 4)}  # and a class without any
+    solution, loss, accuracy = solver.solve(kept, 1, 4, 1e-2, **given)
+    scaled = kept_of(kept, 1, 400, 6).astype(np.float64)
+    theirs = LogisticRegression(C=1 / (1e-2 * 400), tol=1e-8, max_iter=10_000, class_weight="balanced")
+    theirs.fit(scaled, labels)
+    np.testing.assert_allclose(solution[:-1, :3].T, theirs.coef_, atol=1e-2)
+    np.testing.assert_allclose(solution[:-1, 3], 0, atol=1e-3)
+    assert loss == pytest.approx(log_loss(labels, theirs.predict_proba(scaled)), rel=2e-3)  # itself without weights
+    assert accuracy == pytest.approx(theirs.score(scaled, labels), abs=0.005)
+    plain, *_ = solver.solve(kept, 1, 4, 1e-2, along=given["along"])
+    assert not np.allclose(plain[:-1, :3], solution[:-1, :3], atol=0.1)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_weighted_loss_of_a_batch_and_its_gradient_are_pytorchs(label_smoothing):
+    rng = np.random.default_rng(0)
+    labels = rng.choice(5, 40, p=[0.6, 0.2, 0.1, 0.05, 0.05])
+    weights = balanced_weights(labels, 6)  # of six, of which the last has no images
+    logits = torch.tensor(rng.normal(0, 2, (2, 40, 6)), dtype=torch.float32)[0].requires_grad_()
+    again = logits.detach().clone().requires_grad_()
+    loss = model.WeightedCrossentropy(weights, label_smoothing)(torch.tensor(labels), logits.softmax(dim=1)).mean()
+    theirs = torch.nn.functional.cross_entropy(
+        again, torch.tensor(labels), weight=torch.tensor(weights), label_smoothing=label_smoothing
+    )
+    assert loss.item() == pytest.approx(theirs.item(), rel=1e-5)
+    loss.backward()
+    theirs.backward()
+    torch.testing.assert_close(logits.grad, again.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_a_nearer_start_ends_in_the_same_optimum(tmp_path, monkeypatch):

@@ -612,6 +612,30 @@ def test_the_tuned_recipe_is_resumed_in_each_phase_to_the_same_end(environment, 
     assert not list(cut.glob("features-*"))
 
 
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_what_was_trained_with_weights_of_the_classes_is_a_network_that_keras_loads(
+    environment, run_main, few_digits, tmp_path, solver
+):
+    """By gradient descent alone; and to the optimum, and then fine-tuned."""
+    labels = few_digits.train_labels
+    rows = np.r_[np.flatnonzero(labels < 3), np.flatnonzero(labels == 3)[:2]]
+    few = dataclasses.replace(few_digits, train_images=few_digits.train_images[rows], train_labels=labels[rows])
+    environment.setattr(dataset, "load", lambda *_, **__: few)
+    changes = {"data": "digits", "backbone": "MobileNet", "image_size": 32, "num_epochs": 1, "weights": "random"}
+    recipe = SMALL if solver == "sgd" else dataclasses.replace(TUNED, penalties=(1e-1, 1e-3))
+    environment.setitem(train.RECIPES, "tuned", dataclasses.replace(recipe, name="tuned", **changes))
+    words = ["--recipe", "tuned", "--keras-backend", "torch", "--class-weights", "balanced"]
+    words += ["--unfreeze", "last-stage"] * (solver == "lbfgs")
+    code, out, err = run_main(train, *words, "--out", tmp_path / "run")
+    assert code == 0, err
+    run = read_run(tmp_path / "run")
+    assert "classes weighted" in out and run.record.recipe.class_weights == "balanced"
+    assert run.record.overrides["class_weights"] == "balanced"
+    loaded = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    probabilities = loaded.predict(as_input(few.test_images), verbose=0)
+    assert np.abs(probabilities - run.test_probabilities).mean() < 0.02
+
+
 def test_resuming_needs_the_same_backbone():
     record = types.SimpleNamespace(
         frozen=Frozen(sha256_loaded="a" * 64, sha256_before="c" * 64),

@@ -55,6 +55,26 @@ def train_one_epoch(network, optimizer, images, *, epoch, recipe=SMALL, **change
     return loop.means(totals, len(images))
 
 
+def test_a_step_with_weights_of_the_classes_is_that_of_the_weighted_mean():
+    """By hand: the losses times their images' weights, over the sum of these; what is written down has none."""
+    images, weights = batches(), torch.arange(10.0)
+    networks = [model.ResNet(channels=(4, 8, 16, 32)) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    sgd = [torch.optim.SGD(network.parameters(), lr=0.1) for network in networks]
+    recipe, totals = dataclasses.replace(SMALL, batch_size=96, learning_rate=0.1), torch.zeros(2, 1)
+    with Journal().epoch("", len(images)) as bar:
+        given = {"recipe": recipe, "seed": 0, "epoch": 1, "bar": bar, "class_weights": weights}
+        assert list(loop.train_epoch(networks[0], sgd[0], images, totals, **given)) == [1]
+    some, labels = next(images.shuffled(recipe, seed=0, epoch=1))
+    log_probabilities = networks[1].train()(some).log_softmax(dim=1)
+    losses = -log_probabilities[torch.arange(96), labels]
+    ((losses * weights[labels]).sum() / weights[labels].sum()).backward()
+    sgd[1].step()
+    for ours, by_hand in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(ours, by_hand, rtol=1e-4, atol=1e-6)
+    assert totals[0].item() == pytest.approx(losses.sum().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("depth", [18, 50])
 def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation(depth):
     torch.manual_seed(0)
