@@ -24,6 +24,7 @@ def load(
     data_dir: Path | None = None,
     *,
     image_size: int | None = None,
+    photograph_size: int | None = None,
     fit: Literal["crop", "pad"] = "crop",
     download: bool = True,
 ) -> Dataset:
@@ -34,6 +35,7 @@ def load(
         data_dir: of Fashion-MNIST, the one folder to look in and below, for files of any name and form that hold the
             data, or one such file; None looks in the usual places and then downloads.
         image_size: pixels a side that the images of a folder are brought to; None is `image_folder.DEFAULT_SIZE`.
+        photograph_size: the same where they are photographs; None is `image_size`.
         fit: by what: the middle square of each, or each whole on black.
         download: whether it may.
 
@@ -51,7 +53,7 @@ def load(
     if source in NAMES:
         return importlib.import_module(f"compare.data.{source.replace('-', '_')}").load()
     if os.path.isdir(source):  # Path's own raises where a name is too long, or a folder above may not be read
-        return image_folder.load(Path(source), image_size=image_size, fit=fit)
+        return image_folder.load(Path(source), image_size=image_size, photograph_size=photograph_size, fit=fit)
     if source.lower().endswith(".npz") and os.path.isfile(source):
         return arrays.load(Path(source))
     reason = "a file of another kind" if os.path.exists(source) else "no such name, folder or file"

@@ -54,13 +54,20 @@ class Found:
     is_grey: bool
 
 
-def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "pad"] = "crop") -> Dataset:
-    """Load a folder of images.
+def load(
+    folder: Path,
+    *,
+    image_size: int | None = None,
+    photograph_size: int | None = None,
+    fit: Literal["crop", "pad"] = "crop",
+) -> Dataset:
+    """Load a folder of images. They count as photographs where one of them has colours.
 
     Args:
         folder: as the module says.
         image_size: pixels a side that every image is brought to, by its shorter side and its middle, or, to `pad`, by
             its longer side on black; None is `DEFAULT_SIZE`.
+        photograph_size: the same of photographs; None is `image_size`.
         fit: crop or pad.
 
     Raises:
@@ -68,7 +75,6 @@ def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "p
     """
     if fit not in ("crop", "pad"):
         raise UserError(f"fit={fit!r}", "crop or pad", "spell it so")
-    size = image_size or DEFAULT_SIZE
     folders = _parts(folder)
     names = _class_names(folders["train"])
     found = {part: _found(below, names) for part, below in folders.items()}
@@ -99,6 +105,8 @@ def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "p
             "add images",
         )
     _warn_of_copies(folder, train, test)
+    are_photographs = not all(one.is_grey for one in [*train, *test])
+    size = are_photographs and photograph_size or image_size or DEFAULT_SIZE
     images = _decoded([*train, *test], size=size, fit=fit)
     dtype = label_dtype(len(names))
     name = printable(os.path.basename(os.path.abspath(folder)))  # a link's own name, not that of what it leads to
@@ -110,6 +118,7 @@ def load(folder: Path, *, image_size: int | None = None, fit: Literal["crop", "p
         train_labels=np.array([one.label for one in train], dtype),
         test_images=images[len(train) :],
         test_labels=np.array([one.label for one in test], dtype),
+        are_photographs=are_photographs,
         validation_rows=np.arange(num_train, len(train)) if held_out else None,
         sha256=_sha256(train, test),
     )

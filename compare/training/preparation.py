@@ -11,6 +11,7 @@ from compare.runs import checkpoint, out_folder, record
 from compare.runs.schema import Data, Record, Robustness
 from compare.system import environment, machine
 from compare.system.errors import UserError
+from compare.training import crops
 from compare.training.job import UNDER_WAY, Job, subset
 from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED
 
@@ -44,6 +45,8 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
+        if "image_size" in changes:
+            recipe = dataclasses.replace(recipe, photograph_size=recipe.image_size)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         labels_per_class, subset_seed = subset_asked(arguments, seed)
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -52,10 +55,14 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         out_folder.check(folder, num_bytes=0)  # how many the run needs, its branch knows once it has the network
         arrays, so_far = {}, None
 
-    data = dataset.load(arguments.data or recipe.data, arguments.data_dir, image_size=recipe.image_size, fit=recipe.fit)
-    if not data.mirror_alike:
-        mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
-        recipe = dataclasses.replace(recipe, **mirrors)
+    data = dataset.load(
+        arguments.data or recipe.data,
+        arguments.data_dir,
+        image_size=recipe.image_size,
+        photograph_size=crops.side_to_decode(recipe),
+        fit=recipe.fit,
+    )
+    recipe = suited(recipe, data)
     recipe, *split = subset(
         data, recipe, labels_per_class=labels_per_class, subset_seed=subset_seed, batch_asked=changes.get("batch_size")
     )
@@ -101,6 +108,21 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     job.check_same("num_threads", new.num_threads, advice=f"unset {environment.THREADS}, or set it to that")
     job.check_same("environment", new.environment, advice="set these variables as they were")
     return job
+
+
+def suited(recipe, data: dataset.Dataset):
+    """The recipe as it is for this data: nothing is mirrored where a mirror image is of another class; photographs have
+    a size of their own, and where they are cropped nothing else moves them; other images are not cropped."""
+    changes = {}
+    if not data.mirror_alike:
+        changes |= {"horizontal_flip": False, "mirrored_predictions": False}
+    if not data.are_photographs:
+        changes |= {"crop_area": 1.0, "centre_crop": 1.0, "colour_jitter": 0.0}
+    else:
+        changes["image_size"] = recipe.photograph_size
+        if recipe.crop_area < 1:
+            changes |= {"shift_pixels": 0, "shear_degrees": 0.0, "zoom_range": 0.0}
+    return dataclasses.replace(recipe, **{name: value for name, value in changes.items() if hasattr(recipe, name)})
 
 
 def subset_asked(arguments, seed: int) -> tuple[int | None, int | None]:
