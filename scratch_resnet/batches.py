@@ -162,8 +162,8 @@ def cropped(images: Tensor, boxes: Tensor, flips: Tensor, image_size: int) -> Te
 
 
 def resizing(starts: Tensor, lengths: Tensor, side: int, size: int) -> Tensor:
-    """What each of `size` pixels takes of each of `side`, (batch, size, side), where a stretch of them, from `starts` on
-    and of `lengths`, both float32 (batch,), is resized: triangles over it, as wide as two pixels of the coarser of both
+    """What each of `size` pixels takes of each of `side`, (batch, size, side), where a stretch of them is resized, from
+    `starts` on and of `lengths`, both float32 (batch,): triangles over it, as wide as two pixels of the coarser of both
     grids."""
     starts, lengths = starts[:, None, None], lengths[:, None, None]
     scale = lengths / size
@@ -193,9 +193,10 @@ def recoloured(images: Tensor, factors: Tensor) -> Tensor:
 def network_input(images: Tensor, image_size: int, centre_crop: float = 1.0) -> Tensor:
     """Bytes (batch, height, width, channels) to float32 (batch, channels, size, size) in [0, 1].
 
-    Of each side the middle is taken, a share of `centre_crop`. The longer side becomes `image_size`, the shorter one keeps its proportion to it, and black borders, alike on both
-    sides, make the image a square, as `PIL.ImageOps.pad` does. Bilinear as PIL resizes, with its averaging where images
-    become smaller, but for PIL's rounding to whole grey levels.
+    Of each side the middle is taken, a share of `centre_crop`. The longer side becomes `image_size`, the shorter one
+    keeps its proportion to it, and black borders, alike on both sides, make the image a square, as `PIL.ImageOps.pad`
+    does. Bilinear as PIL resizes, with its averaging where images become smaller, but for PIL's rounding to whole grey
+    levels.
     """
     images = images.permute(0, 3, 1, 2)  # (batch, channels, height, width)
     if centre_crop < 1:

@@ -31,8 +31,6 @@ class Recipe:
     watched instead."""
     image_size: int
     """Pixels a side that the images are resized to."""
-    photograph_size: int
-    """The same of photographs, whose details are smaller; `--image-size` sets both."""
     horizontal_flip: bool
     """Whether every other training image, on average, is mirrored."""
     shift_pixels: int
@@ -59,15 +57,16 @@ class Recipe:
     fit: Literal["crop", "pad"] = "crop"
     """How images of a folder become squares: their middle, by the shorter side; or whole, on black."""
     crop_area: float = 1.0
-    """Each training photograph shows a part of itself, drawn anew: of its area this share or more, in (0, 1], and its
-    sides in a ratio of 3:4 to 4:3. It takes the place of shifts. With 1 it shows the whole. This and the next two are
-    of photographs alone (`Dataset.are_photographs`)."""
+    """Each training image shows a part of itself, drawn anew: of its area this share or more, in (0, 1], and its sides
+    in a ratio of 3:4 to 4:3, mirrored or not, and nothing else moves it. With 1 it shows the whole."""
     centre_crop: float = 1.0
-    """Share of each side, in (0, 1], whose middle a photograph shows where nothing is drawn, as in the test: those of a
-    folder are decoded to so much more than `photograph_size`."""
+    """Share of each side, in (0, 1], whose middle is shown where nothing is drawn, as in the test: images of a folder
+    are decoded to so much more than `image_size`. It goes with parts in training."""
     colour_jitter: float = 0.0
-    """Brightness, contrast and saturation of each training photograph are multiplied by a factor each, drawn from 1 ±
-    this, in [0, 1)."""
+    """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
+    on_photographs: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    """Fields that have other values where the images are photographs (`Dataset.are_photographs`). Of a run it is
+    empty: they have them."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
@@ -79,8 +78,10 @@ class Recipe:
                 raise ValueError(f"{field.name} {value!r} in recipe {self.name}, not one of {modes}")
         if (self.colour_jitter or self.centre_crop < 1) and (self.crop_area == 1 or self.fit == "pad"):
             raise ValueError(
-                f"recipe {self.name}: colours are changed, and a middle is shown, of photographs that training crops"
+                f"recipe {self.name} has a centre_crop or a colour_jitter without parts of images to train on"
             )
+        if self.on_photographs:
+            dataclasses.replace(self, on_photographs={}, **self.on_photographs)
 
     @property
     def network(self) -> str:
@@ -99,7 +100,6 @@ ARTICLE = Recipe(
     depth=18,
     validation_fraction=0.0,
     image_size=96,
-    photograph_size=96,
     horizontal_flip=False,
     shift_pixels=0,
     batch_size=64,
@@ -117,12 +117,19 @@ ARTICLE = Recipe(
     ),
 )
 
+PHOTOGRAPHS = {
+    "image_size": 64,  # feature maps of 16, 8, 4 and 2 pixels
+    "crop_area": 0.35,
+    "centre_crop": 0.875,  # as 224 of 256 pixels, with which the field tests
+    "colour_jitter": 0.2,
+    "shift_pixels": 0,
+}
+
 TUNED = dataclasses.replace(
     ARTICLE,
     name="tuned",
     validation_fraction=0.1,
     image_size=32,  # feature maps of 8, 4, 2 and 1 pixels: an epoch takes half a minute on two fast cores
-    photograph_size=64,  # of 16, 8, 4 and 2: four times the work
     horizontal_flip=True,
     batch_size=256,
     num_epochs=10,
@@ -132,9 +139,7 @@ TUNED = dataclasses.replace(
     label_smoothing=0.1,
     mirrored_predictions=True,
     precision="bfloat16",
-    crop_area=0.35,
-    centre_crop=0.875,
-    colour_jitter=0.2,
+    on_photographs=PHOTOGRAPHS,
     known_mistakes=(),
 )
 
@@ -142,7 +147,7 @@ BEST = dataclasses.replace(
     TUNED,
     name="best",
     image_size=64,
-    photograph_size=128,
+    on_photographs=PHOTOGRAPHS | {"image_size": 128},
     shift_pixels=1,
     weight_decay=0.05,
     num_epochs=60,
@@ -153,7 +158,7 @@ DEMO = dataclasses.replace(
     name="demo",
     data="digits",
     image_size=28,
-    photograph_size=32,
+    on_photographs=PHOTOGRAPHS | {"image_size": 32},
     batch_size=64,
     num_epochs=12,
     least_steps=150,

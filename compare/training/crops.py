@@ -50,5 +50,15 @@ def middle(height: int, width: int, share: float) -> tuple[slice, slice]:
 
 
 def side_to_decode(recipe) -> int:
-    """Pixels a side of which the middle is as large as photographs enter the network."""
-    return round(recipe.photograph_size / recipe.centre_crop)
+    """Pixels a side of which the middle is as large as images enter the network."""
+    return round(recipe.image_size / recipe.centre_crop)
+
+
+def in_words(recipe, *, height: int, width: int) -> str:
+    """What is shown of images of so many pixels, in training and in the test."""
+    rows, columns = middle(height, width, recipe.centre_crop)
+    light = f", in light of ± {100 * recipe.colour_jitter:g} %" if recipe.colour_jitter else ""
+    return (
+        f"in training a part of each image, {100 * recipe.crop_area:g} % of its area or more{light}; in the test the "
+        f"middle {rows.stop - rows.start}×{columns.stop - columns.start} of its {height}×{width} pixels"
+    )

@@ -45,8 +45,6 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
-        if "image_size" in changes:
-            recipe = dataclasses.replace(recipe, photograph_size=recipe.image_size)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
         labels_per_class, subset_seed = subset_asked(arguments, seed)
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -55,14 +53,19 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         out_folder.check(folder, num_bytes=0)  # how many the run needs, its branch knows once it has the network
         arrays, so_far = {}, None
 
+    others = {name: value for name, value in recipe.on_photographs.items() if name not in changes}
+    recipe, on_photographs = (dataclasses.replace(recipe, on_photographs={}, **fields) for fields in ({}, others))
     data = dataset.load(
         arguments.data or recipe.data,
         arguments.data_dir,
         image_size=recipe.image_size,
-        photograph_size=crops.side_to_decode(recipe),
+        photograph_size=crops.side_to_decode(on_photographs),
         fit=recipe.fit,
     )
-    recipe = suited(recipe, data)
+    recipe = on_photographs if data.are_photographs else recipe
+    if not data.mirror_alike:
+        mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
+        recipe = dataclasses.replace(recipe, **mirrors)
     recipe, *split = subset(
         data, recipe, labels_per_class=labels_per_class, subset_seed=subset_seed, batch_asked=changes.get("batch_size")
     )
@@ -108,21 +111,6 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     job.check_same("num_threads", new.num_threads, advice=f"unset {environment.THREADS}, or set it to that")
     job.check_same("environment", new.environment, advice="set these variables as they were")
     return job
-
-
-def suited(recipe, data: dataset.Dataset):
-    """The recipe as it is for this data: nothing is mirrored where a mirror image is of another class; photographs have
-    a size of their own, and where they are cropped nothing else moves them; other images are not cropped."""
-    changes = {}
-    if not data.mirror_alike:
-        changes |= {"horizontal_flip": False, "mirrored_predictions": False}
-    if not data.are_photographs:
-        changes |= {"crop_area": 1.0, "centre_crop": 1.0, "colour_jitter": 0.0}
-    else:
-        changes["image_size"] = recipe.photograph_size
-        if recipe.crop_area < 1:
-            changes |= {"shift_pixels": 0, "shear_degrees": 0.0, "zoom_range": 0.0}
-    return dataclasses.replace(recipe, **{name: value for name, value in changes.items() if hasattr(recipe, name)})
 
 
 def subset_asked(arguments, seed: int) -> tuple[int | None, int | None]:

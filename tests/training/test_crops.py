@@ -13,8 +13,9 @@ from torchvision.transforms.v2 import functional
 from compare.training import crops
 from pretrained import augment, model
 from scratch_resnet import batches
-from scratch_resnet.recipe import TUNED
+from scratch_resnet import recipe as recipes
 
+TUNED = dataclasses.replace(recipes.TUNED, **recipes.PHOTOGRAPHS)
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 70, 90, 3), np.uint8)
 STRONG = dataclasses.replace(TUNED, crop_area=0.08, colour_jitter=0.6)
 
@@ -84,7 +85,7 @@ def test_where_no_part_fits_it_is_the_whole():
 
 @pytest.mark.parametrize("image_size", [32, 48, 64, 96, 128, 160, 224])
 def test_the_middle_of_what_was_decoded_is_as_large_as_the_network_takes(image_size):
-    side = crops.side_to_decode(dataclasses.replace(TUNED, photograph_size=image_size))
+    side = crops.side_to_decode(dataclasses.replace(TUNED, image_size=image_size))
     assert 1.1 < side / image_size < 1.17
     rows, columns = crops.middle(side, side, TUNED.centre_crop)
     assert rows == columns and rows.stop - rows.start == image_size
