@@ -1,4 +1,4 @@
-"""Folders of photographs, from the files to a run, in both branches. Truths: NumPy by hand, counts, the saved network."""
+"""Folders of photographs, from the files to a run. Truths: NumPy by hand, counts, the saved network."""
 
 import dataclasses
 import functools
@@ -244,8 +244,8 @@ WORDS = {
 
 @pytest.mark.parametrize("way", WORDS)
 def test_a_run_on_photographs(way, quick, run_main, tmp_path):
-    """It says what it shows, is resumed to the same end, and keeps what entered the network; and the saved network gives
-    its predictions of the decoded photographs."""
+    """It says what it shows, is resumed to the same end, and keeps what entered the network; what is saved of that gives
+    the run's predictions of the decoded photographs."""
     folder = folder_of_photographs(tmp_path / "photographs")
     train = scratch_train if way == "scratch_resnet" else pretrained_train
     words = [*WORDS[way], "--data", folder, "--image-size", 40]
