@@ -244,7 +244,7 @@ WORDS = {
 
 @pytest.mark.parametrize("way", WORDS)
 def test_a_run_on_photographs(way, quick, run_main, tmp_path):
-    """It says what it shows, is resumed to the same end, and keeps what entered the network; what is saved of that gives
+    """It says what it shows, is resumed to the same end, and keeps what entered the network; what is saved gives
     the run's predictions of the decoded photographs."""
     folder = folder_of_photographs(tmp_path / "photographs")
     train = scratch_train if way == "scratch_resnet" else pretrained_train
