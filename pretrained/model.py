@@ -72,8 +72,9 @@ def build_networks(
 ) -> Networks:
     """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained, in
     fine-tuning for `num_steps`; raises as `build_backbone` does."""
-    if recipe.crop_area < 1:  # then what enters are crops; or what is shown of an image in the test
-        image_shape = (recipe.image_size, recipe.image_size, image_shape[2])
+    centre_crop = recipe.centre_crop
+    if recipe.crop_area < 1:  # then parts enter that were cut out before; and so does the middle in the test
+        image_shape, centre_crop = (recipe.image_size, recipe.image_size, image_shape[2]), 1.0
     network = build_backbone(backbone, weights, seed=seed, image_size=recipe.image_size, precision=precision)
     loaded = frozen_fingerprint(network, "none")
     extractor = build_feature_extractor(
@@ -82,6 +83,7 @@ def build_networks(
         image_shape=image_shape,
         image_size=recipe.image_size,
         preprocessing=recipe.preprocessing,
+        centre_crop=centre_crop,
         trains_normalisation=recipe.unfreeze == "all",
     )
     head = build_head(

@@ -87,7 +87,7 @@ class Recipe:
     in a ratio of 3:4 to 4:3, mirrored or not, and nothing else moves it. With 1 it shows the whole."""
     centre_crop: float = 1.0
     """Share of each side, in (0, 1], whose middle is shown where nothing is drawn, as in the test: images of a folder
-    are decoded to so much more than `image_size`. It goes with parts in training."""
+    are decoded to so much more than `image_size`."""
     colour_jitter: float = 0.0
     """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
     on_photographs: dict[str, int | float] = dataclasses.field(default_factory=dict)
@@ -106,10 +106,10 @@ class Recipe:
             raise ValueError("lbfgs needs penalties, a validation split to choose by, and features as they are")
         if not self.augmented_head and (self.solver != "lbfgs" or self.num_epochs > 1):
             raise ValueError("images as they are have the same features in every pass: lbfgs in one epoch is for them")
-        if (self.colour_jitter or self.centre_crop < 1) and (self.crop_area == 1 or self.fit == "pad"):
-            raise ValueError(
-                f"recipe {self.name} has a centre_crop or a colour_jitter without parts of images to train on"
-            )
+        if self.colour_jitter and self.crop_area == 1:
+            raise ValueError(f"recipe {self.name} has a colour_jitter, which is of parts, and a crop_area of 1")
+        if self.centre_crop < 1 and self.fit == "pad":
+            raise ValueError(f"recipe {self.name} has a centre_crop, and fit='pad', which shows the whole")
         if self.on_photographs:
             dataclasses.replace(self, on_photographs={}, **self.on_photographs)
 
@@ -194,6 +194,7 @@ FROZEN = dataclasses.replace(
     image_size=96,
     zoom_range=0.0,
     augmented_head=False,
+    on_photographs={"centre_crop": PHOTOGRAPHS["centre_crop"]},
     num_epochs=1,
     penalties=(1.0, 1e-1, 1e-2, 1e-3),
     precision="float32",  # processors go backward through depthwise convolutions in bfloat16 at a fifth of this speed
@@ -203,6 +204,7 @@ FINE_TUNED = dataclasses.replace(
     FROZEN,
     name="fine-tuned",
     unfreeze="backbone",
+    on_photographs=PHOTOGRAPHS,
     batch_size=64,
     num_unfrozen_epochs=4,
     least_steps=400,
@@ -221,13 +223,7 @@ FROM_SCRATCH = dataclasses.replace(
     unfrozen_learning_rate=3e-3,
 )
 
-DEMO = dataclasses.replace(
-    FROZEN,
-    name="demo",
-    data="digits",
-    image_size=64,
-    on_photographs=PHOTOGRAPHS | {"image_size": 64},
-)
+DEMO = dataclasses.replace(FROZEN, name="demo", data="digits", image_size=64)
 
 DEMO_FINE_TUNED = dataclasses.replace(
     FINE_TUNED,

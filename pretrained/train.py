@@ -223,12 +223,13 @@ def end(job, networks, watched, *, device_bytes) -> None:
     recipe, data = job.recipe, job.data
 
     def as_entered(images: np.ndarray) -> np.ndarray:
+        is_cut = recipe.crop_area < 1 and images.dtype != np.uint8
         preprocessed = model.network_input(
             images.astype(np.float32),
             image_size=recipe.image_size,
             preprocessing=recipe.preprocessing,
             backbone=networks.backbone,
-            centre_crop=recipe.centre_crop if images.dtype == np.uint8 else 1.0,
+            centre_crop=1.0 if is_cut else recipe.centre_crop,
         )
         return keras.ops.convert_to_numpy(preprocessed)
 

@@ -99,7 +99,7 @@ class Batches:
         if recipe.horizontal_flip or recipe.shift_pixels:
             flips, shifts = draws
             images = flip_and_shift(images, flips, shifts.T, recipe.shift_pixels)
-        return network_input(images, recipe.image_size)
+        return network_input(images, recipe.image_size, recipe.centre_crop)
 
     def _gathered(self, places: Tensor) -> Tensor:
         """The images at these places, int64 (batch,), of their own order: uint8 (batch, height, width, channels)."""

@@ -61,7 +61,7 @@ class Recipe:
     in a ratio of 3:4 to 4:3, mirrored or not, and nothing else moves it. With 1 it shows the whole."""
     centre_crop: float = 1.0
     """Share of each side, in (0, 1], whose middle is shown where nothing is drawn, as in the test: images of a folder
-    are decoded to so much more than `image_size`. It goes with parts in training."""
+    are decoded to so much more than `image_size`."""
     colour_jitter: float = 0.0
     """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
     on_photographs: dict[str, int | float] = dataclasses.field(default_factory=dict)
@@ -76,10 +76,10 @@ class Recipe:
             value, modes = getattr(self, field.name), typing.get_args(field.type)
             if typing.get_origin(field.type) is Literal and value not in modes:
                 raise ValueError(f"{field.name} {value!r} in recipe {self.name}, not one of {modes}")
-        if (self.colour_jitter or self.centre_crop < 1) and (self.crop_area == 1 or self.fit == "pad"):
-            raise ValueError(
-                f"recipe {self.name} has a centre_crop or a colour_jitter without parts of images to train on"
-            )
+        if self.colour_jitter and self.crop_area == 1:
+            raise ValueError(f"recipe {self.name} has a colour_jitter, which is of parts, and a crop_area of 1")
+        if self.centre_crop < 1 and self.fit == "pad":
+            raise ValueError(f"recipe {self.name} has a centre_crop, and fit='pad', which shows the whole")
         if self.on_photographs:
             dataclasses.replace(self, on_photographs={}, **self.on_photographs)
 

@@ -88,8 +88,9 @@ def test_photographs_are_decoded_to_a_seventh_more_and_their_middle_is_shown(
     job = job_of(monkeypatch, branch, "--recipe", recipe, "--data", folder, *words)
     assert job.recipe.image_size == size and job.data.image_shape == (side, side, 3)
     assert job.record.recipe.as_json()["image_size"] == size and job.record.data.image_shape == [side, side, 3]
-    is_cropped = recipe != "article"
-    assert (job.recipe.crop_area < 1, job.recipe.centre_crop < 1, job.recipe.colour_jitter > 0) == (is_cropped,) * 3
+    is_cropped = recipe not in ("article", "frozen")
+    assert (job.recipe.crop_area < 1, job.recipe.colour_jitter > 0) == (is_cropped,) * 2
+    assert job.recipe.centre_crop == (1 if recipe == "article" else 0.875)
     assert not is_cropped or not (getattr(job.recipe, "shift_pixels", 0) or getattr(job.recipe, "zoom_range", 0))
     assert job.recipe.on_photographs == {}
 
@@ -212,7 +213,7 @@ def quick(monkeypatch, at_a_glance):
     monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
     monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     for _, recipes in BRANCHES.values():
-        for name in ("tuned", "fine-tuned"):
+        for name in ("tuned", "frozen", "fine-tuned"):
             if name in recipes:
                 few = dataclasses.replace(recipes[name], least_steps=0, validation_fraction=0.3)
                 monkeypatch.setitem(recipes, name, few)
@@ -238,6 +239,7 @@ ON_MOBILENET = ["--backbone", "MobileNet", "--weights", "random", "--keras-backe
 WORDS = {
     "scratch_resnet": ["--recipe", "tuned", "--epochs", 2, "--batch-size", 8],
     "pretrained": ["--recipe", "tuned", *ON_MOBILENET],
+    "frozen": ["--recipe", "frozen", *ON_MOBILENET],
     "fine-tuning": ["--recipe", "fine-tuned", "--batch-size", 8, *ON_MOBILENET],
 }
 
@@ -251,13 +253,15 @@ def test_a_run_on_photographs(way, quick, run_main, tmp_path):
     words = [*WORDS[way], "--data", folder, "--image-size", 40]
     code, _, err = run_main(train, *words, "--out", tmp_path / "whole")
     assert code == 0, err
-    shown = (
-        "in training a part of each image, 35 % of its area or more, in light of ± 20 %; in the test the middle 40×40"
+    log = (tmp_path / "whole" / "log.txt").read_text(encoding="utf-8")
+    assert "the middle 40×40 of its 46×46 pixels" in log
+    assert ("in training a part of each image, 35 % of its area or more, in light of ± 20 %" in log) == (
+        way != "frozen"
     )
-    assert f"{shown} of its 46×46 pixels" in (tmp_path / "whole" / "log.txt").read_text(encoding="utf-8")
     stopped_and_resumed(quick, run_main, train, words, tmp_path / "cut", folder)
-    assert (tmp_path / "cut" / "predictions.npz").read_bytes() == (tmp_path / "whole" / "predictions.npz").read_bytes()
-    run, data = read_run(tmp_path / "whole"), dataset.load(str(folder), photograph_size=46)
+    run, again = (read_run(tmp_path / name) for name in ("whole", "cut"))
+    assert np.array_equal(again.test_probabilities, run.test_probabilities)
+    data = dataset.load(str(folder), photograph_size=46)
     middle = data.test_images[:5, 3:43, 3:43].astype(int)
     assert run.record.data.image_shape == [46, 46, 3] and run.record.recipe.image_size == 40
     for channel in range(3):  # each is kept by its own range
@@ -266,16 +270,20 @@ def test_a_run_on_photographs(way, quick, run_main, tmp_path):
     if way != "scratch_resnet":
         loaded = keras.saving.load_model(tmp_path / "whole" / "model.keras")
         assert loaded.input_shape == (None, 46, 46, 3)
-        again = loaded.predict(data.test_images.astype(np.float32), verbose=0)
-        np.testing.assert_allclose(again, run.test_probabilities, atol=0.02 if way == "pretrained" else 1e-4)
+        told = loaded.predict(data.test_images.astype(np.float32), verbose=0)
+        np.testing.assert_allclose(told, run.test_probabilities, atol=0.02 if way == "pretrained" else 1e-4)
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
-def test_light_or_a_middle_without_parts_to_train_on_is_refused(branch):
+def test_what_cannot_be_shown_is_refused(branch):
     recipe = BRANCHES[branch][1]["article"]
-    for changes in ({"colour_jitter": 0.2}, {"centre_crop": 0.875}, {"on_photographs": {"centre_crop": 0.875}}):
-        with pytest.raises(ValueError, match="recipe article has a centre_crop or a colour_jitter without parts"):
+    for changes in ({"colour_jitter": 0.2}, {"on_photographs": {"colour_jitter": 0.2}}):
+        with pytest.raises(
+            ValueError, match="recipe article has a colour_jitter, which is of parts, and a crop_area of 1"
+        ):
             dataclasses.replace(recipe, **changes)
+    with pytest.raises(ValueError, match="recipe article has a centre_crop, and fit='pad', which shows the whole"):
+        dataclasses.replace(recipe, centre_crop=0.875, fit="pad")
     with pytest.raises(TypeError, match="no_such_field"):
         dataclasses.replace(recipe, on_photographs={"no_such_field": 1})
 
@@ -286,3 +294,5 @@ def test_what_is_said_of_photographs():
         "in training a part of each image, 35 % of its area or more, in light of ± 30 %; in the test the middle 112×56 "
         "of its 128×64 pixels"
     )
+    unmoved = dataclasses.replace(recipe, crop_area=1.0, colour_jitter=0.0)
+    assert crops.in_words(unmoved, height=110, width=110) == "of each image the middle 96×96 of its 110×110 pixels"

@@ -57,8 +57,9 @@ def side_to_decode(recipe) -> int:
 def in_words(recipe, *, height: int, width: int) -> str:
     """What is shown of images of so many pixels, in training and in the test."""
     rows, columns = middle(height, width, recipe.centre_crop)
+    shown = f"the middle {rows.stop - rows.start}×{columns.stop - columns.start} of its {height}×{width} pixels"
+    if recipe.crop_area == 1:
+        return f"of each image {shown}"
     light = f", in light of ± {100 * recipe.colour_jitter:g} %" if recipe.colour_jitter else ""
-    return (
-        f"in training a part of each image, {100 * recipe.crop_area:g} % of its area or more{light}; in the test the "
-        f"middle {rows.stop - rows.start}×{columns.stop - columns.start} of its {height}×{width} pixels"
-    )
+    part = f"in training a part of each image, {100 * recipe.crop_area:g} % of its area or more{light}"
+    return f"{part}; in the test {shown}"

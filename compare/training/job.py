@@ -156,7 +156,7 @@ class Job:
             f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "
             f"{how}, seed {self.seed}"
         )
-        if self.recipe.crop_area < 1:
+        if self.recipe.crop_area < 1 or self.recipe.centre_crop < 1:
             height, width, _ = self.data.image_shape
             self.journal.line(f"  {crops.in_words(self.recipe, height=height, width=width)}")
         if self.watched is None:

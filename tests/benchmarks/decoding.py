@@ -10,7 +10,7 @@ Prints one line of JSON.
 ours    what is between the list of files and the array on the disk
 load    all of it: before that each file is looked at and hashed, so that other bytes are other data
 again   the same, when the array is there already
-pillow  open, draft, load, turn as the camera says, convert, cut and resize, in as many threads
+pillow  open, draft, load, turn as the camera says, lay on white, convert, cut and resize, in as many threads
 
 The files were read before. Processor seconds beside seconds, as other work may share the machine.
 """
@@ -74,7 +74,7 @@ def main():
 
 
 def plain(paths: list[Path], size: int) -> np.ndarray:
-    """The least that gives the same pixels of photographs: uint8 (num_images, size, size, 3)."""
+    """The least that gives the same pixels: uint8 (num_images, size, size, 3)."""
     images = np.empty((len(paths), size, size, 3), np.uint8)
 
     def one(place: int) -> None:
@@ -82,6 +82,9 @@ def plain(paths: list[Path], size: int) -> np.ndarray:
             image.draft(None, (2 * size, 2 * size))
             image.load()
             image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, image_folder.BACKGROUND), image)
             images[place] = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:

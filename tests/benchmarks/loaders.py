@@ -7,7 +7,7 @@ with an empty cache.
     python tests/benchmarks/loaders.py --images 400 --repeats 1   sooner
     python tests/benchmarks/loaders.py --folder FOLDER            another folder, FOLDER/train/CLASS/…
 
-resnet18, all of it trained, by PyTorch: `ours`, as `scratch_resnet` trains; `torchvision, N workers`, `ImageFolder`
+torchvision's resnet18, all of it trained: `ours`, as `scratch_resnet` trains; `torchvision, N workers`, `ImageFolder`
 with a `DataLoader`; `fastai`, its `ImageDataLoaders`.
 EfficientNet-Lite0, frozen, and a head, by Keras: `ours, Keras`, as `pretrained` trains; `Keras`,
 `image_dataset_from_directory`, its random layers and `fit`.
@@ -202,6 +202,7 @@ def ours_recipe(recipe, arguments):
 def ours(folder: Path, arguments) -> float:
     """`scratch_resnet`."""
     import torch
+    from torchvision.models import resnet18
 
     from compare.data import image_folder
     from compare.training import crops
@@ -221,7 +222,7 @@ def ours(folder: Path, arguments) -> float:
     data = image_folder.load(folder, image_size=crops.side_to_decode(recipe))
     batches = Batches(data.train_images, data.train_labels, device=device)
     torch.manual_seed(0)
-    network = resnet18(len(data.class_names)).to(device, memory_format=torch.channels_last)
+    network = resnet18(num_classes=len(data.class_names)).to(device, memory_format=torch.channels_last)
     optimizer = loop.new_optimizer(network, recipe)
     for epoch in range(1, NUM_EPOCHS + 1):
         totals = torch.zeros(2, -(-len(batches) // recipe.batch_size), device=device)
@@ -233,16 +234,6 @@ def ours(folder: Path, arguments) -> float:
     return loop.evaluate(loop.infer(network, test, recipe=recipe), test.labels)[1]
 
 
-def resnet18(num_classes: int):
-    """torchvision's, with the stem of all ways here: 3×3 without pooling after it, as small images need."""
-    import torch
-    from torchvision.models import resnet18
-
-    network = resnet18(num_classes=num_classes)
-    network.conv1, network.maxpool = torch.nn.Conv2d(3, 64, 3, 2, 1, bias=False), torch.nn.Identity()
-    return network
-
-
 def torchvision_way(folder: Path, arguments) -> float:
     """`ImageFolder` and a `DataLoader`, as PyTorch's examples have it."""
     import torch
@@ -250,6 +241,7 @@ def torchvision_way(folder: Path, arguments) -> float:
     from torch.utils.data import DataLoader
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
+    from torchvision.models import resnet18
 
     num_workers = int(arguments.train.split()[1])
     size = arguments.image_size
@@ -275,7 +267,7 @@ def torchvision_way(folder: Path, arguments) -> float:
     more = {"num_workers": num_workers, "persistent_workers": num_workers > 0, "pin_memory": device.type == "cuda"}
     loader = DataLoader(data, arguments.batch_size, shuffle=True, **more)
     torch.manual_seed(0)
-    network = resnet18(len(data.classes)).to(device, memory_format=torch.channels_last)
+    network = resnet18(num_classes=len(data.classes)).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.0, fused=True)
     for epoch in range(1, NUM_EPOCHS + 1):
         network.train()
@@ -313,6 +305,7 @@ def fastai(folder: Path, arguments) -> float:
         accuracy,
         set_seed,
     )
+    from torchvision.models import resnet18
 
     class Ends(Callback):
         """Says when each epoch's training has ended, before it is validated."""
@@ -342,7 +335,7 @@ def fastai(folder: Path, arguments) -> float:
         ],
     )
     torch.manual_seed(0)
-    learner = Learner(data, resnet18(len(data.vocab)), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
+    learner = Learner(data, resnet18(num_classes=len(data.vocab)), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
     quiet = NoValidation()
     with learner.no_bar(), learner.no_logging():
         learner.fit(NUM_EPOCHS, LEARNING_RATE, wd=0.0, cbs=[Ends(), quiet])
