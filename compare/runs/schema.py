@@ -50,6 +50,10 @@ class Recipe(Part):
     known_mistakes: list[Text] = []
     image_size: PositiveCount | None = None
     fit: Literal["crop", "pad"] = "crop"
+    crop_area: Fraction = 1.0
+    """The least share of an image's area that training shows of it."""
+    centre_crop: Fraction = 1.0
+    """The share of each side that the test shows, its middle."""
     label_smoothing: Fraction | None = None
 
     def as_json(self) -> dict:
