@@ -9,6 +9,7 @@ import numpy as np
 from compare.data.images import take
 from compare.system import machine
 from compare.system.errors import UserError
+from compare.training import crops
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
@@ -41,7 +42,8 @@ def predict_images(
 
     Args:
         network: takes images, float32 (batch, height, width, channels) in 0…255.
-        images: (num_images, height, width, channels), uint8, or float32 where they were augmented.
+        images: (num_images, height, width, channels), uint8, or float32 where they were augmented. Of the first the
+            network gets what is shown in the test (`model.shown`), where the others are crops.
         rows: which of them, all if None. They are taken out of `images` some at a time.
         recipe: its size of images bounds the batch.
         whole_batches: fill the last one with zeros: XLA compiles the network anew for every size that it meets.
@@ -51,7 +53,10 @@ def predict_images(
     whole_batches = whole_batches and len(rows) > batch_size
     step, parts = at_once(images, batch_size=batch_size), []
     for begin in range(0, len(rows), step):
-        inputs = take(images, rows[begin : begin + step]).astype(np.float32)
+        inputs = take(images, rows[begin : begin + step])
+        if recipe.crop_area < 1 and inputs.dtype == np.uint8:
+            inputs = keras.ops.convert_to_numpy(model.shown(inputs.astype(np.float32), recipe))
+        inputs = inputs.astype(np.float32)
         num_inputs = len(inputs)
         if whole_batches:
             inputs = np.pad(inputs, [(0, -num_inputs % batch_size)] + 3 * [(0, 0)])
@@ -83,37 +88,47 @@ def augmented(
     Yields:
         Indices into `rows`, (part,), and their images, float32 (part, height, width, channels) in 0…255.
     """
-    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=True)
+    order, draws = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=True)
     stride = at_once(images, batch_size=recipe.batch_size, most=most)
     for start in range(begin, len(rows), stride):
         part = order[start : start + stride]
-        yield part, augment.apply(take(images, rows[part]), maps[start : start + stride])
+        yield part, _moved(take(images, rows[part]), draws[start : start + stride], recipe)
 
 
 def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
     """The first training images as that epoch of the head's training draws them, float32 (num_first, height, width,
-    channels) in 0…255, out of all of them, as in `augmented`."""
+    channels) in 0…255, out of all of them, as in `augmented`; as they are, uint8, where it does not."""
     if recipe.num_epochs and not recipe.augmented_head:
-        return take(images, rows[:num_first]).astype(np.float32)
+        return take(images, rows[:num_first])
     shuffle = recipe.solver == "sgd" or not recipe.num_epochs
-    order, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
-    return augment.apply(take(images, rows[:num_first]), maps[order.argsort()[:num_first]])
+    order, draws = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=shuffle)
+    return _moved(take(images, rows[:num_first]), draws[order.argsort()[:num_first]], recipe)
 
 
 def _drawn(
     images: np.ndarray, num_rows: int, *, recipe, seed: int, epoch: int, shuffle: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch's images, and in that order their maps, as `augment.draw` gives them."""
+    """The order of an epoch's images, and in that order their maps, as `augment.draw` gives them, or of photographs
+    what `crops.draw` does."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(num_rows) if shuffle else np.arange(num_rows)
     height, width = images.shape[1:3]
-    return order, augment.draw(num_rows, rng, recipe, height=height, width=width)
+    draw = crops.draw if recipe.crop_area < 1 else augment.draw
+    return order, draw(num_rows, rng, recipe, height=height, width=width)
+
+
+def _moved(images: np.ndarray, draws: np.ndarray, recipe) -> np.ndarray:
+    """Images with what was drawn for them, float32 in 0…255."""
+    return augment.cropped(images, draws, recipe.image_size) if recipe.crop_area < 1 else augment.apply(images, draws)
 
 
 def feature_cache(job: Job, networks: model.Networks) -> FeatureCache:
     """Where the features of images as they are are kept, for all runs of this network on this data."""
     record, recipe = job.record, job.recipe
     what_went_in = {name: str(getattr(recipe, name)) for name in ("backbone", "image_size", "preprocessing")}
+    if job.data.are_photographs:  # whose fingerprint tells of the files, not of how they were decoded
+        what_went_in |= {name: str(getattr(recipe, name)) for name in ("fit", "centre_crop")}
+        what_went_in["image_shape"] = str(job.data.image_shape)
     what_went_in |= record.versions | {"arrays": networks.loaded, "precision": networks.network.compute_dtype}
     return FeatureCache(
         job.data,
@@ -159,14 +174,14 @@ def keep_pass(
     Raises:
         UserError: they are not finite, or the disk is full.
     """
-    _, maps = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
+    _, draws = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
     step = at_once(images, batch_size=PREDICTION_BATCH_SIZE)
     for file in kept.missing(epoch):
         if cache is not None:
             features = cache.features_of("train", rows[file])
         else:
             parts = [slice(begin, min(begin + step, file.stop)) for begin in range(file.start, file.stop, step)]
-            inputs = (augment.apply(take(images, rows[part]), maps[part]) for part in parts)
+            inputs = (_moved(take(images, rows[part]), draws[part], recipe) for part in parts)
             features = np.concatenate([extract(feature_extractor, some, recipe=recipe) for some in inputs])
         if not np.isfinite(features).all():
             raise diverged(

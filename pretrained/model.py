@@ -18,6 +18,7 @@ from compare.data.images import fingerprint
 from compare.runs import schema
 from compare.runs.schema import Input, Record
 from compare.system.errors import UserError
+from compare.training import crops
 from compare.training.schedule import learning_rate
 from pretrained.backbones import Backbone
 from pretrained.weights import Weights, check_unchanged
@@ -72,6 +73,9 @@ def build_networks(
 ) -> Networks:
     """All networks of a run of `recipe` on images of that shape (height, width, channels), ready to be trained with
     these weights of the classes, in fine-tuning for `num_steps`; raises as `build_backbone` does."""
+    centre_crop = recipe.centre_crop
+    if recipe.crop_area < 1:  # then parts enter that were cut out before; and so does the middle in the test
+        image_shape, centre_crop = (recipe.image_size, recipe.image_size, image_shape[2]), 1.0
     network = build_backbone(backbone, weights, seed=seed, image_size=recipe.image_size, precision=precision)
     loaded = frozen_fingerprint(network, "none")
     extractor = build_feature_extractor(
@@ -80,6 +84,7 @@ def build_networks(
         image_shape=image_shape,
         image_size=recipe.image_size,
         preprocessing=recipe.preprocessing,
+        centre_crop=centre_crop,
         trains_normalisation=recipe.unfreeze == "all",
     )
     head = build_head(
@@ -264,11 +269,19 @@ def expects(backbone: Backbone, weights: Weights) -> Input | None:
     return Input(channels=channels(backbone), lowest=black.round(4).tolist(), highest=white.round(4).tolist())
 
 
-def network_input(images, *, image_size: int, preprocessing: str, backbone: Backbone):
-    """Preprocessing: images float32 (batch, height, width, 1 or 3) in 0…255, an array or a symbol of Keras, as they
-    enter the backbone, (batch, size, size, 3). Of others than square ones the longer side becomes the size, and the
-    rest is black, in equal parts before and after."""
-    height, width, num_channels = images.shape[1:]
+def shown(images, recipe):
+    """What is shown where nothing is drawn, as in the test: as `resized`, of images float32 (batch, height, width,
+    channels) in 0…255."""
+    return resized(images, image_size=recipe.image_size, centre_crop=recipe.centre_crop)
+
+
+def resized(images, *, image_size: int, centre_crop: float = 1.0):
+    """The middle of images (batch, height, width, channels), an array or a symbol of Keras, that is so large a share of
+    each side, (batch, size, size, channels). Of others than square ones the longer side becomes the size, and the rest
+    is black, in equal parts before and after."""
+    if centre_crop < 1:
+        images = images[:, *crops.middle(*images.shape[1:3], centre_crop)]
+    height, width = images.shape[1:3]
     if (height, width) != (image_size, image_size):
         images = keras.layers.Resizing(
             image_size,
@@ -277,7 +290,14 @@ def network_input(images, *, image_size: int, preprocessing: str, backbone: Back
             pad_to_aspect_ratio=height != width,
             antialias=max(height, width) > image_size,
         )(images)  # (batch, size, size, channels)
-    if num_channels == 1:
+    return images
+
+
+def network_input(images, *, image_size: int, preprocessing: str, backbone: Backbone, centre_crop: float = 1.0):
+    """Preprocessing: images float32 (batch, height, width, 1 or 3) in 0…255, an array or a symbol of Keras, as they
+    enter the backbone, (batch, size, size, 3): brought to that size as `resized` does."""
+    images = resized(images, image_size=image_size, centre_crop=centre_crop)
+    if images.shape[3] == 1:
         images = keras.layers.Concatenate()([images, images, images])  # (batch, size, size, 3)
     if preprocessing == "unit":
         return keras.layers.Rescaling(1 / 255)(images)
@@ -291,13 +311,16 @@ def build_feature_extractor(
     image_shape: tuple[int, int, int],
     image_size: int,
     preprocessing: str,
+    centre_crop: float = 1.0,
     trains_normalisation: bool = False,
 ) -> keras.Model:
     """Preprocessing and backbone as one network: images float32 (batch, height, width, channels) in 0…255 to features
     float32 (batch, num_features). Batch normalisation uses the statistics that it has, but in training where it is
     trained as well."""
     images = keras.Input(image_shape, name="grey_images" if image_shape[2] == 1 else "images")
-    x = network_input(images, image_size=image_size, preprocessing=preprocessing, backbone=backbone)
+    x = network_input(
+        images, image_size=image_size, preprocessing=preprocessing, backbone=backbone, centre_crop=centre_crop
+    )
     features = network(x, training=None if trains_normalisation else False)  # (batch, num_features)
     return keras.Model(images, features, name="features")
 

@@ -85,6 +85,17 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"
     """How much a training image counts in the loss: none, as much as any other; or balanced, the more the fewer images
     its class has, so that every class counts alike."""
+    crop_area: float = 1.0
+    """Each training image shows a part of itself, drawn anew: of its area this share or more, in (0, 1], and its sides
+    in a ratio of 3:4 to 4:3, mirrored or not, and nothing else moves it. With 1 it shows the whole."""
+    centre_crop: float = 1.0
+    """Share of each side, in (0, 1], whose middle is shown where nothing is drawn, as in the test: images of a folder
+    are decoded to so much more than `image_size`."""
+    colour_jitter: float = 0.0
+    """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
+    on_photographs: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    """Fields that have other values where the images are photographs (`Dataset.are_photographs`). Of a run it is
+    empty: they have them."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
@@ -98,6 +109,12 @@ class Recipe:
             raise ValueError("lbfgs needs penalties, a validation split to choose by, and features as they are")
         if not self.augmented_head and (self.solver != "lbfgs" or self.num_epochs > 1):
             raise ValueError("images as they are have the same features in every pass: lbfgs in one epoch is for them")
+        if self.colour_jitter and self.crop_area == 1:
+            raise ValueError(f"recipe {self.name} has a colour_jitter, which is of parts, and a crop_area of 1")
+        if self.centre_crop < 1 and self.fit == "pad":
+            raise ValueError(f"recipe {self.name} has a centre_crop, and fit='pad', which shows the whole")
+        if self.on_photographs:
+            dataclasses.replace(self, on_photographs={}, **self.on_photographs)
 
     @property
     def num_epochs_in_all(self) -> int:
@@ -139,6 +156,14 @@ ARTICLE = Recipe(
     ),
 )
 
+PHOTOGRAPHS = {
+    "image_size": 96,
+    "crop_area": 0.35,
+    "centre_crop": 0.875,  # as 224 of 256 pixels, with which the field tests
+    "colour_jitter": 0.2,
+    "zoom_range": 0.0,
+}
+
 TUNED = dataclasses.replace(
     ARTICLE,
     name="tuned",
@@ -151,6 +176,7 @@ TUNED = dataclasses.replace(
     solver="lbfgs",
     penalties=(1e-2, 1e-3, 1e-4),
     precision="bfloat16",
+    on_photographs=PHOTOGRAPHS,
     known_mistakes=(),
 )
 
@@ -158,6 +184,7 @@ BEST = dataclasses.replace(
     TUNED,
     name="best",
     image_size=128,
+    on_photographs=PHOTOGRAPHS | {"image_size": 224},
     num_epochs=4,
     unfreeze="backbone",
     num_unfrozen_epochs=3,
@@ -170,6 +197,7 @@ FROZEN = dataclasses.replace(
     image_size=96,
     zoom_range=0.0,
     augmented_head=False,
+    on_photographs={"centre_crop": PHOTOGRAPHS["centre_crop"]},
     num_epochs=1,
     penalties=(1.0, 1e-1, 1e-2, 1e-3),
     precision="float32",  # processors go backward through depthwise convolutions in bfloat16 at a fifth of this speed
@@ -179,6 +207,7 @@ FINE_TUNED = dataclasses.replace(
     FROZEN,
     name="fine-tuned",
     unfreeze="backbone",
+    on_photographs=PHOTOGRAPHS,
     batch_size=64,
     num_unfrozen_epochs=4,
     least_steps=400,
@@ -204,6 +233,7 @@ DEMO_FINE_TUNED = dataclasses.replace(
     name="demo-fine-tuned",
     data="digits",
     image_size=64,
+    on_photographs=PHOTOGRAPHS | {"image_size": 64},
     batch_size=32,
     least_steps=100,
 )

@@ -226,21 +226,26 @@ def end(job, networks, watched, *, device_bytes) -> None:
     recipe, data = job.recipe, job.data
 
     def as_entered(images: np.ndarray) -> np.ndarray:
+        is_cut = recipe.crop_area < 1 and images.dtype != np.uint8
         preprocessed = model.network_input(
-            images, image_size=recipe.image_size, preprocessing=recipe.preprocessing, backbone=networks.backbone
+            images.astype(np.float32),
+            image_size=recipe.image_size,
+            preprocessing=recipe.preprocessing,
+            backbone=networks.backbone,
+            centre_crop=1.0 if is_cut else recipe.centre_crop,
         )
         return keras.ops.convert_to_numpy(preprocessed)
 
     def seen() -> tuple[np.ndarray, np.ndarray]:
         training = features.first_of(NUM_SEEN, data.train_images, job.train_rows, recipe=recipe, seed=job.seed, epoch=1)
-        return as_entered(data.test_images[:NUM_SEEN].astype(np.float32)), as_entered(training)
+        return as_entered(data.test_images[:NUM_SEEN]), as_entered(training)
 
     def save(folder: Path) -> None:
-        """Write the whole network in float32, wherever it was trained."""
+        """Write the whole network in float32, wherever it was trained, for images as the data set has them."""
         if recipe.unfreeze != "all":  # of which nothing should stay
             job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
         extractor = networks.extractor
-        if job.record.precision != "float32":
+        if job.record.precision != "float32" or recipe.crop_area < 1:
             model.compute_in_float32(networks.network)
             extractor = model.build_feature_extractor(
                 networks.network,
@@ -248,6 +253,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
                 image_shape=data.image_shape,
                 image_size=recipe.image_size,
                 preprocessing=recipe.preprocessing,
+                centre_crop=recipe.centre_crop,
             )
         if (
             job.class_weights is not None

@@ -176,7 +176,7 @@ def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
     batch_size = 4 * recipe.batch_size  # without gradients it needs less memory than a step of training
     parts = []
     with hardware.autocast(recipe, batches.device):
-        for images, _ in batches.in_order(batch_size, image_size=recipe.image_size):
+        for images, _ in batches.in_order(batch_size, image_size=recipe.image_size, centre_crop=recipe.centre_crop):
             logits = model(images)
             if recipe.mirrored_predictions:
                 logits = (logits + model(images.flip(3))) / 2

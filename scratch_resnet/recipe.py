@@ -59,6 +59,17 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"
     """How much a training image counts in the loss: none, as much as any other; or balanced, the more the fewer images
     its class has, so that every class counts alike."""
+    crop_area: float = 1.0
+    """Each training image shows a part of itself, drawn anew: of its area this share or more, in (0, 1], and its sides
+    in a ratio of 3:4 to 4:3, mirrored or not, and nothing else moves it. With 1 it shows the whole."""
+    centre_crop: float = 1.0
+    """Share of each side, in (0, 1], whose middle is shown where nothing is drawn, as in the test: images of a folder
+    are decoded to so much more than `image_size`."""
+    colour_jitter: float = 0.0
+    """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
+    on_photographs: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    """Fields that have other values where the images are photographs (`Dataset.are_photographs`). Of a run it is
+    empty: they have them."""
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
@@ -68,6 +79,12 @@ class Recipe:
             value, modes = getattr(self, field.name), typing.get_args(field.type)
             if typing.get_origin(field.type) is Literal and value not in modes:
                 raise ValueError(f"{field.name} {value!r} in recipe {self.name}, not one of {modes}")
+        if self.colour_jitter and self.crop_area == 1:
+            raise ValueError(f"recipe {self.name} has a colour_jitter, which is of parts, and a crop_area of 1")
+        if self.centre_crop < 1 and self.fit == "pad":
+            raise ValueError(f"recipe {self.name} has a centre_crop, and fit='pad', which shows the whole")
+        if self.on_photographs:
+            dataclasses.replace(self, on_photographs={}, **self.on_photographs)
 
     @property
     def network(self) -> str:
@@ -103,6 +120,14 @@ ARTICLE = Recipe(
     ),
 )
 
+PHOTOGRAPHS = {
+    "image_size": 64,  # feature maps of 16, 8, 4 and 2 pixels
+    "crop_area": 0.35,
+    "centre_crop": 0.875,  # as 224 of 256 pixels, with which the field tests
+    "colour_jitter": 0.2,
+    "shift_pixels": 0,
+}
+
 TUNED = dataclasses.replace(
     ARTICLE,
     name="tuned",
@@ -117,6 +142,7 @@ TUNED = dataclasses.replace(
     label_smoothing=0.1,
     mirrored_predictions=True,
     precision="bfloat16",
+    on_photographs=PHOTOGRAPHS,
     known_mistakes=(),
 )
 
@@ -124,6 +150,7 @@ BEST = dataclasses.replace(
     TUNED,
     name="best",
     image_size=64,
+    on_photographs=PHOTOGRAPHS | {"image_size": 128},
     shift_pixels=1,
     weight_decay=0.05,
     num_epochs=60,
@@ -134,6 +161,7 @@ DEMO = dataclasses.replace(
     name="demo",
     data="digits",
     image_size=28,
+    on_photographs=PHOTOGRAPHS | {"image_size": 32},
     batch_size=64,
     num_epochs=12,
     least_steps=150,

@@ -196,7 +196,8 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         return loop.probabilities(loop.infer(model, batches, recipe=recipe))
 
     def seen() -> tuple[np.ndarray, np.ndarray]:
-        test, _ = next(test_batches.in_order(NUM_SEEN, image_size=recipe.image_size))
+        sizes = {"image_size": recipe.image_size, "centre_crop": recipe.centre_crop}
+        test, _ = next(test_batches.in_order(NUM_SEEN, **sizes))
         training = train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1)
         return tuple(images.permute(0, 2, 3, 1).cpu().numpy() for images in (test, training))
 

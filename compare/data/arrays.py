@@ -21,6 +21,7 @@ NAMES = {
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
 MAX_BYTES = 200_000_000_000  # of what is unpacked
+LEAST_SIDE_OF_PHOTOGRAPHS = 64  # pixels; below, an image in colour has nothing to spare
 ADVICE = "write such a file with numpy.savez_compressed"
 EXPECTED = (
     "images uint8 (n, height, width) or (n, height, width, 1 or 3) and labels of whole numbers (n,) or (n, 1), called "
@@ -74,7 +75,7 @@ def of_folder(
         train_images = mapped(f"{folder.name}-train-and-val.npy", shape, blocks)
         train_labels = np.concatenate([train_labels, held_out_labels])
     test_images, test_labels = parts["test"]
-    dtype = label_dtype(len(names))
+    dtype, (height, width, num_channels) = label_dtype(len(names)), train_images.shape[1:]
     return Dataset(
         name=name,
         title=name,
@@ -83,6 +84,7 @@ def of_folder(
         train_labels=train_labels.astype(dtype),
         test_images=test_images,
         test_labels=test_labels.astype(dtype),
+        are_photographs=num_channels == 3 and min(height, width) >= LEAST_SIDE_OF_PHOTOGRAPHS,
         validation_rows=validation_rows,
         sha256=sha256,
     )

@@ -24,6 +24,7 @@ def load(
     data_dir: Path | None = None,
     *,
     image_size: int | None = None,
+    photograph_size: int | None = None,
     fit: Literal["crop", "pad"] = "crop",
     download: bool = True,
     split: Path | None = None,
@@ -40,6 +41,7 @@ def load(
             data, or one such file; None looks in the usual places and then downloads.
         image_size: pixels a side that image files are brought to, those of a folder and of Parquet; None is
             `reading.DEFAULT_SIZE`.
+        photograph_size: the same where those of a folder are photographs; None is `image_size`.
         fit: by what: the middle square of each, or each whole on black.
         download: whether it may.
         split, group_by, unreadable, allow_leaks: of a folder, as `image_folder.load` has them; None is its default.
@@ -73,6 +75,7 @@ def load(
         return image_folder.load(
             Path(source),
             image_size=image_size,
+            photograph_size=photograph_size,
             fit=fit,
             split=split,
             group_by=group_by,

@@ -24,18 +24,20 @@ def load(
     folder: Path,
     *,
     image_size: int | None = None,
+    photograph_size: int | None = None,
     fit: Literal["crop", "pad"] = "crop",
     split: Path | None = None,
     group_by: str | None = None,
     unreadable: Literal["skip", "refuse"] = "skip",
     allow_leaks: bool = False,
 ) -> Dataset:
-    """Load a folder of images.
+    """Load a folder of images. They count as photographs where one of them has colours.
 
     Args:
         folder: as `layouts` says.
         image_size: pixels a side that every image is brought to, by its shorter side and its middle, or, to `pad`, by
             its longer side on black; None is `reading.DEFAULT_SIZE`.
+        photograph_size: the same of photographs; None is `image_size`.
         fit: crop or pad.
         split: a table to go by; None goes by the folder's own, or by its folders.
         group_by: a regular expression, which is looked for in a file's name below the folder: images for which its
@@ -50,7 +52,15 @@ def load(
     if unreadable not in ("skip", "refuse"):
         raise UserError(f"unreadable={unreadable!r}", "skip or refuse", "spell it so")
     most = MOST_UNREADABLE if unreadable == "skip" else 0.0
-    reading = read(folder, image_size=image_size, fit=fit, split=split, group_by=group_by, most_unreadable=most)
+    reading = read(
+        folder,
+        image_size=image_size,
+        photograph_size=photograph_size,
+        fit=fit,
+        split=split,
+        group_by=group_by,
+        most_unreadable=most,
+    )
     for problem in problems(reading, allow_leaks=allow_leaks):
         raise problem
     _warn(reading)
@@ -69,6 +79,7 @@ def load(
         train_labels=labels[order][:num_train].astype(dtype),
         test_images=images[num_train:],
         test_labels=labels[order][num_train:].astype(dtype),
+        are_photographs=images.shape[3] == 3,
         validation_rows=validation_rows if len(validation_rows) else None,
         sha256=_sha256(in_order[:num_train], in_order[num_train:]),
         group_by=group_by,

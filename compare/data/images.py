@@ -31,6 +31,8 @@ class Dataset:
             be maps of a file, of which rows are taken as they are needed.
         train_labels, test_labels: (num_images,), of the type that `label_dtype` tells.
         mirror_alike: whether an image's mirror image could be one of the same class.
+        are_photographs: whether they have colours and more details than a few dozen pixels show, so that a part of one
+            in another light could be another one of the same class.
         is_demonstration: whether it stands in for real data.
         validation_rows: which training images the source itself sets apart, int64, ascending; None where it does not.
         sha256: of images and labels, where something better than the arrays tells: files that are decoded to any size.
@@ -51,6 +53,7 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     mirror_alike: bool = True
+    are_photographs: bool = False
     is_demonstration: bool = False
     validation_rows: np.ndarray | None = None
     sha256: str | None = None

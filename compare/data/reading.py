@@ -90,6 +90,7 @@ def read(
     folder: Path,
     *,
     image_size: int | None,
+    photograph_size: int | None = None,
     fit: Literal["crop", "pad"],
     split: Path | None,
     group_by: str | None,
@@ -105,7 +106,6 @@ def read(
     """
     if fit not in ("crop", "pad"):
         raise UserError(f"fit={fit!r}", "crop or pad", "spell it so")
-    size = image_size or DEFAULT_SIZE
     layout = layout_of(folder, split)
     root = os.path.realpath(folder)
     heads = list(in_threads(look, [(one.path, root) for one in layout.files], doing="reading"))
@@ -122,6 +122,8 @@ def read(
     found = [one for one, is_test in zip(found, test, strict=True) if not is_test] + [
         one for one, is_test in zip(found, test, strict=True) if is_test
     ]
+    are_photographs = any(one.head.mode not in GREY_MODES for one in found)
+    size = (are_photographs and photograph_size) or image_size or DEFAULT_SIZE
     images, hashes, damaged = _decoded(found, size=size, fit=fit)
     unreadable += [(found[row].file, problem) for row, problem in damaged.items()]
     refuse_too_many(layout, unreadable, most_unreadable)

@@ -207,6 +207,13 @@ def seen(one: Shown) -> dict:
     sprite = gallery.sprite(images, np.arange(len(images)), num_columns=num_columns, quality=gallery.CLEARER)
     height, width = test.shape[1:3]
     words = say("{width}×{height} pixels; {range}", width=width, height=height, range=range_in_words(one.record.seen))
+    recipe = one.record.recipe
+    if recipe.centre_crop < 1:
+        words = say("{words}; in the test the middle {share:.1%} of each side", words=words, share=recipe.centre_crop)
+    if recipe.crop_area < 1:
+        words = say(
+            "{words}; in training a part of each, {share:.0%} of its area or more", words=words, share=recipe.crop_area
+        )
     return {
         "one": one,
         "image": webp(sprite),

@@ -290,7 +290,9 @@ def settings(shown: list[Shown]) -> list[dict]:
     """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
     groups = {
         say("Recipe, as it ran"): lambda record: {
-            name: value for name, value in record.recipe.as_json().items() if name != "known_mistakes"
+            name: value
+            for name, value in record.recipe.as_json().items()
+            if name not in ("known_mistakes", "on_photographs")
         },
         say("Run"): lambda record: (
             {

@@ -51,6 +51,10 @@ class Recipe(Part):
     image_size: PositiveCount | None = None
     fit: Literal["crop", "pad"] = "crop"
     class_weights: Literal["none", "balanced"] = "none"
+    crop_area: Fraction = 1.0
+    """The least share of an image's area that training shows of it."""
+    centre_crop: Fraction = 1.0
+    """The share of each side that the test shows, its middle."""
     label_smoothing: Fraction | None = None
 
     def as_json(self) -> dict:

@@ -2,6 +2,7 @@
 
 options      the words of the command line that commands which train share
 preparation  what is checked before the first minute of training: the command line becomes a job
+crops        what training shows of a photograph, and what the test does
 job          the training itself, but for the framework: checkpoints, rows
 ending       what follows its last epoch
 stopping     how its process begins, and how it is told to stop

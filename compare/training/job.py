@@ -23,7 +23,7 @@ from compare.system import machine
 from compare.system.command import MAX_NUMBER
 from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
-from compare.training import estimate
+from compare.training import crops, estimate
 from compare.training.limits import diverged
 from compare.training.options import ESTIMATE, EXPECTED
 from compare.training.progress import EpochBar, Journal, epoch_line
@@ -166,6 +166,9 @@ class Job:
             f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "
             f"{how}, seed {self.seed}"
         )
+        if self.recipe.crop_area < 1 or self.recipe.centre_crop < 1:
+            height, width, _ = self.data.image_shape
+            self.journal.line(f"  {crops.in_words(self.recipe, height=height, width=width)}")
         if self.watched is None:
             self.journal.line("  none of them held out: that would take more labels of every class")
         threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"

@@ -11,6 +11,7 @@ from compare.runs import checkpoint, out_folder, record
 from compare.runs.schema import Data, Record, Robustness
 from compare.system import environment, machine
 from compare.system.errors import UserError
+from compare.training import crops
 from compare.training.job import UNDER_WAY, Job, subset
 from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED
 
@@ -41,10 +42,7 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         check_same_versions(folder, so_far.versions)
         check_same_program(folder, so_far)
         labels_per_class, subset_seed = so_far.data.labels_per_class, so_far.data.subset_seed
-        group_by, allow_leaks = (
-            so_far.data.group_by,
-            True,
-        )  # allowed then, or there are none
+        group_by, allow_leaks = so_far.data.group_by, True  # allowed then, or there are none
         recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
@@ -57,16 +55,20 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         out_folder.check(folder, num_bytes=0)  # how many the run needs, its branch knows once it has the network
         arrays, so_far = {}, None
 
+    others = {name: value for name, value in recipe.on_photographs.items() if name not in changes}
+    recipe, on_photographs = (dataclasses.replace(recipe, on_photographs={}, **fields) for fields in ({}, others))
     data = dataset.load(
         arguments.data or recipe.data,
         arguments.data_dir,
         image_size=recipe.image_size,
+        photograph_size=crops.side_to_decode(on_photographs),
         fit=recipe.fit,
         split=arguments.split,
         group_by=group_by,
         unreadable=arguments.unreadable,
         allow_leaks=allow_leaks,
     )
+    recipe = on_photographs if data.are_photographs else recipe
     if not data.mirror_alike:
         mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
         recipe = dataclasses.replace(recipe, **mirrors)

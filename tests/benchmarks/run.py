@@ -50,6 +50,8 @@ RATES = {
     "pretrained, article: the snippet's way": "keras_ways.py snippet --images 3200",
     "pretrained, article: the guide's way": "keras_ways.py guide --images 3200",
     "memory of four views": "ours.py views",
+    "photographs decoded: ours": "decoding.py ours",
+    "photographs decoded: Pillow in threads": "decoding.py pillow",
 }
 # name: the module and its words; each is a run. The recipe `best` is for a GPU: here it is cut down to a third of the
 # article's time.

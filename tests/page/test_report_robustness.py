@@ -17,7 +17,7 @@ from PIL import Image
 from compare.data import corruptions, dataset
 from compare.findings.findings import find
 from compare.findings.robustness import robustness_ahead
-from compare.page import audit, figures, gallery, pictures, verdict, words
+from compare.page import audit, document, figures, gallery, pictures, verdict, words
 from compare.page.document import robustness
 from compare.page.shown import show
 from compare.runs import record
@@ -209,6 +209,21 @@ def test_what_each_network_saw_is_shown_with_its_range(report_of_three, runs):
             for column, image in enumerate(images):
                 tile = seen[8 * line : 8 * (line + 1), 8 * column : 8 * (column + 1)]
                 assert np.abs(tile - image).mean() < 12
+
+
+def test_what_a_network_saw_of_photographs_is_said_in_both_languages(tmp_path):
+    recipe = {"name": "tuned", "crop_area": 0.35, "centre_crop": 0.875}
+    for changes, expected in (
+        (recipe, "; in the test the middle 87.5% of each side; in training a part of each, 35% of its area or more"),
+        (recipe | {"crop_area": 1.0}, "; in the test the middle 87.5% of each side"),
+        ({"name": "tuned"}, ""),
+    ):
+        folder = tmp_path / str(len(expected))
+        run = record.read_run(write_run(folder, seen=True, changes={"recipe": changes}))
+        said = document.seen(*show(find([run])))["words"]
+        assert said == f"8×8 pixels; one channel, 0 to 1{expected}"
+        assert ("训练时各取一部分" in said.translations["zh-Hans"]) == ("35%" in expected)
+        assert run.record.as_json()["recipe"] == changes
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import importlib
 import sys
 
 import numpy as np
+from PIL import Image
 from small_recipes import PRETRAINED as SMALL
 
 from compare.data import dataset
+from compare.training import crops
 from compare.training.progress import Journal
 from pretrained import backend
 from pretrained.backbones import BACKBONES
@@ -90,6 +92,13 @@ rough = extract(model.build_feature_extractor(half, resnet50, **at_28), images, 
 exact = extract(extractor, images, recipe=SMALL)
 assert rough.dtype == np.float32 and not np.array_equal(rough, exact)
 np.testing.assert_allclose(rough, exact, rtol=0.1, atol=0.02 * np.abs(exact).max())
+
+# A part of a photograph by Pillow, mirrored, at half its brightness.
+photograph = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+drawn = np.array([((5, 8, 30, 36), True, (0.5, 1, 1))], crops.DRAWN)
+by_hand = Image.fromarray(photograph).crop((8, 5, 44, 35)).resize((20, 20), Image.Resampling.BILINEAR)
+shown = augment.cropped(photograph[np.newaxis], drawn, 20)
+assert np.abs(shown[0] - np.asarray(by_hand)[:, ::-1] / 2).max() < 0.6  # Pillow rounds twice
 
 # The same maps by hand on one image: x zoomed by 2 about the centre, without shear, then mirrored.
 maps = augment.affine_maps(np.zeros(1), np.full(1, 2.0), np.ones(1), np.ones(1, bool), height=28, width=28)

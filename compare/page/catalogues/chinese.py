@@ -520,6 +520,8 @@ TEXTS = {
     "The same images after each run’s own preprocessing: above the first test images, below the first training images as the first epoch drew them, augmented where the recipe says so. Black and white are the lowest and the highest value.": "同样的图像经过各次运行自己的预处理之后：上排是最前面的测试图像，下排是第一轮抽取时最前面的训练图像，配方要求时已作增强。黑与白分别是最低值与最高值。",
     "An earlier version of this program kept none of {runs}.": "本程序的早期版本没有保存 {runs} 的图像。",
     "{width}×{height} pixels; {range}": "{width}×{height} 像素；{range}",
+    "{words}; in the test the middle {share:.1%} of each side": "{words}；测试时取每边正中的 {share:.1%}",
+    "{words}; in training a part of each, {share:.0%} of its area or more": "{words}；训练时各取一部分，不少于其面积的 {share:.0%}",
     "{num_test} test images and {num_training} training images as they entered {run}, {words}.": "进入 {run} 时的 {num_test} 张测试图像与 {num_training} 张训练图像，{words}。",
     # robustness
     "Robustness": "稳健性",
