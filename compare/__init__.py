@@ -13,6 +13,8 @@
     report    a report from finished runs: `python -m compare.report RUN [RUN …]`
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
     inspect   what is in a folder of images, and what is wrong with it: `python -m compare.inspect FOLDER`
+    predict   what trained networks take pictures for: `python -m compare.predict RUN PICTURE`
+    export    one as a file for other programs: `python -m compare.export RUN --format onnx`
     doctor    what is here, what is missing, and what to do: `python -m compare.doctor`
     __main__  what there is: `python -m compare`
 

@@ -16,6 +16,8 @@ COMMANDS = {
     "run": ("compare.run", "train from scratch, fine-tune a pretrained network, and report which was better"),
     "report": ("compare.report", "a report from finished runs, without training"),
     "inspect": ("compare.inspect", "what is in a folder of images, and what is wrong with it"),
+    "predict": ("compare.predict", "what trained networks take pictures for, and where they looked"),
+    "export": ("compare.export", "a trained network as a file for other programs"),
     "doctor": ("compare.doctor", "what is here, what is missing, and what to do about it"),
     "scratch": ("scratch_resnet.train", "the ResNet-18 from scratch alone"),
     "pretrained": ("pretrained.train", "the frozen ResNet50 alone"),

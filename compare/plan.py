@@ -339,12 +339,12 @@ def one_run(text: str) -> tuple[str, Options]:
     return branch, {option: [full_path(option, value) for value in values] for option, values in options.items()}
 
 
-def is_branch(package: str) -> bool:
-    """Whether Python finds a package of this name, and in it a module `train`. Neither is imported: that could bring a
+def is_branch(package: str, module: str = "train") -> bool:
+    """Whether Python finds a package of this name, and in it such a module. Neither is imported: that could bring a
     framework into this process."""
     found = PathFinder.find_spec(package) if package.isidentifier() else None
     folders = found.submodule_search_locations if found is not None else None
-    return bool(folders) and PathFinder.find_spec(f"{package}.train", folders) is not None
+    return bool(folders) and PathFinder.find_spec(f"{package}.{module}", folders) is not None
 
 
 def one_variation(text: str) -> tuple[str, list[str]]:

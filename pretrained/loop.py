@@ -382,7 +382,7 @@ def seconds_expected(job: Job, networks: model.Networks, speeds: Speeds, *, afte
         epoch = num_tuned * (speeds.augmenting + speeds.tuning) + num_watched * speeds.extracting
         epochs += [epoch] * (len(job.epochs_left) - len(epochs))
     num_test = 0 if networks.whole is None and not recipe.augmented_head else job.num_more_test_images
-    return [*epochs, (num_test + job.num_corrupted_images) * speeds.extracting]
+    return [*epochs, (num_test + job.num_looked_at + job.num_corrupted_images) * speeds.extracting]
 
 
 def checkpoint_arrays(network: keras.Model) -> dict[str, np.ndarray]:

@@ -222,6 +222,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
     from compare.training import ending
     from compare.training.ending import NUM_SEEN
     from pretrained import features, loop, model
+    from pretrained.looking import Inside
 
     recipe, data = job.recipe, job.data
 
@@ -264,6 +265,11 @@ def end(job, networks, watched, *, device_bytes) -> None:
         with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
             model.join(extractor, networks.head).save(partial)
 
+    def look():
+        return Inside(  # which computes in float32 by now, as what was saved does
+            networks.network, networks.head, backbone=networks.backbone, recipe=recipe, image_shape=data.image_shape
+        ).look
+
     def predict(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         if networks.whole is not None:
             return features.predict_images(networks.whole, images, rows, recipe=recipe)
@@ -280,6 +286,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
         seen=seen,
         channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
         save=save,
+        look=look,
         device_bytes=device_bytes,
     )
 

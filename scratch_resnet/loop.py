@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from compare.training import estimate, schedule
 from compare.training.job import Job
 from compare.training.limits import diverged
+from compare.training.looking import Looked
 from compare.training.progress import EpochBar
 from scratch_resnet import hardware
 from scratch_resnet.batches import Batches
@@ -184,6 +185,27 @@ def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
     return torch.cat(parts)
 
 
+@torch.inference_mode()
+def look(model: ResNet, batches: Batches, *, recipe) -> Looked:
+    """Predict all images in their own order, in float32 whatever the network was trained in, and look inside it: what
+    is averaged and weighed to each logit is, place by place, where the network looked."""
+    model.eval()
+    parts = []
+    for images, _ in batches.in_order(
+        4 * recipe.batch_size, image_size=recipe.image_size, centre_crop=recipe.centre_crop
+    ):
+        maps = model.maps(images)  # (batch, num_features, height, width)
+        if recipe.mirrored_predictions:
+            maps = (maps + model.maps(images.flip(3)).flip(3)) / 2
+        features = maps.mean(dim=(2, 3))  # (batch, num_features)
+        logits = model.fc(features)
+        weights = model.fc.weight - model.fc.weight.mean(dim=0)  # what all classes share changes no probability
+        weights = weights[logits.argmax(dim=1)]  # (batch, num_features), of the predicted class
+        looked = torch.einsum("bfhw,bf->bhw", maps, weights)
+        parts.append([array.cpu().numpy() for array in (logits.softmax(dim=1), features, looked)])
+    return Looked(*map(np.concatenate, zip(*parts, strict=True)))
+
+
 def evaluate(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """The mean loss in nats an image, and the accuracy as a fraction, of logits (num_images, num_classes)."""
     loss = F.cross_entropy(logits, labels)
@@ -220,7 +242,7 @@ def seconds_expected(job: Job, *, training: np.ndarray, predicting: np.ndarray) 
     on one image and predicting one take."""
     num_watched = 0 if job.watched is None else len(job.watched_images[2])
     epoch = len(job.rows_of_epoch(job.recipe.num_epochs)) * training + num_watched * predicting
-    after = (job.num_more_test_images + job.num_corrupted_images) * predicting
+    after = (job.num_more_test_images + job.num_looked_at + job.num_corrupted_images) * predicting
     return [epoch] * len(job.epochs_left) + [after]
 
 

@@ -114,9 +114,13 @@ class ResNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.fc = nn.Linear(stage_in, num_classes)
 
+    def maps(self, x: Tensor) -> Tensor:
+        """The last feature maps of a batch of images, whose means the linear layer gets."""
+        return self.stages(self.stem(x))  # (batch, 512 or 2048, height / 32, width / 32), rounded up
+
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a batch of images."""
-        x = self.stages(self.stem(x))  # (batch, 512 or 2048, height / 32, width / 32), rounded up
+        x = self.maps(x)
         with torch.autocast(x.device.type, enabled=False):  # half precision would round logits that are close to a tie
             x = x.float().mean(dim=(2, 3))  # (batch, 512 or 2048): global average pool
             return self.fc(x)

@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.data import corruptions, dataset, fashion_mnist
 from compare.data.images import Dataset
-from compare.runs import checkpoint, record
+from compare.runs import checkpoint, features, record
 from compare.runs.schema import Device, Frozen, Input, Model, PeakMemory, Record, Robustness, Row, Seconds, Weights
 
 SCRATCH = Model(
@@ -64,6 +64,7 @@ def write_run(
     changes: dict | None = None,
     robustness: float | None = None,
     seen: bool = False,
+    maps: int | None = None,
     weights_file: bytes | None = None,
 ) -> Path:
     """Write a complete run that was never trained, and return its folder.
@@ -89,6 +90,8 @@ def write_run(
         robustness: predict corrupted copies, of which at the highest strength this fraction of those that are right
             otherwise is right; None predicts none.
         seen: keep five test and training images, 8×8, as a network could have got them.
+        maps: places a side of the maps that it keeps of where it looked, each with its most in another corner; of less
+            than four it keeps the rest of features.npz alone, and None keeps nothing.
         weights_file: the content of its model.safetensors, if it has one.
     """
     folder.mkdir(parents=True)
@@ -108,6 +111,8 @@ def write_run(
         arrays |= _robustness(random, run, probabilities, labels, robustness)
     if seen:
         arrays |= _seen(run, pretrained=branch == "pretrained")
+    if maps is not None:
+        _write_features(folder, random, len(labels), maps)
     if watched == "validation":
         held_out = fake.train_labels[-NUM_VALIDATION:]
         arrays |= {
@@ -242,6 +247,18 @@ def _robustness(random, run: Record, probabilities: np.ndarray, labels: np.ndarr
     lost = random.random((len(strengths), 5, len(rows))) > share
     predicted = np.where(lost, (labels[rows] + 1) % 10, clean)
     return {"robustness_rows": rows, "robustness_predicted": predicted.astype(np.uint8)}
+
+
+def _write_features(folder: Path, random, num_test: int, side: int) -> None:
+    """Features of twenty images, and maps whose one bright place goes round the corners."""
+    training = features.Training.of(random.normal(size=(20, 4)), np.arange(20, dtype=np.uint8) % 10)
+    maps = None
+    if side >= features.SMALLEST_MAP:
+        maps = np.zeros((num_test, side, side), np.uint8)
+        for row in range(num_test):
+            maps[row, -(row % 2), -(row // 2 % 2)] = 255
+    distances = training.distances(random.normal(size=(num_test, 4)))
+    features.write(folder, features.Features(training, distances, maps))
 
 
 def _seen(run: Record, *, pretrained: bool) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from compare import doctor, inspect, load_run, report, run
+from compare import doctor, export, inspect, load_run, predict, report, run
 from compare.__main__ import COMMANDS as COMMANDS_OF_COMPARE
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained_train
@@ -132,6 +132,8 @@ PARSERS = {
     "compare.run": run.parse,
     "compare.report": report.parse,
     "compare.inspect": inspect.parse,
+    "compare.predict": predict.parse,
+    "compare.export": export.parse,
     "compare.doctor": doctor.parse,
     "scratch_resnet.train": scratch_train.parse,
     "pretrained.train": pretrained_train.parse,

@@ -101,6 +101,21 @@ def calibration(run: Run) -> Calibration:
 def scaled(run: Run) -> Scaled | None:
     """Fit a run's temperature by its validation split and apply it to the test set. None without such predictions: the
     test set is there to measure by, not to fit by."""
+    temperature = fitted_temperature(run)
+    if temperature is None:
+        return None
+    probabilities = at_temperature(run.test_probabilities, temperature)
+    confidence = probabilities.max(axis=1)
+    return Scaled(
+        temperature=temperature,
+        error=_calibration_error(_bins(confidence), confidence - is_right(run)),
+        log_loss=log_loss(probabilities, run.test_labels),
+        brier=brier_score(probabilities, run.test_labels),
+    )
+
+
+def fitted_temperature(run: Run) -> float | None:
+    """The temperature of `Scaled`; None without predictions of a validation split."""
     if run.validation_probabilities is None:
         return None
     scores, labels = _logarithms(run.validation_probabilities), run.validation_labels
@@ -110,15 +125,12 @@ def scaled(run: Run) -> Scaled | None:
         bounds=(-bound, bound),
         method="bounded",
     )
-    temperature = float(np.exp(found.x))
-    probabilities = softmax(_logarithms(run.test_probabilities) / temperature, axis=1)  # (num_images, num_classes)
-    confidence = probabilities.max(axis=1)
-    return Scaled(
-        temperature=temperature,
-        error=_calibration_error(_bins(confidence), confidence - is_right(run)),
-        log_loss=log_loss(probabilities, run.test_labels),
-        brier=brier_score(probabilities, run.test_labels),
-    )
+    return float(np.exp(found.x))
+
+
+def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """What probabilities (num_images, num_classes) are worth, float64, as `Scaled` says."""
+    return softmax(_logarithms(probabilities) / temperature, axis=1)
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:

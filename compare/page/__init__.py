@@ -15,6 +15,7 @@ label_figures  the label curve, and accuracy against time, as they are drawn
 matrices       confusion matrices as pictures
 fonts          those for scripts that its own font has not
 gallery        the test images on the page
+predictions    what networks say of single pictures, as a picture
 pictures       what is drawn of which runs, and what it shows in words
 tables         its tables of text
 inspection     what is in a folder of images, as a page of its own

@@ -31,6 +31,7 @@ from compare.page.words import (
     range_in_words,
     shortened,
 )
+from compare.runs import features
 from compare.runs.checkpoint import UnfinishedRun
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -44,6 +45,13 @@ GALLERY_TEXTS = {
     "number": say("no. {{number}}"),
     "shown": say("{{shown}} of {{found}} shown"),
     "kept": say("{{shown}} of {{found}} shown; {{found}} of the cell's {{total}} are on this page"),
+}
+
+# the same of where networks looked, where a run keeps that
+WHERE_TEXTS = {
+    "show": say("Show where {{run}} looked"),
+    "hide": say("Show the images alone"),
+    "looked": say("Over the images: where {{run}} looked."),
 }
 
 
@@ -76,6 +84,7 @@ def content(
     groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
     warnings = banners.of(to_warn_of or [(label, group[0].record) for label, group in groups_of_seeds], unfinished)
     questions = audit.of(shown, images)
+    looked = where(shown) if images else None
     return of_all | {
         "styles": figures.STYLES,
         "numbers": answer.numbers(found, shown),
@@ -112,7 +121,8 @@ def content(
         "sprite": webp(images.sprite) if images else None,
         "groups": groups(found, shown, images) if images else [],
         "gallery_data": gallery_data(shown, images) if images else None,
-        "scripts": [script(name) for name in ("language", "navigation", "tables", *["gallery"] * (images is not None))],
+        "where": looked,
+        "scripts": [script(name) for name in scripts(images, looked)],
         "difference": difference(found, shown),
         "settings": tables.settings(shown),
     }
@@ -327,13 +337,38 @@ def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
 
 def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
     """What the page's script needs: the images, and what each run is called and looks like."""
-    return gallery.said(images, [one.run for one in shown]) | {
-        "texts": {name: language.in_each(text) for name, text in GALLERY_TEXTS.items()},
-        "classes": language.in_each([known(name) for name in shown[0].record.data.class_names]),
-        "names": language.in_each([one.label for one in shown]),
-        "colours": [one.colour for one in shown],
-        "markers": [one.marker for one in shown],
+    maps = gallery.maps(images, [one.run for one in shown])
+    texts = GALLERY_TEXTS | WHERE_TEXTS if maps else GALLERY_TEXTS
+    return (
+        gallery.said(images, [one.run for one in shown])
+        | ({"maps": maps} if maps else {})
+        | {
+            "texts": {name: language.in_each(text) for name, text in texts.items()},
+            "classes": language.in_each([known(name) for name in shown[0].record.data.class_names]),
+            "names": language.in_each([one.label for one in shown]),
+            "colours": [one.colour for one in shown],
+            "markers": [one.marker for one in shown],
+        }
+    )
+
+
+def where(shown: list[Shown]) -> dict | None:
+    """Whose maps of where it looked the page has, and whose last maps are too small for that, as lists of names; None
+    where no run has kept anything of the inside of its network."""
+    kept = [(one, found) for one in shown if (found := features.read(one.run)) is not None]
+    if not kept:
+        return None
+    return {
+        "with_maps": [one for one, found in kept if found.test_maps is not None],
+        "too_small": joined(named([one for one, found in kept if found.test_maps is None], shown)),
+        "smallest": features.SMALLEST_MAP,
     }
+
+
+def scripts(images: gallery.Gallery | None, looked: dict | None) -> list[str]:
+    """The scripts of the page, by name, given what `where` gives."""
+    any_maps = looked is not None and bool(looked["with_maps"])
+    return ["language", "navigation", "tables", *["gallery"] * (images is not None), *["where"] * any_maps]
 
 
 def script(name: str) -> dict:

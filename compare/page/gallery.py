@@ -1,5 +1,6 @@
-"""The test images on the page: as one picture of tiles, and what each run says about each of them."""
+"""The test images on the page: as one picture of tiles, what each run says about each of them, and where it looked."""
 
+import base64
 import dataclasses
 import functools
 import hashlib
@@ -13,6 +14,7 @@ from PIL import Image
 from compare.data import NAMES, corruptions, dataset
 from compare.data.images import Dataset, blocks_averaged
 from compare.findings import metrics
+from compare.runs import features
 from compare.runs.record import SPLIT, Run
 from compare.system.errors import UserError
 
@@ -155,6 +157,20 @@ def sprite(images: np.ndarray, rows: np.ndarray, *, num_columns: int = NUM_COLUM
     image = Image.fromarray(picture[..., 0] if num_channels == 1 else picture)
     image.save(buffer, "WEBP", quality=quality, method=2)
     return buffer.getvalue()
+
+
+def maps(gallery: Gallery, runs: list[Run]) -> list[dict]:
+    """Where each run that keeps that looked in the gallery's images, of what it took them for: the run's place, the
+    maps' height and width, and their bytes, `features.small_maps`, in the order of `rows`."""
+    found = []
+    for place, run in enumerate(runs):
+        kept = features.read(run)
+        if kept is not None and kept.test_maps is not None:
+            of_gallery = kept.test_maps[gallery.rows]  # (num_shown, height, width)
+            height, width = of_gallery.shape[1:]
+            values = base64.b64encode(np.ascontiguousarray(of_gallery)).decode()
+            found.append({"run": place, "height": height, "width": width, "values": values})
+    return found
 
 
 def said(gallery: Gallery, runs: list[Run]) -> dict:

@@ -4,6 +4,7 @@
                             written last: its presence means complete
     predictions.npz         `test_probabilities` float32 (num_test, num_classes) and `test_labels` uint8 (num_test,),
                             both in the order of the test file; what else a run may hold there says `Run`
+    features.npz            what a new picture is compared with, and where the network looked: `features`
     weights                 model.safetensors (PyTorch) or model.keras (Keras); no report needs them
     checkpoint-…            while unfinished: see `checkpoint`
     log.txt                 what the run said
@@ -31,8 +32,9 @@ from compare.runs.schema import Record
 from compare.system import disk, machine
 from compare.system.errors import EXIT_REFUSED, UserError
 
-RECORD, PREDICTIONS, LOG, SPLIT = "record.json", "predictions.npz", "log.txt", "split.csv"
+RECORD, PREDICTIONS, FEATURES, LOG, SPLIT = "record.json", "predictions.npz", "features.npz", "log.txt", "split.csv"
 WEIGHTS = ("model.safetensors", "model.keras")
+MAY_BE_MISSING = {**dict.fromkeys(WEIGHTS, "weights"), FEATURES: "features"}  # whoever passes a run on may leave them
 MAX_PREDICTIONS_BYTES, MAX_WEIGHTS_BYTES = 300_000_000, 2_000_000_000
 RESTORE = "take the file from a copy of the run, or train the run anew in another folder"
 # What two runs must share to be compared where both know it, and what to call it.
@@ -163,7 +165,7 @@ def finish_run(folder: Path, record: Record, arrays: dict[str, np.ndarray]) -> N
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     disk.write_atomically(folder / PREDICTIONS, buffer.getvalue())
-    files = {name: disk.file_sha256(folder / name) for name in WEIGHTS if (folder / name).is_file()}
+    files = {name: disk.file_sha256(folder / name) for name in MAY_BE_MISSING if (folder / name).is_file()}
     content = record.as_json() | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
     disk.write_json(folder / RECORD, content)
 
@@ -192,10 +194,11 @@ def read_run(folder: Path) -> Run:
         advice = "read it with a newer version of this project" if is_newer else RESTORE
         wanted = f"a record of format {schema.FORMAT}, as this version writes it"
         raise UserError(f"{path}: {error}", wanted, advice) from error
-    for name in record.files.keys() & set(WEIGHTS):
+    for name in record.files.keys() & MAY_BE_MISSING.keys():
         path = folder / name
         if path.is_file() and (path.stat().st_size > MAX_WEIGHTS_BYTES or disk.file_sha256(path) != record.files[name]):
-            raise UserError(f"{path} holds other bytes than the run wrote", "the run's weights, or none", RESTORE)
+            expected = f"the run's {MAY_BE_MISSING[name]}, or none"
+            raise UserError(f"{path} holds other bytes than the run wrote", expected, RESTORE)
     path = folder / PREDICTIONS
     try:
         predictions = disk.read_within(path, MAX_PREDICTIONS_BYTES)

@@ -5,6 +5,9 @@ preparation  what is checked before the first minute of training: the command li
 crops        what training shows of a photograph, and what the test does
 job          the training itself, but for the framework: checkpoints, rows
 ending       what follows its last epoch
+looking      what a branch gives for pictures: probabilities, features, and where it looked
+predicting   the process in which it does so for a finished run
+exporting    the process in which it writes the network of one for other programs
 stopping     how its process begins, and how it is told to stop
 schedule     its step size, as it changes
 limits       what a device, or the numbers, cannot do, in words

@@ -17,7 +17,7 @@ import psutil
 
 from compare.data import corruptions, dataset
 from compare.data.images import balanced_weights
-from compare.runs import checkpoint, out_folder, record
+from compare.runs import checkpoint, features, out_folder, record
 from compare.runs.schema import Record, Row, UnderWay
 from compare.system import machine
 from compare.system.command import MAX_NUMBER
@@ -85,6 +85,11 @@ class Job:
     def num_more_test_images(self) -> int:
         """How many test images are predicted at the end that were not watched before."""
         return 0 if self.watched == "test" else len(self.data.test_labels)
+
+    @property
+    def num_looked_at(self) -> int:
+        """How many images are looked at with the finished network: the test's, and some of those to train on."""
+        return len(self.data.test_labels) + min(features.NUM_KEPT, len(self.train_rows))
 
     @property
     def num_corrupted_images(self) -> int:

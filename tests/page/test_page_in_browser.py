@@ -338,3 +338,45 @@ def test_forty_classes_are_drawn_sorted_and_searched(browser, of_many_classes, w
     page.get_by_role("searchbox").fill("金毛")
     assert table.locator("tbody th:visible").all_inner_texts() == ["金毛寻回犬"]
     context.close()
+
+
+def test_a_press_shows_where_each_run_looked(browser, tmp_path):
+    """The maps that made-up runs keep have their one bright place in the corner that the image's row says."""
+    runs = [
+        record.read_run(write_run(tmp_path / name, branch=name, data="digits", num_test=None, maps=side))
+        for name, side in (("scratch_resnet", 4), ("pretrained", 5), ("other", 1))
+    ]
+    page = browser.new_page(reduced_motion="reduce")
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.goto(report.write_report(tmp_path / "page", runs, title="Where").as_uri())
+    button, status = page.locator("button.where"), page.locator("[data-where-status]").first
+    assert button.inner_text() == f"Show where {LABELS[0]} looked" and page.locator("canvas").count() == 0
+    assert "other: the last maps have fewer than 4×4 places" in page.inner_text("#differences")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert status.inner_text() == f"Over the images: where {LABELS[0]} looked."
+    tiles = page.locator("#differences .tile")
+    assert page.locator("#differences canvas").count() == tiles.count() > 10
+    brightest = """tile => {
+      const canvas = tile.querySelector("canvas"), size = canvas.width;
+      const bytes = canvas.getContext("2d").getImageData(0, 0, size, size).data;
+      const alphas = [...Array(size * size).keys()].map((place) => bytes[4 * place + 3]);
+      return [alphas.indexOf(Math.max(...alphas)), size];
+    }"""
+    for place in range(8):
+        row = int(tiles.nth(place).get_attribute("aria-label").split(",")[0].removeprefix("Test image "))
+        place, size = tiles.nth(place).evaluate(brightest)
+        assert size == 4 and divmod(place, 4) == (3 * (row % 2), 3 * (row // 2 % 2))
+    page.keyboard.press("Enter")
+    assert tiles.first.evaluate(brightest)[1] == 5  # the other run's
+    page.locator("button[data-cell]").first.click()  # what is opened now has them, too
+    assert page.locator("#gallery canvas").count() == page.locator("#gallery .tile").count() > 0
+    page.locator("#language").evaluate("button => button.click()")
+    assert button.text_content() == "只显示图像"
+    assert axe.Axe().run(page).response["violations"] == []
+    page.locator("#gallery button[data-where]").click()
+    assert page.locator("canvas").count() == 0 and status.text_content() == ""
+    page.close()
+    assert problems == []

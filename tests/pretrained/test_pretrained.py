@@ -525,6 +525,7 @@ def test_estimating_changes_nothing(digits, at_a_glance, recipe, unfreeze):
         watched_images=(digits.train_images, digits.train_labels, np.arange(100, 130)),
         rows_of_epoch=lambda num_epochs: np.arange(100),
         num_more_test_images=500,
+        num_looked_at=0,
         num_corrupted_images=0,
         epochs_left=range(recipe.num_epochs + (recipe.num_unfrozen_epochs if whole else 0)),
     )

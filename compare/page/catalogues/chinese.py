@@ -43,6 +43,12 @@ TEXTS = {
     "Memory": "内存",
     "Checks passed": "通过的检查",
     "Everything that was measured of each run": "每次运行的全部测量值",
+    # where networks looked
+    "Show where {{run}} looked": "显示 {{run}} 看了哪里",
+    "Show the images alone": "只显示图像",
+    "Over the images: where {{run}} looked.": "图像上叠加了 {{run}} 所看之处。",
+    "Where a network looked is a class activation map: how much each place of its last maps adds to the class that it took the image for, from the least (nothing over the image) to the most (yellow). It is as coarse as these maps are.": "网络看了哪里由类激活图表示：最后一层特征图的每个位置对其所预测的类别贡献多少，从最少（图像上没有叠加）到最多（黄色）。它与这些特征图一样粗略。",
+    "{runs}: the last maps have fewer than {number}×{number} places, too few to say where it looked; python -m compare.predict shows where a grey patch costs it most.": "{runs}：最后一层特征图少于 {number}×{number} 个位置，无法说明它看了哪里；python -m compare.predict 会显示用灰色方块遮住哪里对它影响最大。",
     # what things are called
     "From scratch or pretrained": "从头训练还是用预训练",
     "From scratch or pretrained: {name}": "从头训练还是用预训练：{name}",
