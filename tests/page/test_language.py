@@ -167,7 +167,7 @@ def test_no_english_is_alone(tmp_path, kind):
     runs = [record.read_run(folder) for folder in folders]
     title = say("From scratch or pretrained: {name}", name="1")
     page = report.write_report(tmp_path / "reports" / "1", runs, unfinished, title=title)
-    names = {"Fashion-MNIST", "ImageNet", "report.json", "metrics.csv"}
+    names = {"Fashion-MNIST", "ImageNet", "ResNet-18", "ResNet50", "report.json", "metrics.csv"}
     names |= {run.record.recipe.name for run in runs}
     names |= {f"{run.record.device.kind}: {run.record.device.name}" for run in runs}
     for path in (page, tmp_path / "reports" / "index.html"):
@@ -189,8 +189,8 @@ def test_a_third_language_is_a_catalogue_and_a_line(tmp_path, monkeypatch):
     assert on_page(known("Bag")) == '<span data-zh-hans="包" data-eo="Bag">Bag</span>'
     assert attribute(known("Coat"), "title") == 'title="Coat" data-zh-hans-title="外套" data-eo-title="Mantelo"'
 
-    page = report.write_report(tmp_path / "reports" / "newer", runs, title=say("Summary")).read_text("ascii")
-    assert ' data-eo="~Summary">Summary</title>' in page and ' data-eo="~Epoch">' in page
+    page = report.write_report(tmp_path / "reports" / "newer", runs, title=say("Verdict")).read_text("ascii")
+    assert ' data-eo="~Verdict">Summary</title>' in page and ' data-eo="~Epoch">' in page
     assert '"eo": "Esperanto"' in page and ' data-eo-aria-label="~Sections"' in page
     drawing = re.search(r'<svg class="drawing".*?</svg>', page)[0]
     assert re.search(r'<text [^>]* data-eo="~epoch">epoch</text>', drawing, re.I)
