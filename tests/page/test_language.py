@@ -190,7 +190,7 @@ def test_a_third_language_is_a_catalogue_and_a_line(tmp_path, monkeypatch):
     assert attribute(known("Coat"), "title") == 'title="Coat" data-zh-hans-title="外套" data-eo-title="Mantelo"'
 
     page = report.write_report(tmp_path / "reports" / "newer", runs, title=say("Verdict")).read_text("ascii")
-    assert ' data-eo="~Verdict">Summary</title>' in page and ' data-eo="~Epoch">' in page
+    assert ' data-eo="~Verdict">Verdict</title>' in page and ' data-eo="~Epoch">' in page
     assert '"eo": "Esperanto"' in page and ' data-eo-aria-label="~Sections"' in page
     drawing = re.search(r'<svg class="drawing".*?</svg>', page)[0]
     assert re.search(r'<text [^>]* data-eo="~epoch">epoch</text>', drawing, re.I)
