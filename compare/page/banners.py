@@ -89,6 +89,7 @@ def leaks_banner(named: list[tuple[str, Record]]) -> Banner | None:
             number=data.num_leaks,
             total=data.num_test,
         ),
+        is_grave=True,
     )
 
 
