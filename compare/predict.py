@@ -7,7 +7,6 @@ own: `python -m <branch>.predict`, as `compare.training.predicting` says.
 import argparse
 import collections
 import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import dataclasses  # after that: it imports `inspect`, which is not the one beside this file
 
 from compare.system.command import Parser, place, run_command
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, UserError, printable
@@ -293,11 +294,11 @@ def in_branch(run: "Run", name: str, images: "np.ndarray", *, where: bool) -> "d
         np.save(given, images)
         command = [sys.executable, "-m", f"{run.record.branch}.predict"]
         command += [str(path.absolute()) for path in (run.folder, given, taken)] + ["--where"] * where
-        with (
-            download.bar(f"predicting with {name}", len(images), MofNCompleteColumn()) as move_on,
-            processes.tied() as arguments,
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace", **arguments) as process,
-        ):
+        with contextlib.ExitStack() as stack:  # an old Python, which says that it is one, has to be able to read this
+            bar = download.bar(f"predicting with {name}", len(images), MofNCompleteColumn())
+            move_on, arguments = stack.enter_context(bar), stack.enter_context(processes.tied())
+            piped = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace", **arguments)
+            process = stack.enter_context(piped)
             for line in process.stdout:
                 with contextlib.suppress(ValueError):
                     move_on(completed=int(line))

@@ -1,12 +1,14 @@
 """Predict with a finished run of this branch: `python -m pretrained.predict RUN IMAGES.npy OUT.npz`."""
 
 import sys
+import warnings
 from pathlib import Path
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.system.command import run_command
+from compare.system.errors import UserError, printable
 
 WEIGHTS = "model.keras"
 
@@ -30,13 +32,57 @@ def backend_of(run) -> str:
 
 
 def load(run):
-    """The whole network of a run: images float32 (batch, height, width, channels) in 0…255 to probabilities."""
+    """The whole network of a run: images float32 (batch, height, width, channels) in 0…255 to probabilities.
+
+    It is built as its record says, and of the file the arrays alone are read: what else stands there could make Keras
+    run anything.
+
+    Raises:
+        UserError: the record names a backbone that there is not, or the file holds the arrays of another network.
+    """
     from pretrained import backend
+    from pretrained.backbones import BACKBONES
+    from pretrained.weights import Weights
 
     with backend.quiet_start():
-        import keras
+        from pretrained import model
 
-        return keras.saving.load_model(run.folder / WEIGHTS, compile=False)
+    recipe, data = run.record.recipe, run.record.data
+    backbone = BACKBONES.get(recipe.backbone)
+    if backbone is None:
+        raise UserError(
+            f"the run in {run.folder} has the backbone {printable(recipe.backbone)}",
+            f"one of {', '.join(BACKBONES)}",
+            "predict with the version that trained it",
+        )
+    network = model.build_backbone(
+        backbone, Weights("random"), seed=0, image_size=recipe.image_size, precision="float32"
+    )
+    extractor = model.build_feature_extractor(
+        network,
+        backbone,
+        image_shape=tuple(data.image_shape),
+        image_size=recipe.image_size,
+        preprocessing=recipe.preprocessing,
+        centre_crop=recipe.centre_crop,
+    )
+    head = model.build_head(
+        network.output_shape[1],
+        len(data.class_names),
+        normalize_features=recipe.normalize_features,
+        learning_rate=recipe.learning_rate,
+    )
+    whole = model.join(extractor, head)
+    with warnings.catch_warnings(action="ignore"):  # the head's optimizer has a state in the file, which nobody needs
+        try:
+            whole.load_weights(run.folder / WEIGHTS)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{run.folder / WEIGHTS} does not hold this network ({printable(str(error))[:200]})",
+                "the file that its training wrote",
+                "train anew, or copy the run's folder once more",
+            ) from error
+    return whole
 
 
 def parts_of(whole) -> tuple:

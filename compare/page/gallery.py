@@ -75,16 +75,17 @@ def local_data(runs: list[Run], data_dir: Path | None) -> Dataset:
     does, says which images are to be tested with."""
     told = runs[0].record
     split = next((run.folder / SPLIT for run in runs if (run.folder / SPLIT).is_file()), None)
-    return _local(told.data.name, data_dir, told.recipe.fit, split, told.data.group_by)
+    size = max(told.data.image_shape[:2]) if told.data.image_shape else MAX_TILE  # as the run has decoded them
+    return _local(told.data.name, data_dir, size, told.recipe.fit, split, told.data.group_by)
 
 
 @functools.lru_cache(maxsize=1)
-def _local(name: str, data_dir: Path | None, fit: str, split: Path | None, group_by: str | None) -> Dataset:
+def _local(name: str, data_dir: Path | None, size: int, fit: str, split: Path | None, group_by: str | None) -> Dataset:
     if name in NAMES:
         return dataset.load(name, data_dir, download=False)
     if data_dir is None or not os.path.isdir(data_dir):
         return dataset.load(str(data_dir))
-    return dataset.load(str(data_dir), image_size=MAX_TILE, fit=fit, split=split, group_by=group_by, allow_leaks=True)
+    return dataset.load(str(data_dir), image_size=size, fit=fit, split=split, group_by=group_by, allow_leaks=True)
 
 
 def of(runs: list[Run], data: Dataset, *, all_images: bool = False) -> Gallery:

@@ -18,7 +18,7 @@ NEAREST_NAMES = 0.09  # of the axis, between two numbers of labels that are both
 NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
 MOST_NAMED = 7  # dots with a name
 FAR_BELOW = 0.3  # the best accuracy: what is drawn as an arrow
-LONGEST_LINE = 24  # letters of a name beside a point
+LONGEST_LINE = 22  # letters of a name beside a point
 WIDTH = 4.2  # inches: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
 NAMES = 9.5  # points that letters of names are high
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
@@ -80,11 +80,11 @@ def label_curve(
         last = next(
             (point for point in reversed(strategy.points) if point.error), strategy.points[-1]
         )  # the axis lacks 0
-        beside_lines.append(named_beside(axes, two_lines(name), (last.labels, last.error), colour))
+        beside_lines.append(named_beside(axes, two_lines(name), (last.labels, last.error), colour, side="outside"))
     if baselines:
         axes.plot(*zip(*baselines, strict=True), label=LOGISTIC_REGRESSION, **BASELINE_LINE)
         lines = [say("logistic regression"), say("on the pixels")]
-        beside_lines.append(named_beside(axes, lines, baselines[-1], DRAWN.muted))
+        beside_lines.append(named_beside(axes, lines, baselines[-1], DRAWN.muted, side="outside"))
     axes.set(ylabel=say("Test error"), xscale="log", xlim=(low, high))
     _logarithmic(axes.yaxis, [error for line in axes.lines for error in line.get_ydata()])
     for index, pair in enumerate(curve.headline):
@@ -127,17 +127,21 @@ def named_beside(
     point: tuple[float, float],
     colour: str,
     *,
-    side: Literal["left", "right"] = "right",
+    side: Literal["left", "right", "outside"],
     **place,
 ) -> list[Annotation]:
-    """A name of several lines beside a point, whose coordinates `place` may tell as `annotate` takes them."""
-    across, align = (7, "left") if side == "right" else (-7, "right")
+    """A name of several lines beside a point, whose coordinates `place` may tell as `annotate` takes them; room is made
+    for one that stands to the right, outside the axes."""
+    across, align = (-7, "right") if side == "left" else (7, "left")
     style = {"textcoords": "offset points", "va": "center", "ha": align, "annotation_clip": False} | place
     middle = (len(lines) - 1) / 2
-    return [
+    names = [
         axes.annotate(line, point, (across, 1.15 * NAMES * (middle - number)), color=colour, fontsize=NAMES, **style)
         for number, line in enumerate(lines)
     ]
+    for name in names:
+        name.set_in_layout(side == "outside")  # axes become no wider by leaving room for what is in them
+    return names
 
 
 def spread(names: list[list[Annotation]]) -> None:
@@ -171,7 +175,7 @@ def time_and_accuracy(
         line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
         axes.plot(*at, **line | {"linewidth": 0.7})
         if points:
-            beside_lines.append(named_beside(axes, two_lines(name), (at[0][0], at[1][0]), line["color"]))
+            beside_lines.append(named_beside(axes, two_lines(name), (at[0][0], at[1][0]), line["color"], side="right"))
         front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
     front.sort()
     seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
@@ -209,15 +213,16 @@ def accuracy_and_time(dots: list[Dot], rules: list[tuple[str, float]]) -> Figure
 
     Args:
         dots: what is drawn.
-        rules: names and accuracies that are drawn as level lines.
+        rules: names and accuracies that are drawn as level lines, but for those that lie far below.
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
     timed = all(dot.seconds for dot in dots)
     best = max(dot.accuracy for dot in dots)
     inside = [dot for dot in dots if dot.accuracy > best - FAR_BELOW]
+    rules = [(name, accuracy) for name, accuracy in rules if accuracy > best - FAR_BELOW]
     named = sorted(dots, key=lambda dot: -dot.accuracy)[:MOST_NAMED]
-    low = min([dot.low for dot in inside] + [accuracy for _, accuracy in rules if accuracy > best - FAR_BELOW])
+    low = min([*(dot.low for dot in inside), *(accuracy for _, accuracy in rules)])
     low -= (0.06 if len(inside) == len(dots) else 0.25) * (best - low) + 0.002  # room for what lies below
     times = [dot.seconds if timed else [float(place)] * len(dot.accuracies) for place, dot in enumerate(dots)]
     middle = math.sqrt(min(map(min, times)) * max(map(max, times))) if timed else (len(dots) - 1) / 2
@@ -242,7 +247,7 @@ def accuracy_and_time(dots: list[Dot], rules: list[tuple[str, float]]) -> Figure
     for name, accuracy in rules:
         axes.axhline(accuracy, **BASELINE_LINE)
         place = {"xycoords": ("axes fraction", "data")}
-        names.append(named_beside(axes, [name, f"{accuracy:.3f}"], (1, accuracy), DRAWN.muted, **place))
+        names.append(named_beside(axes, [name, f"{accuracy:.3f}"], (1, accuracy), DRAWN.muted, side="outside", **place))
     axes.set(ylabel=say("Test accuracy"), ylim=(low, None))
     if timed:
         every = [seconds for dot in dots for seconds in dot.seconds]

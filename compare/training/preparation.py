@@ -42,7 +42,7 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         check_same_versions(folder, so_far.versions)
         check_same_program(folder, so_far)
         labels_per_class, subset_seed = so_far.data.labels_per_class, so_far.data.subset_seed
-        group_by, allow_leaks = so_far.data.group_by, True  # allowed then, or there are none
+        group_by, allow_leaks = so_far.data.group_by, bool(so_far.data.num_leaks)  # allowed then, or there are none
         recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)

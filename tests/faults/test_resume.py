@@ -156,7 +156,7 @@ def is_same(trainings: Trainings, run: Path, faults) -> None:
     got = outcome(run)
     assert [name for name in {*got, *trainings.whole} if got.get(name) != trainings.whole.get(name)] == []
     assert not checkpoint.found(run) or (run / record.RECORD).exists()
-    assert not [path for path in run.iterdir() if path.name.startswith((".partial", "features"))]
+    assert not [path for path in run.iterdir() if path.name.startswith((".partial", "features-"))]
     faults.survived += 1
 
 

@@ -30,6 +30,7 @@ from compare.system import command, disk, machine
 from compare.system.command import MAX_EPOCHS
 from compare.system.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, UserError
 from compare.training import ending, options, preparation
+from compare.training.looking import Looked
 from pretrained import recipe as pretrained_recipe
 from pretrained import train as pretrained
 from scratch_resnet import train as scratch
@@ -116,6 +117,7 @@ def train(job, *, device: str, loss: float) -> None:
             seen=lambda: (seen, seen),
             channels="grey",
             save=lambda folder: None,
+            look=lambda: lambda images: Looked(np.full((len(images), 10), 0.1), np.zeros((len(images), 4)), None),
             device_bytes=lambda: None,
         )
 

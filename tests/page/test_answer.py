@@ -126,7 +126,7 @@ def test_what_lies_far_below_is_an_arrow_and_does_not_squeeze_the_axis():
         Dot("two", 1, [0.9], 0.89, 0.91, [100.0]),
         Dot("broken", 2, [0.1], 0.09, 0.11, [50.0]),
     ]
-    (axes,) = label_figures.accuracy_and_time(dots, [("rule", 0.85)]).axes
+    (axes,) = label_figures.accuracy_and_time(dots, [("rule", 0.85), ("far below", 0.1)]).axes
     low, high = axes.get_ylim()
     assert 0.7 < low < 0.85 and high < 1
     texts = [text.get_text() for text in axes.texts]

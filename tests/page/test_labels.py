@@ -343,7 +343,7 @@ def test_names_beside_lines_do_not_lie_on_each_other():
         axes = figure.subplots()
         axes.set(xlim=(0, 10), ylim=(0, 1))
         points = [(1, 0.5), (1, 0.51), (1, 0.52), (9, 0.5)]
-        names = [label_figures.named_beside(axes, ["one", "two"], point, "black") for point in points]
+        names = [label_figures.named_beside(axes, ["one", "two"], point, "black", side="right") for point in points]
         figures.laid_out(figure)
         label_figures.spread(names)
     extents = [Bbox.union([line.get_window_extent() for line in lines]).padded(-0.1) for lines in names]

@@ -15,7 +15,7 @@ from pretrained.backbones import BACKBONES
 from pretrained.looking import Inside, map_weights
 from pretrained.weights import Weights
 
-RECIPE = types.SimpleNamespace(image_size=96, preprocessing="imagenet")
+RECIPE = types.SimpleNamespace(image_size=96, preprocessing="imagenet", centre_crop=1.0)
 
 
 def opened(name, *, normalize_features=False, num_classes=4, image_shape=(96, 96, 1), recipe=RECIPE):
@@ -100,7 +100,7 @@ def test_a_head_on_imagenets_network_looks_at_the_mark():
     network = model.build_backbone(backbone, weights.find("imagenet", backbone), seed=0, image_size=128)
     head = model.build_head(1280, 2, normalize_features=False, learning_rate=1.0)
     images, labels, _ = marked.pictures(48, num_channels=3)
-    recipe = types.SimpleNamespace(image_size=128, preprocessing="imagenet")
+    recipe = types.SimpleNamespace(image_size=128, preprocessing="imagenet", centre_crop=1.0)
     inside = Inside(network, head, backbone=backbone, recipe=recipe, image_shape=images.shape[1:])
     found = LogisticRegression(C=1.0, max_iter=1000).fit(inside.look(images).features, labels)
     head.layers[-1].set_weights(
