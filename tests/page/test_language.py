@@ -192,7 +192,7 @@ def test_a_third_language_is_a_catalogue_and_a_line(tmp_path, monkeypatch):
     page = report.write_report(tmp_path / "reports" / "newer", runs, title=say("Verdict")).read_text("ascii")
     assert ' data-eo="~Verdict">Verdict</title>' in page and ' data-eo="~Epoch">' in page
     assert '"eo": "Esperanto"' in page and ' data-eo-aria-label="~Sections"' in page
-    drawing = re.search(r'<svg class="drawing".*?</svg>', page)[0]
+    drawing = "".join(re.findall(r'<svg class="drawing".*?</svg>', page))
     assert re.search(r'<text [^>]* data-eo="~epoch">epoch</text>', drawing, re.I)
     said = json.loads(re.search(r'id="gallery-data">(.*?)</script>', page)[1])
     assert said["names"]["eo"][0] == "~ResNet-18 · from scratch" and len(said["classes"]["eo"]) == 10

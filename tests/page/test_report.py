@@ -515,7 +515,7 @@ def test_images_of_a_folder_are_shown_as_the_runs_had_them(tmp_path, fit, is_dar
         (tmp_path / place).mkdir(parents=True)
         for width in (80, 84):
             Image.new("L", (width, 20), 255).save(tmp_path / place / f"{width}.png")
-    images = gallery._local("a folder", tmp_path, fit, None, None).test_images
+    images = gallery._local("a folder", tmp_path, 64, fit, None, None).test_images
     assert (images[:, 0] == 0).all() == is_dark and (images[:, 32] == 255).all()
 
 
