@@ -95,6 +95,7 @@ def test_something_else_after_the_pooling_has_no_map():
     assert map_weights([keras.layers.Activation("relu")], head) is None
 
 
+@pytest.mark.thorough
 def test_a_head_on_imagenets_network_looks_at_the_mark():
     backbone = BACKBONES["EfficientNetLite0"]
     network = model.build_backbone(backbone, weights.find("imagenet", backbone), seed=0, image_size=128)
