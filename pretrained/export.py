@@ -47,22 +47,24 @@ def write_onnx(run, path: Path, said: dict[str, str]) -> None:
     """Write ONNX, by Keras on PyTorch: of its backends that one needs no package that NumPy 2 breaks.
 
     Raises:
-        UserError: Keras lacks the backbone on PyTorch.
+        UserError: Keras lacks the backbone on PyTorch, or PyTorch's exporter cannot write it.
     """
     backbone = BACKBONES[run.record.recipe.backbone]
+    refusal = ("a format that this network has: keras", "say --format keras")
     if "torch" in backbone.lacking_on:
-        raise UserError(
-            f"--format onnx of a run with {backbone.title}, which Keras lacks on PyTorch",
-            "a format that this network has: keras",
-            "say --format keras",
-        )
+        raise UserError(f"--format onnx of a run with {backbone.title}, which Keras lacks on PyTorch", *refusal)
     network = with_bytes(run)
     import keras
+    import torch
 
     shape = (None, *run.record.data.image_shape)
     signature = [keras.InputSpec(shape=shape, dtype="uint8", name="images")]
     with warnings.catch_warnings(action="ignore"):  # tracing warns of what might go wrong; the file is run to see
-        network.export(path, format="onnx", verbose=False, input_signature=signature)
+        try:
+            network.export(path, format="onnx", verbose=False, input_signature=signature)
+        except torch.onnx.OnnxExporterError as error:  # of ConvNeXt's layer normalisation
+            came = f"--format onnx of a run with {backbone.title}, which PyTorch's exporter cannot write"
+            raise UserError(came, *refusal) from error
     exporting.add_metadata(path, said)
 
 

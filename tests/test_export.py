@@ -5,6 +5,7 @@ import json
 import sys
 import zipfile
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -45,6 +46,7 @@ PRETRAINED = [
             {"backbone": "ResNet50", "preprocessing": "unit"},
         )
         for form in ("keras", "onnx")
+        if (changes.get("backbone"), form) != ("ConvNeXtTiny", "onnx")
     ],
 ]
 
@@ -62,18 +64,26 @@ def test_a_network_from_scratch_gives_its_probabilities(changes, form, tmp_path)
     images = trained.data_set(tuple(run.record.data.image_shape)).test_images
     found = written(run, form, tmp_path / "file", images)
     np.testing.assert_allclose(found, run.test_probabilities, atol=1e-5)
-    assert found.dtype == np.float32 and np.ptp(found, axis=0).max() > 1e-4  # the pictures matter
+    assert found.dtype == np.float32 and np.ptp(found, axis=0).max() > 2e-5  # the pictures matter
     assert_says(run, form, tmp_path / "file")
 
 
 @pytest.mark.parametrize(("changes", "form"), PRETRAINED)
 def test_a_pretrained_network_gives_its_probabilities(changes, form, tmp_path):
+    keras.utils.clear_session()  # what other cases have built
     run = read_run(trained.pretrained_run(tmp_path / "run", **changes))
     images = trained.data_set(tuple(run.record.data.image_shape)).test_images
     found = written(run, form, tmp_path / f"file.{form}", images)
     np.testing.assert_allclose(found, run.test_probabilities, atol=1e-4)
     assert found.dtype == np.float32
     assert_says(run, form, tmp_path / f"file.{form}")
+
+
+@pytest.mark.thorough
+def test_a_network_that_the_exporter_cannot_write_is_refused_with_the_format_that_it_has(tmp_path):
+    run = read_run(trained.pretrained_run(tmp_path / "run", backbone="ConvNeXtTiny"))
+    with pytest.raises(UserError, match="ConvNeXt-Tiny, which PyTorch's exporter cannot write(?s:.*)--format keras"):
+        written(run, "onnx", tmp_path / "file.onnx", trained.data_set((28, 28, 1)).test_images)
 
 
 def assert_says(run, form, path):
