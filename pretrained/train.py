@@ -256,9 +256,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
                 preprocessing=recipe.preprocessing,
                 centre_crop=recipe.centre_crop,
             )
-        if (
-            job.class_weights is not None
-        ):  # what it learned by is saved with it, and only Keras' own can be loaded there
+        if job.class_weights is not None:  # what it learned by is saved with it, and Keras' own alone can be loaded
             networks.head.compile(networks.head.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         # Its count of steps is saved with it, means nothing at a constant rate, and fine-tuning's checkpoints lack it.
         networks.head.optimizer.iterations.assign(0)

@@ -33,7 +33,7 @@ class Dot:
         name: what they are called.
         look: how they look.
         accuracies: of each, fractions.
-        low, high: of the 95 % interval.
+        low, high: of the 95 % interval; of several seeds the means of theirs.
         seconds: the training time of each; None where one is not known.
     """
 

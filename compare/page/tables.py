@@ -72,33 +72,28 @@ class Line:
 def lines(shown: list[Shown], audit: list[tuple[str, list[Answer]]]) -> list[Line]:
     """The table of runs, the most accurate first, given each question of the audit with the answers."""
     groups = by_seeds(shown)
-    ends = {}
+    ends = []  # of each: settings may share a name
     for group in groups:
-        results = [one.result for one in group]
-        accuracies = [result.accuracy for result in results]
-        ends[label_of(group)] = (
-            (results[0].accuracy_low, results[0].accuracy_high)
-            if len(group) == 1
-            else (min(accuracies), max(accuracies))
-        )
-    rightmost = max((high for _, high in ends.values()), default=1)
+        result, accuracies = group[0].result, [one.result.accuracy for one in group]
+        alone = len(group) == 1
+        ends.append((result.accuracy_low, result.accuracy_high) if alone else (min(accuracies), max(accuracies)))
+    rightmost = max((high for _, high in ends), default=1)
     # what lies far below the others would squeeze these: it stands at the edge
-    leftmost = min((low for low, _ in ends.values() if low > rightmost - FAR_BELOW), default=0)
+    leftmost = min((low for low, _ in ends if low > rightmost - FAR_BELOW), default=0)
 
     def place(accuracy: float) -> float:
         return round(100 * max(0, accuracy - leftmost) / ((rightmost - leftmost) or 1), 2)
 
     found = []
-    for group in groups:
-        label, accuracies = label_of(group), [one.result.accuracy for one in group]
-        low, high = ends[label]
+    for group, (low, high) in zip(groups, ends, strict=True):
+        accuracies = [one.result.accuracy for one in group]
         answers = [of_runs[shown.index(one)] for one in group for _, of_runs in audit]
         made = [answer for answer in answers if answer.passed is not None]
         times = [one.record.seconds.training_alone for one in group]
         memory = [one.record.peak_memory_bytes.main for one in group]
         found.append(
             Line(
-                label=label,
+                label=label_of(group),
                 one=group[0],
                 seeds=joined(str(one.record.seed) for one in group),
                 accuracy=float(np.mean(accuracies)),
