@@ -52,7 +52,8 @@ PRETRAINED = {"branch": "pretrained"}
         (
             [SCRATCH | {"accuracy": 0.95, "recipe": recipe, "seed": seed} for recipe in ("a", "b") for seed in (0, 1)]
             + [SCRATCH | {"accuracy": 0.5, "recipe": "c"}],
-            "Neither ResNet-18 · from scratch · a, seed 0 nor ResNet-18 · from scratch · a, seed 1 is shown to be better.",
+            "Neither ResNet-18 · from scratch · a, seed 0 nor ResNet-18 · from scratch · a, seed 1 is shown to be "
+            "better.",
         ),
     ],
 )
