@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 
+from compare.runs.features import SMALLEST_MAP
 from compare.training.looking import Looked
 from pretrained.backbones import Backbone
 from pretrained.features import PIXELS_IN_BATCH, PREDICTION_BATCH_SIZE
-from pretrained.model import network_input
+from pretrained.model import Networks, network_input
 
 
 class Inside:
@@ -16,9 +17,12 @@ class Inside:
         network, head: as `model.Networks` has them.
         backbone, recipe: of the preprocessing.
         image_shape: height, width and channels of the images.
+        whole_batches: fill each with zeros: Keras compiles the network anew for every size that it meets.
     """
 
-    def __init__(self, network: keras.Model, head: keras.Model, *, backbone: Backbone, recipe, image_shape):
+    def __init__(
+        self, network: keras.Model, head: keras.Model, *, backbone: Backbone, recipe, image_shape, whole_batches=False
+    ):
         images = keras.Input(image_shape)
         x = network_input(
             images,
@@ -27,11 +31,12 @@ class Inside:
             backbone=backbone,
             centre_crop=recipe.centre_crop,
         )
-        pooling = [layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)][-1]
+        pooling = pooling_of(network)
         opened = keras.Model(network.inputs, [network.output, pooling.input])
         features, maps = opened(x, training=False)  # (batch, num_features), (batch, height, width, num_features)
         self._network = keras.Model(images, [head(features), features, maps])
         self._weights = map_weights(network.layers[network.layers.index(pooling) + 1 :], head)
+        self._whole_batches = whole_batches
         self._batch_size = max(1, min(PREDICTION_BATCH_SIZE, PIXELS_IN_BATCH // recipe.image_size**2))
 
     def look(self, images: np.ndarray) -> Looked:
@@ -39,8 +44,8 @@ class Inside:
         parts = []
         for start in range(0, len(images), self._batch_size):
             some = images[start : start + self._batch_size].astype(np.float32)
-            missing = self._batch_size - len(some) if len(images) > self._batch_size else 0
-            # whole batches: Keras compiles the network anew for every size that it meets
+            is_filled = self._whole_batches or len(images) > self._batch_size
+            missing = self._batch_size - len(some) if is_filled else 0
             given = np.pad(some, [(0, missing)] + 3 * [(0, 0)])
             probabilities, features, maps = (
                 np.asarray(array)[: len(some)] for array in self._network.predict_on_batch(given)
@@ -53,6 +58,20 @@ class Inside:
         probabilities, features, looked = zip(*parts, strict=True)
         maps = None if self._weights is None else np.concatenate(looked).astype(np.float32)
         return Looked(np.concatenate(probabilities), np.concatenate(features), maps)
+
+
+def pooling_of(network: keras.Model) -> keras.Layer:
+    """The layer that averages a backbone's last maps."""
+    return [layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)][-1]
+
+
+def features_suffice(networks: Networks, recipe) -> bool:
+    """Whether a finished run need not be looked into anew: it keeps no maps, which would be too small, and the features
+    of its images are those that its head was trained on."""
+    opened = keras.Model(networks.network.inputs, pooling_of(networks.network).input)
+    _, height, width, _ = opened.compute_output_shape((1, recipe.image_size, recipe.image_size, 3))
+    is_frozen = networks.whole is None and not recipe.augmented_head
+    return is_frozen and networks.network.compute_dtype == "float32" and min(height, width) < SMALLEST_MAP
 
 
 def map_weights(after_pooling: list[keras.Layer], head: keras.Model) -> np.ndarray | None:

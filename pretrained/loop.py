@@ -17,7 +17,7 @@ from compare.training.estimate import measured
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
-from pretrained import model, solver
+from pretrained import looking, model, solver
 from pretrained.features import (
     BAD_FEATURES,
     PREDICTION_BATCH_SIZE,
@@ -382,7 +382,8 @@ def seconds_expected(job: Job, networks: model.Networks, speeds: Speeds, *, afte
         epoch = num_tuned * (speeds.augmenting + speeds.tuning) + num_watched * speeds.extracting
         epochs += [epoch] * (len(job.epochs_left) - len(epochs))
     num_test = 0 if networks.whole is None and not recipe.augmented_head else job.num_more_test_images
-    return [*epochs, (num_test + job.num_looked_at + job.num_corrupted_images) * speeds.extracting]
+    num_looked_at = 0 if looking.features_suffice(networks, recipe) else job.num_looked_at
+    return [*epochs, (num_test + num_looked_at + job.num_corrupted_images) * speeds.extracting]
 
 
 def checkpoint_arrays(network: keras.Model) -> dict[str, np.ndarray]:

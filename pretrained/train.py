@@ -4,6 +4,7 @@ What each recipe takes and gives stands in `recipe.py`, the loop itself in `loop
 """
 
 import argparse
+import functools
 import math
 import shlex
 import sys
@@ -218,13 +219,16 @@ def end(job, networks, watched, *, device_bytes) -> None:
     import keras
     import numpy as np
 
+    from compare.data.images import take
     from compare.system import disk
     from compare.training import ending
     from compare.training.ending import NUM_SEEN
+    from compare.training.looking import Looked
     from pretrained import features, loop, model
-    from pretrained.looking import Inside
+    from pretrained.looking import Inside, features_suffice
 
     recipe, data = job.recipe, job.data
+    only_features = features_suffice(networks, recipe)  # as the network was trained: saving turns it to float32
 
     def as_entered(images: np.ndarray) -> np.ndarray:
         is_cut = recipe.crop_area < 1 and images.dtype != np.uint8
@@ -263,10 +267,21 @@ def end(job, networks, watched, *, device_bytes) -> None:
         with disk.replacing(folder / "model.keras") as partial, disk.temporary_in(folder):
             model.join(extractor, networks.head).save(partial)
 
-    def look():
-        return Inside(  # which computes in float32 by now, as what was saved does
-            networks.network, networks.head, backbone=networks.backbone, recipe=recipe, image_shape=data.image_shape
-        ).look
+    @functools.cache
+    def inside() -> Inside:  # which computes in float32 by now, as what was saved does
+        return Inside(
+            networks.network,
+            networks.head,
+            backbone=networks.backbone,
+            recipe=recipe,
+            image_shape=data.image_shape,
+            whole_batches=True,
+        )
+
+    def look_at(split: str, rows: np.ndarray) -> Looked:
+        if only_features:
+            return Looked(None, features.feature_cache(job, networks).features_of(split, rows), None)
+        return inside().look(take(data.train_images if split == "train" else data.test_images, rows))
 
     def predict(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         if networks.whole is not None:
@@ -284,7 +299,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
         seen=seen,
         channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
         save=save,
-        look=look,
+        look_at=look_at,
         device_bytes=device_bytes,
     )
 

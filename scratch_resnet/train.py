@@ -201,8 +201,9 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         training = train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1)
         return tuple(images.permute(0, 2, 3, 1).cpu().numpy() for images in (test, training))
 
-    def look(images: np.ndarray):
-        batches = Batches(images, np.zeros(len(images), np.uint8), device=device)
+    def look_at(split: str, rows: np.ndarray):
+        images = job.data.train_images if split == "train" else job.data.test_images
+        batches = Batches(images, np.zeros(len(images), np.uint8), rows=rows, device=device)
         return loop.look(model, batches, recipe=recipe)
 
     def save(folder: Path) -> None:
@@ -216,7 +217,7 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         seen=seen,
         channels="grey" if test_batches.num_channels == 1 else "RGB",
         save=save,
-        look=lambda: look,
+        look_at=look_at,
         device_bytes=lambda: torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     )
 

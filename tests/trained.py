@@ -87,7 +87,11 @@ def _finished(folder: Path, branch: str, recipe, data: Dataset, network: Model, 
     )
     run.model, run.history, run.precision = network, [Row(epoch=1)], "float32"
     run.versions = {"keras backend": "torch"}  # on which the tests' own process has Keras
-    ending.keep_inside(types.SimpleNamespace(folder=folder, data=data, train_rows=rows), look)
+    images = {"train": data.train_images, "test": data.test_images}
+    ending.keep_inside(
+        types.SimpleNamespace(folder=folder, data=data, train_rows=rows),
+        lambda split, rows: look(images[split][rows]),
+    )
     probabilities = look(data.test_images).probabilities
     record.finish_run(folder, run, {"test_probabilities": probabilities, "test_labels": data.test_labels})
     return folder

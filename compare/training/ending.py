@@ -3,20 +3,22 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from compare.data import corruptions, dataset, layouts
-from compare.data.images import stratified_sample, take
+from compare.data.images import stratified_sample
 from compare.runs import checkpoint, features, record, schema
 from compare.runs.schema import Input, PeakMemory
 from compare.system import disk, machine
 from compare.system.errors import EXIT_FAILED
 from compare.training.job import Job
 from compare.training.limits import diverged
-from compare.training.looking import Look, are_large_enough
+from compare.training.looking import Looked, are_large_enough
 
 Predict = Callable[[np.ndarray, np.ndarray | None], np.ndarray]  # see `end`
+LookAt = Callable[[Literal["train", "test"], np.ndarray], Looked]  # see `end`
 IMAGES_AT_ONCE = 2048  # that are looked at, of which the network's features are in memory
 NUM_SEEN = 5  # test images, and as many training images, that a run keeps as they entered the network
 
@@ -29,7 +31,7 @@ def end(
     seen: Callable[[], tuple[np.ndarray, np.ndarray]],
     channels: str,
     save: Callable[[Path], None],
-    look: Callable[[], Look],
+    look_at: LookAt,
     device_bytes: Callable[[], int | None],
 ) -> None:
     """What follows the last epoch: predict what is not predicted yet, keep some images as they entered the network,
@@ -44,7 +46,7 @@ def end(
             the network: float32, (num_images, size, size, num_channels). Those of grey images differ in their range.
         channels: their order: grey, RGB or BGR.
         save: writes the weights into the run's folder.
-        look: opens the network that was saved, to look inside it.
+        look_at: looks inside the network that was saved, at rows of the images to train on or of the test images.
         device_bytes: tells the GPU's peak memory; None without a GPU.
     """
     start = time.perf_counter()
@@ -61,7 +63,7 @@ def end(
     save(job.folder)
     if not (np.isfinite(test).all() and (watched is None or np.isfinite(watched).all())):
         raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
-    keep_inside(job, look())
+    keep_inside(job, look_at)
     history, joules = job.record.history, [row.energy_joules for row in job.record.history]
     with record.readable(exit_code=EXIT_FAILED):
         job.record.seconds.training = sum(row.seconds for row in history)
@@ -122,17 +124,22 @@ def predict_corrupted(job: Job, predict: Predict) -> dict[str, np.ndarray]:
     return {"robustness_rows": rows, "robustness_predicted": predicted}
 
 
-def keep_inside(job: Job, look: Look) -> None:
-    """Keep what later pictures are compared with, and where the network looked in each test image: `features`."""
+def keep_inside(job: Job, look_at: LookAt) -> None:
+    """Keep what later pictures are compared with, and where the network looked in each test image: `features`. Without
+    maps that tell places apart a sample of the test images is looked at, for their distances."""
     labels = job.data.train_labels[job.train_rows]
     rows = job.train_rows[stratified_sample(labels, features.NUM_KEPT, seed=0)]
-    kept = look(take(job.data.train_images, rows))
+    kept = look_at("train", rows)
     training = features.Training.of(kept.features, job.data.train_labels[rows])
+    keeps_maps = are_large_enough(kept.maps)
+    test_rows = np.arange(len(job.data.test_labels))
+    if not keeps_maps:
+        test_rows = stratified_sample(job.data.test_labels, features.NUM_KEPT, seed=0)
     distances, maps = [], []
-    for start in range(0, len(job.data.test_images), IMAGES_AT_ONCE):
-        looked = look(take(job.data.test_images, np.arange(len(job.data.test_images))[start : start + IMAGES_AT_ONCE]))
+    for start in range(0, len(test_rows), IMAGES_AT_ONCE):
+        looked = look_at("test", test_rows[start : start + IMAGES_AT_ONCE])
         distances.append(training.distances(looked.features))
-        if are_large_enough(looked.maps):
+        if keeps_maps:
             maps.append(features.small_maps(looked.maps))
     found = features.Features(training, np.concatenate(distances), np.concatenate(maps) if maps else None)
     features.write(job.folder, found)

@@ -88,7 +88,8 @@ class Job:
 
     @property
     def num_looked_at(self) -> int:
-        """How many images are looked at with the finished network: the test's, and some of those to train on."""
+        """How many images are looked at with the finished network, at most: the test's, and some of those to train
+        on."""
         return len(self.data.test_labels) + min(features.NUM_KEPT, len(self.train_rows))
 
     @property

@@ -21,13 +21,13 @@ import pytest
 from small_recipes import PRETRAINED as SMALL
 
 from compare.data import corruptions, dataset, download
-from compare.runs import schema
+from compare.runs import features, schema
 from compare.runs.record import read_run
 from compare.runs.schema import Frozen, Input
 from compare.system.errors import UserError
-from pretrained import backend, loop, model, train, weights, weights_file
+from pretrained import backend, loop, model, predict, train, weights, weights_file
 from pretrained.backbones import BACKBONES
-from pretrained.recipe import TUNED
+from pretrained.recipe import FROZEN, TUNED
 from pretrained.weights import Weights
 
 HERE = Path(__file__).parent
@@ -280,14 +280,14 @@ def test_efficientnet_divides_its_input_where_keras_does(as_published, tmp_path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     built = build(Weights("imagenet", path, sha256), "EfficientNetB0")
     np.testing.assert_allclose(built.predict(images, verbose=0), expected, rtol=1e-5)
-    for network, features in ((theirs, expected), (without, other)):
+    for network, their_features in ((theirs, expected), (without, other)):
         whole = keras.Sequential([network, keras.layers.Rescaling(1 / 255), keras.layers.Dense(3)])
         network.save(tmp_path / "own.h5")
         network.save_weights(tmp_path / "own.weights.h5")
         whole.save(tmp_path / "whole.keras")
         for name in ("own.h5", "own.weights.h5", "whole.keras"):
             built = build(weights.find(str(tmp_path / name), BACKBONES["EfficientNetB0"]), "EfficientNetB0")
-            np.testing.assert_allclose(built.predict(images, verbose=0), features, rtol=1e-5, err_msg=name)
+            np.testing.assert_allclose(built.predict(images, verbose=0), their_features, rtol=1e-5, err_msg=name)
     with h5py.File(tmp_path / "own.weights.h5", "a") as file:
         del file["layers/rescaling"]
     with pytest.raises(UserError, match="does not say whether its EfficientNet-B0 divides the input"):
@@ -513,6 +513,24 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     enlarged = keras.ops.image.resize(as_input(few_digits.test_images[:5]), (32, 32))
     assert np.abs(run.seen_test - keras.ops.convert_to_numpy(enlarged)[..., 0]).max() <= 0.5 + 1e-3
     assert run.seen_training.shape == (5, 32, 32) and run.seen_training.any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("image_size", [32, 128])
+def test_what_a_frozen_run_keeps_is_what_its_network_gives(environment, run_main, few_digits, tmp_path, image_size):
+    """At 32×32 the maps have one place, and the features are those that its head was trained on; at 128×128 its network
+    is opened."""
+    changes = {"data": "digits", "backbone": "MobileNet", "image_size": image_size, "weights": "random"}
+    environment.setitem(train.RECIPES, "frozen", dataclasses.replace(FROZEN, **changes))
+    words = ["--recipe", "frozen", "--keras-backend", "torch", "--labels-per-class", "3", "--out", tmp_path / "run"]
+    assert run_main(train, *words)[0] == 0
+    run = read_run(tmp_path / "run")
+    kept, look = features.read(run), predict.look_with(run)
+    looked = look(few_digits.test_images)
+    np.testing.assert_allclose(looked.probabilities, run.test_probabilities, atol=1e-5)
+    np.testing.assert_allclose(kept.test_distances, kept.training.distances(looked.features), rtol=1e-2)
+    assert (kept.test_maps is None) == (image_size == 32)
+    nearest = kept.training.distances(look(few_digits.train_images).features)
+    assert (nearest < 0.05 * kept.test_distances.mean()).sum() >= 30  # those it was trained on are among them
 
 
 def test_a_run_on_a_file_is_resumed_with_that_file_again(environment, run_main, few_digits, tmp_path):
