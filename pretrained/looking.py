@@ -6,8 +6,9 @@ import numpy as np
 from compare.runs.features import SMALLEST_MAP
 from compare.training.looking import Looked
 from pretrained.backbones import Backbone
+from pretrained.feature_network import network_input
 from pretrained.features import PIXELS_IN_BATCH, PREDICTION_BATCH_SIZE
-from pretrained.model import Networks, network_input
+from pretrained.model import Networks
 
 
 class Inside:

@@ -45,7 +45,7 @@ def load(run):
     from pretrained.weights import Weights
 
     with backend.quiet_start():
-        from pretrained import model
+        from pretrained import feature_network, model
 
     recipe, data = run.record.recipe, run.record.data
     backbone = BACKBONES.get(recipe.backbone)
@@ -55,10 +55,10 @@ def load(run):
             f"one of {', '.join(BACKBONES)}",
             "predict with the version that trained it",
         )
-    network = model.build_backbone(
+    network = feature_network.build_backbone(
         backbone, Weights("random"), seed=0, image_size=recipe.image_size, precision="float32"
     )
-    extractor = model.build_feature_extractor(
+    extractor = feature_network.build_feature_extractor(
         network,
         backbone,
         image_shape=tuple(data.image_shape),

@@ -137,7 +137,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     from pretrained import backend
 
     with backend.quiet_start():
-        from pretrained import loop, model, solver
+        from pretrained import feature_network, loop, model, solver
 
     recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
@@ -175,7 +175,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
             speeds = loop.measure(job, networks)
         return lambda one: loop.seconds_expected(one, networks, speeds, after=None if one is job else job)
 
-    of_file = ", the backbone of a whole network" if model.is_part_of_file(networks.network, found) else ""
+    of_file = ", the backbone of a whole network" if feature_network.is_part_of_file(networks.network, found) else ""
     where = f"{computed_on} in {precision} with Keras on {backend_name}"
     job.announce(
         measure,
@@ -224,7 +224,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
     from compare.training import ending
     from compare.training.ending import NUM_SEEN
     from compare.training.looking import Looked
-    from pretrained import features, loop, model
+    from pretrained import feature_network, features, loop, model
     from pretrained.looking import Inside, features_suffice
 
     recipe, data = job.recipe, job.data
@@ -232,7 +232,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
 
     def as_entered(images: np.ndarray) -> np.ndarray:
         is_cut = recipe.crop_area < 1 and images.dtype != np.uint8
-        preprocessed = model.network_input(
+        preprocessed = feature_network.network_input(
             images.astype(np.float32),
             image_size=recipe.image_size,
             preprocessing=recipe.preprocessing,
@@ -252,7 +252,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
         extractor = networks.extractor
         if job.record.precision != "float32" or recipe.crop_area < 1:
             model.compute_in_float32(networks.network)
-            extractor = model.build_feature_extractor(
+            extractor = feature_network.build_feature_extractor(
                 networks.network,
                 networks.backbone,
                 image_shape=data.image_shape,
@@ -297,7 +297,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
         predict=predict,
         watched=watched,
         seen=seen,
-        channels="RGB" if recipe.preprocessing == "unit" else model.channels(networks.backbone),
+        channels="RGB" if recipe.preprocessing == "unit" else feature_network.channels(networks.backbone),
         save=save,
         look_at=look_at,
         device_bytes=device_bytes,

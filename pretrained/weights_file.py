@@ -101,7 +101,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """A layer that a network has, as its Keras object says (`pretrained.model.expected_layers`).
+    """A layer that a network has, as its Keras object says (`pretrained.extractor.expected_layers`).
 
     Attributes:
         kind: its class, as Keras counts layers by it: conv2d, batch_normalization, …

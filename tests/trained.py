@@ -53,7 +53,7 @@ def scratch_run(folder: Path, *, image_shape=(28, 28, 1), **changes) -> Path:
 
 def pretrained_run(folder: Path, *, image_shape=(28, 28, 1), **changes) -> Path:
     """A run of the pretrained branch, its backbone with random weights; changes are the recipe's."""
-    from pretrained import model
+    from pretrained import feature_network, model
     from pretrained.backbones import BACKBONES
     from pretrained.looking import Inside
     from pretrained.recipe import FROZEN
@@ -61,8 +61,8 @@ def pretrained_run(folder: Path, *, image_shape=(28, 28, 1), **changes) -> Path:
 
     recipe = dataclasses.replace(FROZEN, **{"weights": "random", "image_size": 32} | changes)
     data, backbone = data_set(image_shape), BACKBONES[recipe.backbone]
-    network = model.build_backbone(backbone, Weights("random"), seed=0, image_size=recipe.image_size)
-    extractor = model.build_feature_extractor(
+    network = feature_network.build_backbone(backbone, Weights("random"), seed=0, image_size=recipe.image_size)
+    extractor = feature_network.build_feature_extractor(
         network, backbone, image_shape=image_shape, image_size=recipe.image_size, preprocessing=recipe.preprocessing
     )
     head = model.build_head(network.output_shape[1], 3, normalize_features=recipe.normalize_features, learning_rate=1.0)

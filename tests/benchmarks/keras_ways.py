@@ -24,7 +24,7 @@ with backend.quiet_start():
     import numpy as np
     import tensorflow as tf
 
-    from pretrained import model
+    from pretrained import feature_network
     from pretrained.backbones import BACKBONES
     from pretrained.recipe import ARTICLE
     from pretrained.weights import Weights
@@ -42,7 +42,7 @@ def main():
     train_images, train_labels = data.train_images[rows], data.train_labels[rows]
 
     # What both ways share: three channels at 28×28, the frozen backbone, the article's head and optimizer.
-    backbone = model.build_backbone(BACKBONES["ResNet50"], Weights("random"), seed=0, image_size=28)
+    backbone = feature_network.build_backbone(BACKBONES["ResNet50"], Weights("random"), seed=0, image_size=28)
     inputs = keras.Input((28, 28, 3))
     features = backbone(inputs, training=False)
     network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(features))

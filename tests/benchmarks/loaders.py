@@ -344,11 +344,13 @@ def fastai(folder: Path, arguments) -> float:
 
 def lite0(image_size: int):
     """The frozen network of both ways on Keras, with random weights: the work is the same."""
-    from pretrained import model
+    from pretrained import feature_network
     from pretrained.backbones import BACKBONES
     from pretrained.weights import Weights
 
-    return model.build_backbone(BACKBONES["EfficientNetLite0"], Weights("random"), seed=0, image_size=image_size)
+    return feature_network.build_backbone(
+        BACKBONES["EfficientNetLite0"], Weights("random"), seed=0, image_size=image_size
+    )
 
 
 def ours_keras(folder: Path, arguments) -> float:

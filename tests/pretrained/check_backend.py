@@ -21,7 +21,7 @@ backend.choose(name, "cpu")
 with backend.quiet_start():
     import keras
 
-    from pretrained import augment, loop, model
+    from pretrained import augment, feature_network, loop, model
     from pretrained.features import extract
 
 assert keras.backend.backend() == name
@@ -29,13 +29,13 @@ data = dataset.load("digits")
 rows = np.arange(64)
 images, labels = data.train_images[rows], data.train_labels[rows]  # (64, 28, 28, 1)
 resnet50 = BACKBONES["ResNet50"]
-network = model.build_backbone(resnet50, Weights("random"), seed=0, image_size=28)
+network = feature_network.build_backbone(resnet50, Weights("random"), seed=0, image_size=28)
 # Weights that do not depend on the backend, small enough for the activations to stay finite; statistics off 0 and 1.
 rng = np.random.default_rng(0)
 network.set_weights([rng.uniform(0.5, 1, array.shape) * 0.02 for array in network.get_weights()])
 before = [array.copy() for array in network.get_weights()]
 at_28 = {"image_shape": (28, 28, 1), "image_size": 28, "preprocessing": "imagenet"}
-extractor = model.build_feature_extractor(network, resnet50, **at_28)
+extractor = feature_network.build_feature_extractor(network, resnet50, **at_28)
 head = model.build_head(2048, 10, normalize_features=True, learning_rate=0.01)
 head_before = head.get_weights()
 
@@ -86,9 +86,9 @@ assert all(np.array_equal(array, arrays[name]) for name, array in loop.checkpoin
 
 # In bfloat16 the features are float32 and nearly the same.
 network.set_weights(before)
-half = model.build_backbone(resnet50, Weights("random"), seed=0, image_size=28, precision="bfloat16")
+half = feature_network.build_backbone(resnet50, Weights("random"), seed=0, image_size=28, precision="bfloat16")
 half.set_weights(before)
-rough = extract(model.build_feature_extractor(half, resnet50, **at_28), images, recipe=SMALL)
+rough = extract(feature_network.build_feature_extractor(half, resnet50, **at_28), images, recipe=SMALL)
 exact = extract(extractor, images, recipe=SMALL)
 assert rough.dtype == np.float32 and not np.array_equal(rough, exact)
 np.testing.assert_allclose(rough, exact, rtol=0.1, atol=0.02 * np.abs(exact).max())
@@ -114,14 +114,16 @@ for other in map(BACKBONES.get, sys.argv[2:]):
     if name in other.lacking_on:
         continue
     size = max(48, other.smallest_side)
-    network = model.build_backbone(other, Weights("random"), seed=0, image_size=size)
+    network = feature_network.build_backbone(other, Weights("random"), seed=0, image_size=size)
     more = {"image_size": size, "preprocessing": "imagenet"}
-    extractor = model.build_feature_extractor(network, other, image_shape=(40, 56, 3), **more)
+    extractor = feature_network.build_feature_extractor(network, other, image_shape=(40, 56, 3), **more)
     some = rng.integers(0, 256, (4, 40, 56, 3), np.uint8)
     features = extract(extractor, some, recipe=SMALL)
     build = getattr(keras.applications, other.name)
     theirs = build(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
-    for ours, his in zip(model.layers_with_arrays(network), model.layers_with_arrays(theirs), strict=True):
+    for ours, his in zip(
+        feature_network.layers_with_arrays(network), feature_network.layers_with_arrays(theirs), strict=True
+    ):
         his.set_weights(ours.get_weights())
     resize = keras.layers.Resizing(size, size, pad_to_aspect_ratio=True, antialias=56 > size)
     entered = keras.ops.convert_to_numpy(resize(some.astype(np.float32)))

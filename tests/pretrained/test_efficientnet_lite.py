@@ -16,7 +16,7 @@ from sklearn.datasets import load_sample_images
 
 from compare.data import download
 from compare.system.errors import UserError
-from pretrained import model, weights
+from pretrained import feature_network, model, weights
 from pretrained.backbones import BACKBONES
 from pretrained.efficientnet_lite import EfficientNetLite0, preprocess_input
 
@@ -28,13 +28,13 @@ from pretrained import backend, weights
 from pretrained.backbones import BACKBONES
 backend.choose(sys.argv[1], "cpu")
 with backend.quiet_start():
-    from pretrained import model
+    from pretrained import feature_network, model
 import numpy as np
 lite0 = BACKBONES["EfficientNetLite0"]
-network = model.build_backbone(lite0, weights.find("imagenet", lite0), seed=0, image_size=96)
+network = feature_network.build_backbone(lite0, weights.find("imagenet", lite0), seed=0, image_size=96)
 images = np.load(sys.argv[2])
 for side in images:
-    extractor = model.build_feature_extractor(
+    extractor = feature_network.build_feature_extractor(
         network, lite0, image_shape=images[side].shape[1:], image_size=int(side), preprocessing="imagenet"
     )
     np.save(f"{sys.argv[3]}/{side}.npy", extractor.predict(images[side], verbose=0))
@@ -100,8 +100,8 @@ def test_features_are_those_of_pytorchs(backend, sides, found, photographs, thei
 
 def test_the_whole_classifier_knows_photographs(found, photographs, theirs):
     network = EfficientNetLite0(include_top=True, weights=None, pooling="avg", input_shape=(224, 224, 3))
-    arrays = model.read_packaged(found.path, model.expected_layers(network))
-    for layer in model.layers_with_arrays(network):
+    arrays = feature_network.read_packaged(found.path, feature_network.expected_layers(network))
+    for layer in feature_network.layers_with_arrays(network):
         layer.set_weights(arrays[layer.name])
     probabilities = network.predict(preprocess_input(photographs[224].astype(np.float32)), verbose=0)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_the_whole_classifier_knows_photographs(found, photographs, theirs):
 
 
 def test_it_is_as_large_as_published():
-    network = model.build_backbone(LITE0, weights.Weights("random"), seed=0, image_size=224)
+    network = feature_network.build_backbone(LITE0, weights.Weights("random"), seed=0, image_size=224)
     assert network.count_params() == 3_413_024
     assert model.flops_per_image(network, 1000, 224) / 2 == pytest.approx(385e6, rel=0.02)  # TensorFlow's: 407 M
     stage, everything = (model.unfrozen_layers(network, part) for part in ("last-stage", "backbone"))
@@ -122,13 +122,13 @@ def test_it_is_as_large_as_published():
 
 
 def test_a_file_of_somebodys_is_read_as_of_other_networks(found, tmp_path, photographs):
-    network = model.build_backbone(LITE0, found, seed=0, image_size=96)
+    network = feature_network.build_backbone(LITE0, found, seed=0, image_size=96)
     expected = network.predict(preprocess_input(photographs[96].astype(np.float32)), verbose=0)
     for name in ("whole.keras", "own.weights.h5"):
         (network.save_weights if "weights" in name else network.save)(tmp_path / name)
         own = weights.find(str(tmp_path / name), LITE0)
-        again = model.build_backbone(LITE0, own, seed=1, image_size=96)
-        assert own.kind == "file" and model.expects(LITE0, own) is None
+        again = feature_network.build_backbone(LITE0, own, seed=1, image_size=96)
+        assert own.kind == "file" and feature_network.expects(LITE0, own) is None
         features = again.predict(preprocess_input(photographs[96].astype(np.float32)), verbose=0)
         np.testing.assert_array_equal(features, expected)
 

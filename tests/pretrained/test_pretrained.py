@@ -28,7 +28,7 @@ from compare.data.images import balanced_weights
 from compare.system.errors import UserError
 from compare.training.options import KERAS_BACKENDS, WEIGHTS_WORDS
 from compare.training.progress import Journal
-from pretrained import augment, features, loop, model, solver
+from pretrained import augment, feature_network, features, loop, model, solver
 from pretrained.backbones import BACKBONES
 from pretrained.features import augmented, extract, first_of, keep_pass
 from pretrained.recipe import ARTICLE, FINE_TUNED, RECIPES, TUNED
@@ -40,11 +40,13 @@ RESNET50 = BACKBONES["ResNet50"]
 
 
 def build(name="ResNet50", *, image_size=28, precision="float32"):
-    return model.build_backbone(BACKBONES[name], Weights("random"), seed=0, image_size=image_size, precision=precision)
+    return feature_network.build_backbone(
+        BACKBONES[name], Weights("random"), seed=0, image_size=image_size, precision=precision
+    )
 
 
 def extractor_of(network, *, image_size, preprocessing="imagenet", image_shape=(28, 28, 1), name="ResNet50"):
-    return model.build_feature_extractor(
+    return feature_network.build_feature_extractor(
         network, BACKBONES[name], image_shape=image_shape, image_size=image_size, preprocessing=preprocessing
     )
 
@@ -163,7 +165,7 @@ def test_the_first_images_are_kept_as_the_epoch_draws_them(digits, recipe):
 )
 def test_white_enters_the_backbone_as_the_preprocessing_says(preprocessing, expected):
     white = np.full((2, 28, 28, 1), 255, np.float32)
-    entered = model.network_input(white, image_size=40, preprocessing=preprocessing, backbone=RESNET50)
+    entered = feature_network.network_input(white, image_size=40, preprocessing=preprocessing, backbone=RESNET50)
     entered = keras.ops.convert_to_numpy(entered)
     assert entered.shape == (2, 40, 40, 3)
     np.testing.assert_allclose(entered, np.broadcast_to(expected, entered.shape), rtol=1e-5)
@@ -188,7 +190,7 @@ def test_features_are_keras_applications_on_three_channels(backbone, digits, pre
 def test_oblong_images_keep_their_proportions_on_black(height, width):
     """The longer side becomes the size; Pillow's resizing is the truth for what stands in the middle."""
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    entered = model.network_input(
+    entered = feature_network.network_input(
         image[np.newaxis].astype(np.float32),
         image_size=40,
         preprocessing="imagenet",
@@ -209,8 +211,10 @@ def test_oblong_images_keep_their_proportions_on_black(height, width):
 def test_preprocessing_leaves_the_images_as_they_are():
     for name, backbone in BACKBONES.items():
         images = np.full((1, 2, 2, 3), 200, np.float32)
-        with_keras = keras.ops.convert_to_numpy(model.preprocess(keras.ops.convert_to_tensor(images), backbone))
-        np.testing.assert_allclose(model.preprocess(images, backbone), with_keras, rtol=1e-5, err_msg=name)
+        with_keras = keras.ops.convert_to_numpy(
+            feature_network.preprocess(keras.ops.convert_to_tensor(images), backbone)
+        )
+        np.testing.assert_allclose(feature_network.preprocess(images, backbone), with_keras, rtol=1e-5, err_msg=name)
         assert (images == 200).all(), name
 
 
@@ -224,9 +228,9 @@ def test_preprocessing_leaves_the_images_as_they_are():
     ],
 )
 def test_what_imagenet_weights_expect(name, expected):
-    said = model.expects(BACKBONES[name], Weights("imagenet"))
+    said = feature_network.expects(BACKBONES[name], Weights("imagenet"))
     assert (said.channels, said.lowest, said.highest) == expected
-    assert model.expects(BACKBONES[name], Weights("random")) is None
+    assert feature_network.expects(BACKBONES[name], Weights("random")) is None
 
 
 def test_features_are_made_of_parts_of_a_file_of_images(tmp_path, monkeypatch):

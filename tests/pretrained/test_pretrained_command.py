@@ -25,7 +25,7 @@ from compare.runs import features, schema
 from compare.runs.record import read_run
 from compare.runs.schema import Frozen, Input
 from compare.system.errors import UserError
-from pretrained import backend, loop, model, predict, train, weights, weights_file
+from pretrained import backend, feature_network, loop, model, predict, train, weights, weights_file
 from pretrained.backbones import BACKBONES
 from pretrained.recipe import FROZEN, TUNED
 from pretrained.weights import Weights
@@ -43,11 +43,11 @@ def digits():
 @pytest.fixture(scope="module")
 def expected():
     """What a file with a ResNet50 has to hold."""
-    return model.expected_layers(keras.applications.ResNet50(include_top=False, weights=None, pooling="avg"))
+    return feature_network.expected_layers(keras.applications.ResNet50(include_top=False, weights=None, pooling="avg"))
 
 
 def build(found, name="ResNet50", **more):
-    return model.build_backbone(BACKBONES[name], found, seed=0, image_size=32, **more)
+    return feature_network.build_backbone(BACKBONES[name], found, seed=0, image_size=32, **more)
 
 
 # ---- weights
@@ -251,7 +251,7 @@ def test_other_networks_are_read_from_every_form(tmp_path, name, ending):
     found = weights.find(str(path), BACKBONES[name])
     built = build(found, name)
     assert found.kind == "file" and not model.is_part_of_file(built, found)
-    assert model.expects(BACKBONES[name], found) is None
+    assert feature_network.expects(BACKBONES[name], found) is None
     images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
     np.testing.assert_allclose(built.predict(images, verbose=0), network.predict(images, verbose=0), rtol=1e-4)
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from compare.training.looking import occlusion
-from pretrained import model, weights
+from pretrained import feature_network, model, weights
 from pretrained.backbones import BACKBONES
 from pretrained.looking import Inside, map_weights
 from pretrained.weights import Weights
@@ -21,7 +21,7 @@ RECIPE = types.SimpleNamespace(image_size=96, preprocessing="imagenet", centre_c
 def opened(name, *, normalize_features=False, num_classes=4, image_shape=(96, 96, 1), recipe=RECIPE):
     """A backbone with random weights and a head of them, and its inside."""
     backbone = BACKBONES[name]
-    network = model.build_backbone(backbone, Weights("random"), seed=0, image_size=recipe.image_size)
+    network = feature_network.build_backbone(backbone, Weights("random"), seed=0, image_size=recipe.image_size)
     head = model.build_head(
         network.output_shape[1], num_classes, normalize_features=normalize_features, learning_rate=1.0
     )
@@ -48,7 +48,7 @@ def test_what_places_add_to_a_logit_is_what_it_has_over_the_mean(name, normalize
     images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 1), np.uint8)
     looked = inside.look(images)
     assert looked.maps.shape == (3, 3, 3)
-    whole = model.build_feature_extractor(
+    whole = feature_network.build_feature_extractor(
         network, BACKBONES[name], image_shape=(96, 96, 1), image_size=96, preprocessing="imagenet"
     )
     features = keras.ops.convert_to_numpy(whole(images.astype(np.float32)))
@@ -98,7 +98,7 @@ def test_something_else_after_the_pooling_has_no_map():
 @pytest.mark.thorough
 def test_a_head_on_imagenets_network_looks_at_the_mark():
     backbone = BACKBONES["EfficientNetLite0"]
-    network = model.build_backbone(backbone, weights.find("imagenet", backbone), seed=0, image_size=128)
+    network = feature_network.build_backbone(backbone, weights.find("imagenet", backbone), seed=0, image_size=128)
     head = model.build_head(1280, 2, normalize_features=False, learning_rate=1.0)
     images, labels, _ = marked.pictures(48, num_channels=3)
     recipe = types.SimpleNamespace(image_size=128, preprocessing="imagenet", centre_crop=1.0)

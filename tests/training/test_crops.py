@@ -11,7 +11,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional
 
 from compare.training import crops
-from pretrained import augment, model
+from pretrained import augment, feature_network
 from scratch_resnet import batches
 from scratch_resnet import recipe as recipes
 
@@ -98,12 +98,12 @@ def test_in_the_test_both_branches_show_the_middle():
     recipe = dataclasses.replace(TUNED, image_size=96)
     scratch = batches.network_input(torch.from_numpy(images), 96, recipe.centre_crop).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(scratch, images[:, 7:103, 7:103].astype(np.float32) / 255)
-    pretrained = model.shown(images.astype(np.float32), recipe)
+    pretrained = feature_network.shown(images.astype(np.float32), recipe)
     assert np.array_equal(keras.ops.convert_to_numpy(pretrained), images[:, 7:103, 7:103])
     small = dataclasses.replace(TUNED, image_size=40)
     middle = torch.from_numpy(images[:, 7:103, 7:103]).permute(0, 3, 1, 2) / 255
     expected = functional.resize(middle, [40, 40], antialias=True).permute(0, 2, 3, 1).numpy()
     scratch = batches.network_input(torch.from_numpy(images), 40, recipe.centre_crop).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(scratch, expected, atol=1e-5)
-    pretrained = keras.ops.convert_to_numpy(model.shown(images.astype(np.float32), small)) / 255
+    pretrained = keras.ops.convert_to_numpy(feature_network.shown(images.astype(np.float32), small)) / 255
     np.testing.assert_allclose(pretrained, expected, atol=1e-5)
