@@ -8,6 +8,7 @@ import numpy as np
 
 from compare.data.images import fingerprint, label_dtype
 from compare.runs import out_folder, record, schema
+from compare.system import disk
 from compare.system.errors import UserError
 
 NOT_KNOWN = "–"
@@ -107,7 +108,8 @@ def save_run(
 def small_copy(run: record.Run, folder: Path) -> record.Run:
     """Write a copy of a run, in a new folder, that is small enough to pass on by the dozen: some 20 KB with 10,000 test
     images. Of its predictions it keeps what each image was taken for and how sure the network was of that, to a
-    thousandth; no weights, nothing of the validation split, no pictures.
+    thousandth; no weights, nothing of the validation split, no pictures. Of a folder of images it keeps which were on
+    which side.
 
     Raises:
         UserError: the folder cannot be written, or holds something.
@@ -122,6 +124,8 @@ def small_copy(run: record.Run, folder: Path) -> record.Run:
     if run.record.robustness is not None:
         arrays |= {name: getattr(run, name) for name in schema.ROBUSTNESS}
     with out_folder.claim(folder, new=True):
+        if (run.folder / record.SPLIT).is_file():  # without it a report does not find the test images
+            disk.write_atomically(folder / record.SPLIT, (run.folder / record.SPLIT).read_bytes())
         record.finish_run(folder, run.record.model_copy(update={"seen": None, "only_highest": True}), arrays)
     return record.read_run(folder)
 

@@ -103,7 +103,9 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 @pytest.mark.parametrize("probabilities", [[0.5004, 0.4996], [0.99996, 0.00004], [0.4, 0.6]])
 def test_a_small_copy_keeps_what_an_image_was_taken_for_and_how_sure_that_was(tmp_path, probabilities):
     run = read_run(save(tmp_path / "run", test_probabilities=[probabilities] * 3))
+    (run.folder / "split.csv").write_text("file,label,split\n猫.png,cat,test\n", encoding="utf-8")
     copy = small_copy(run, tmp_path / "copy")
+    assert (copy.folder / "split.csv").read_bytes() == (run.folder / "split.csv").read_bytes()
     highest, predicted = max(probabilities), int(probabilities[1] > probabilities[0])
     assert copy.test_probabilities.argmax(axis=1).tolist() == 3 * [predicted]
     np.testing.assert_allclose(copy.test_probabilities.max(axis=1), highest, atol=6e-4)
