@@ -126,7 +126,7 @@ def small_copy(run: record.Run, folder: Path) -> record.Run:
     with out_folder.claim(folder, new=True):
         if (run.folder / record.SPLIT).is_file():  # without it a report does not find the test images
             disk.write_atomically(folder / record.SPLIT, (run.folder / record.SPLIT).read_bytes())
-        record.finish_run(folder, run.record.model_copy(update={"seen": None, "only_highest": True}), arrays)
+        record.finish_run(folder, run.record.model_copy(update={"only_highest": True}), arrays)
     return record.read_run(folder)
 
 

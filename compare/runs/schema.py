@@ -365,7 +365,7 @@ def check_predictions(record: Record, arrays: dict[str, np.ndarray]) -> None:
         raise ValueError(f"it holds one of {' and '.join(HELD_OUT)} without the other")
     for names, part, what in (
         (ROBUSTNESS, record.robustness, "corrupted images were predicted"),
-        (SEEN, record.seen, "images are there as they entered the network"),
+        (SEEN, None if record.only_highest else record.seen, "images are there as they entered the network"),
     ):
         if {name in arrays for name in names} != {part is not None}:
             raise ValueError(f"it and the record do not agree on whether {what}")
@@ -375,7 +375,7 @@ def check_predictions(record: Record, arrays: dict[str, np.ndarray]) -> None:
         _check_split("validation", arrays, record.data.num_validation, num_classes)
     if record.robustness is not None:
         _check_corrupted(record, *(arrays[name] for name in ROBUSTNESS))
-    for array in (arrays[name] for name in SEEN if record.seen is not None):
+    for array in (arrays[name] for name in SEEN if name in arrays):
         square = array.ndim in (3, 4) and array.shape[1] == array.shape[2] and array.shape[3:] in ((), (3,))
         if not square or array.dtype != np.uint8 or array.shape[1:] != arrays[SEEN[0]].shape[1:] or not array.size:
             came = f"it holds {array.dtype} {array.shape} of images as they entered the network"

@@ -117,7 +117,7 @@ def test_a_report_and_small_copies_of_its_runs_are_passed_on_together(tmp_path, 
     """What the copies' report says of right and wrong is what the runs' says; what they do not keep is not known."""
     folders = [tmp_path / "runs" / name for name in ("scratch", "frozen")]
     write_run(folders[0], accuracy=0.9, num_test=None)
-    write_run(folders[1], branch="pretrained", accuracy=0.85, num_test=None)
+    write_run(folders[1], branch="pretrained", accuracy=0.85, num_test=None, seen=True)
     assert run_main(report, *folders, "--no-images", "--out", tmp_path / "whole")[0] == 0
     code, _, err = run_main(report, *folders, "--no-images", "--with-copies", "--out", tmp_path / "small")
     assert code == 0, err
@@ -128,6 +128,7 @@ def test_a_report_and_small_copies_of_its_runs_are_passed_on_together(tmp_path, 
         with np.load(copy / "predictions.npz") as kept:  # by their names, as another program would
             whole = read_run(tmp_path / "runs" / copy.name)
             assert np.array_equal(kept["test_predicted"], whole.test_probabilities.argmax(axis=1))
+        assert read_run(copy).record.seen == whole.record.seen  # whether its weights got what they expect is known
     whole, small = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "small"))
     for one, other in zip(whole["runs"], small["runs"], strict=True):
         assert other["test_log_loss"] is None is other["test_brier_score"] and one["test_log_loss"] > 0
