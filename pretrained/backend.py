@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from compare.system import machine, processes
 from compare.system.errors import UserError
@@ -22,6 +23,7 @@ NUM_GPUS = {
     "tensorflow": TIED + "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))",
     "torch": TIED + "import torch; print(torch.cuda.device_count() + torch.backends.mps.is_available())",
 }
+DRIVER_FILES = ("nvidia*", "nvhost*", "kfd", "dxg")  # NVIDIA's, its small computers', AMD's, Windows' below Linux
 
 
 def choose(backend: str, device: str) -> str:
@@ -126,8 +128,15 @@ def quiet_start() -> Iterator[None]:
             os.close(kept_stderr)
 
 
+def _has_gpu_driver() -> bool:
+    """Whether a process may reach a GPU here: on Linux, where its driver has files."""
+    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in DRIVER_FILES)
+
+
 def _num_gpus_elsewhere(backend: str) -> int:
-    """How many GPUs a backend sees, asked in a process of its own."""
+    """How many GPUs a backend sees, asked in a process of its own, which takes seconds."""
+    if not _has_gpu_driver():
+        return 0
     command = [sys.executable, "-c", NUM_GPUS[backend]]
     with processes.tied() as arguments:
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", **arguments)

@@ -699,8 +699,16 @@ def test_auto_takes_tensorflow_unless_pytorch_alone_sees_the_gpu(
     assert backend.choose("auto", device) == chosen == os.environ["KERAS_BACKEND"]
 
 
-def test_gpus_are_counted_in_another_process():
+def test_gpus_are_counted_in_another_process(monkeypatch):
+    monkeypatch.setattr(backend, "DRIVER_FILES", ("null",))
     assert backend._num_gpus_elsewhere("torch") == 0
+
+
+@pytest.mark.parametrize(("driver_files", "num_gpus"), [(("no-such-file*",), 0), (("n?ll",), 3)])
+def test_no_process_is_asked_where_no_gpu_has_a_driver(monkeypatch, driver_files, num_gpus):
+    monkeypatch.setattr(backend, "DRIVER_FILES", driver_files)
+    monkeypatch.setattr(backend, "NUM_GPUS", {"torch": "print(3)"})
+    assert backend._num_gpus_elsewhere("torch") == num_gpus
 
 
 def test_the_nth_gpu_is_counted_among_those_visible(environment):
