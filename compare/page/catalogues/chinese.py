@@ -58,7 +58,7 @@ TEXTS = {
     "{network} · fine-tuned": "{network} · 微调",
     "{network} ({weights})": "{network}（{weights}）",
     "{network} · {name}": "{network} · {name}",
-    "{recipe}, seed {number}": "{recipe}，种子 {number}",
+    "{run}, seed {number}": "{run}，种子 {number}",
     "random weights": "随机权重",
     "weights from a file": "文件中的权重",
     "random start, everything trained": "随机初始化，全部参数参与训练",
@@ -614,6 +614,14 @@ TEXTS = {
 
 KNOWN = {
     "scikit-learn's digits": "scikit-learn 的手写数字",
+    "article": "原文配方",
+    "tuned": "优选配方",
+    "best": "最高精度配方",
+    "demo": "演示配方",
+    "demo-fine-tuned": "演示微调配方",
+    "frozen": "冻结配方",
+    "fine-tuned": "微调配方",
+    "from-scratch": "从头训练配方",
     "train": "训练",
     "test": "测试",
     "validation": "验证",
