@@ -10,7 +10,7 @@ from compare.page.audit import Answer
 from compare.page.banners import Banner
 from compare.page.label_figures import Dot
 from compare.page.language import say
-from compare.page.shown import Shown, by_seeds, label_of, strategy_names
+from compare.page.shown import Shown, by_seeds, label_of, of_compared, strategy_names
 from compare.page.words import data_in_words, duration, labels_in_words, network_in_words
 
 
@@ -44,13 +44,14 @@ def claim(found: Findings, shown: list[Shown]) -> str:
             percent=100 * one.result.accuracy,
             data=data_in_words(one.record.data),
         )
-    pair = found.headline
-    first, second = shown[pair.first], shown[pair.second]
     if reason := why_silent(found, shown):
         return say("No winner is named: {reason}.", reason=reason)
     if found.label_curve is not None and found.label_curve.headline:
         curve_pair, of_strategies = found.label_curve.headline[0], strategy_names(found)
         return of_labels(curve_pair, of_strategies[curve_pair.first], of_strategies[curve_pair.second])
+    found, shown = of_compared(found, shown)
+    pair = found.headline
+    first, second = shown[pair.first], shown[pair.second]
     names = (first.network, second.network) if first.network != second.network else (first.label, second.label)
     if pair.paired.p_value >= MORE_THAN_CHANCE:
         return say("Neither {first} nor {second} is shown to be better.", first=names[0], second=names[1])
@@ -73,8 +74,9 @@ def claim(found: Findings, shown: list[Shown]) -> str:
 
 def why_silent(found: Findings, shown: list[Shown]) -> str | None:
     """The gravest reason to name no winner, in few words; None where there is none."""
-    pair = shown[found.headline.first], shown[found.headline.second]
     reasons = verdict.no_winner_because(found, shown)
+    found, shown = of_compared(found, shown)
+    pair = shown[found.headline.first], shown[found.headline.second]
     if not reasons:
         return None
     if reasons[0] == verdict.baseline_unbeaten(pair[0]):

@@ -23,24 +23,7 @@ def sentences(found: Findings, *, is_silent: bool) -> list[str]:
     if is_silent:
         return [in_numbers(found)]
     names = strategy_names(found)
-    said = [of_pair(pair, names[pair.first], names[pair.second]) for pair in curve.headline]
-    num_seeds = {
-        len(point.seeds)
-        for place in {place for pair in curve.headline for place in (pair.first, pair.second)}
-        for point in curve.strategies[place].points
-    }
-    if num_seeds == {1}:
-        said.append(
-            say("That is one seed: the intervals cover the luck of the test images, not that of labels and training.")
-        )
-    elif 1 in num_seeds:
-        said.append(
-            say(
-                "Some numbers of labels have one seed: there the intervals cover the luck of the test images, not that "
-                "of labels and training."
-            )
-        )
-    return said
+    return [of_pair(pair, names[pair.first], names[pair.second]) for pair in curve.headline]
 
 
 def of_pair(pair: StrategyPair, first: str, second: str) -> str:
