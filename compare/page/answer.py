@@ -6,7 +6,7 @@ from compare.findings.findings import Findings
 from compare.findings.label_curve import StrategyPair, labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE
 from compare.page import figures, label_figures, labels, pictures, verdict
-from compare.page.audit import Answer
+from compare.page.audit import FAILED, NOT_RUN, Cell
 from compare.page.banners import Banner
 from compare.page.label_figures import Dot
 from compare.page.language import say
@@ -184,7 +184,7 @@ def subject(found: Findings, shown: list[Shown]) -> str:
     )
 
 
-def doubts(shown: list[Shown], audit: list[tuple[str, list[Answer]]], warnings: list[Banner]) -> list[Doubt]:
+def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: list[Banner]) -> list[Doubt]:
     """The line of trust: the seeds, the checks that failed or were not run, the warnings."""
     if not shown:
         return [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
@@ -194,14 +194,14 @@ def doubts(shown: list[Shown], audit: list[tuple[str, list[Answer]]], warnings: 
     if fewest < most:
         words = say("{fewest} to {most} seeds", fewest=fewest, most=most)
     said = [Doubt(words, "doubts")]
-    answers = [answer for _, of_runs in audit for answer in of_runs]
-    if failed := sum(answer.passed is False for answer in answers):
+    states = [cell.state for _, cells in checks for cell in cells]
+    if failed := states.count(FAILED):
         said.append(
             Doubt(say("1 check failed") if failed == 1 else say("{number} checks failed", number=failed), "audit")
         )
-    if unknown := sum(answer.passed is None and not answer.known for answer in answers):
-        said.append(Doubt(say("{number} not run", number=unknown), "audit"))
-    if not failed + unknown:
+    if not_run := states.count(NOT_RUN):
+        said.append(Doubt(say("{number} not run", number=not_run), "audit"))
+    if not failed + not_run:
         said.append(Doubt(say("all checks passed"), "audit"))
     return said + [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
 

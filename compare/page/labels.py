@@ -35,8 +35,8 @@ def of_pair(pair: StrategyPair, first: str, second: str) -> str:
     fewest, most = (labels_in_words(one.labels) for one in (differences[0], differences[-1]))
     if abs(sum(signs)) == len(signs):
         return say(
-            "At every number of labels tried, {fewest} to {most} a class, {better} is above {worse}: by {first_lead} "
-            "points {first_interval} at {fewest} a class, by {last_lead} {last_interval} at {most}.",
+            "{better} is above {worse} by {first_lead} points {first_interval} at {fewest} labels a class and by "
+            "{last_lead} {last_interval} at {most}.",
             fewest=fewest,
             most=most,
             first_lead=f"{abs(differences[0].points_ahead):.1f}",

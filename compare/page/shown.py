@@ -78,9 +78,7 @@ def told_apart(shown: list[Shown]) -> list[Shown]:
     records = [one.record for one in shown]
     networks = [network_in_words(record) for record in records]
     if len({labels_of(record) for record in records}) > 1:
-        networks = [
-            with_labels(network, labels_of(record)) for network, record in zip(networks, records, strict=True)
-        ]
+        networks = [with_labels(network, labels_of(record)) for network, record in zip(networks, records, strict=True)]
     branches, folders = [record.branch for record in records], [run_name(one.run.folder) for one in shown]
     labels, slugs, strategies, found = [], [], {}, []
     for one, record, network in zip(shown, records, networks, strict=True):

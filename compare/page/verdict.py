@@ -5,11 +5,12 @@ Every sentence is computed from the runs; one that does not apply is not there.
 
 from compare.findings import metrics
 from compare.findings.findings import Findings, Headline, RobustPair
+from compare.findings.label_curve import labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
 from compare.page import labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, of_compared
-from compare.page.words import data_in_words, with_three_digits
+from compare.page.words import data_in_words, labels_in_words, with_three_digits
 
 MORE = say("more than the choice of test images explains")
 NOT_MORE = say("no more than the choice of test images may explain")
@@ -25,10 +26,14 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     found, shown = of_compared(found, shown)
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
+    how_sure = sure(first, second, pair)
+    if of_labels:
+        number = labels_in_words(labels_of(first.record))
+        how_sure = joined([say("With {number} labels a class:", number=number), how_sure], " ")
     said = [
         *silence(reasons),
         *of_labels,
-        sure(first, second, pair),
+        how_sure,
         balanced(first, second, pair, is_silent=bool(reasons)),
         None if reasons else classes(first, second, pair),
         None if reasons else worse(first, second, found),
@@ -159,7 +164,8 @@ def balanced(first: Shown, second: Shown, pair: Headline, *, is_silent: bool) ->
     if ahead is None:
         judged = say("So it does not show either to be better, and what it leads by may be the larger classes alone.")
     elif in_accuracy is None:
-        judged = say("So there {run} is ahead, though accuracy does not tell the two apart.", run=both["first" if ahead is first else "second"])
+        better = both["first" if ahead is first else "second"]
+        judged = say("So there {run} is ahead, though accuracy does not tell the two apart.", run=better)
     else:
         judged = say(
             "So the two disagree: {first} is right on more images, {second} on more of a class, on average. Which is "
@@ -193,7 +199,7 @@ def sure(first: Shown, second: Shown, pair: Headline) -> str:
             )
         )
     both = {"first": first.label, "second": second.label}
-    return say("The difference of {first} and {second} is {parts}.", parts=joined(parts), **both)
+    return say("The difference of {first} and {second} is {parts}.", parts=joined(parts, "; "), **both)
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
