@@ -6,10 +6,10 @@ import math
 import statistics
 
 from compare.findings.findings import Findings
-from compare.findings.label_curve import Difference, LabelCurve, StrategyPair
+from compare.findings.label_curve import Difference, LabelCurve, StrategyPair, labels_of
 from compare.page import figures, label_figures, pictures
 from compare.page.language import for_report, joined, say
-from compare.page.shown import Shown, named, of_compared, strategy_names
+from compare.page.shown import Shown, of_compared, strategy_names
 from compare.page.words import LOGISTIC_REGRESSION, NOTHING, labels_in_words, with_three_digits
 from compare.runs.schema import Record
 
@@ -233,10 +233,8 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     _, compared = of_compared(found, shown)
     rest = None
     if len(compared) < len(shown):
-        rest = say(
-            "The pictures and tables below are of these alone, which took the same images: {runs}.",
-            runs=joined(named(compared, compared), "; "),
-        )
+        number = labels_in_words(labels_of(compared[0].record))
+        rest = say("All below is of {number} labels a class, where all learned from the same images.", number=number)
     ordered = [*curve.headline, *(pair for pair in curve.pairs if pair not in curve.headline)]
     return {
         "labels": [labels_in_words(labels) for labels in every],
@@ -250,8 +248,6 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
             )
             for pair in ordered
         ],
-        "num_open": len(curve.headline),
-        "crossings": crossings(found),
         "rest": rest,
     }
 
