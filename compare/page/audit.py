@@ -20,6 +20,7 @@ OVERFITTED = 1.05  # the watched loss at the end, over its lowest, from which on
 
 NOT_AT_HAND = say("the images are not at hand")
 WITH_IMAGES = say("make the report where the images are: --data-dir DIR names their folder")
+SOLVED = say("solved to the optimum, without steps")
 HOLD_OUT = say("train with a validation split held out: --recipe tuned")
 LONGER = say("train for longer: --epochs N")
 LOOK = say("look at its curves, and at the data with python -m compare.inspect")
@@ -170,7 +171,7 @@ def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     """The training loss had stopped falling."""
     steps = [row for row in one.record.history if row.penalty is None]  # with one, a solver's
     if one.record.history and not steps:
-        return Answer(None, say("solved to the optimum, without steps"))
+        return Answer(None, SOLVED)
     losses = [row.train_loss for row in steps]
     if len(losses) < 2:
         return Answer(None, say("a single epoch"), known=False, to_do=say("train for two epochs or more"))
@@ -196,6 +197,8 @@ def trained_out(one: Shown, shown: list[Shown]) -> Answer:
 
 def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
     """The watched loss ended at its lowest, or near."""
+    if one.record.history and all(row.penalty is not None for row in one.record.history):
+        return Answer(None, SOLVED)
     if one.watched is None:
         return Answer(None, say("nothing was watched"), known=False, to_do=HOLD_OUT)
     losses = [getattr(row, f"{one.watched}_loss") for row in one.record.history]

@@ -52,7 +52,7 @@ def _clone(commits: collections.Counter) -> list[str]:
         lines.append(
             f"git checkout {shlex.quote(clean)}" + ("  # and changes that were not committed" if changed else "")
         )
-        lines += [f"# {number} of {commits.total()} runs are of {other}" for other, number in others]
+        lines += [f"# other runs are of {', '.join(other[:12] for other, _ in others)}"] if others else []
     return lines
 
 

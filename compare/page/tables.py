@@ -282,25 +282,28 @@ def recipe_words(shown: list[Shown]) -> list[str]:
 
 
 def settings(shown: list[Shown]) -> dict:
-    """What was set: `differ` has a row for every setting in which strategies differ, a name and a cell for each of
-    them, with its seeds together; `same` has the others, by parts, each a caption and rows of a name and a value."""
+    """What was set: `differ` has a row for every setting that strategies have in different ways, a name and a cell for
+    each of them, with its seeds together; `same` has the others, by parts, each a caption and rows of a name and a
+    value."""
     groups, differ, same = by_seeds(shown), [], []
     for caption, of in PARTS_OF_SETTINGS.items():
         columns = [[of(one.record) for one in group] for group in groups]
         rows = []
         for name in dict.fromkeys(name for column in columns for run in column for name in run):
             cells = [joined(dict.fromkeys(in_words(run.get(name)) for run in column), "; ") for column in columns]
-            if len(set(cells)) > 1:
+            known = [cell for cell in dict.fromkeys(cells) if cell != NOTHING]
+            if len(known) > 1:
                 differ.append((name, cells))
-            elif cells[0] != NOTHING:
-                rows.append((name, cells[0]))
+            elif known:
+                rows.append((name, known[0]))
         same.append((caption, rows))
     return {"differ": differ, "same": [(caption, rows) for caption, rows in same if rows]}
 
 
 def _of_recipe(record: Record) -> dict:
-    left_out = ("known_mistakes", "on_photographs")
-    return {name: value for name, value in record.recipe.as_json().items() if name not in left_out}
+    left_out = ("name", "known_mistakes", "on_photographs")
+    fields = {name: value for name, value in record.recipe.as_json().items() if name not in left_out}
+    return {say("Recipe"): record.recipe.name} | fields
 
 
 def _of_run(record: Record) -> dict:
@@ -310,11 +313,11 @@ def _of_run(record: Record) -> dict:
             say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
         ),
         say("seed"): record.seed,
-        say("started"): record.started,
-        say("commit"): record.commit,
+        say("started"): record.started and record.started[:10],
+        say("commit"): record.commit and record.commit[:12],
         say("network"): record.model.name,
         say("device"): device_in_words(record),
-        say("precision"): record.precision,
+        say("Precision of the numbers"): record.precision,
         say("weights' SHA-256"): record.weights.sha256,
         say("what is frozen is unchanged"): {
             None: NOTHING,

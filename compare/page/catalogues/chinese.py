@@ -498,7 +498,7 @@ TEXTS = {
     "In a shell on Linux or macOS; a press takes the whole block:": "在 Linux 或 macOS 的终端中运行；点按即可选中整段：",
     "This page alone, without training, in the folder that holds the runs:": "只重新生成本页而不训练，在存放各次运行的文件夹中：",
     "Settings that differ": "不同的设置",
-    "All other settings, which are the same for all": "其余设置，各方法相同",
+    "All other settings, the same wherever they are set": "其余设置，凡有设定者均相同",
     "Kept on purpose, because the article makes them, and in the recipes’ own words: where a setting was changed, read them with that change.": "因文章如此而有意保留，以下是配方自己的说明：若改动过设置，请连同该改动一起阅读。",
     # the audit
     "Can the comparison be trusted?": "这个比较可信吗？",
@@ -597,7 +597,6 @@ TEXTS = {
     "commit": "代码提交",
     "network": "网络",
     "device": "设备",
-    "precision": "精度",
     "weights' SHA-256": "权重的 SHA-256",
     "what is frozen is unchanged": "冻结部分未变",
     "yes: checked, the same before and after": "是：已核对，前后相同",
