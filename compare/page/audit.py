@@ -19,7 +19,7 @@ OVERFITTED = 1.05  # the watched loss at the end, over its lowest, from which on
 
 
 NOT_AT_HAND = say("the images are not at hand")
-WITH_IMAGES = say("make the report where the images are: --data-dir DIR names their folder")
+WITH_IMAGES = say("make the report with the images: --data-dir DIR names their folder")
 SOLVED = say("solved to the optimum, without steps")
 HOLD_OUT = say("train with a validation split held out: --recipe tuned")
 LONGER = say("train for longer: --epochs N")

@@ -84,11 +84,12 @@ def _filled(text: str, values: Mapping) -> str:
 
 
 def _beside(left: str, right: str) -> str:
-    """Two texts, one after the other. Chinese stands apart from letters and digits, but for names of several parts not
-    from Chinese."""
+    """Two texts, one after the other. Chinese stands apart from letters and digits, not from its own marks, and from
+    Chinese only beside names of several parts."""
     before, after = left.rstrip(" ")[-1:], right.lstrip(" ")[:1]
     chinese = [bool(re.match(r"[\u4e00-\u9fff]", one)) for one in (before, after)]
-    if all(chinese) and PARTED not in left + right:
+    marked = "、，。；：（）"
+    if all(chinese) and PARTED not in left + right or before and before in marked or after and after in marked:
         return left.rstrip(" ") + right.lstrip(" ")
     if any(chinese) and re.match(r"[A-Za-z0-9%+-]", after if chinese[0] else before):
         return left.rstrip(" ") + " " + right.lstrip(" ")

@@ -303,7 +303,7 @@ TEXTS = {
     "{first} and {second} cross at about {crossing} labels a class ({interval})": "{first} 与 {second} 相交在每类约 {crossing} 个标签处（{interval}）",
     "{number} times": "{number} 倍",
     "more than {number} times": "超过 {number} 倍",
-    "{number} of {all}": "{all} 个中的 {number} 个",
+    "{number} of {all}": "{number}/{all}",
     "Test error": "测试错误率",
     "Labels a class": "每类标签数",
     "logistic regression": "逻辑回归",
@@ -473,7 +473,7 @@ TEXTS = {
     "p value": "p 值",
     "Training time is all epochs with their watching, and features that another run had left in a cache as if they were made anew; preparing and predicting are under settings, at the end of this page.": "训练时间包括所有轮次及其间的评估，其他运行留在缓存中的特征按重新提取计；准备与预测的时间见页末的设置。",
     # what to do about a check
-    "make the report where the images are: --data-dir DIR names their folder": "在有图像的机器上生成报告：用 --data-dir DIR 指明其文件夹",
+    "make the report with the images: --data-dir DIR names their folder": "连同图像生成报告：用 --data-dir DIR 指明其文件夹",
     "train with a validation split held out: --recipe tuned": "训练时留出验证集：--recipe tuned",
     "train for longer: --epochs N": "延长训练：--epochs N",
     "look at its curves, and at the data with python -m compare.inspect": "查看训练曲线，并用 python -m compare.inspect 检查数据",
@@ -618,6 +618,7 @@ TEXTS = {
     "Made from the runs on disk and the data set’s images alone.": "仅由磁盘上的运行与数据集的图像生成。",
     "Made from the runs on disk alone.": "仅由磁盘上的运行生成。",
     # the list of reports
+    "Find a report:": "查找报告：",
     "1 report": "1 份报告",
     "{number} reports, the newest first": "{number} 份报告，最新的在前",
     "{run} {accuracy:.4f}": "{run} {accuracy:.4f}",
