@@ -64,13 +64,13 @@ def written(tmp_path_factory):
 def test_every_name_says_its_labels_where_they_differ(written):
     runs, found, _ = written
     shown = show(found)
-    assert shown[0].label == f"{SCRATCH}, 10 labels a class · article, seed 0"
-    assert shown[0].label.translations["zh-Hans"] == "ResNet-18 · 从头训练，每类 10 个标签 · article，种子 0"
-    assert [label_of(group) for group in by_seeds(shown)][-1] == f"{TUNED}, 1,000 labels a class · article"
+    assert shown[0].label == f"{SCRATCH}, 10 labels a class, seed 0"
+    assert shown[0].label.translations["zh-Hans"] == "ResNet-18 · 从头训练，每类 10 个标签，种子 0"
+    assert [label_of(group) for group in by_seeds(shown)][-1] == f"{TUNED}, 1,000 labels a class"
     assert len({one.label for one in shown}) == len({one.slug for one in shown}) == 27
     assert [one.look for one in shown] == 9 * [0] + 9 * [1] + 9 * [2]  # a strategy's line and its runs look alike
     assert strategy_names(found) == [TUNED, FROZEN, SCRATCH]
-    assert show(find(runs[:3]))[0].label == f"{SCRATCH} · article, seed 0"  # they do not differ
+    assert show(find(runs[:3]))[0].label == f"{SCRATCH}, seed 0"  # they do not differ
     one = write_curve(written[2].parent.parent / "one", seeds=(0,), accuracies={"scratch": {1: 0.3, 2: 0.4}})
     assert [one.label for one in show(find(one))] == [f"{SCRATCH}, 1 label a class", f"{SCRATCH}, 2 labels a class"]
 

@@ -63,7 +63,7 @@ def test_the_section_has_the_numbers_of_the_runs(report_of_three, runs):
     left = page.row("What is left of the accuracy").replace("&nbsp;%", "").split()[-2:]
     assert left == [f"{retained:.1f}" for *_, retained, _ in means]
     assert f"{100 * (means[1][1] - means[0][1]):.2f} percentage points more of them" in page.text
-    assert "Not measured for ResNet-18 · from scratch · article, seed 2: trained without --robustness." in page.text
+    assert "Not measured for ResNet-18 · from scratch, seed 2: trained without --robustness." in page.text
     # the table that is a click away: kinds, strengths, amounts, and both accuracies with their intervals
     rows = re.findall(r"<tr><th scope=\"row\">([A-Z]\w+)</th><td>(\d)</td>(.*?)</tr>", page.source)
     cells = {(kind, int(strength)): re.findall(r">(0\.\d{4}|1\.0000) \(", rest) for kind, strength, rest in rows}

@@ -303,7 +303,7 @@ TEXTS = {
     "{first} and {second} cross at about {crossing} labels a class ({interval})": "{first} 与 {second} 相交在每类约 {crossing} 个标签处（{interval}）",
     "{number} times": "{number} 倍",
     "more than {number} times": "超过 {number} 倍",
-    "{number} of {all}": "{number}/{all}",
+    "{number} of {all}": "{all} 个中 {number} 个",
     "Test error": "测试错误率",
     "Labels a class": "每类标签数",
     "logistic regression": "逻辑回归",
