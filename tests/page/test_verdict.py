@@ -141,7 +141,9 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
 def test_the_reasons_stand_on_the_page_and_beside_it(tmp_path):
     runs = [write_run(tmp_path / branch, branch=branch, data="digits") for branch in ("scratch_resnet", "pretrained")]
     page = write(tmp_path / "out", *runs)
-    assert "No winner is named: the data (scikit-learn's digits) stand in for real ones." in page.text.replace("\N{NON-BREAKING HYPHEN}", "-")
+    assert "No winner is named: the data (scikit-learn's digits) stand in for real ones." in page.text.replace(
+        "\N{NON-BREAKING HYPHEN}", "-"
+    )
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert content["no_winner_because"] == ["the data (scikit-learn's digits) stand in for real ones"]
     assert content["no_winner_because_in_chinese"] == ["数据（scikit-learn 的手写数字）只是真实数据的替身"]
