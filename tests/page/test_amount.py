@@ -60,7 +60,8 @@ def test_what_counts():
     reader = Visible()
     reader.feed(
         "<p>one<br>two <b>3</b></p><details><summary>three</summary><p>no</p></details><style>no</style>"
-        '<details open><summary>four</summary><p>five</p></details><svg><text>no</text></svg><div popover id="a">no</div>'
+        "<details open><summary>four</summary><p>five</p></details><svg><text>no</text></svg>"
+        '<div popover id="a">no</div>'
     )
     assert re.findall(r"[a-z]+", " ".join(reader.text)) == ["one", "two", "three", "four", "five"]
 
