@@ -16,7 +16,6 @@ from PIL import Image
 
 from compare.data import corruptions, dataset
 from compare.findings.findings import find
-from compare.findings.robustness import robustness_ahead
 from compare.page import audit, document, figures, gallery, pictures, verdict, words
 from compare.page.document import robustness
 from compare.page.shown import show
