@@ -218,7 +218,7 @@ def test_what_a_network_saw_of_photographs_is_said_in_both_languages(tmp_path):
     ):
         folder = tmp_path / str(len(expected))
         run = record.read_run(write_run(folder, seen=True, changes={"recipe": changes}))
-        said = document.seen(*show(find([run])))["words"]
+        said = document.seen(*show(find([run])), "it")["words"]
         assert said == f"8×8 pixels; one channel, 0 to 1{expected}"
         assert ("训练时各取一部分" in said.translations["zh-Hans"]) == ("35%" in expected)
         assert run.record.as_json()["recipe"] == changes
