@@ -26,7 +26,7 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     found, shown = of_compared(found, shown)
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
-    how_sure = sure(first, second, pair)
+    how_sure = sure(pair)
     if of_labels:
         number = labels_in_words(labels_of(first.record))
         how_sure = joined([say("With {number} labels a class:", number=number), how_sure], " ")
@@ -175,7 +175,7 @@ def balanced(first: Shown, second: Shown, pair: Headline, *, is_silent: bool) ->
     return joined([said, judged], " ")
 
 
-def sure(first: Shown, second: Shown, pair: Headline) -> str:
+def sure(pair: Headline) -> str:
     """Whether the choice of test images explains the difference of two runs, and whether their seeds do."""
     paired = pair.paired
     if paired.num_only_first + paired.num_only_second == 0:
@@ -191,15 +191,12 @@ def sure(first: Shown, second: Shown, pair: Headline) -> str:
         more = pair.p_value_of_seeds < MORE_THAN_CHANCE
         parts.append(
             say(
-                "{verdict} (Welch’s t test of {num_mine} and {num_other}, {p_value})",
+                "{verdict} (Welch’s t test, {p_value})",
                 verdict=say("more than the seeds explain") if more else say("no more than the seeds may explain"),
-                num_mine=len(pair.seeds[0].places),
-                num_other=len(pair.seeds[1].places),
                 p_value=p_in_words(pair.p_value_of_seeds),
             )
         )
-    both = {"first": first.label, "second": second.label}
-    return say("The difference of {first} and {second} is {parts}.", parts=joined(parts, "; "), **both)
+    return say("The difference of the two is {parts}.", parts=joined(parts, "; "))
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
@@ -270,7 +267,7 @@ def cost(first: Shown, second: Shown) -> str | None:
             (say("energy"), [one.energy_joules for one in records]),
             *costs,
         ]
-    parts = [say("{times} {what}", times=times(*amounts), what=what) for what, amounts in costs if all(amounts)]
+    parts = [say("{times} {what}", times=times(*amounts), what=what) for what, amounts in costs if all(amounts)][:2]
     both = called(first, second)
     if len(parts) < 2:
         return say("Beside {second}, {first} took {parts}.", **both, parts=parts[0]) if parts else None

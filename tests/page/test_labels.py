@@ -145,7 +145,7 @@ def test_the_verdict_speaks_of_labels_first(written):
     assert first.startswith(f"{TUNED} is above {SCRATCH} by 30.0 points")
     assert second.startswith("Up to about ") and f"{FROZEN} is above {SCRATCH}, and below it from there on" in second
     # of 200 images, 3 in 100 more are not shown by one seed alone; all names are of 1,000 labels
-    said = f"With 1,000 labels a class: The difference of {TUNED} and {SCRATCH} is no more than the choice of test"
+    said = "With 1,000 labels a class: The difference of the two is no more than the choice of test"
     assert third.startswith(said)
     assert labels.sentences(find(runs[:1]), is_silent=False) == []
 

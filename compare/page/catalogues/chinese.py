@@ -201,9 +201,9 @@ TEXTS = {
     # the verdict
     "In numbers: {reason}.": "具体数字：{reason}。",
     "Nor would a winner be named without that: {reasons}.": "即使没有这一条，也不会判出胜负：{reasons}。",
-    "The difference of {first} and {second} is {parts}.": "{first} 与 {second} 的差异：{parts}。",
+    "The difference of the two is {parts}.": "两者的差异{parts}。",
     "{verdict} (exact McNemar test, {p_value})": "{verdict}（精确 McNemar 检验，{p_value}）",
-    "{verdict} (Welch’s t test of {num_mine} and {num_other}, {p_value})": "{verdict}（Welch t 检验，分别有 {num_mine} 个和 {num_other} 个种子，{p_value}）",
+    "{verdict} (Welch’s t test, {p_value})": "{verdict}（Welch t 检验，{p_value}）",
     "The classes of the test set differ in size. With each counted alike, {first} less {second} is {points:+.2f} points (95 % interval {interval}).": "测试集各类别大小不一。若对每个类别一视同仁，{first} 减 {second} 为 {points:+.2f} 个百分点（95 % 区间 {interval}）。",
     "{name} (+{points:.1f} points)": "{name}（+{points:.1f} 个百分点）",
     "every class, most on {most}": "所有类别，差距最大的是{most}",
