@@ -254,8 +254,8 @@ def worse(first: Shown, second: Shown, found: Findings) -> str | None:
 
 
 def cost(first: Shown, second: Shown) -> str | None:
-    """What the better run costs beside the other: training time and energy, where the device is the same and tells it,
-    parameters trained, and operations an image; None where nothing of that is known of both."""
+    """What the better run costs beside the other, the two that tell most of what is known of both: training time and
+    energy, where the device is the same and tells it, parameters trained, operations an image; None without any."""
     records = first.record, second.record
     costs = [
         (say("trained parameters"), [one.model.num_trainable_parameters for one in records]),
