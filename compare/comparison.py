@@ -7,7 +7,18 @@ from typing import Literal
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import cautions, figures, gallery, label_figures, labels, pictures, report_files, tables, verdict
+from compare.page import (
+    answer,
+    cautions,
+    figures,
+    gallery,
+    label_figures,
+    labels,
+    pictures,
+    report_files,
+    tables,
+    verdict,
+)
 from compare.page.figures import Figure
 from compare.page.language import say
 from compare.page.shown import of_compared, show
@@ -49,7 +60,7 @@ class Comparison:
 
     Attributes:
         runs: the runs.
-        sentences: the verdict, the most important first.
+        sentences: the verdict, the most important first, which is the claim.
         cautions: what could change it.
         rows: a dict of single values for every run, as in `metrics.csv`.
     """
@@ -59,7 +70,7 @@ class Comparison:
         self._found = find(runs, gallery.data_of(runs))
         self._shown = show(self._found)
         _, self._compared = of_compared(self._found, self._shown)
-        self.sentences = verdict.sentences(self._found, self._shown)
+        self.sentences = [answer.claim(self._found, self._shown), *verdict.sentences(self._found, self._shown)]
         self.cautions = cautions.of(self._found, self._shown)
         self.rows = [report_files.of_run(one) for one in self._shown]
 

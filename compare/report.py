@@ -111,6 +111,7 @@ def write_report(
             found,
             shown,
             title=title,
+            claim=content["claim"],
             sentences=content["sentences"],
             cautions=content["cautions"],
         ),

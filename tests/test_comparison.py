@@ -20,7 +20,10 @@ def test_from_python(two, tmp_path):
     folder, page = two
     runs = [load_run(folder / "runs" / name) for name in ("scratch_resnet", "pretrained")]
     comparison = compare_runs(*runs)
-    assert all(sentence in page.text.replace("\xa0", " ") for sentence in (*comparison.sentences, *comparison.cautions))
+    assert all(
+        sentence in page.text.replace("\xa0", " ").replace("\u2011", "-")
+        for sentence in (*comparison.sentences, *comparison.cautions)
+    )
     assert repr(comparison).startswith("No winner is named: no network here is pretrained")
     shown = comparison._repr_html_()
     assert "<svg" in shown and "0.9000" in shown and "<script" not in shown

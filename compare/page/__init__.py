@@ -9,6 +9,8 @@ shown          a run as it shows it: its name, its look, and all its results
 verdict        what it says then, in sentences
 cautions       what could change that
 audit          whether the comparison can be trusted, question by question
+repeat         one block that repeats it all
+terms          what a press explains
 labels         the label curve in words, tables and pictures
 figures        what is drawn, with matplotlib
 label_figures  the label curve, and accuracy against time, as they are drawn

@@ -6,11 +6,11 @@ from compare.findings.findings import Findings
 from compare.findings.label_curve import StrategyPair, labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE
 from compare.page import figures, label_figures, labels, pictures, verdict
-from compare.page.audit import Answer
+from compare.page.audit import FAILED, NOT_RUN, Cell
 from compare.page.banners import Banner
 from compare.page.label_figures import Dot
 from compare.page.language import say
-from compare.page.shown import Shown, by_seeds, label_of, strategy_names
+from compare.page.shown import Shown, by_seeds, label_of, of_compared, strategy_names
 from compare.page.words import data_in_words, duration, labels_in_words, network_in_words
 
 
@@ -44,13 +44,14 @@ def claim(found: Findings, shown: list[Shown]) -> str:
             percent=100 * one.result.accuracy,
             data=data_in_words(one.record.data),
         )
-    pair = found.headline
-    first, second = shown[pair.first], shown[pair.second]
     if reason := why_silent(found, shown):
         return say("No winner is named: {reason}.", reason=reason)
     if found.label_curve is not None and found.label_curve.headline:
         curve_pair, of_strategies = found.label_curve.headline[0], strategy_names(found)
         return of_labels(curve_pair, of_strategies[curve_pair.first], of_strategies[curve_pair.second])
+    found, shown = of_compared(found, shown)
+    pair = found.headline
+    first, second = shown[pair.first], shown[pair.second]
     names = (first.network, second.network) if first.network != second.network else (first.label, second.label)
     if pair.paired.p_value >= MORE_THAN_CHANCE:
         return say("Neither {first} nor {second} is shown to be better.", first=names[0], second=names[1])
@@ -73,8 +74,9 @@ def claim(found: Findings, shown: list[Shown]) -> str:
 
 def why_silent(found: Findings, shown: list[Shown]) -> str | None:
     """The gravest reason to name no winner, in few words; None where there is none."""
-    pair = shown[found.headline.first], shown[found.headline.second]
     reasons = verdict.no_winner_because(found, shown)
+    found, shown = of_compared(found, shown)
+    pair = shown[found.headline.first], shown[found.headline.second]
     if not reasons:
         return None
     if reasons[0] == verdict.baseline_unbeaten(pair[0]):
@@ -182,7 +184,7 @@ def subject(found: Findings, shown: list[Shown]) -> str:
     )
 
 
-def doubts(shown: list[Shown], audit: list[tuple[str, list[Answer]]], warnings: list[Banner]) -> list[Doubt]:
+def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: list[Banner]) -> list[Doubt]:
     """The line of trust: the seeds, the checks that failed or were not run, the warnings."""
     if not shown:
         return [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
@@ -192,14 +194,14 @@ def doubts(shown: list[Shown], audit: list[tuple[str, list[Answer]]], warnings: 
     if fewest < most:
         words = say("{fewest} to {most} seeds", fewest=fewest, most=most)
     said = [Doubt(words, "doubts")]
-    answers = [answer for _, of_runs in audit for answer in of_runs]
-    if failed := sum(answer.passed is False for answer in answers):
+    states = [cell.state for _, cells in checks for cell in cells]
+    if failed := states.count(FAILED):
         said.append(
             Doubt(say("1 check failed") if failed == 1 else say("{number} checks failed", number=failed), "audit")
         )
-    if unknown := sum(answer.passed is None and not answer.known for answer in answers):
-        said.append(Doubt(say("{number} not run", number=unknown), "audit"))
-    if not failed + unknown:
+    if not_run := states.count(NOT_RUN):
+        said.append(Doubt(say("{number} not run", number=not_run), "audit"))
+    if not failed + not_run:
         said.append(Doubt(say("all checks passed"), "audit"))
     return said + [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
 

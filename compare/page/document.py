@@ -6,9 +6,7 @@ Warnings are in `banners`, tables of text in `tables`, names and numbers in `wor
 import base64
 import functools
 import hashlib
-import os
 import re
-import shlex
 from pathlib import Path
 
 import jinja2
@@ -17,7 +15,21 @@ import numpy as np
 from compare.findings import metrics
 from compare.findings.findings import Findings
 from compare.findings.metrics import Balanced, Paired
-from compare.page import answer, audit, banners, cautions, figures, gallery, labels, language, pictures, tables, verdict
+from compare.page import (
+    answer,
+    audit,
+    banners,
+    cautions,
+    figures,
+    gallery,
+    labels,
+    language,
+    pictures,
+    repeat,
+    tables,
+    terms,
+    verdict,
+)
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, label_of, named, of_compared, with_matrix
 from compare.page.words import (
@@ -25,7 +37,6 @@ from compare.page.words import (
     amount_in_words,
     data_in_words,
     duration,
-    folder_name,
     fraction,
     or_nothing,
     range_in_words,
@@ -77,13 +88,14 @@ def content(
         "sentences": verdict.sentences(found, shown),
         "cautions": cautions.of(found, shown),
         "labels": labels.section(found, shown),
-        "rebuild": rebuild_command([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
+        "repeat": repeat.block(shown),
+        "page_alone": repeat.page_alone([*(one.run.folder for one in shown), *(run.folder for run in unfinished)]),
     }
     to_warn_of = labels.to_warn_of(found, shown) if found.label_curve else None
     found, shown = of_compared(found, shown)
     groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
     warnings = banners.of(to_warn_of or [(label, group[0].record) for label, group in groups_of_seeds], unfinished)
-    questions = audit.of(shown, images)
+    questions = audit.table(shown, images)
     looked = where(shown) if images else None
     return of_all | {
         "styles": figures.STYLES,
@@ -92,11 +104,12 @@ def content(
         "doubts": answer.doubts(shown, questions, warnings),
         "banners": warnings,
         "subtitle": subtitle(shown, of_all["labels"]),
-        "recipes": [(label, group[0]) for label, group in groups_of_seeds],
+        "strategies": [(label, group[0]) for label, group in groups_of_seeds],
         "runs": shown,
         "lines": tables.lines(shown, questions),
         "summary": tables.summary_rows(shown),
         "pairs": pairs(found, shown),
+        "terms": terms.TERMS.values(),
         "is_unequal": bool(shown) and shown[0].result.is_unequal,
         "pictures": drawn,
         "only_watched": len(groups_of_seeds) > figures.MOST_WITH_TRAIN,
@@ -111,7 +124,11 @@ def content(
         "recipe_words": tables.recipe_words(shown),
         "audit": questions,
         "robustness": robustness(found, shown, images),
-        "seen": [seen(one) for one in shown if one.run.seen_test is not None],
+        "seen": [
+            seen(some[0], label)
+            for label, group in groups_of_seeds
+            if (some := [one for one in group if one.run.seen_test is not None])
+        ],
         "not_seen": joined(named([one for one in shown if one.run.seen_test is None], shown)),
         "matrices": matrices(found, shown),
         "drawn_matrices": drawn_matrices(shown, drawn),
@@ -146,13 +163,17 @@ def subtitle(shown: list[Shown], section: dict | None) -> str:
 
 
 def pairs(found: Findings, shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str, Balanced, str]]:
-    """The best run with each of the others: both, their comparison image by image, its interval and p value in words,
-    and that class by class, with its interval in words."""
+    """The best run with the best of each other strategy, or with its own other seeds where there is no other: both,
+    their comparison image by image, its interval and p value in words, and that class by class, with its interval."""
+    first_of = {}
+    for pair in found.pairs:  # the best come first
+        first_of.setdefault(shown[pair.second].seeds, pair)
+    others = [pair for seeds, pair in first_of.items() if seeds is not shown[pair.first].seeds] or found.pairs
     return [
         (shown[pair.first], shown[pair.second], pair.paired)
         + (verdict.interval(pair.paired), verdict.p_in_words(pair.paired.p_value))
         + (pair.balanced, verdict.interval(pair.balanced))
-        for pair in found.pairs
+        for pair in others
     ]
 
 
@@ -206,8 +227,9 @@ def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | No
     }
 
 
-def seen(one: Shown) -> dict:
-    """What a run's network got: its first test and training images in a picture, and their size and range in words."""
+def seen(one: Shown, label: str) -> dict:
+    """What the network of a run, which is called `label`, got: its first test and training images in a picture, and
+    their size and range in words."""
     test, training = one.run.seen_test, one.run.seen_training
     num_columns = max(len(test), len(training))
     lines = [line[..., np.newaxis] if line.ndim == 3 else line for line in (test, training)]
@@ -226,6 +248,7 @@ def seen(one: Shown) -> dict:
         )
     return {
         "one": one,
+        "label": label,
         "image": webp(sprite),
         "width": num_columns * tile_width,
         "height": 2 * tile_height,
@@ -234,7 +257,7 @@ def seen(one: Shown) -> dict:
             "{num_test} test images and {num_training} training images as they entered {run}, {words}.",
             num_test=len(test),
             num_training=len(training),
-            run=one.label,
+            run=label,
             words=words,
         ),
     }
@@ -378,13 +401,6 @@ def script(name: str) -> dict:
     return {"text": text, "hash": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}
 
 
-def rebuild_command(folders: list[Path]) -> str:
-    """The command that makes this page from the same runs. It names them by what the reader of the page can see."""
-    in_runs = all(Path(os.path.abspath(folder)).parent.name == "runs" for folder in folders)
-    names = [("runs/" if in_runs else "") + folder_name(folder) for folder in folders]
-    return shlex.join(["python", "-m", "compare.report", *names])
-
-
 @functools.cache
 def _environment() -> jinja2.Environment:
     """What templates are found and filled by; it keeps those that it has compiled."""
@@ -399,6 +415,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "attribute": language.attribute,
         "unbroken": language.unbroken,
+        "with_terms": terms.with_terms,
         "english": str.__str__,  # for where no element can stand
         "translations": language.translations_of,
     }

@@ -6,10 +6,10 @@ import math
 import statistics
 
 from compare.findings.findings import Findings
-from compare.findings.label_curve import Difference, LabelCurve, StrategyPair
+from compare.findings.label_curve import Difference, LabelCurve, StrategyPair, labels_of
 from compare.page import figures, label_figures, pictures
 from compare.page.language import for_report, joined, say
-from compare.page.shown import Shown, named, of_compared, strategy_names
+from compare.page.shown import Shown, of_compared, strategy_names
 from compare.page.words import LOGISTIC_REGRESSION, NOTHING, labels_in_words, with_three_digits
 from compare.runs.schema import Record
 
@@ -23,24 +23,7 @@ def sentences(found: Findings, *, is_silent: bool) -> list[str]:
     if is_silent:
         return [in_numbers(found)]
     names = strategy_names(found)
-    said = [of_pair(pair, names[pair.first], names[pair.second]) for pair in curve.headline]
-    num_seeds = {
-        len(point.seeds)
-        for place in {place for pair in curve.headline for place in (pair.first, pair.second)}
-        for point in curve.strategies[place].points
-    }
-    if num_seeds == {1}:
-        said.append(
-            say("That is one seed: the intervals cover the luck of the test images, not that of labels and training.")
-        )
-    elif 1 in num_seeds:
-        said.append(
-            say(
-                "Some numbers of labels have one seed: there the intervals cover the luck of the test images, not that "
-                "of labels and training."
-            )
-        )
-    return said
+    return [of_pair(pair, names[pair.first], names[pair.second]) for pair in curve.headline]
 
 
 def of_pair(pair: StrategyPair, first: str, second: str) -> str:
@@ -52,8 +35,8 @@ def of_pair(pair: StrategyPair, first: str, second: str) -> str:
     fewest, most = (labels_in_words(one.labels) for one in (differences[0], differences[-1]))
     if abs(sum(signs)) == len(signs):
         return say(
-            "At every number of labels tried, {fewest} to {most} a class, {better} is above {worse}: by {first_lead} "
-            "points {first_interval} at {fewest} a class, by {last_lead} {last_interval} at {most}.",
+            "{better} is above {worse} by {first_lead} points {first_interval} at {fewest} labels a class and by "
+            "{last_lead} {last_interval} at {most}.",
             fewest=fewest,
             most=most,
             first_lead=f"{abs(differences[0].points_ahead):.1f}",
@@ -250,10 +233,8 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     _, compared = of_compared(found, shown)
     rest = None
     if len(compared) < len(shown):
-        rest = say(
-            "The pictures and tables below are of these alone, which took the same images: {runs}.",
-            runs=joined(named(compared, compared), "; "),
-        )
+        number = labels_in_words(labels_of(compared[0].record))
+        rest = say("All below is of {number} labels a class, where all learned from the same images.", number=number)
     ordered = [*curve.headline, *(pair for pair in curve.pairs if pair not in curve.headline)]
     return {
         "labels": [labels_in_words(labels) for labels in every],
@@ -267,8 +248,6 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
             )
             for pair in ordered
         ],
-        "num_open": len(curve.headline),
-        "crossings": crossings(found),
         "rest": rest,
     }
 

@@ -8,6 +8,9 @@ and `{{ say("…") | attribute("aria-label") }}` in a tag.
 A text that a catalogue lacks is an error, found when it is said, and by `tests/page/test_language.py` before that.
 """
 
+import functools
+import re
+import string
 from collections.abc import Callable, Iterable, Mapping
 
 import markupsafe
@@ -43,7 +46,7 @@ def say(english: str, /, **values) -> Text:
         KeyError: a catalogue has no such text.
     """
     translations = {
-        code: catalogue.TEXTS[english].format(**{name: in_language(value, code) for name, value in values.items()})
+        code: _filled(catalogue.TEXTS[english], {name: in_language(value, code) for name, value in values.items()})
         for code, catalogue in LANGUAGES.items()
     }
     return Text(english.format(**values), translations)
@@ -60,9 +63,37 @@ def joined(texts: Iterable[str], separator: str = ", ") -> Text:
     """Texts as a list, in each language with its own marks."""
     texts = list(texts)
     translations = {
-        code: catalogue.MARKS[separator].join(in_language(texts, code)) for code, catalogue in LANGUAGES.items()
+        code: functools.reduce(_beside, _between(in_language(texts, code), catalogue.MARKS[separator]), "")
+        for code, catalogue in LANGUAGES.items()
     }
     return Text(separator.join(texts), translations)
+
+
+def _between(texts: list[str], mark: str) -> list[str]:
+    """Texts with a mark between each two."""
+    return [part for text in texts for part in (mark, text)][1:]
+
+
+def _filled(text: str, values: Mapping) -> str:
+    """A text with values in its places, as `str.format` fills it, and the spaces that Chinese has beside them."""
+    written = ""
+    for literal, name, form, _ in string.Formatter().parse(text):
+        written = _beside(written, literal)
+        written = written if name is None else _beside(written, format(values[name], form))
+    return written
+
+
+def _beside(left: str, right: str) -> str:
+    """Two texts, one after the other. Chinese stands apart from letters and digits, not from its own marks, and from
+    Chinese only beside names of several parts."""
+    before, after = left.rstrip(" ")[-1:], right.lstrip(" ")[:1]
+    chinese = [bool(re.match(r"[\u4e00-\u9fff]", one)) for one in (before, after)]
+    marked = "、，。；：（）"
+    if all(chinese) and PARTED not in left + right or before and before in marked or after and after in marked:
+        return left.rstrip(" ") + right.lstrip(" ")
+    if any(chinese) and re.match(r"[A-Za-z0-9%+-]", after if chinese[0] else before):
+        return left.rstrip(" ") + " " + right.lstrip(" ")
+    return left + right
 
 
 def parts_of(name: str) -> list[Text]:

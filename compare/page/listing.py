@@ -9,13 +9,13 @@ import numpy as np
 from compare.findings.metrics import are_unequal
 from compare.page import figures, report_files
 from compare.page.document import render, script
-from compare.page.language import ENGLISH, Text, joined, known, report_keys, say
+from compare.page.language import ENGLISH, Text, known, report_keys, say
 from compare.page.words import duration, folder_name, without_folders
 from compare.system import disk
 
 PAGE = "index.html"
 NUMBERS = "report.json"
-PICTURES = ("label-curve.svg", "label-curve.png", "accuracy.svg", "accuracy.png")  # which stands for a report
+PICTURES = ("label-curve", "accuracy-and-time", "accuracy")  # the first that is there stands for a report
 GENERATOR = (
     '<meta name="generator" content="scratch-or-pretrained, list of reports">'  # by which a list of ours is known
 )
@@ -43,7 +43,7 @@ def write_listing(folder: Path) -> Path:
                 (folder_name(child), say("{name} cannot be read ({problem})", name=NUMBERS, problem=problem))
             )
     entries.sort(key=lambda one: one["when"], reverse=True)
-    content = {"styles": figures.STYLES, "generator": GENERATOR, "scripts": [script("language")]}
+    content = {"styles": figures.STYLES, "generator": GENERATOR, "scripts": [script("language"), script("tables")]}
     html = render("listing.html.j2", entries=entries, skipped=skipped, **content)
     disk.write_atomically(page, html)
     return page
@@ -62,37 +62,25 @@ def entry(folder: Path, content: dict) -> dict:
         raise ValueError(f"format {content['format']}, and this program reads {report_files.FORMAT}")
     runs = content["runs"]
     compared = [runs[place] for place in content.get("compared", range(len(runs)))]
+    best = max(compared, key=lambda run: run["test_accuracy"], default=None)
+    facts = {}
+    if best is not None:
+        facts[say("Data")] = known(best["data"].get("title", best["data"]["name"]))
+        facts[say("Runs")] = str(len(runs))
+        facts[say("Test accuracy")] = say(
+            "{run} {accuracy:.4f}", run=_text(best, "run"), accuracy=best["test_accuracy"]
+        )
+        if "test_balanced_accuracy" in best and are_unequal(np.array(best["test"]["support"])):
+            facts[say("Balanced accuracy")] = f"{best['test_balanced_accuracy']:.4f}"
+        facts[say("Training time")] = duration(sum(run["seconds_training"] for run in runs))
+    files = (f"{name}.{ending}" for name in PICTURES for ending in ("svg", "png"))
     return {
         "name": folder_name(folder),
         "link": urllib.parse.quote(folder.name, errors="surrogateescape"),
         "when": max((str(run["started"]) for run in runs), default=""),
-        "sentence": _text(content, "sentences"),
-        "picture": next((name for name in PICTURES if (folder / name).is_file()), None),
-        "facts": {
-            say("Test accuracy"): joined(
-                (say("{run} {accuracy:.4f}", run=_text(run, "run"), accuracy=run["test_accuracy"]) for run in compared),
-                "; ",
-            ),
-            **(
-                {
-                    say("Balanced accuracy"): joined(
-                        (
-                            say("{run} {accuracy:.4f}", run=_text(run, "run"), accuracy=run["test_balanced_accuracy"])
-                            for run in compared
-                        ),
-                        "; ",
-                    )
-                }
-                if "test_balanced_accuracy" in compared[0] and are_unequal(np.array(compared[0]["test"]["support"]))
-                else {}
-            ),
-            say("Recipe"): joined(dict.fromkeys(run["recipe_name"] for run in runs)),
-            say("Data"): joined(dict.fromkeys(known(run["data"].get("title", run["data"]["name"])) for run in runs)),
-            say("Seeds"): joined(dict.fromkeys(str(run["seed"]) for run in runs)),
-            say("Training time"): duration(sum(run["seconds_training"] for run in runs)),
-        }
-        if runs
-        else {},
+        "claim": _text(content, "claim" if "claim" in content else "sentences"),
+        "picture": next((name for name in files if (folder / name).is_file()), None),
+        "facts": facts,
     }
 
 

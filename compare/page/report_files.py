@@ -24,19 +24,23 @@ from compare.system.errors import printable
 FORMAT = 1  # of report.json; a field that changes its meaning raises it
 
 
-def as_json(found: Findings, shown: list[Shown], *, title: str, sentences: list[str], cautions: list[str]) -> bytes:
+def as_json(
+    found: Findings, shown: list[Shown], *, title: str, claim: str, sentences: list[str], cautions: list[str]
+) -> bytes:
     """`report.json`.
 
     Args:
         found: what was found of the complete runs.
         shown: each of these, as the page shows it.
         title: the page's.
-        sentences: the verdict.
+        claim: the answer in a sentence.
+        sentences: what else the verdict says.
         cautions: what could change the answer, sentences.
     """
     content = {
         "format": FORMAT,
         "title": title,
+        **for_report("claim", claim),
         **for_report("sentences", sentences),
         **for_report("no_winner_because", verdict.no_winner_because(found, shown)),
         "runs": [

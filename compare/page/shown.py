@@ -6,7 +6,7 @@ import re
 from compare.findings.findings import Findings, RunFindings, Seeds
 from compare.findings.label_curve import labels_of, seeds_of, strategy_of
 from compare.page import figures
-from compare.page.language import say
+from compare.page.language import known, say
 from compare.page.words import folder_name, labels_in_words, network_in_words, run_name
 
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
@@ -17,7 +17,7 @@ class Shown(RunFindings):
     """What is found of a run, as the page shows it.
 
     Attributes:
-        label: what it is called.
+        label: what it is called, `strategy` without its seed.
         network: its network in words and, where the runs differ in these, its labels a class.
         slug: a short name for files and ids.
         look: its colour and marker, as `figures` has them.
@@ -25,6 +25,7 @@ class Shown(RunFindings):
     """
 
     label: str
+    strategy: str
     network: str
     slug: str
     look: int
@@ -54,52 +55,69 @@ class Shown(RunFindings):
 
 
 def show(found: Findings) -> list[Shown]:
-    """Give every run a name of its own, its network's where that is enough, and a look, which seeds share, and runs of
-    a strategy that only the label curve has beside each other."""
+    """Give every run a name of its own and a look, which seeds share, and runs of a strategy that only the label curve
+    has beside each other."""
     runs = [one.run for one in found.runs]
-    branches = [run.record.branch for run in runs]
-    words = [network_in_words(run.record) for run in runs]
-    if len({labels_of(run.record) for run in runs}) > 1:
-        words = [with_labels(word, labels_of(run.record)) for word, run in zip(words, runs, strict=True)]
-    recipes = [run.record.recipe.name for run in runs]
-    labels, slugs = [], []
-    for place, (run, branch, label, recipe) in enumerate(zip(runs, branches, words, recipes, strict=True)):
-        slug = branch
-        if run.record.data.labels_per_class is not None:
-            slug = f"{branch}-{run.record.data.labels_per_class}"
-        if words.count(label) > 1 or branches.count(branch) > 1:
-            # its recipe tells it from the others, or its seed as well, or else its folder's name does
-            others = [other for other in range(len(runs)) if (words[other], recipes[other]) == (label, recipe)]
-            seeds = dict(zip(others, seeds_of([runs[other].record for other in others]), strict=True))
-            name = run_name(run.folder)
-            if [other.record.branch for other in runs if run_name(other.folder) == name].count(branch) > 1:
-                name = folder_name(run.folder).removeprefix(f"{branch}-")  # of one plan: what --vary gave them
-            if len(seeds) == len(set(seeds.values())):
-                name = recipe
-                if len(seeds) > 1:
-                    name = say("{recipe}, seed {number}", recipe=recipe, number=seeds[place])
-            slug = f"{slug}-{name}"
-            if words.count(label) > 1:
-                label = say("{network} · {name}", network=label, name=name)
-        labels.append(_unique(label, labels))
-        slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
     seeds = [next(seeds for seeds in found.seeds if place in seeds.places) for place in range(len(runs))]
     keys = [strategy_of(run.record) for run in runs] if len(found.compared) < len(runs) else seeds
     sides = {}
     for key, run in zip(keys, runs, strict=True):
         sides.setdefault(key, run.record.is_from_scratch)
     looks = dict(zip(sides, figures.looks(list(sides.values())), strict=True))
-    return [
-        Shown(**vars(one), label=label, network=network, slug=slug, look=looks[key], seeds=of)
-        for one, label, network, slug, key, of in zip(found.runs, labels, words, slugs, keys, seeds, strict=True)
-    ]
+    return told_apart(
+        [
+            Shown(**vars(one), label="", strategy="", network="", slug="", look=looks[key], seeds=of)
+            for one, key, of in zip(found.runs, keys, seeds, strict=True)
+        ]
+    )
+
+
+def told_apart(shown: list[Shown]) -> list[Shown]:
+    """The same runs, each called by what tells it from the others here: its network, where that is not enough its
+    labels and its recipe, then its seed, or else its folder's name."""
+    records = [one.record for one in shown]
+    networks = [network_in_words(record) for record in records]
+    if len({labels_of(record) for record in records}) > 1:
+        networks = [with_labels(network, labels_of(record)) for network, record in zip(networks, records, strict=True)]
+    branches, folders = [record.branch for record in records], [run_name(one.run.folder) for one in shown]
+    labels, slugs, strategies, found = [], [], {}, []
+    for one, record, network in zip(shown, records, networks, strict=True):
+        strategy, slug, recipe = network, record.branch, record.recipe.name
+        if record.data.labels_per_class is not None:
+            slug = f"{slug}-{record.data.labels_per_class}"
+        alike = [other for other, words in zip(shown, networks, strict=True) if words == network]
+        if len({other.record.recipe.name for other in alike}) > 1:
+            strategy = say("{network} · {name}", network=network, name=known(recipe))
+        alike = [other for other in alike if other.record.recipe.name == recipe]
+        seeds = seeds_of([other.record for other in alike])
+        name, label = folder_name(one.run.folder).removeprefix(f"{record.branch}-"), strategy  # in a plan: --vary's
+        if list(zip(folders, branches, strict=True)).count((run_name(one.run.folder), record.branch)) < 2:
+            name = run_name(one.run.folder)
+        if len(set(seeds)) == len(seeds):
+            name = recipe
+            if len(seeds) > 1:
+                seed = seeds[alike.index(one)]
+                name, label = f"{recipe}, seed {seed}", say("{run}, seed {number}", run=strategy, number=seed)
+        elif len(alike) > 1:
+            label = say("{network} · {name}", network=network, name=name)
+            varied = re.sub(r"-seed-\d+$", "", name)
+            strategy = say("{network} · {name}", network=network, name=varied)
+        if networks.count(network) > 1 or branches.count(record.branch) > 1:
+            slug = f"{slug}-{name}"
+        labels.append(_unique(label, labels))
+        slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
+        if one.seeds not in strategies:
+            strategies[one.seeds] = _unique(strategy, list(strategies.values()))
+        names = {"label": labels[-1], "strategy": strategies[one.seeds], "network": network}
+        found.append(dataclasses.replace(one, **names, slug=one.slug or slugs[-1]))
+    return found
 
 
 def of_compared(found: Findings, shown: list[Shown]) -> tuple[Findings, list[Shown]]:
     """The same of the runs that are compared alone: where there is a label curve, it alone has the others."""
     if found.label_curve is None:
         return found, shown
-    return found.of_compared, [shown[place] for place in found.compared]
+    return found.of_compared, told_apart([shown[place] for place in found.compared])
 
 
 def strategy_names(found: Findings) -> list[str]:
@@ -140,10 +158,7 @@ def with_matrix(found: Findings, shown: list[Shown]) -> list[Shown]:
 
 def label_of(group: list[Shown]) -> str:
     """What seeds of the same settings are called together."""
-    one, *others = group
-    if not others:
-        return one.label
-    return say("{network} · {name}", network=one.network, name=one.record.recipe.name)
+    return group[0].strategy if len(group) > 1 else group[0].label
 
 
 def named(some: list[Shown], shown: list[Shown]) -> list[str]:

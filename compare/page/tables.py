@@ -6,7 +6,7 @@ import numpy as np
 
 from compare.findings import metrics
 from compare.page import pictures
-from compare.page.audit import Answer
+from compare.page.audit import FAILED, PASSED, Cell
 from compare.page.label_figures import FAR_BELOW
 from compare.page.language import joined, say
 from compare.page.shown import Shown, by_seeds, label_of, named
@@ -23,8 +23,8 @@ from compare.page.words import (
     kilojoules,
     or_nothing,
     with_prefix,
-    without_folders,
 )
+from compare.runs.schema import Record
 
 CLASS_WEIGHTS = say("Weights of the classes in training")
 ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
@@ -69,8 +69,8 @@ class Line:
     checks: str
 
 
-def lines(shown: list[Shown], audit: list[tuple[str, list[Answer]]]) -> list[Line]:
-    """The table of runs, the most accurate first, given each question of the audit with the answers."""
+def lines(shown: list[Shown], checks: list[tuple[str, list[Cell]]]) -> list[Line]:
+    """The table of runs, the most accurate first, given the table of the audit."""
     groups = by_seeds(shown)
     ends = []  # of each: settings may share a name
     for group in groups:
@@ -85,10 +85,10 @@ def lines(shown: list[Shown], audit: list[tuple[str, list[Answer]]]) -> list[Lin
         return round(100 * max(0, accuracy - leftmost) / ((rightmost - leftmost) or 1), 2)
 
     found = []
-    for group, (low, high) in zip(groups, ends, strict=True):
+    for column, (group, (low, high)) in enumerate(zip(groups, ends, strict=True)):
         accuracies = [one.result.accuracy for one in group]
-        answers = [of_runs[shown.index(one)] for one in group for _, of_runs in audit]
-        made = [answer for answer in answers if answer.passed is not None]
+        states = [cells[column].state for _, cells in checks]
+        passed = states.count(PASSED)
         times = [one.record.seconds.training_alone for one in group]
         memory = [one.record.peak_memory_bytes.main for one in group]
         found.append(
@@ -104,7 +104,7 @@ def lines(shown: list[Shown], audit: list[tuple[str, list[Answer]]]) -> list[Lin
                 places=(place(low), place(high), [place(accuracy) for accuracy in accuracies]),
                 seconds=None if None in times else float(np.mean(times)),
                 memory=gigabytes(None if None in memory else max(memory)),
-                checks=say("{number} of {all}", number=sum(answer.passed for answer in made), all=len(made)),
+                checks=say("{number} of {all}", number=passed, all=passed + states.count(FAILED)),
             )
         )
     return sorted(found, key=lambda line: -line.accuracy)
@@ -281,69 +281,75 @@ def recipe_words(shown: list[Shown]) -> list[str]:
     return [RECIPE_WORDS[name] for name in names if name in RECIPE_WORDS]
 
 
-def settings(shown: list[Shown]) -> list[dict]:
-    """The tables of settings and environment: each a caption and rows of a name and a cell for every run."""
-    groups = {
-        say("Recipe, as it ran"): lambda record: {
-            name: value
-            for name, value in record.recipe.as_json().items()
-            if name not in ("known_mistakes", "on_photographs")
-        },
-        say("Run"): lambda record: (
-            {
-                say("changed on the command line"): joined(
-                    say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
-                ),
-                say("seed"): record.seed,
-                say("command"): record.command and without_folders(record.command),
-                say("started"): record.started,
-                say("commit"): record.commit,
-                say("network"): record.model.name,
-                say("device"): device_in_words(record),
-                say("precision"): record.precision,
-                say("weights' SHA-256"): record.weights.sha256,
-                say("what is frozen is unchanged"): {
-                    None: NOTHING,
-                    True: say("yes: checked, the same before and after"),
-                    False: say("NO"),
-                }[record.stayed_frozen],
-                say("seconds preparing"): or_nothing(record.seconds.preparing, ".1f"),
-                say("seconds training"): or_nothing(record.seconds.training, ".1f"),
-                say("seconds predicting"): (
-                    say("in training, after every epoch")
-                    if any(row.test_loss is not None for row in record.history)
-                    else or_nothing(record.seconds.predicting, ".1f")
-                ),
-            }
-            | (
-                {say("seconds predicting corrupted copies"): or_nothing(record.seconds.robustness, ".1f")}
-                if record.seconds.robustness is not None
-                else {}
-            )
-            | (
-                {say("seconds that features of other runs had taken"): f"{record.seconds.extracting:.1f}"}
-                if record.seconds.extracting
-                else {}
-            )
+def settings(shown: list[Shown]) -> dict:
+    """What was set: `differ` has a row for every setting that strategies have in different ways, a name and a cell for
+    each of them, with its seeds together; `same` has the others, by parts, each a caption and rows of a name and a
+    value."""
+    groups, differ, same = by_seeds(shown), [], []
+    for caption, of in PARTS_OF_SETTINGS.items():
+        columns = [[of(one.record) for one in group] for group in groups]
+        rows = []
+        for name in dict.fromkeys(name for column in columns for run in column for name in run):
+            cells = [joined(dict.fromkeys(in_words(run.get(name)) for run in column), "; ") for column in columns]
+            known = [cell for cell in dict.fromkeys(cells) if cell != NOTHING]
+            if len(known) > 1:
+                differ.append((name, cells))
+            elif known:
+                rows.append((name, known[0]))
+        same.append((caption, rows))
+    return {"differ": differ, "same": [(caption, rows) for caption, rows in same if rows]}
+
+
+def _of_recipe(record: Record) -> dict:
+    left_out = ("name", "known_mistakes", "on_photographs")
+    fields = {name: value for name, value in record.recipe.as_json().items() if name not in left_out}
+    return {say("Recipe"): record.recipe.name} | fields
+
+
+def _of_run(record: Record) -> dict:
+    watched = any(row.test_loss is not None for row in record.history)
+    return {
+        say("changed on the command line"): joined(
+            say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
         ),
-        say("Versions"): lambda record: record.versions,
-        say("Data"): lambda record: (
-            {
-                say("name"): data_in_words(record.data),
-                say("training images"): or_nothing(record.data.num_train, ","),
-                say("validation images"): f"{record.data.num_validation:,}",
-                say("test images"): f"{record.data.num_test:,}",
-                say("fingerprint of images and labels"): record.data.fingerprint,
-                say("fingerprint of the split"): record.data.split_fingerprint,
-                say("fingerprint of the test labels"): record.data.test_labels_fingerprint,
-            }
-            | ({say("images kept together by"): record.data.group_by} if record.data.group_by else {})
+        say("seed"): record.seed,
+        say("started"): record.started and record.started[:10],
+        say("commit"): record.commit and record.commit[:12],
+        say("network"): record.model.name,
+        say("device"): device_in_words(record),
+        say("Precision of the numbers"): record.precision,
+        say("weights' SHA-256"): record.weights.sha256,
+        say("what is frozen is unchanged"): {
+            None: NOTHING,
+            True: say("yes: checked, the same before and after"),
+            False: say("NO"),
+        }[record.stayed_frozen],
+        say("seconds preparing"): or_nothing(record.seconds.preparing, ".1f"),
+        say("seconds training"): or_nothing(record.seconds.training, ".1f"),
+        say("seconds predicting"): (
+            say("in training, after every epoch") if watched else or_nothing(record.seconds.predicting, ".1f")
         ),
+        say("seconds predicting corrupted copies"): or_nothing(record.seconds.robustness, ".1f"),
+        say("seconds that features of other runs had taken"): or_nothing(record.seconds.extracting or None, ".1f"),
     }
-    tables = []
-    for caption, of in groups.items():
-        columns = [of(one.record) for one in shown]
-        names = dict.fromkeys(name for column in columns for name in column)
-        rows = [(name, [in_words(column.get(name)) for column in columns]) for name in names]
-        tables.append({"caption": caption, "rows": rows})
-    return tables
+
+
+def _of_data(record: Record) -> dict:
+    return {
+        say("name"): data_in_words(record.data),
+        say("training images"): or_nothing(record.data.num_train, ","),
+        say("validation images"): f"{record.data.num_validation:,}",
+        say("test images"): f"{record.data.num_test:,}",
+        say("fingerprint of images and labels"): record.data.fingerprint,
+        say("fingerprint of the split"): record.data.split_fingerprint,
+        say("fingerprint of the test labels"): record.data.test_labels_fingerprint,
+        say("images kept together by"): record.data.group_by,
+    }
+
+
+PARTS_OF_SETTINGS = {
+    say("Recipe, as it ran"): _of_recipe,
+    say("Run"): _of_run,
+    say("Versions"): lambda record: record.versions,
+    say("Data"): _of_data,
+}

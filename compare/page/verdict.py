@@ -5,56 +5,56 @@ Every sentence is computed from the runs; one that does not apply is not there.
 
 from compare.findings import metrics
 from compare.findings.findings import Findings, Headline, RobustPair
+from compare.findings.label_curve import labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
 from compare.page import labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, of_compared
-from compare.page.words import data_in_words, duration, kilojoules, with_prefix, with_three_digits
+from compare.page.words import data_in_words, labels_in_words, with_three_digits
 
 MORE = say("more than the choice of test images explains")
 NOT_MORE = say("no more than the choice of test images may explain")
-MOST_LISTED, NAMED_OF_MORE = 10, 5  # classes of which a sentence names all, and how many of more
+CLEARLY_WORSE = 1.05  # a log loss over another, from which on it is called so
 
 
 def sentences(found: Findings, shown: list[Shown]) -> list[str]:
-    """The verdict, the most important first."""
-    if not shown:
-        return [say("No run has finished, so there is no result.")]
-    if len(shown) == 1:
-        one, result = shown[0], shown[0].result
-        return [
-            say(
-                "{run} classifies {percent:.2f} % of the {number:,} test images of {data} right.",
-                run=one.label,
-                percent=100 * result.accuracy,
-                number=result.num_images,
-                data=data_in_words(one.record.data),
-            ),
-            *([each_class_alike(one)] if result.is_unequal else []),
-        ]
+    """What the claim and its numbers do not say, the most important first."""
+    if len(shown) < 2:
+        return [each_class_alike(one) for one in shown if one.result.is_unequal]
+    reasons = no_winner_because(found, shown)
+    of_labels = labels.sentences(found, is_silent=bool(reasons))
+    found, shown = of_compared(found, shown)
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
-    reasons = no_winner_because(found, shown)
+    how_sure = sure(pair)
+    if of_labels:
+        number = labels_in_words(labels_of(first.record))
+        how_sure = joined([say("With {number} labels a class:", number=number), how_sure], " ")
     said = [
         *silence(reasons),
-        *labels.sentences(found, is_silent=bool(reasons)),
-        measured(first, second, pair.paired) if reasons else lead(first, second, pair.paired),
+        *of_labels,
+        how_sure,
         balanced(first, second, pair, is_silent=bool(reasons)),
-        chance(first, second, pair.paired),
-        seeds(pair),
         None if reasons else classes(first, second, pair),
-        None if reasons else robust(found, shown),
+        None if reasons else worse(first, second, found),
         cost(first, second),
     ]
     return [sentence for sentence in said if sentence is not None]
+
+
+def called(first: Shown, second: Shown) -> dict[str, str]:
+    """The two as sentences name them: by their strategies where these differ."""
+    if first.strategy == second.strategy:
+        return {"first": first.label, "second": second.label}
+    return {"first": first.strategy, "second": second.strategy}
 
 
 def no_winner_because(found: Findings, shown: list[Shown]) -> list[str]:
     """Why the verdict names no winner, the gravest first; nothing where it may, or where it is about one run alone."""
     if found.headline is None:
         return []
-    pair = shown[found.headline.first], shown[found.headline.second]
-    _, compared = of_compared(found, shown)
+    found, compared = of_compared(found, shown)
+    pair = compared[found.headline.first], compared[found.headline.second]
     reasons = [
         demonstration(pair[0]),
         nothing_pretrained(compared),
@@ -125,46 +125,11 @@ def jumping(one: Shown) -> str | None:
 
 
 def silence(reasons: list[str]) -> list[str]:
-    """That no winner is named, and why; nothing without a reason."""
-    if not reasons:
-        return []
-    said = [say("No winner is named: {reason}. The numbers below are what was measured.", reason=reasons[0])]
+    """Why no winner is named, as far as the claim has no room for it; nothing without a reason."""
+    said = [say("In numbers: {reason}.", reason=reason) for reason in reasons[:1] if any(map(str.isdigit, reason))]
     if others := reasons[1:]:
-        said.append(say("Nor would one be without that: {reasons}.", reasons=joined(others, "; ")))
+        said.append(say("Nor would a winner be named without that: {reasons}.", reasons=joined(others, "; ")))
     return said
-
-
-def measured(first: Shown, second: Shown, paired: Paired) -> str:
-    """What two runs score, without a word on who is better."""
-    return say(
-        "On the {number:,} test images of {data}, {first} is right on {mine:.4f} and {second} on {other:.4f}; the "
-        "95 % interval of the difference is {interval} percentage points.",
-        number=first.result.num_images,
-        data=data_in_words(first.record.data),
-        first=first.label,
-        mine=first.result.accuracy,
-        second=second.label,
-        other=second.result.accuracy,
-        interval=interval(paired),
-    )
-
-
-def lead(first: Shown, second: Shown, paired: Paired) -> str:
-    """Which run is ahead, and by how much; or that neither is, if the choice of test images may explain it."""
-    if paired.p_value >= MORE_THAN_CHANCE:
-        return joined([say("Neither of the two runs is shown to be better."), measured(first, second, paired)], " ")
-    return say(
-        "{first} is ahead of {second} by {points:.2f} percentage points on the {number:,} test images of {data} "
-        "({mine:.4f} against {other:.4f}); the 95 % interval of the difference is {interval}.",
-        first=first.label,
-        second=second.label,
-        points=paired.points_ahead,
-        number=first.result.num_images,
-        data=data_in_words(first.record.data),
-        mine=first.result.accuracy,
-        other=second.result.accuracy,
-        interval=interval(paired),
-    )
 
 
 def each_class_alike(one: Shown) -> str:
@@ -184,16 +149,13 @@ def balanced(first: Shown, second: Shown, pair: Headline, *, is_silent: bool) ->
     the numbers alone where the verdict `is_silent`. None where classes are about equal in size."""
     if not first.result.is_unequal:
         return None
-    found = pair.balanced
+    found, both = pair.balanced, called(first, second)
     said = say(
-        "The classes of the test set differ in size. With each of them counted alike, the balanced accuracy is "
-        "{mine:.4f} of {first} and {other:.4f} of {second}; the 95 % interval of the difference is {interval} "
-        "percentage points.",
-        mine=first.result.balanced_accuracy,
-        first=first.label,
-        other=second.result.balanced_accuracy,
-        second=second.label,
+        "The classes of the test set differ in size. With each counted alike, {first} less {second} is {points:+.2f} "
+        "points (95 % interval {interval}).",
+        points=found.points_ahead,
         interval=interval(found),
+        **both,
     )
     ahead = first if found.points_low > 0 else second if found.points_high < 0 else None
     in_accuracy = first if pair.paired.p_value < MORE_THAN_CHANCE else None  # the more accurate one comes first
@@ -202,150 +164,111 @@ def balanced(first: Shown, second: Shown, pair: Headline, *, is_silent: bool) ->
     if ahead is None:
         judged = say("So it does not show either to be better, and what it leads by may be the larger classes alone.")
     elif in_accuracy is None:
-        judged = say("So there {run} is ahead, though accuracy does not tell the two apart.", run=ahead.label)
+        better = both["first" if ahead is first else "second"]
+        judged = say("So there {run} is ahead, though accuracy does not tell the two apart.", run=better)
     else:
         judged = say(
             "So the two disagree: {first} is right on more images, {second} on more of a class, on average. Which is "
             "better depends on whether a mistake in a rare class costs more.",
-            first=first.label,
-            second=second.label,
+            **both,
         )
     return joined([said, judged], " ")
 
 
-def chance(first: Shown, second: Shown, paired: Paired) -> str:
-    """Whether the choice of test images explains that; with one seed, that the luck of training is another thing."""
+def sure(pair: Headline) -> str:
+    """Whether the choice of test images explains the difference of two runs, and whether their seeds do."""
+    paired = pair.paired
     if paired.num_only_first + paired.num_only_second == 0:
         return say("They are right and wrong on the same images.")
-    if paired.points_ahead == 0:
-        return say(
-            "Each is right on {number:,} images that the other takes for a wrong class.", number=paired.num_only_first
+    parts = [
+        say(
+            "{verdict} (exact McNemar test, {p_value})",
+            verdict=MORE if paired.p_value < MORE_THAN_CHANCE else NOT_MORE,
+            p_value=p_in_words(paired.p_value),
         )
-    more = paired.p_value < MORE_THAN_CHANCE
-    tested = say(
-        "Only {first} is right on {num_first:,} images, only {second} on {num_second:,}: {verdict}. Were both equally "
-        "good, images would divide this unevenly {chance} (exact McNemar test, {p_value}).",
-        first=first.label,
-        second=second.label,
-        num_first=paired.num_only_first,
-        num_second=paired.num_only_second,
-        verdict=MORE if more else NOT_MORE,
-        chance=chance_in_words(paired.p_value),
-        p_value=p_in_words(paired.p_value),
-    )
-    of_one_seed = [one.label for one in (first, second) if len(one.seeds.places) == 1]
-    if not of_one_seed:
-        return tested
-    trained = say(
-        "The luck of training is another thing: with one seed of {runs}, another seed may turn this.",
-        runs=joined(of_one_seed, " and "),
-    )
-    return joined([tested, trained], " ")
-
-
-def seeds(pair: Headline) -> str | None:
-    """What other seeds say about the verdict's two runs; None where one has none, or they are of the same settings."""
-    if pair.seeds is None:
-        return None
-    mine, other = pair.seeds
-    means = say(
-        "On average over {num_mine} and {num_other} seeds: {mine:.4f} against {other:.4f}",
-        num_mine=len(mine.places),
-        num_other=len(other.places),
-        mine=mine.mean,
-        other=other.mean,
-    )
-    if pair.p_value_of_seeds is None:
-        return say("{parts}.", parts=means)
-    more = pair.p_value_of_seeds < MORE_THAN_CHANCE
-    return say(
-        "{means}: {verdict} (Welch's t test over seeds, {p_value}).",
-        means=means,
-        verdict=say("more than the seeds explain") if more else say("no more than the seeds may explain"),
-        p_value=p_in_words(pair.p_value_of_seeds),
-    )
+    ]
+    if pair.p_value_of_seeds is not None:
+        more = pair.p_value_of_seeds < MORE_THAN_CHANCE
+        parts.append(
+            say(
+                "{verdict} (Welch’s t test, {p_value})",
+                verdict=say("more than the seeds explain") if more else say("no more than the seeds may explain"),
+                p_value=p_in_words(pair.p_value_of_seeds),
+            )
+        )
+    return say("The difference of the two is {parts}.", parts=joined(parts, "; "))
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
-    """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
-    names = first.record.data.class_names
-    apart, parts = pair.classes_apart, []
-    for one, found in (
-        (first, [(index, paired) for index, paired in apart if paired.points_ahead > 0]),
-        (second, [(index, paired) for index, paired in reversed(apart) if paired.points_ahead < 0]),
-    ):
-        if found:
-            some = found if len(found) <= MOST_LISTED else found[:NAMED_OF_MORE]
-            listed = joined(
-                say("{name} ({points:.1f} points)", name=known(names[index]), points=abs(paired.points_ahead))
-                for index, paired in some
-            )
-            if len(some) < len(found):
-                listed = say("{classes} and {number} more", classes=listed, number=len(found) - len(some))
-            parts.append(say("{run} is the stronger on {classes}", run=one.label, classes=listed))
+    """On which classes each of two runs is the stronger; None where they are right and wrong on the same images."""
+    every, both, parts = first.record.data.class_names, called(first, second), []
+    for name, sign in (("first", 1), ("second", -1)):
+        there = [(index, sign * paired.points_ahead) for index, paired in pair.classes_apart]
+        there = sorted([(index, points) for index, points in there if points > 0], key=lambda one: -one[1])
+        if there:
+            where = classes_in_words(there, every)
+            parts.append(say("{run} is the stronger on {classes}", run=both[name], classes=where))
     if not parts:
         differ = pair.paired.num_only_first + pair.paired.num_only_second
         return say("No single class tells them apart.") if differ else None
-    if len(apart) < len(names):
-        parts.append(say("the other classes do not tell them apart"))
     return say("{parts}.", parts=joined(parts, "; "))
 
 
-def robust(found: Findings, shown: list[Shown]) -> str | None:
-    """Which of the verdict's two runs does better on corrupted images; None where they did not predict the same ones,
-    or where the 95 % interval of the difference has both signs."""
-    pair, verdict_is_about = found.robust_pair, {found.headline.first, found.headline.second}
-    if pair is None or {pair.first, pair.second} != verdict_is_about or pair.points_low <= 0:
+def classes_in_words(there: list[tuple[int, float]], every: list[str]) -> str:
+    """Some of `every` class by their places, each with the points by which a run is the stronger, the most first."""
+
+    def with_points(index: int, points: float) -> str:
+        return say("{name} (+{points:.1f} points)", name=known(every[index]), points=points)
+
+    if len(there) < 3:
+        return joined((with_points(*one) for one in there), " and ")
+    most = with_points(*there[0])
+    others = [known(name) for index, name in enumerate(every) if index not in dict(there)]
+    if not others:
+        return say("every class, most on {most}", most=most)
+    if len(others) < 3:
+        return say("every class but {names}, most on {most}", names=joined(others, " and "), most=most)
+    return say("{number} of {all} classes, most on {most}", number=len(there), all=len(every), most=most)
+
+
+def worse(first: Shown, second: Shown, found: Findings) -> str | None:
+    """By what else than accuracy the second is the better of the two; None by nothing."""
+    measures = []
+    losses = first.result.log_loss, second.result.log_loss
+    if None not in losses and losses[0] > CLEARLY_WORSE * losses[1]:
+        measures.append((say("log loss"), *losses))
+    errors = first.calibration, second.calibration
+    if errors[0].error_low > errors[1].error_high:
+        measures.append((say("calibration error"), errors[0].error, errors[1].error))
+    pair = found.robust_pair
+    both = found.headline.second, found.headline.first
+    if pair is not None and (pair.first, pair.second) == both and pair.points_low > 0:
+        measures.append((say("accuracy on corrupted images"), first.robustness.mean, second.robustness.mean))
+    if not measures:
         return None
-    better, worse = shown[pair.first], shown[pair.second]
-    values = {
-        "num_images": better.robustness.num_images,
-        "better": better.label,
-        "worse": worse.label,
-        "mean": better.robustness.mean,
-        "other": worse.robustness.mean,
-        "interval": interval(pair),
-    }
-    if better.result.accuracy < worse.result.accuracy:
-        return say(
-            "{better} is behind, but the more robust: on corrupted copies of {num_images:,} test images (shifted, "
-            "noisy, blurred, …) it is right on {mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference "
-            "is {interval} points.",
-            **values,
-        )
-    return say(
-        "On corrupted copies of {num_images:,} test images (shifted, noisy, blurred, …) {better} is right on "
-        "{mean:.4f}, {worse} on {other:.4f}; the 95 % interval of the difference is {interval} points.",
-        **values,
-    )
+    parts = [
+        say("{name} ({value:.3f} against {other:.3f})", name=name, value=other, other=mine)
+        for name, mine, other in measures
+    ]
+    return say("{run} is the better by {parts}.", run=called(first, second)["second"], parts=joined(parts))
 
 
 def cost(first: Shown, second: Shown) -> str | None:
-    """What the better run costs beside the other: training time and energy, where the device is the same and tells it,
-    parameters trained, and operations an image; None where nothing of that is known of both."""
+    """What the better run costs beside the other, the two that tell most of what is known of both: training time and
+    energy, where the device is the same and tells it, parameters trained, operations an image; None without any."""
     records = first.record, second.record
     costs = [
-        (say("trained parameters"), [one.model.num_trainable_parameters for one in records], "{:,}".format),
-        (say("operations an image"), [one.model.flops_per_image for one in records], with_prefix),
+        (say("trained parameters"), [one.model.num_trainable_parameters for one in records]),
+        (say("operations an image"), [one.model.flops_per_image for one in records]),
     ]
     if first.record.device == second.record.device:
         costs = [
-            (say("training time"), [one.seconds.training_alone for one in records], duration),
-            (say("energy"), [one.energy_joules for one in records], kilojoules),
+            (say("training time"), [one.seconds.training_alone for one in records]),
+            (say("energy"), [one.energy_joules for one in records]),
             *costs,
         ]
-    parts = [
-        say(
-            "{times} {what} ({mine} against {other})",
-            times=times(*amounts),
-            what=what,
-            mine=in_words(amounts[0]),
-            other=in_words(amounts[1]),
-        )
-        for what, amounts, in_words in costs
-        if all(amounts)
-    ]
-    both = {"first": first.label, "second": second.label}
+    parts = [say("{times} {what}", times=times(*amounts), what=what) for what, amounts in costs if all(amounts)][:2]
+    both = called(first, second)
     if len(parts) < 2:
         return say("Beside {second}, {first} took {parts}.", **both, parts=parts[0]) if parts else None
     return say("Beside {second}, {first} took {parts} and {last}.", **both, parts=joined(parts[:-1]), last=parts[-1])
@@ -380,15 +303,6 @@ def averaging(first: Shown, paired: Paired) -> str:
 def interval(pair: Paired | Balanced | RobustPair) -> str:
     """The 95 % interval of a difference, in percentage points."""
     return say("{low:+.2f} to {high:+.2f}", low=pair.points_low, high=pair.points_high)
-
-
-def chance_in_words(p_value: float) -> str:
-    """A probability as a frequency."""
-    if p_value < 0.001:
-        return say("in fewer than 1 of 1,000 cases")
-    if p_value < 0.1:
-        return say("in about {number:.0f} of 1,000 cases", number=1000 * p_value)
-    return say("in about {number:.0f} of 100 cases", number=100 * p_value)
 
 
 def p_in_words(p_value: float) -> str:

@@ -95,14 +95,11 @@ def test_three_numbers_and_whose_they_are(tmp_path):
 def test_the_line_of_trust_counts_what_failed_and_was_not_run(tmp_path):
     runs = [PRETRAINED | {"weights": "random", "seed": seed} for seed in (0, 1)]
     found, shown = found_of(tmp_path, SCRATCH, *runs)
-    questions = audit.of(shown, None)
+    questions = audit.table(shown, None)
     warnings = banners.of([(one.label, one.record) for one in shown], [])
-    answers = [one for _, of_runs in questions for one in of_runs]
-    failed, unknown = (
-        sum(one.passed is passed and one.known is known for one in answers)
-        for passed, known in ((False, True), (None, False))
-    )
-    assert failed and unknown
+    states = [cell.state for _, cells in questions for cell in cells]
+    failed, unknown = states.count("failed"), states.count("not-run")
+    assert failed and unknown and len(states) == 2 * len(questions)  # the control's seeds answer together
     said = answer.doubts(shown, questions, warnings)
     assert [doubt.text for doubt in said[:3]] == ["1 to 2 seeds", f"{failed} checks failed", f"{unknown} not run"]
     assert [doubt.text for doubt in said if doubt.is_grave] == ["No pretraining"]
@@ -130,7 +127,7 @@ def test_a_row_of_runs_has_its_own_ends_on_one_scale(tmp_path):
         for seed, accuracy in enumerate(accuracies)
     ]
     found, shown = found_of(tmp_path, *runs, PRETRAINED | {"accuracy": 0.2})
-    first, second, last = tables.lines(shown, audit.of(shown, None))
+    first, second, last = tables.lines(shown, audit.table(shown, None))
     assert (first.interval, second.interval) == ("0.9000 to 0.9400", "0.8000 to 0.8400")
     # from 0.8 to 0.94: 0.9 lies 5 sevenths of the way, 0.84 2 sevenths
     assert first.places == (71.43, 100, [71.43, 100]) and second.places == (0, 28.57, [0, 28.57])

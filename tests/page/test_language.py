@@ -167,7 +167,7 @@ def test_no_english_is_alone(tmp_path, kind):
     runs = [record.read_run(folder) for folder in folders]
     title = say("From scratch or pretrained: {name}", name="1")
     page = report.write_report(tmp_path / "reports" / "1", runs, unfinished, title=title)
-    names = {"Fashion-MNIST", "ImageNet", "ResNet-18", "ResNet50", "report.json", "metrics.csv"}
+    names = {"McNemar", "Welch", "Fashion-MNIST", "ImageNet", "ResNet-18", "ResNet50", "report.json", "metrics.csv"}
     names |= {run.record.recipe.name for run in runs}
     names |= {f"{run.record.device.kind}: {run.record.device.name}" for run in runs}
     for path in (page, tmp_path / "reports" / "index.html"):
@@ -204,4 +204,4 @@ def test_a_third_language_is_a_catalogue_and_a_line(tmp_path, monkeypatch):
     assert "sentences_in_esperanto" not in older and "sentences_in_chinese" in older
     listed = (tmp_path / "reports" / "index.html").read_text("ascii")
     assert "~ResNet-18 &#183; from scratch" in listed and "Not listed" not in listed
-    assert ' data-eo="' + older["sentences"][0][:9] in listed
+    assert ' data-eo="' + older["claim"][:9] in listed

@@ -1,4 +1,4 @@
-// Sorts a table by the column whose head is pressed, and finds rows by their name.
+// Sorts a table by the column whose head is pressed, and finds rows by their name, items of a list by their text.
 "use strict";
 for (const table of document.querySelectorAll("table.sorted")) {
   const body = table.tBodies[0];
@@ -33,12 +33,13 @@ function sorted(rows, column, way) {
 }
 
 for (const search of document.querySelectorAll("[data-searches]")) {
-  const rows = [...document.getElementById(search.dataset.searches).tBodies[0].rows];
+  const list = document.getElementById(search.dataset.searches);
+  const rows = [...(list.tBodies?.[0].rows ?? list.children)];
   const input = search.querySelector("input");
   search.hidden = false;
   input.addEventListener("input", () => {
     const wanted = input.value.trim().toLowerCase();
-    for (const row of rows) row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+    for (const row of rows) row.hidden = !(row.cells?.[0] ?? row).textContent.toLowerCase().includes(wanted);
     search.querySelector("output").value = `${rows.filter((row) => !row.hidden).length} / ${rows.length}`;
   });
 }

@@ -1,0 +1,139 @@
+"""What repeats a comparison: one block to copy, of the words, versions and digests that its records have."""
+
+import collections
+import importlib.metadata
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from compare.page.shown import Shown
+from compare.page.words import folder_name, network_in_words, without_folders
+from compare.runs.record import RECORD
+from compare.runs.schema import Record
+
+PACKAGE = "scratch-or-pretrained"
+PLACE = "reports/again"
+MOST_NAMED = 4  # runs that a command names one by one
+MULTIPLIED = ("--labels-per-class", "--seed")  # by compare.run
+
+
+def block(shown: list[Shown]) -> str:
+    """The commands from a clone to a report of the same runs, and the digests that tell whether data and weights are
+    the same."""
+    records = [one.record for one in shown]
+    commits = collections.Counter(record.commit for record in records if record.commit)
+    lines = [*_clone(commits), *_install(records), *_trainings(records), *_digests(records)]
+    return "\n".join(lines)
+
+
+def page_alone(folders: list[Path]) -> str:
+    """The command that makes the same page of the same runs. It names them by what the reader of the page can see."""
+    places = [Path(os.path.abspath(folder)) for folder in folders]
+    names = [folder_name(folder) for folder in folders]
+    if all(place.parent.name == "runs" for place in places):
+        beside = {one.parent.name for place in set(map(Path.parent.fget, places)) for one in place.glob(f"*/{RECORD}")}
+        whole = len(names) > MOST_NAMED and beside <= set(names)
+        names = ["runs/*"] if whole else [f"runs/{name}" for name in names]
+    return " ".join(["python -m compare.report", *(name if name == "runs/*" else shlex.quote(name) for name in names)])
+
+
+def _clone(commits: collections.Counter) -> list[str]:
+    try:
+        urls = importlib.metadata.metadata(PACKAGE).get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:
+        urls = []
+    address = next((url.partition(", ")[2] for url in urls if url.startswith("Repository, ")), None)
+    lines = [f"git clone {address} && cd {PACKAGE}" if address else f"# in a clone of {PACKAGE}"]
+    if commits:
+        (commit, _), *others = commits.most_common()
+        clean, changed, _ = commit.partition("+")
+        lines.append(
+            f"git checkout {shlex.quote(clean)}" + ("  # and changes that were not committed" if changed else "")
+        )
+        lines += [f"# other runs are of {', '.join(other[:12] for other, _ in others)}"] if others else []
+    return lines
+
+
+def _install(records: list[Record]) -> list[str]:
+    versions = {}
+    for record in records:
+        for name, version in record.versions.items():
+            versions.setdefault(name, version)
+    pins = [
+        shlex.quote(f"{name}=={version.partition('+')[0]}")
+        for name, version in sorted(versions.items())
+        if re.fullmatch(r"[\w.-]+", name) and name not in ("python", "platform", PACKAGE)
+    ]
+    python = f"  # Python {versions['python']}" if "python" in versions else ""
+    lines = [f"python3 -m venv .venv && . .venv/bin/activate{python}"]
+    return [*lines, " ".join(["pip install -e .", *pins])]
+
+
+def _trainings(records: list[Record]) -> list[str]:
+    """The fewest commands that train all of them: those of the same labels and seeds take one."""
+    points, lines = {}, []
+    for record in records:
+        options = _options(record)
+        if options is None:
+            line = f"# {network_in_words(record)}: another program's, which tells no command"
+            lines += [line] if line not in lines else []
+            continue
+        labels, seed = (options.pop(name, default) for name, default in zip(MULTIPLIED, ("all", "0"), strict=True))
+        if options.get("--subset-seed") == seed:
+            del options["--subset-seed"]
+        words = shlex.join([record.branch, *(word for item in options.items() for word in item if word is not None)])
+        points.setdefault(words, {}).setdefault(labels, []).append(seed)
+    commands = {}
+    for words, seeds_of in points.items():
+        seeds = {}
+        for labels, some in seeds_of.items():
+            seeds.setdefault(tuple(sorted(set(some), key=int)), []).append(labels)
+        for some, labels in seeds.items():
+            commands.setdefault((tuple(sorted(labels, key=_number)), some), []).append(words)
+    for number, ((labels, seeds), some) in enumerate(commands.items(), start=1):
+        words = ["python", "-m", "compare.run", *(word for one in some for word in ("--run", one))]
+        words += [] if labels == ("all",) else [MULTIPLIED[0], ",".join(labels)]
+        place = PLACE if len(commands) == 1 else f"{PLACE}-{number}"
+        lines.append(shlex.join([*words, "--seeds", ",".join(seeds), "--out", place]))
+    if len(commands) > 1:
+        lines.append(f"python -m compare.report {PLACE}-*/runs/* --out {PLACE}")
+    return lines
+
+
+def _options(record: Record) -> dict[str, str | None] | None:
+    """The words of a run's command by their options, each with what follows it, and those that its record alone has;
+    None where it was not trained by one."""
+    command = shlex.split(without_folders(record.command or "").replace("…/", ""))
+    if command[:3] != ["python", "-m", f"{record.branch}.train"]:
+        return None
+    options, last = {}, None
+    for word in command[3:]:
+        if word.startswith("--"):
+            last = word
+            options[last] = None
+        elif last is not None:
+            options[last] = word
+    recipe = record.recipe.as_json()
+    if record.data.name != recipe.get("data", record.data.name):
+        options.setdefault("--data", record.data.name)
+    backend = record.versions.get("keras backend", "tensorflow")  # which auto takes where all are there
+    return options if backend == "tensorflow" else {"--keras-backend": backend} | options
+
+
+def _number(labels: str) -> float:
+    return float("inf") if labels == "all" else int(labels)
+
+
+def _digests(records: list[Record]) -> list[str]:
+    told = {
+        **{f"data, images and labels: {record.data.title}": record.data.fingerprint for record in records},
+        **{f"weights: {record.model.name}, {record.weights.kind}": record.weights.sha256 for record in records},
+    }
+    lines = [f"# SHA-256 of the {name}, {digest}" for name, digest in told.items() if digest]
+    return [*lines, *_once(f"# computed on {one.device.kind}: {one.device.name}" for one in records if one.device)]
+
+
+def _once(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))

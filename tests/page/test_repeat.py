@@ -1,0 +1,105 @@
+"""The block that repeats a comparison, as a reader copies it from the page."""
+
+import html
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from fake_runs import write_run
+from pages import write
+
+from compare import plan, run
+from compare.page import repeat
+from compare.runs import record
+
+RECIPES = (("scratch_resnet", "tuned", None), ("pretrained", "frozen", "random"))
+
+
+def copied(page):
+    """The lines of the page's first block."""
+    return html.unescape(re.findall(r'<pre class="copied"[^>]*><code>(.*?)</code>', page.source, re.DOTALL)[0]).split(
+        "\n"
+    )
+
+
+def trainings_of(lines, monkeypatch):
+    """What the block's commands would train, by the command's own parser."""
+    found = []
+    for line in lines:
+        program, *words = shlex.split(line, comments=True) or [""]
+        if words[:2] == ["-m", "compare.run"]:
+            monkeypatch.setattr(sys, "argv", [program, *words[2:]])
+            found += plan.planned(run.parse())
+    return [(one.branch, plan.by_option(one.words)) for one in found]
+
+
+def test_the_block_trains_what_the_runs_say(tmp_path, monkeypatch):
+    """Every labels and seed of two strategies, one of which has a seed less."""
+    folders, expected = [], []
+    for branch, recipe, weights in RECIPES:
+        for labels in (5, 1000):
+            for seed in (0, 1, 2)[: 3 - (weights is not None)]:
+                words = ["--recipe", recipe, "--seed", str(seed), "--labels-per-class", str(labels)]
+                words += ["--weights", weights] if weights else []
+                command = shlex.join(["python", "-m", f"{branch}.train", *words, "--subset-seed", str(seed)])
+                folders.append(
+                    write_run(
+                        tmp_path / "runs" / f"{branch}-{labels}-{seed}",
+                        branch=branch,
+                        recipe=recipe,
+                        weights=weights,
+                        seed=seed,
+                        labels=labels,
+                        changes={"command": command},
+                    )
+                )
+                expected.append((branch, plan.by_option(words)))
+    lines = copied(write(tmp_path / "out", *folders))
+    found = trainings_of(lines, monkeypatch)
+    assert sorted(map(repr, map(sorted_options, found))) == sorted(map(repr, map(sorted_options, expected)))
+    assert sum("compare.run" in line for line in lines) == 2  # and what they leave, together
+    assert "python -m compare.report reports/again-*/runs/* --out reports/again" in lines
+    one = record.read_run(folders[-1]).record
+    text = "\n".join(lines)
+    assert f"git checkout {one.commit}" in text and "numpy==2.4.6" in text and "keras==3.15.1" in text
+    assert one.data.fingerprint in text and one.weights.sha256 in text
+    assert repeat.page_alone(folders) == "python -m compare.report runs/*"
+    assert repeat.page_alone(folders[:5]).count("runs/") == 5
+
+
+def sorted_options(training):
+    branch, options = training
+    return branch, sorted(options.items())
+
+
+def test_what_no_command_trained_is_said(tmp_path):
+    lines = copied(write(tmp_path / "out", write_run(tmp_path / "forest", branch="forest", changes={"command": "x"})))
+    assert "# forest: another program's, which tells no command" in lines
+    assert not any("compare.run" in line for line in lines)
+
+
+def test_the_command_passes_its_own_check(tmp_path):
+    """The digits are at hand, and nothing is trained."""
+    page = write(tmp_path / "page", write_run(tmp_path / "a", data="digits", recipe="demo"))
+    (line,) = (line for line in copied(page) if "compare.run" in line)
+    _, *words = shlex.split(line)
+    done = subprocess.run(
+        [sys.executable, *words, "--check"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        ("--data-dir /home/me/pictures --recipe a --seed 3", "--data-dir pictures"),
+        ("--recipe a --seed 3 --allow-leaks", "--allow-leaks"),
+    ],
+)
+def test_it_tells_no_place_of_who_made_it(tmp_path, commands, said):
+    command = f"python -m scratch_resnet.train {commands}"
+    lines = copied(write(tmp_path / "out", write_run(tmp_path / "a", changes={"command": command})))
+    assert "/home" not in "\n".join(lines) and any(said in line and "--seeds 3" in line for line in lines)
