@@ -91,6 +91,11 @@ def shortened(name: str, width: int = 24) -> str:
     return changed(name, cut)
 
 
+def class_in_words(name: str) -> str:
+    """A class's name as it stands in a sentence: in quotation marks where it has no letter, as a number has none."""
+    return known(name) if any(letter.isalpha() for letter in name) else f"“{name}”"
+
+
 def unfinished_label(run: UnfinishedRun) -> str:
     """What a run is called that may have told nothing of itself: then by its folder, which compare.run names so."""
     return folder_name(run.folder) if run.record is None else network_in_words(run.record)
