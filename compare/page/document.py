@@ -26,7 +26,6 @@ from compare.page import (
     labels,
     language,
     mistakes,
-    pictures,
     tables,
     verdict,
 )
@@ -249,7 +248,7 @@ def _environment() -> jinja2.Environment:
         "english": str.__str__,  # for where no element can stand
         "translations": language.translations_of,
     }
-    called = (say, known, shortened, fraction, or_nothing, duration, language.own_names)
+    called = (say, known, joined, shortened, fraction, or_nothing, duration, language.own_names)
     environment.globals |= {function.__name__: function for function in called}
     return environment
 

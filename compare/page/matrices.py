@@ -47,13 +47,10 @@ def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest
         words=lambda row, column: f"{counts[row, column]}\n{100 * counts[row, column] / support[row, 0]:.1f}",
         colours=[DRAWN.largest],
         largest=largest,
-        key=say("images"),
     )
 
 
-def confusion_difference(
-    matrix: np.ndarray, class_names: list[str], *, title: str, looks: tuple[int, int], names: tuple[str, str]
-) -> Figure:
+def confusion_difference(matrix: np.ndarray, class_names: list[str], *, title: str, looks: tuple[int, int]) -> Figure:
     """One run's confusion matrix less another's, counts, each cell in the colour of the run that has more images there.
 
     Args:
@@ -61,7 +58,6 @@ def confusion_difference(
         class_names: of the rows and columns.
         title: what stands above it.
         looks: the first and the second run's.
-        names: the same runs'.
     """
     return _matrix(
         matrix,
@@ -70,7 +66,6 @@ def confusion_difference(
         words=lambda row, column: f"{matrix[row, column]:+d}",
         colours=[DRAWN.colour(look) for look in reversed(looks)],
         largest=largest_mistake(matrix),
-        key=say("images more: below 0 of {second}, above of {first}", first=names[0], second=names[1]),
     )
 
 
@@ -82,7 +77,6 @@ def _matrix(
     words: Callable[[int, int], str],
     colours: list[str],
     largest: int,
-    key: str,
 ) -> Figure:
     """A matrix whose cells, but for the diagonal, have the last of one or two colours, or the first where they are
     below 0."""
@@ -121,7 +115,7 @@ def _matrix(
             (1 - len(colours)) * largest,
             largest,
         )
-        bar = figure.colorbar(ScalarMappable(root, colour_map), ax=axes, shrink=0.7, aspect=30, label=key)
+        bar = figure.colorbar(ScalarMappable(root, colour_map), ax=axes, shrink=0.7, aspect=30, label=say("images"))
         bar.outline.set_visible(False)
         bar.set_ticks(sorted({(1 - len(colours)) * largest, 0, largest}))
     return laid_out(figure)

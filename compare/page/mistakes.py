@@ -77,7 +77,7 @@ def of_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
     page, `index`; None for the difference, which has its two runs as `pair`.
     """
     ordered = with_matrix(found, shown)
-    largest = matrices.largest_mistake(*(one.result.counts for one in ordered))
+    largest = matrices.largest_mistake(*(one.result.counts for one in shown))
     made = [
         {
             "title": one.label,

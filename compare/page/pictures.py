@@ -9,7 +9,6 @@ import matplotlib.text
 import numpy as np
 from matplotlib.figure import Figure
 
-from compare.findings import metrics
 from compare.findings.calibration import Calibration
 from compare.findings.findings import Findings
 from compare.findings.robustness import Robustness
@@ -85,7 +84,6 @@ def confusion_difference(found: Findings, shown: list[Shown]) -> Figure:
         [first.record.data.class_names[index] for index in order],
         title=f"{first.label}\nless {second.label}, images",
         looks=(first.look, second.look),
-        names=(first.label, second.label),
     )
 
 
