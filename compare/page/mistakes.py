@@ -9,7 +9,7 @@ from compare.findings import metrics
 from compare.findings.findings import Findings
 from compare.page import gallery, language, matrices, pictures, tables, verdict
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, by_seeds, label_of, with_matrix
+from compare.page.shown import Shown, by_seeds, label_of, named, with_matrix
 from compare.page.words import class_in_words
 from compare.runs import features
 
