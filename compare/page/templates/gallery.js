@@ -38,7 +38,9 @@ function viewIn(part) {
     const isAll = numShown === found.length;
     if (isAll && more === document.activeElement) list.lastElementChild?.scrollIntoView({ block: "nearest" });
     more.hidden = isAll;
-    count.textContent = say(total === found.length ? "shown" : "kept", { shown: numShown, found: found.length, total });
+    const numbers = { shown: numShown, found: found.length, total };
+    for (const name in numbers) numbers[name] = numbers[name].toLocaleString("en");
+    count.textContent = say(total === found.length ? "shown" : "kept", numbers);
   }
   more.addEventListener("click", showMore);
   return (images, by, number = images.length) => {
