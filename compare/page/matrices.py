@@ -14,7 +14,7 @@ from compare.page.figures import DRAWN, Figure, laid_out
 from compare.page.language import known, say
 from compare.page.words import shortened
 
-MOST_NAMED = 30  # rows and columns with a name beside them
+MOST_NAMED = 12  # rows and columns with a name beside them
 FAINTEST = 0.15  # of a colour: that of a single image is seen as well
 
 
@@ -100,11 +100,11 @@ def _matrix(
             text.set_in_layout(False)  # it is inside its cell: no need to measure it
     axes.set_title(title, fontsize=11)
     axes.set(xlabel=say("Predicted class"), ylabel=say("True class"))
-    some = range(0, num_classes, -(-num_classes // MOST_NAMED))
+    step = 1 if num_classes <= MANY_CLASSES else -(-num_classes // MOST_NAMED)
+    some = range(0, num_classes, step)
     names = [shortened(known(class_names[index])) for index in some]
-    size = 10 if num_classes <= MANY_CLASSES else 6
-    axes.set_xticks(some, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(some, names, fontsize=size)
+    axes.set_xticks(some, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(some, names)
     axes.tick_params(length=0)
     axes.grid(False)
     for spine in axes.spines.values():

@@ -366,7 +366,7 @@ TEXTS = {
     "Images a second": "每秒图像数",
     # confusion matrices
     "Confusion matrices": "混淆矩阵",
-    "Rows are true classes, columns predicted ones. Colours are for mistakes alone, on the same scale for all runs; what is right is the plain diagonal.": "行为真实类别，列为预测类别。颜色只表示错误，各次运行用同一标度；判对的图像在不着色的对角线上。",
+    "Rows are true classes, columns predicted ones. Colours are for mistakes alone, on the same scale for all runs; what is right, on the diagonal, has none.": "行为真实类别，列为预测类别。颜色只表示错误，各次运行用同一标度；判对的图像在不着色的对角线上。",
     "1 image wrong": "判错 1 张",
     "images; + where {run} has more": "张图像；+ 表示 {run} 更多",
     "Most frequent mistakes": "最常见的错误",
