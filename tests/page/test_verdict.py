@@ -19,7 +19,7 @@ from compare.findings import metrics
 from compare.findings.baseline import Baseline
 from compare.findings.calibration import calibration
 from compare.findings.findings import find
-from compare.page import audit, banners, cautions, document, figures, gallery, tables, verdict
+from compare.page import audit, banners, cautions, figures, gallery, mistakes, tables, verdict
 from compare.page.shown import by_seeds, label_of, named, show
 from compare.runs import record
 
@@ -213,7 +213,7 @@ def test_seeds_are_taken_together(tmp_path):
     # a list of runs names seeds together where all of them are in it; their confusion matrix is the one of the verdict
     assert "No temperature is fitted for ResNet-18 · from scratch · article, ResNet50 · frozen · article:" in text
     assert named([shown[0], *shown[3:]], shown) == [shown[0].label, "ResNet50 · frozen · article"]
-    matrices = document.matrices(found, shown)
+    matrices = mistakes.of_matrices(found, shown)
     assert [matrix["index"] for matrix in matrices] == [2, 4, None]
     assert matrices[2]["title"] == f"{shown[2].label} less {shown[4].label}"
 

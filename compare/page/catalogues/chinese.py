@@ -373,7 +373,7 @@ TEXTS = {
     "Images, and their share of the true class": "图像数及其占真实类别的比例",
     "No mistake on the test set.": "在测试集上没有错误。",
     "{label} taken for {predicted}": "{label}被误判为{predicted}",
-    "of {number:,}": "/ {number:,}",
+    "of {number:,}": "（共 {number:,}）",
     "{number} more": "另外 {number} 个",
     "Press a cell to see its images: as many as fit on the page.": "点按单元格可查看其图像：页面能容纳多少就有多少。",
     "Predicted class": "预测类别",

@@ -36,7 +36,7 @@ function viewIn(part) {
     for (const i of found.slice(numShown, numShown + data.step)) list.append(item(i, runs));
     numShown = Math.min(numShown + data.step, found.length);
     const isAll = numShown === found.length;
-    if (isAll && more === document.activeElement) list.lastElementChild?.scrollIntoView({ block: "nearest" });
+    if (isAll && more === document.activeElement) (part === dialog ? close : byClass).focus(); // it is about to go
     more.hidden = isAll;
     const numbers = { shown: numShown, found: found.length, total };
     for (const name in numbers) numbers[name] = numbers[name].toLocaleString("en");
