@@ -78,7 +78,7 @@ def test_a_difference_has_the_colour_of_who_has_more():
         figure = matrices.confusion_difference(matrix, ["a", "b", "c"], title="t", looks=(0, 1))
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["-900", "-4", "0", "+25", "+900", "-1", "0", "0", "+3"]
-    colours = figure.axes[0].images[0].get_array()
+    colours = figure.axes[0].images[0].get_array().data
     first, second, background = (
         np.array(figures.matplotlib.colors.to_rgb(colour)) for colour in (*style.runs[:2], style.background)
     )

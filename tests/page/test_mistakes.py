@@ -48,9 +48,9 @@ def test_recalls_are_sorted_by_the_gap_between_strategies(tmp_path):
     assert [lead for _, lead, _, _ in drawn.rows] == pytest.approx(sorted(gaps, reverse=True))
     assert [gaps[index] for index, *_ in drawn.rows] == pytest.approx(sorted(gaps, reverse=True))
     assert len(drawn.strategies) == 2
-    for index, _, best, lines in drawn.rows:
+    for index, _, _, lines in drawn.rows:
         assert [strategy for strategy, *_ in lines] == [0, 1]
-        for _, low, high, place, text in lines:
+        for _, low, high, place, _ in lines:
             assert 0 <= low <= place <= high <= 100
         # twenty images of each class: the interval of one run with that recall
         recall = of_each[2 * index]
