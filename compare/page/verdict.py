@@ -9,11 +9,18 @@ from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
 from compare.page import labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, of_compared
-from compare.page.words import class_in_words, data_in_words, duration, kilojoules, with_prefix, with_three_digits
+from compare.page.words import (
+    class_in_words,
+    classes_in_words,
+    data_in_words,
+    duration,
+    kilojoules,
+    with_prefix,
+    with_three_digits,
+)
 
 MORE = say("more than the choice of test images explains")
 NOT_MORE = say("no more than the choice of test images may explain")
-NAMED, NOT_NAMED = 3, 2  # classes that a sentence names, and that it excepts
 
 
 def sentences(found: Findings, shown: list[Shown]) -> list[str]:
@@ -277,32 +284,13 @@ def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
         if found:
             leads = [(class_in_words(names[index]), abs(paired.points_ahead)) for index, paired in found]
             others = [class_in_words(name) for place, name in enumerate(names) if place not in dict(found)]
-            parts.append(say("{run} is the stronger on {classes}", run=one.label, classes=listed(leads, others)))
+            parts.append(
+                say("{run} is the stronger on {classes}", run=one.label, classes=classes_in_words(leads, others))
+            )
     if not parts:
         differ = pair.paired.num_only_first + pair.paired.num_only_second
         return say("No single class tells them apart.") if differ else None
     return say("{parts}.", parts=joined(parts, "; "))
-
-
-def listed(leads: list[tuple[str, float]], others: list[str]) -> str:
-    """Classes with the points that a run leads by there, the largest first, given all other classes: those that matter
-    most by their names."""
-    with_points = [
-        say("{name} (+{points:.{digits}f})", name=name, points=points, digits=0 if points >= 10 else 1)
-        for name, points in leads
-    ]
-    if len(leads) <= NAMED:
-        return joined(with_points)
-    if not others:
-        return say("every class, most on {name}", name=with_points[0])
-    if len(others) <= NOT_NAMED:
-        return say("every class but {others}, most on {name}", others=joined(others, " and "), name=with_points[0])
-    return say(
-        "{number} of {all} classes, most on {names}",
-        number=len(leads),
-        all=len(leads) + len(others),
-        names=joined(with_points[:NAMED]),
-    )
 
 
 def robust(found: Findings, shown: list[Shown]) -> str | None:

@@ -6,7 +6,7 @@ import scipy.stats
 from fake_runs import write_run
 
 from compare.findings.findings import find
-from compare.page import mistakes, verdict, words
+from compare.page import mistakes, words
 from compare.page.shown import show
 from compare.runs import record
 
@@ -23,7 +23,7 @@ from compare.runs import record
     ],
 )
 def test_lists_of_classes_are_short(leads, others, said):
-    assert verdict.listed(leads, others) == said
+    assert words.classes_in_words(leads, others) == said
 
 
 def test_a_class_that_is_called_by_a_number_is_quoted():
