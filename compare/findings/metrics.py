@@ -209,6 +209,15 @@ def wilson_of_each(num_correct: np.ndarray, num_images: np.ndarray) -> tuple[np.
     return np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
 
 
+def recall_of_seeds(results: list[Result]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The recall of each class, the mean over seeds, and its 95 % Wilson interval: that of one run of this recall, as
+    all seeds saw the same test images. float64, (num_classes,) each; NaN for a class without images."""
+    recall, support = np.mean([one.recall for one in results], axis=0), results[0].support
+    there, low, high = support > 0, np.full(len(recall), np.nan), np.full(len(recall), np.nan)
+    low[there], high[there] = wilson_of_each(recall[there] * support[there], support[there])
+    return recall, low, high
+
+
 def mean_of_classes(values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> tuple[float, float, float]:
     """The mean of independent values, (num_classes,), and its interval out of the intervals of each.
 

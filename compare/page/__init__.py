@@ -21,6 +21,7 @@ predictions    what networks say of single pictures, as a picture
 pictures       what is drawn of which runs, and what it shows in words
 tables         its tables of text
 inspection     what is in a folder of images, as a page of its own
+mistakes       where runs are wrong: matrices, classes, differences, images
 document       the page: all of this as plain data for its template
 templates      its HTML, its style and what happens on a click
 report_files   the same for programs: report.json and metrics.csv

@@ -12,7 +12,6 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from compare.findings import metrics
 from compare.findings.findings import Findings
 from compare.findings.metrics import Balanced, Paired
 from compare.page import (
@@ -24,14 +23,14 @@ from compare.page import (
     gallery,
     labels,
     language,
-    pictures,
+    mistakes,
     repeat,
     tables,
     terms,
     verdict,
 )
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, by_seeds, label_of, named, of_compared, with_matrix
+from compare.page.shown import Shown, by_seeds, label_of, named, of_compared
 from compare.page.words import (
     KINDS,
     amount_in_words,
@@ -42,28 +41,9 @@ from compare.page.words import (
     range_in_words,
     shortened,
 )
-from compare.runs import features
 from compare.runs.checkpoint import UnfinishedRun
 
 TEMPLATES = Path(__file__).parent / "templates"
-NUM_IN_GROUP = 24  # images that a gallery shows
-# what the page's script says of images, with places for its own values
-GALLERY_TEXTS = {
-    "right": say("{{label}}, predicted right"),
-    "wrong": say("{{label}} taken for {{predicted}}"),
-    "cell": say("{{cell}}: {{number}} images"),
-    "image": say("Test image {{number}}, {{label}}"),
-    "number": say("no. {{number}}"),
-    "shown": say("{{shown}} of {{found}} shown"),
-    "kept": say("{{shown}} of {{found}} shown; {{found}} of the cell's {{total}} are on this page"),
-}
-
-# the same of where networks looked, where a run keeps that
-WHERE_TEXTS = {
-    "show": say("Show where {{run}} looked"),
-    "hide": say("Show the images alone"),
-    "looked": say("Over the images: where {{run}} looked."),
-}
 
 
 def content(
@@ -96,53 +76,44 @@ def content(
     groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
     warnings = banners.of(to_warn_of or [(label, group[0].record) for label, group in groups_of_seeds], unfinished)
     questions = audit.table(shown, images)
-    looked = where(shown) if images else None
-    return of_all | {
-        "styles": figures.STYLES,
-        "numbers": answer.numbers(found, shown),
-        "subject": answer.subject(found, shown),
-        "doubts": answer.doubts(shown, questions, warnings),
-        "banners": warnings,
-        "subtitle": subtitle(shown, of_all["labels"]),
-        "strategies": [(label, group[0]) for label, group in groups_of_seeds],
-        "runs": shown,
-        "lines": tables.lines(shown, questions),
-        "summary": tables.summary_rows(shown),
-        "pairs": pairs(found, shown),
-        "terms": terms.TERMS.values(),
-        "is_unequal": bool(shown) and shown[0].result.is_unequal,
-        "pictures": drawn,
-        "only_watched": len(groups_of_seeds) > figures.MOST_WITH_TRAIN,
-        "any_seeds": len(groups_of_seeds) < len(shown),
-        "any_phases": any(row.phase for one in shown for row in one.record.history),
-        "class_names": [known(name) for name in shown[0].record.data.class_names] if shown else [],
-        "searched": bool(shown) and len(shown[0].record.data.class_names) > metrics.MANY_CLASSES,
-        "best_f1": tables.best_f1(shown),
-        "scaled": tables.scaled_rows(shown),
-        "not_scaled": tables.not_scaled(shown),
-        "smoothed": tables.smoothed(shown, shown),
-        "recipe_words": tables.recipe_words(shown),
-        "audit": questions,
-        "robustness": robustness(found, shown, images),
-        "seen": [
-            seen(some[0], label)
-            for label, group in groups_of_seeds
-            if (some := [one for one in group if one.run.seen_test is not None])
-        ],
-        "not_seen": joined(named([one for one in shown if one.run.seen_test is None], shown)),
-        "matrices": matrices(found, shown),
-        "drawn_matrices": drawn_matrices(shown, drawn),
-        "orders": orders(found),
-        "images": images,
-        "all_wrong": images is not None and set(gallery.worth_showing([one.run for one in shown])) <= set(images.rows),
-        "sprite": webp(images.sprite) if images else None,
-        "groups": groups(found, shown, images) if images else [],
-        "gallery_data": gallery_data(shown, images) if images else None,
-        "where": looked,
-        "scripts": [script(name) for name in scripts(images, looked)],
-        "difference": difference(found, shown),
-        "settings": tables.settings(shown),
-    }
+    wrong = mistakes.content(found, shown, drawn, images)
+    return (
+        of_all
+        | wrong
+        | {
+            "styles": figures.STYLES,
+            "numbers": answer.numbers(found, shown),
+            "subject": answer.subject(found, shown),
+            "doubts": answer.doubts(shown, questions, warnings),
+            "banners": warnings,
+            "subtitle": subtitle(shown, of_all["labels"]),
+            "strategies": [(label, group[0]) for label, group in groups_of_seeds],
+            "runs": shown,
+            "lines": tables.lines(shown, questions),
+            "summary": tables.summary_rows(shown),
+            "pairs": pairs(found, shown),
+            "terms": terms.TERMS.values(),
+            "is_unequal": bool(shown) and shown[0].result.is_unequal,
+            "pictures": drawn,
+            "only_watched": len(groups_of_seeds) > figures.MOST_WITH_TRAIN,
+            "any_seeds": len(groups_of_seeds) < len(shown),
+            "any_phases": any(row.phase for one in shown for row in one.record.history),
+            "scaled": tables.scaled_rows(shown),
+            "not_scaled": tables.not_scaled(shown),
+            "smoothed": tables.smoothed(shown, shown),
+            "recipe_words": tables.recipe_words(shown),
+            "audit": questions,
+            "robustness": robustness(found, shown, images),
+            "seen": [
+                seen(some[0], label)
+                for label, group in groups_of_seeds
+                if (some := [one for one in group if one.run.seen_test is not None])
+            ],
+            "not_seen": joined(named([one for one in shown if one.run.seen_test is None], shown)),
+            "scripts": [script(name) for name in scripts(images, wrong)],
+            "settings": tables.settings(shown),
+        }
+    )
 
 
 def subtitle(shown: list[Shown], section: dict | None) -> str:
@@ -177,22 +148,6 @@ def pairs(found: Findings, shown: list[Shown]) -> list[tuple[Shown, Shown, Paire
     ]
 
 
-def difference(found: Findings, shown: list[Shown]) -> dict | None:
-    """Where the two runs of the verdict differ; None with less than two runs."""
-    pair = found.headline
-    if pair is None:
-        return None
-    first, second = shown[pair.first], shown[pair.second]
-    return {
-        "first": first,
-        "second": second,
-        "pair": pair,
-        "averaging": "" if pair.averaged is None else verdict.averaging(first, pair.averaged),
-        "confident": metrics.CONFIDENT,
-        "smoothed": tables.smoothed([first, second], shown),
-    }
-
-
 def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | None) -> dict | None:
     """What the page says of corrupted images; None where no run predicted any.
 
@@ -222,7 +177,7 @@ def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | No
         "kinds": kinds,
         "pair": pair and (shown[pair.first], shown[pair.second], pair.points_ahead, pair.points_low, pair.points_high),
         "other_way": joined(other_way, "; "),
-        "sprite": webp(images.corrupted) if images and images.corrupted else None,
+        "sprite": gallery.webp(images.corrupted) if images and images.corrupted else None,
         "row": images.corrupted_row if images else None,
     }
 
@@ -249,7 +204,7 @@ def seen(one: Shown, label: str) -> dict:
     return {
         "one": one,
         "label": label,
-        "image": webp(sprite),
+        "image": gallery.webp(sprite),
         "width": num_columns * tile_width,
         "height": 2 * tile_height,
         "words": words,
@@ -263,135 +218,14 @@ def seen(one: Shown, label: str) -> dict:
     }
 
 
-def webp(content: bytes) -> str:
-    """A WebP as a data URI."""
-    return "data:image/webp;base64," + base64.b64encode(content).decode()
-
-
-def matrices(found: Findings, shown: list[Shown]) -> list[dict]:
-    """The confusion matrices that are drawn as tables: those of the verdict's two, their difference, and the others'.
-
-    Each has `counts` and `percent` to print and the `strength` of its colours in 0…1, arrays (num_classes,
-    num_classes), and `index`, the run's place on the page, None for the difference, which has the `colours` of its
-    two runs instead.
-    """
-    if not shown:
-        return []
-    largest = max(int(one.result.counts.max()) for one in shown)
-    ordered = with_matrix(found, shown)
-    first, *rest = ordered[: 2 if found.headline else 1]
-    tables_of_counts = [
-        {
-            "title": one.label,
-            "one": one,
-            "index": shown.index(one),
-            "picture": f"confusion-{one.slug}",
-            "counts": one.result.counts,
-            "percent": 100 * one.result.shares,
-            "strength": np.sqrt(one.result.counts / largest),
-        }
-        for one in ordered
-    ]
-    for second in rest:
-        counts = first.result.counts - second.result.counts
-        difference = {
-            "title": pictures.difference_title(found, shown),
-            "one": None,
-            "index": None,
-            "colours": (first.colour, second.colour),
-            "picture": "confusion-difference",
-            "counts": counts,
-            "percent": 100 * (first.result.shares - second.result.shares),
-            "strength": np.sqrt(np.abs(counts) / max(np.abs(counts).max(), 1)),
-        }
-        tables_of_counts.insert(2, difference)
-    return tables_of_counts
-
-
-def drawn_matrices(shown: list[Shown], drawn: dict) -> dict[str, dict]:
-    """The pictures that stand in the place of tables where there are too many classes for these, by their names."""
-    many = shown and len(shown[0].record.data.class_names) > metrics.MANY_CLASSES
-    return {one["name"]: one for one in drawn["matrices"]} if many else {}
-
-
-def orders(found: Findings) -> dict[str, list[int]]:
-    """The orders of the classes that the reader may choose from."""
-    if not 0 < len(found.together) <= metrics.MANY_CLASSES:
-        return {}
-    return {"file": sorted(found.together), "together": list(found.together)}
-
-
-def groups(found: Findings, shown: list[Shown], images: gallery.Gallery) -> list[dict]:
-    """Galleries of images, each a title and its first images, by who of the verdict's two runs is right, the most
-    confidently wrong first; of one run its most confident mistakes alone."""
-    right = [metrics.is_right(one.run) for one in shown]
-    sure = [one.run.test_probabilities.max(axis=1) for one in shown]
-    if len(shown) == 1:
-        wanted = [(say("The most confident mistakes"), ~right[0], sure[0], [shown[0]])]
-    else:
-        first, second = found.headline.first, found.headline.second
-        pair = shown[first], shown[second]
-        wanted = [
-            (say("Only {run} is right", run=pair[0].label), right[first] & ~right[second], sure[second], pair),
-            (say("Only {run} is right", run=pair[1].label), right[second] & ~right[first], sure[first], pair),
-            (say("Neither is right"), ~right[first] & ~right[second], np.minimum(sure[first], sure[second]), pair),
-        ]
-    groups_of_images = []
-    for title, mask, confidence, of in wanted:
-        rows = np.flatnonzero(mask)
-        rows = rows[np.argsort(-confidence[rows], kind="stable")]
-        kept = rows[np.isin(rows, images.rows)]  # a very large test set is not on the page as a whole
-        tiles = [_tile(int(row), of, images) for row in kept[:NUM_IN_GROUP]]
-        groups_of_images.append({"title": title, "num_images": len(rows), "tiles": tiles})
-    return groups_of_images
-
-
-def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
-    """One test image: where its tile lies, what it is, and what runs say, each a run, a class and a confidence."""
-    names = [known(name) for name in of[0].record.data.class_names]
-    said = []
-    for one in of:
-        probabilities = one.run.test_probabilities[row]
-        said.append((one, names[int(probabilities.argmax())], round(100 * float(probabilities.max()))))
-    label = names[int(of[0].run.test_labels[row])]
-    words = say("Test image {number}, {label}", number=row, label=label)
-    return {"words": words, "place": images.place(row), "label": label, "said": said}
-
-
-def gallery_data(shown: list[Shown], images: gallery.Gallery) -> dict:
-    """What the page's script needs: the images, and what each run is called and looks like."""
-    maps = gallery.maps(images, [one.run for one in shown])
-    texts = GALLERY_TEXTS | WHERE_TEXTS if maps else GALLERY_TEXTS
-    return (
-        gallery.said(images, [one.run for one in shown])
-        | ({"maps": maps} if maps else {})
-        | {
-            "texts": {name: language.in_each(text) for name, text in texts.items()},
-            "classes": language.in_each([known(name) for name in shown[0].record.data.class_names]),
-            "names": language.in_each([one.label for one in shown]),
-            "colours": [one.colour for one in shown],
-            "markers": [one.marker for one in shown],
-        }
-    )
-
-
-def where(shown: list[Shown]) -> dict | None:
-    """Whose maps of where it looked the page has, and whose last maps are too small for that, as lists of names; None
-    where no run has kept anything of the inside of its network."""
-    kept = [(one, found) for one in shown if (found := features.read(one.run)) is not None]
-    if not kept:
-        return None
-    return {
-        "with_maps": [one for one, found in kept if found.test_maps is not None],
-        "too_small": joined(named([one for one, found in kept if found.test_maps is None], shown)),
-        "smallest": features.SMALLEST_MAP,
+def scripts(images: gallery.Gallery | None, wrong: dict) -> list[str]:
+    """The scripts of the page, by name, given what `mistakes.content` gives."""
+    wanted = {
+        "matrices": bool(wrong["matrices"]) and not wrong["drawn_matrices"],
+        "gallery": images is not None,
+        "where": wrong["where"] is not None and bool(wrong["where"]["with_maps"]),
     }
-
-
-def scripts(images: gallery.Gallery | None, looked: dict | None) -> list[str]:
-    """The scripts of the page, by name, given what `where` gives."""
-    any_maps = looked is not None and bool(looked["with_maps"])
-    return ["language", "navigation", "tables", *["gallery"] * (images is not None), *["where"] * any_maps]
+    return ["language", "navigation", "tables", *(name for name, there in wanted.items() if there)]
 
 
 def script(name: str) -> dict:
@@ -419,7 +253,7 @@ def _environment() -> jinja2.Environment:
         "english": str.__str__,  # for where no element can stand
         "translations": language.translations_of,
     }
-    called = (say, known, shortened, fraction, or_nothing, duration, language.own_names)
+    called = (say, known, joined, shortened, fraction, or_nothing, duration, language.own_names)
     environment.globals |= {function.__name__: function for function in called}
     return environment
 

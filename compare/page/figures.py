@@ -81,7 +81,7 @@ STYLES = {
         muted="#a0a6ae",
         grid="#2f343b",
         runs=("#5cb3f2", "#ff9d57", "#3fcfa4", "#e58fd0", "#d9c64a", "#c2c2c2"),
-        largest="#d9c8ff",
+        largest="#a98aff",
     ),
 }
 DRAWN = STYLES["light"]  # what pictures are drawn in

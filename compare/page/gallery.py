@@ -20,6 +20,7 @@ from compare.system.errors import UserError
 
 NUM_COLUMNS = 100  # of tiles
 MAX_TILE = 64  # pixels a side; larger images are made smaller
+FEW_TILE, FEW_PIXELS = 128, 8_000_000  # a side of those of few images, and how many pixels all of these may have
 MAX_SPRITE = 16_383  # pixels a side of a WebP
 CLEARER = 70  # quality of the WebP of a few images
 NUM_RIGHT = 40  # images of each class that a run has right, beside all that some run has wrong
@@ -94,11 +95,12 @@ def of(runs: list[Run], data: Dataset, *, all_images: bool = False) -> Gallery:
     images, training = data.test_images, set(map(_digest, data.train_images))
     also_in_training = [row for row, image in enumerate(images) if _digest(image) in training]
     rows = np.arange(len(images)) if all_images else worth_showing(runs)
-    tile_height, tile_width = tiles(images[:1]).shape[1:3]
+    largest = int(np.clip((FEW_PIXELS / max(len(rows), 1)) ** 0.5, MAX_TILE, FEW_TILE))
+    tile_height, tile_width = tiles(images[:1], largest).shape[1:3]
     rows = rows[: NUM_COLUMNS * (MAX_SPRITE // tile_height)]
     return Gallery(
         rows,
-        sprite(images, rows),
+        sprite(images, rows, largest=largest),
         np.array(also_in_training, np.int64),
         (tile_width, tile_height),
         *corrupted(images, runs),
@@ -136,28 +138,40 @@ def corrupted(images: np.ndarray, runs: list[Run]) -> tuple[bytes, int] | tuple[
     return sprite(copies, np.arange(len(copies)), num_columns=len(lines[0]), quality=CLEARER), row
 
 
-def tiles(images: np.ndarray) -> np.ndarray:
-    """Images, uint8 (num_images, height, width, channels), as they are or, where a side is longer than `MAX_TILE`, as
+def tiles(images: np.ndarray, largest: int = MAX_TILE) -> np.ndarray:
+    """Images, uint8 (num_images, height, width, channels), as they are or, where a side is longer than `largest`, as
     the means of blocks of pixels, so many a side that it is not."""
     height, width = images.shape[1:3]
-    block = -(-max(height, width) // MAX_TILE)
+    block = -(-max(height, width) // largest)
     return images if block == 1 else blocks_averaged(images, block)
 
 
-def sprite(images: np.ndarray, rows: np.ndarray, *, num_columns: int = NUM_COLUMNS, quality: int = QUALITY) -> bytes:
+def sprite(
+    images: np.ndarray,
+    rows: np.ndarray,
+    *,
+    num_columns: int = NUM_COLUMNS,
+    quality: int = QUALITY,
+    largest: int = MAX_TILE,
+) -> bytes:
     """The images of these rows, of uint8 (num_images, height, width, channels), as one WebP of `tiles`, `num_columns`
     beside each other."""
-    height, width, num_channels = tiles(images[:1]).shape[1:]
+    height, width, num_channels = tiles(images[:1], largest).shape[1:]
     num_lines = -(-len(rows) // num_columns)
     picture = np.zeros((num_lines, height, num_columns, width, num_channels), np.uint8)
     for line in range(num_lines):  # all at their own size may be more than there is memory
-        small = tiles(images[rows[line * num_columns : (line + 1) * num_columns]])
+        small = tiles(images[rows[line * num_columns : (line + 1) * num_columns]], largest)
         picture[line, :, : len(small)] = small.swapaxes(0, 1)
     picture = picture.reshape(num_lines * height, num_columns * width, num_channels)
     buffer = io.BytesIO()
     image = Image.fromarray(picture[..., 0] if num_channels == 1 else picture)
     image.save(buffer, "WEBP", quality=quality, method=2)
     return buffer.getvalue()
+
+
+def webp(content: bytes) -> str:
+    """A WebP as a data URI."""
+    return "data:image/webp;base64," + base64.b64encode(content).decode()
 
 
 def maps(gallery: Gallery, runs: list[Run]) -> list[dict]:

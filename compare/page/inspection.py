@@ -8,7 +8,7 @@ import numpy as np
 from compare.data.reading import Reading
 from compare.findings.folder import EMPTY, NEAR, PARTS, TINY, Folder, across_first, is_across
 from compare.page import figures, gallery
-from compare.page.document import render, script, webp
+from compare.page.document import render, script
 from compare.page.language import joined, known, say
 from compare.page.words import UNREADABLE, folder_name, without_folders
 from compare.system import disk
@@ -84,7 +84,7 @@ def content(reading: Reading, found: Folder, refused: list[UserError]) -> dict:
             for file, problem in reading.unreadable[:NUM_FILES]
         ],
         "num_unreadable": len(reading.unreadable),
-        "sprite": webp(sprite),
+        "sprite": gallery.webp(sprite),
         "tile": (tile_width, tile_height),
         "num_columns": NUM_COLUMNS,
     }

@@ -1,25 +1,37 @@
-"""Confusion matrices as pictures: true classes in rows, predicted ones in columns. Up to `MANY_CLASSES` classes each
-cell says its number; of more, colours alone are drawn, classes that are mixed up beside each other, and some of their
-names."""
+"""Confusion matrices as pictures: true classes in rows, predicted ones in columns, in an order that puts classes beside
+each other that are mixed up. Colours are for mistakes alone. Up to `MANY_CLASSES` classes each cell says its number; of
+more, colours alone are drawn, and some of the names."""
 
 from collections.abc import Callable
 
 import matplotlib.colors
 import numpy as np
-from matplotlib.colors import FuncNorm, LinearSegmentedColormap, Normalize, PowerNorm
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import FuncNorm, LinearSegmentedColormap
 
 from compare.findings.metrics import MANY_CLASSES
 from compare.page.figures import DRAWN, Figure, laid_out
 from compare.page.language import known, say
 from compare.page.words import shortened
 
-MOST_NAMED = 30  # rows and columns with a name beside them
+MOST_NAMED = 12  # rows and columns with a name beside them
+FAINTEST = 0.15  # of a colour: that of a single image is seen as well
+
+
+def largest_mistake(*matrices: np.ndarray) -> int:
+    """The largest number beside the diagonals, at least 1."""
+    return max(1, *(int(np.abs(matrix - np.diag(np.diag(matrix))).max()) for matrix in matrices))
+
+
+def strength(matrix: np.ndarray, largest: int) -> np.ndarray:
+    """The strength of each cell's colour, in 0…1, (num_classes, num_classes): it follows the root of the number, so
+    that rare mistakes are seen, up to that of `largest`. The diagonal has none."""
+    mistakes = np.abs(matrix - np.diag(np.diag(matrix)))
+    return np.where(mistakes > 0, FAINTEST + (1 - FAINTEST) * np.sqrt(mistakes / largest), 0)
 
 
 def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest: int) -> Figure:
     """A confusion matrix, in each cell the images and their share of the true class.
-
-    The colours follow the square root of the number: one in a hundred images is still seen as a tint.
 
     Args:
         counts: int64, (num_classes, num_classes).
@@ -33,8 +45,8 @@ def confusion(counts: np.ndarray, class_names: list[str], *, title: str, largest
         class_names,
         title=title if len(counts) > MANY_CLASSES else f"{title}\nimages, and % of each true class",
         words=lambda row, column: f"{counts[row, column]}\n{100 * counts[row, column] / support[row, 0]:.1f}",
-        colours=[DRAWN.background, DRAWN.largest],
-        norm=PowerNorm(0.5, vmin=0, vmax=max(largest, 1)),
+        colours=[DRAWN.largest],
+        largest=largest,
     )
 
 
@@ -47,15 +59,13 @@ def confusion_difference(matrix: np.ndarray, class_names: list[str], *, title: s
         title: what stands above it.
         looks: the first and the second run's.
     """
-    first, second = (DRAWN.colour(look) for look in looks)
-    largest = max(int(np.abs(matrix).max()), 1)
     return _matrix(
         matrix,
         class_names,
         title=title,
         words=lambda row, column: f"{matrix[row, column]:+d}",
-        colours=[second, DRAWN.background, first],
-        norm=FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2), -largest, largest),
+        colours=[DRAWN.colour(look) for look in reversed(looks)],
+        largest=largest_mistake(matrix),
     )
 
 
@@ -66,31 +76,48 @@ def _matrix(
     title: str,
     words: Callable[[int, int], str],
     colours: list[str],
-    norm: Normalize,
+    largest: int,
 ) -> Figure:
+    """A matrix whose cells, but for the diagonal, have the last of one or two colours, or the first where they are
+    below 0."""
     num_classes = len(values)
     figure = Figure(figsize=(5.6, 5.0), layout="constrained")
     axes = figure.subplots()
-    colour_map = LinearSegmentedColormap.from_list("matrix", colours)
+    # from the strongest of the one to that of the other, the background between them
+    ends = [colours[0], DRAWN.background, colours[1]] if len(colours) > 1 else [DRAWN.background, colours[0]]
+    colour_map = LinearSegmentedColormap.from_list("matrix", ends)
+    signed = np.sign(values) * strength(values, largest)
+    cells = colour_map(signed if len(colours) == 1 else (signed + 1) / 2)  # (num_classes, num_classes, 4)
+    if num_classes > MANY_CLASSES:
+        cells[np.eye(num_classes, dtype=bool)] = matplotlib.colors.to_rgba(DRAWN.grid)  # where it lies is seen
     # 'none' hands the cells on as they are, to be enlarged without blur
-    axes.imshow(values, cmap=colour_map, norm=norm, interpolation="none")
+    axes.imshow(cells, interpolation="none")
     if num_classes <= MANY_CLASSES:
         for (row, column), value in np.ndenumerate(values):
-            colour = _readable_on(colour_map(norm(value))) if value else DRAWN.muted
+            colour = DRAWN.muted if row == column or not value else _readable_on(cells[row, column])
             text = axes.text(column, row, words(row, column) if value else "0", color=colour, ha="center", va="center")
             text.set(fontsize=7 if num_classes <= 10 else 4, linespacing=1.05)
             text.set_in_layout(False)  # it is inside its cell: no need to measure it
     axes.set_title(title, fontsize=11)
     axes.set(xlabel=say("Predicted class"), ylabel=say("True class"))
-    some = range(0, num_classes, -(-num_classes // MOST_NAMED))
+    step = 1 if num_classes <= MANY_CLASSES else -(-num_classes // MOST_NAMED)
+    some = range(0, num_classes, step)
     names = [shortened(known(class_names[index])) for index in some]
-    size = 10 if num_classes <= MANY_CLASSES else 6
-    axes.set_xticks(some, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(some, names, fontsize=size)
+    axes.set_xticks(some, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(some, names)
     axes.tick_params(length=0)
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set(visible=True, color=DRAWN.grid)
+    if num_classes > MANY_CLASSES or len(colours) > 1:
+        root = FuncNorm(
+            (lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2),
+            (1 - len(colours)) * largest,
+            largest,
+        )
+        bar = figure.colorbar(ScalarMappable(root, colour_map), ax=axes, shrink=0.7, aspect=30, label=say("images"))
+        bar.outline.set_visible(False)
+        bar.set_ticks(sorted({(1 - len(colours)) * largest, 0, largest}))
     return laid_out(figure)
 
 

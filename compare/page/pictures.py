@@ -9,7 +9,6 @@ import matplotlib.text
 import numpy as np
 from matplotlib.figure import Figure
 
-from compare.findings import metrics
 from compare.findings.calibration import Calibration
 from compare.findings.findings import Findings
 from compare.findings.robustness import Robustness
@@ -67,32 +66,25 @@ def robustness_panels(robust: list[Shown]) -> Figure:
 
 def confusion(found: Findings, shown: list[Shown], index: int) -> Figure:
     """The confusion matrix of the run at `index`, in colours that mean the same for all runs."""
-    one, largest = shown[index], max(int(other.result.counts.max()) for other in shown)
-    order = class_order(found)
+    one, order = shown[index], list(found.together)
     return matrices.confusion(
         one.result.counts[np.ix_(order, order)],
         [one.record.data.class_names[index] for index in order],
         title=one.label,
-        largest=largest,
+        largest=matrices.largest_mistake(*(other.result.counts for other in shown)),
     )
 
 
 def confusion_difference(found: Findings, shown: list[Shown]) -> Figure:
     """The difference of the confusion matrices of the two runs that the verdict is about."""
     first, second = shown[found.headline.first], shown[found.headline.second]
-    order = class_order(found)
+    order = list(found.together)
     return matrices.confusion_difference(
         (first.result.counts - second.result.counts)[np.ix_(order, order)],
         [first.record.data.class_names[index] for index in order],
         title=f"{first.label}\nless {second.label}, images",
         looks=(first.look, second.look),
     )
-
-
-def class_order(found: Findings) -> list[int]:
-    """The order of the classes in pictures of confusion matrices: the data's, and of very many that which puts beside
-    each other what is mixed up."""
-    return sorted(found.together) if len(found.together) <= metrics.MANY_CLASSES else list(found.together)
 
 
 def _draw_matrices(found: Findings, shown: list[Shown]) -> list[dict]:

@@ -207,16 +207,6 @@ def time_to_article_accuracy(one: Shown) -> str:
     return duration(seconds) if one.watched == "test" else say("at most {time}", time=duration(seconds))
 
 
-def best_f1(shown: list[Shown]) -> list[list[Shown]]:
-    """For every class the runs to mark: those with its highest F1, unless all are equal."""
-    marked = []
-    for values in zip(*(one.result.f1 for one in shown), strict=True):
-        highest = max((value for value in values if not np.isnan(value)), default=None)
-        best = [one for one, value in zip(shown, values, strict=True) if value == highest]
-        marked.append(best if len(best) < len(shown) else [])
-    return marked
-
-
 def scaled_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     """What a temperature fitted on the validation split makes of the confidence: a row's name, and a cell for every
     run. None where no run has one."""

@@ -10,7 +10,7 @@ from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
 from compare.page import labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, of_compared
-from compare.page.words import data_in_words, labels_in_words, with_three_digits
+from compare.page.words import class_in_words, classes_in_words, data_in_words, labels_in_words, with_three_digits
 
 MORE = say("more than the choice of test images explains")
 NOT_MORE = say("no more than the choice of test images may explain")
@@ -200,35 +200,20 @@ def sure(pair: Headline) -> str:
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
-    """On which classes each of two runs is the stronger; None where they are right and wrong on the same images."""
-    every, both, parts = first.record.data.class_names, called(first, second), []
-    for name, sign in (("first", 1), ("second", -1)):
-        there = [(index, sign * paired.points_ahead) for index, paired in pair.classes_apart]
-        there = sorted([(index, points) for index, points in there if points > 0], key=lambda one: -one[1])
-        if there:
-            where = classes_in_words(there, every)
-            parts.append(say("{run} is the stronger on {classes}", run=both[name], classes=where))
+    """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
+    names = first.record.data.class_names
+    parts = []
+    for run, sign in zip(called(first, second).values(), (1, -1), strict=True):
+        ahead = [(index, sign * paired.points_ahead) for index, paired in pair.classes_apart]
+        ahead = sorted([(index, points) for index, points in ahead if points > 0], key=lambda one: -one[1])
+        if ahead:
+            leads = [(class_in_words(names[index]), points) for index, points in ahead]
+            others = [class_in_words(name) for place, name in enumerate(names) if place not in dict(ahead)]
+            parts.append(say("{run} is the stronger on {classes}", run=run, classes=classes_in_words(leads, others)))
     if not parts:
         differ = pair.paired.num_only_first + pair.paired.num_only_second
         return say("No single class tells them apart.") if differ else None
     return say("{parts}.", parts=joined(parts, "; "))
-
-
-def classes_in_words(there: list[tuple[int, float]], every: list[str]) -> str:
-    """Some of `every` class by their places, each with the points by which a run is the stronger, the most first."""
-
-    def with_points(index: int, points: float) -> str:
-        return say("{name} (+{points:.1f} points)", name=known(every[index]), points=points)
-
-    if len(there) < 3:
-        return joined((with_points(*one) for one in there), " and ")
-    most = with_points(*there[0])
-    others = [known(name) for index, name in enumerate(every) if index not in dict(there)]
-    if not others:
-        return say("every class, most on {most}", most=most)
-    if len(others) < 3:
-        return say("every class but {names}, most on {most}", names=joined(others, " and "), most=most)
-    return say("{number} of {all} classes, most on {most}", number=len(there), all=len(every), most=most)
 
 
 def worse(first: Shown, second: Shown, found: Findings) -> str | None:

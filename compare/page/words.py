@@ -43,6 +43,7 @@ CHANNELS = {"B": say("blue"), "G": say("green"), "R": say("red")}
 LOGISTIC_REGRESSION = say("Logistic regression on the pixels")
 MAJORITY = say("Always the most frequent class")
 NOTHING = "–"
+NAMED, NOT_NAMED = 3, 2  # classes that a sentence names, and that it excepts
 
 
 def folder_name(folder: Path) -> str:
@@ -89,6 +90,32 @@ def shortened(name: str, width: int = 24) -> str:
         return text if kept == len(text) else text[: kept - 1].rstrip() + "…"
 
     return changed(name, cut)
+
+
+def class_in_words(name: str) -> str:
+    """A class's name as it stands in a sentence: in quotation marks where it has no letter, as a number has none."""
+    return known(name) if any(letter.isalpha() for letter in name) else f"“{name}”"
+
+
+def classes_in_words(leads: list[tuple[str, float]], others: list[str]) -> str:
+    """Classes with the points that a run leads by there, the largest first, given all other classes: those that matter
+    most by their names."""
+    with_points = [
+        say("{name} (+{points:.{digits}f})", name=name, points=points, digits=0 if points >= 10 else 1)
+        for name, points in leads
+    ]
+    if len(leads) <= NAMED:
+        return joined(with_points)
+    if not others:
+        return say("every class, most on {name}", name=with_points[0])
+    if len(others) <= NOT_NAMED:
+        return say("every class but {others}, most on {name}", others=joined(others, " and "), name=with_points[0])
+    return say(
+        "{number} of {all} classes, most on {names}",
+        number=len(leads),
+        all=len(leads) + len(others),
+        names=joined(with_points[:NAMED]),
+    )
 
 
 def unfinished_label(run: UnfinishedRun) -> str:

@@ -106,7 +106,7 @@ def most_confused(run) -> tuple[int, int]:
 
 def numbers_in(page) -> list[int]:
     """The rows of the test images that the open gallery shows."""
-    labels = page.locator("#gallery-images .tile").evaluate_all("all => all.map(one => one.ariaLabel)")
+    labels = page.locator("#gallery .tile").evaluate_all("all => all.map(one => one.ariaLabel)")
     return [int(label.split(",")[0].removeprefix("Test image ")) for label in labels]
 
 
@@ -114,23 +114,25 @@ def numbers_in(page) -> list[int]:
 def test_a_cell_shows_its_images(opened, runs, how):
     page = opened()
     true, predicted = most_confused(runs[1])
-    cell = page.locator(f'.order-file button[data-cell="1,{true},{predicted}"]')
+    cell = page.locator(f'.matrix button[data-cell="1,{true},{predicted}"]')
     if how == "mouse":
         cell.click()
     else:
         cell.focus()
         page.keyboard.press(how)
-    assert page.locator("#gallery-title").inner_text() == f"{true} taken for {predicted}"
+    assert page.locator("#gallery-title").inner_text() == f"“{true}” taken for “{predicted}”"
     answers = [run.test_probabilities.argmax(axis=1) for run in runs]
     there = (runs[1].test_labels == true) & (answers[1] == predicted)
     rows = np.flatnonzero(there).tolist()
-    assert rows and numbers_in(page) == rows
-    lines = "all => all.map(one => [...one.querySelectorAll('[class^=look-]')].map(line => line.textContent))"
-    for said, row in zip(page.locator("#gallery-images li").evaluate_all(lines), rows, strict=True):
+    assert 12 < len(rows) <= 24 and numbers_in(page) == rows[:12]
+    page.locator("#gallery [data-more]").click()
+    assert numbers_in(page) == rows
+    lines = "all => all.map(one => [...one.querySelectorAll('.guess')].map(line => line.textContent))"
+    for said, row in zip(page.locator("#gallery li").evaluate_all(lines), rows, strict=True):
         for line, run, marker, label in zip(said, runs, "●■", LABELS, strict=True):
             probabilities = run.test_probabilities[row]
-            assert line == f"{marker}{label}: {probabilities.argmax()} {100 * probabilities.max():.0f} %"
-    image = Image.open(io.BytesIO(page.locator("#gallery-images .tile").first.screenshot())).convert("L")
+            assert line == f"{marker} {label}:“{probabilities.argmax()}” {100 * probabilities.max():.0f}\xa0%"
+    image = Image.open(io.BytesIO(page.locator("#gallery .tile").first.screenshot())).convert("L")
     seen = np.asarray(image.resize((28, 28), Image.Resampling.BOX), float)
     assert np.abs(seen - dataset.load("digits").test_images[rows[0], ..., 0]).mean() < 20
 
@@ -143,16 +145,17 @@ def test_a_cell_shows_its_images(opened, runs, how):
 
 def test_images_come_some_at_a_time_and_of_the_right_ones_forty_are_kept(opened, runs):
     page = opened()
-    page.locator('.order-file button[data-cell="0,3,3"]').click()
+    page.locator('.matrix button[data-cell="0,3,3"]').click()
     mine, other = ((run.test_probabilities.argmax(axis=1) == 3) & (run.test_labels == 3) for run in runs)
     kept = {*np.flatnonzero(mine & ~other), *np.flatnonzero(mine)[:40], *np.flatnonzero(mine & other)[:40]}
     kept |= set(np.flatnonzero(other)[:40]) & set(np.flatnonzero(mine))
-    assert 24 < len(kept) <= 48
-    assert numbers_in(page) == sorted(kept)[:24]
-    page.get_by_role("button", name="Show more").press("Enter")
-    assert numbers_in(page) == sorted(kept)
-    assert not page.get_by_role("button", name="Show more").is_visible()
-    page.get_by_role("button", name="Close").press("Enter")  # it has the focus now
+    assert 36 < len(kept) <= 48
+    more = page.locator("#gallery").get_by_role("button", name="Show more")
+    for number in (12, 24, 36):
+        assert numbers_in(page) == sorted(kept)[:number]
+        more.press("Enter")
+    assert numbers_in(page) == sorted(kept) and not more.is_visible()
+    page.keyboard.press("Enter")  # on the button that closes, which has the focus now
     assert not page.locator("#gallery").is_visible()
 
 
@@ -160,7 +163,7 @@ def test_a_page_of_one_run(browser, runs, tmp_path):
     page = browser.new_page()
     page.goto(report.write_report(tmp_path, runs[:1], title="Alone").as_uri())
     true, predicted = most_confused(runs[0])
-    page.locator(f'.order-file button[data-cell="0,{true},{predicted}"]').click()
+    page.locator(f'.matrix button[data-cell="0,{true},{predicted}"]').click()
     there = (runs[0].test_labels == true) & (runs[0].test_probabilities.argmax(axis=1) == predicted)
     assert numbers_in(page) == np.flatnonzero(there).tolist()
     assert page.locator("#gallery-choice input").is_checked()
@@ -185,15 +188,19 @@ def test_the_switches_change_what_cells_say_and_where_they_stand(opened, runs):
     page = opened()
     shown = page.locator(".matrix:visible").first
     true, predicted = most_confused(runs[0])
-    cell = page.locator(f'.order-file [data-cell="0,{true},{predicted}"]')
+    cell = page.locator(f'.matrix [data-cell="0,{true},{predicted}"]')
     num_images = int(cell.inner_text())
     page.get_by_label("% of the true class").check()
     support = int((runs[0].test_labels == true).sum())
     assert float(cell.inner_text()) == pytest.approx(100 * num_images / support, abs=0.051)
+    together = shown.locator("tbody th").all_inner_texts()
+    assert shown.locator("thead th:not(:first-child)").all_inner_texts() == together
+    page.get_by_label("in the data’s order").check()
     in_order = shown.locator("tbody th").all_inner_texts()
-    page.get_by_label("confused ones together").check()
-    together = page.locator(".matrix:visible").first.locator("tbody th").all_inner_texts()
     assert in_order == [str(n) for n in range(10)] and sorted(together) == in_order != together
+    assert shown.locator("thead th:not(:first-child)").all_inner_texts() == in_order
+    row = shown.locator("tbody tr").nth(true).locator("td").nth(predicted)
+    assert row.inner_text() == cell.inner_text() and "0," in row.locator("button").get_attribute("data-cell")
 
 
 @IN_ALL_LOOKS
@@ -203,7 +210,7 @@ def test_nobody_is_kept_out(opened, width, colours):
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
-    page.locator(".order-file button[data-cell]").first.click()
+    page.locator(".matrix button[data-cell]").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
@@ -219,11 +226,11 @@ def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
     assert "轮次" in drawing.locator("text").all_text_contents()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     true, predicted = most_confused(runs[1])
-    cell = page.locator(f'.order-file button[data-cell="1,{true},{predicted}"]')
-    assert cell.get_attribute("aria-label").startswith(f"{true}被误判为{predicted}：")
+    cell = page.locator(f'.matrix button[data-cell="1,{true},{predicted}"]')
+    assert cell.get_attribute("aria-label").startswith(f"“{true}”被误判为“{predicted}”：")
     cell.click()
-    assert page.locator("#gallery-title").inner_text() == f"{true}被误判为{predicted}"
-    assert page.locator("#gallery-count").inner_text().startswith("已显示")
+    assert page.locator("#gallery-title").inner_text() == f"“{true}”被误判为“{predicted}”"
+    assert page.locator("#gallery [data-count]").inner_text().startswith("已显示")
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
     page.keyboard.press("Escape")
@@ -233,7 +240,7 @@ def test_it_speaks_the_reader_s_language(opened, runs, width, colours):
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("h2").first.inner_text() == "Verdict"
     assert not re.search(r"[\u4e00-\u9fff]", page.locator("main").inner_text())
-    assert cell.get_attribute("aria-label").startswith(f"{true} taken for {predicted}: ")
+    assert cell.get_attribute("aria-label").startswith(f"“{true}” taken for “{predicted}”: ")
     page.locator("#language").click()
     assert page.locator("body").inner_text() == before
 
@@ -254,9 +261,41 @@ def test_the_button_goes_round_all_languages(browser, runs, tmp_path, monkeypatc
         assert drawn in label.get_attribute("aria-label") and button.inner_text() == following
         button.click()
     page.locator("[data-cell]").first.click()
-    names = page.locator("#gallery-images [class^=look-]")
+    names = page.locator("#gallery .guess")
     assert names.first.get_attribute("title") == f"~{LABELS[0]}"
     page.close()
+
+
+def test_images_that_runs_differ_on_are_chosen_by_who_is_right_and_by_class(opened, runs):
+    page = opened()
+    right = [run.test_probabilities.argmax(axis=1) == run.test_labels for run in runs]
+    sure = [run.test_probabilities.max(axis=1) for run in runs]
+    shown = page.locator("[data-group]:visible")
+    for number, (mask, confidence) in enumerate(
+        (
+            (right[0] & ~right[1], sure[1]),
+            (right[1] & ~right[0], sure[0]),
+            (~right[0] & ~right[1], np.minimum(*sure)),
+        )
+    ):
+        page.locator(f"#who-{number}").check()
+        rows = sorted(np.flatnonzero(mask), key=lambda row: -confidence[row])
+        assert shown.count() == 1 and shown.locator("li").count() == min(12, len(rows))
+        assert f"of {len(rows)} shown" in shown.locator("[data-count]").inner_text()
+        first = shown.locator(".tile").first.get_attribute("aria-label")
+        assert first == f"Test image {rows[0]}, “{runs[0].test_labels[rows[0]]}”"
+    page.locator("#who-0").check()
+    page.get_by_label("Images of").select_option("“3”")
+    number = int((right[0] & ~right[1] & (runs[0].test_labels == 3)).sum())
+    assert shown.locator("li strong").all_inner_texts() == ["“3”"] * min(12, number)
+    assert shown.locator("[data-count]").inner_text() == f"{min(12, number)} of {number} shown"
+
+
+def test_three_images_stand_beside_each_other_on_a_phone(opened):
+    page = opened(viewport={"width": 360, "height": 800})
+    boxes = [page.locator("[data-group]:visible .tile").nth(number).bounding_box() for number in range(4)]
+    assert len({box["y"] for box in boxes[:3]}) == 1 and boxes[3]["y"] > boxes[0]["y"] + 90
+    assert all(box["width"] > 90 for box in boxes)
 
 
 def test_without_scripts_all_but_the_clicking_works(opened):
@@ -264,9 +303,9 @@ def test_without_scripts_all_but_the_clicking_works(opened):
     assert page.locator(".overline strong").inner_text() == "In a browser"
     assert not page.locator("#language").is_visible()
     assert page.locator(".matrix:visible").count() == 3
-    page.get_by_label("confused ones together").check()
-    assert page.locator(".order-together .matrix").first.is_visible()
-    assert not page.locator(".order-file .matrix").first.is_visible()
+    assert not page.locator("#matrix-switches").is_visible()
+    page.locator("#who-2").check()
+    assert page.locator("[data-group] li:visible").count() == page.locator('[data-group="2"] li').count() > 0
     page.locator("summary", has_text="The numbers of the curves").click()
     assert page.get_by_text("losses in nats an image").first.is_visible()
 
@@ -312,7 +351,9 @@ def test_forty_classes_are_drawn_sorted_and_searched(browser, of_many_classes, w
     page = context.new_page()
     page.goto(address)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("table.matrix").count() == 0 and page.locator("#confusion svg image").count() == 3
+    assert page.locator("table.matrix").count() == 0 and page.locator("#confusion svg.drawing").count() == 3
+    assert page.locator(".cards > li:visible").count() == 12  # of the most frequent mistakes
+    page.locator("details:has(#table-of-classes) summary").click()
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
 

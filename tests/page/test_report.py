@@ -36,7 +36,7 @@ def test_it_needs_nothing_but_itself(two):
     _, page = two
     assert not re.search(r"https?://", page.source)
     assert not page.all("link") and not page.all("iframe") and not page.all("img")
-    assert page.all("script") == [{}, {}, {}]
+    assert page.all("script") == [{}, {}, {}, {}]
     for tag, attributes in page.tags:
         for name in ("src", "srcset"):
             assert attributes.get(name, "data:").startswith("data:"), tag
@@ -156,7 +156,7 @@ def test_names_from_a_record_cannot_inject(tmp_path):
     )
     page = write(tmp_path / "out", run, title=bad)
     assert bad in page.text
-    assert len(page.all("style")) == 1 and page.all("script") == [{}, {}, {}]
+    assert len(page.all("style")) == 1 and page.all("script") == [{}, {}, {}, {}]
     assert not page.all("img")
     assert all(path.parent == tmp_path / "out" for path in (tmp_path / "out").rglob("*"))
 
@@ -172,7 +172,7 @@ def test_names_cannot_inject_into_scripts_either(tmp_path):
         changes={"data": data | {"class_names": [f"{bad}{n}" for n in range(10)]}},
     )
     page = write(tmp_path / "out", run, title=bad)
-    assert len(page.all("script")) == 5 and not any("src" in script for script in page.all("script"))
+    assert len(page.all("script")) == 6 and not any("src" in script for script in page.all("script"))
     assert not page.all("img")
     block = re.search(r'<script type="application/json" id="gallery-data">(.*?)</script>', page.source)[1]
     assert json.loads(block)["classes"] == {
@@ -180,7 +180,7 @@ def test_names_cannot_inject_into_scripts_either(tmp_path):
     }
     policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     scripts = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
-    assert policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}") and len(scripts) == 4
+    assert policy.endswith(f"; script-src {' '.join(map(permitted, scripts))}") and len(scripts) == 5
 
 
 @pytest.mark.parametrize(("flags", "num_images"), [([], 400), (["--all-images"], 500), (["--no-images"], None)])
@@ -322,7 +322,8 @@ def test_label_smoothing_explains_a_low_confidence(tmp_path):
     smooth = write_run(tmp_path / "smooth", changes={"recipe": recipe | {"label_smoothing": 0.2}})
     assert "Label smoothing" not in write(tmp_path / "without", plain).text
     text = write(tmp_path / "with", plain, smooth).text
-    assert text.count("Label smoothing trained ResNet-18 · from scratch towards a confidence of 0.82 and not of 1") == 2
+    assert text.count("Label smoothing trained ResNet-18 · from scratch towards a confidence of 0.82 and not of 1") == 1
+    assert "Label smoothing lowers confidence." in text
     path = write_run(tmp_path / "forged") / "record.json"
     content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
     path.write_text(json.dumps(content | {"recipe": recipe | {"label_smoothing": "much"}}))

@@ -19,7 +19,7 @@ from compare.findings import metrics
 from compare.findings.baseline import Baseline
 from compare.findings.calibration import calibration
 from compare.findings.findings import find
-from compare.page import audit, banners, cautions, document, figures, gallery, tables, verdict
+from compare.page import audit, banners, cautions, figures, gallery, mistakes, tables, verdict
 from compare.page.shown import by_seeds, label_of, named, show
 from compare.runs import record
 
@@ -50,20 +50,6 @@ def test_the_verdict_in_words(tmp_path, accuracies, sure, classes):
     first, *rest, last = verdict.sentences(found, show(found))
     assert sure in first and last.startswith("Beside ")
     assert any(classes in sentence for sentence in rest) if classes else "class" not in "".join(rest)
-
-
-@pytest.mark.parametrize(
-    ("there", "said"),
-    [
-        ([(1, 2.5)], "B (+2.5 points)"),
-        ([(1, 2.5), (0, 1)], "B (+2.5 points) and A (+1.0 points)"),
-        ([(1, 2.5), (0, 1), (3, 1)], "every class but C, most on B (+2.5 points)"),
-        ([(1, 2.5), (0, 1), (3, 1), (2, 0.5)], "every class, most on B (+2.5 points)"),
-    ],
-)
-def test_classes_in_few_words(there, said):
-    assert verdict.classes_in_words(there, ["A", "B", "C", "D"]) == said
-    assert verdict.classes_in_words(there[:1] * 3, [*"ABCDEFG"]) == "3 of 7 classes, most on B (+2.5 points)"
 
 
 def test_what_the_less_accurate_run_does_better_is_said(tmp_path):
@@ -206,7 +192,7 @@ def test_seeds_are_taken_together(tmp_path):
     # a list of runs names seeds together where all of them are in it; their confusion matrix is the one of the verdict
     assert "No temperature is fitted for ResNet-18 · from scratch, ResNet50 · frozen:" in text
     assert named([shown[0], *shown[3:]], shown) == [shown[0].label, "ResNet50 · frozen"]
-    matrices = document.matrices(found, shown)
+    matrices = mistakes.of_matrices(found, shown)
     assert [matrix["index"] for matrix in matrices] == [2, 4, None]
     assert matrices[2]["title"] == f"{shown[2].label} less {shown[4].label}"
 

@@ -42,10 +42,11 @@ for (const button of whereButtons) {
     sayWhere();
   });
 }
-new MutationObserver((changes) => {
+const arrivals = new MutationObserver((changes) => {
   for (const change of changes) {
     for (const added of change.addedNodes) for (const tile of added.querySelectorAll(".tile")) drawMap(tile);
   }
-}).observe(list, { childList: true });
+});
+for (const list of document.querySelectorAll(".images")) arrivals.observe(list, { childList: true });
 document.addEventListener("languagechange", sayWhere);
 sayWhere();
