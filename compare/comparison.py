@@ -7,7 +7,19 @@ from typing import Literal
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import cautions, figures, gallery, label_figures, labels, pictures, report_files, tables, verdict
+from compare.page import (
+    cautions,
+    confidence_figures,
+    curves,
+    figures,
+    gallery,
+    label_figures,
+    labels,
+    pictures,
+    report_files,
+    tables,
+    verdict,
+)
 from compare.page.figures import Figure
 from compare.page.language import say
 from compare.page.shown import of_compared, show
@@ -77,7 +89,7 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return figures.accuracy_curves(
+            return curves.accuracy_curves(
                 pictures.curves_of(self._compared), over=over, baselines=pictures.baselines_of(self._compared)
             )
 
@@ -89,7 +101,7 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return figures.loss_curves(pictures.curves_of(self._compared), over=over)
+            return curves.loss_curves(pictures.curves_of(self._compared), over=over)
 
     def label_curve(self) -> Figure:
         """Test error against labels a class, by strategy, and where they cross.
@@ -139,12 +151,12 @@ class Comparison:
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
         with figures.drawing():
-            return figures.reliability(pictures.of_seeds(self._compared, "calibration"))
+            return confidence_figures.reliability(pictures.of_seeds(self._compared, "calibration"))
 
     def selective(self) -> Figure:
-        """Accuracy on the most confident images, against their share."""
+        """How many images are wrong among the surest, by their share."""
         with figures.drawing():
-            return figures.selective(pictures.of_seeds(self._compared, "calibration"))
+            return confidence_figures.selective(pictures.of_seeds(self._compared, "calibration"))
 
     def robustness(self) -> Figure:
         """Accuracy on corrupted images. Some run must have been trained with `--robustness`.

@@ -17,7 +17,21 @@ import numpy as np
 from compare.findings import metrics
 from compare.findings.findings import Findings
 from compare.findings.metrics import Balanced, Paired
-from compare.page import answer, audit, banners, cautions, figures, gallery, labels, language, pictures, tables, verdict
+from compare.page import (
+    answer,
+    audit,
+    banners,
+    calibration,
+    cautions,
+    curves,
+    figures,
+    gallery,
+    labels,
+    language,
+    pictures,
+    tables,
+    verdict,
+)
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, label_of, named, of_compared, with_matrix
 from compare.page.words import (
@@ -99,15 +113,14 @@ def content(
         "pairs": pairs(found, shown),
         "is_unequal": bool(shown) and shown[0].result.is_unequal,
         "pictures": drawn,
-        "only_watched": len(groups_of_seeds) > figures.MOST_WITH_TRAIN,
+        "only_watched": len(groups_of_seeds) > curves.MOST_WITH_TRAIN,
+        "only_named": len(groups_of_seeds) > curves.MOST_NAMED,
         "any_seeds": len(groups_of_seeds) < len(shown),
         "any_phases": any(row.phase for one in shown for row in one.record.history),
         "class_names": [known(name) for name in shown[0].record.data.class_names] if shown else [],
         "searched": bool(shown) and len(shown[0].record.data.class_names) > metrics.MANY_CLASSES,
         "best_f1": tables.best_f1(shown),
-        "scaled": tables.scaled_rows(shown),
-        "not_scaled": tables.not_scaled(shown),
-        "smoothed": tables.smoothed(shown, shown),
+        "confidence": calibration.section(found, shown),
         "recipe_words": tables.recipe_words(shown),
         "audit": questions,
         "robustness": robustness(found, shown, images),
@@ -168,7 +181,7 @@ def difference(found: Findings, shown: list[Shown]) -> dict | None:
         "pair": pair,
         "averaging": "" if pair.averaged is None else verdict.averaging(first, pair.averaged),
         "confident": metrics.CONFIDENT,
-        "smoothed": tables.smoothed([first, second], shown),
+        "smoothed": calibration.smoothed([first, second], shown),
     }
 
 
@@ -196,6 +209,7 @@ def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | No
                 other_way.append(say("{name} {value}", name=kind, value=where))
     return {
         "compared": compared,
+        "lines": calibration.robust_lines(compared),
         "others": joined(named([one for one in asked if one not in compared], shown)),
         "without": joined(named([one for one in shown if one not in asked], shown)),
         "kinds": kinds,

@@ -1,0 +1,146 @@
+"""Whether confidence can be trusted, and how runs do on corrupted images, as pictures."""
+
+import numpy as np
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+
+from compare.findings.calibration import Calibration, folded
+from compare.findings.robustness import Robustness
+from compare.page.figures import DRAWN, Figure, band, laid_out, line_of
+from compare.page.language import say
+from compare.page.line_ends import NAMES, WIDTH, named_beside, named_outside, spread, two_lines
+
+MARKED = (80, 90)  # per cent of the images kept, whose errors are written
+LEAST_KEPT = 50  # per cent: where fewer are kept there are too few errors to draw
+PANEL = (1.9, 1.75)  # inches
+AROUND = (0.44, 0.4, 0.07, 0.34)  # a panel's axes, inches: to its left, below, to its right, above
+
+
+def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
+    """Accuracy against confidence for each run, a label, a look and the calibration of every seed, all seeds' images
+    taken together: on the diagonal a confidence is worth what it says. The more images, the larger the mark; each has
+    its 95 % interval."""
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=DRAWN.muted, linestyle=":", linewidth=1.2, label=say("as confident as right"))
+    lowest, ends = 1.0, []
+    for label, look, seeds in runs:
+        bins = folded(seeds)
+        line = line_of(look)
+        axes.plot(bins.confidence, bins.accuracy, color=line["color"], linewidth=1.2, label=label)
+        axes.vlines(bins.confidence, bins.low, bins.high, color=line["color"], linewidth=1, alpha=0.6)
+        sizes = 10 + 150 * bins.num_images / bins.num_images.sum()
+        axes.scatter(bins.confidence, bins.accuracy, sizes, line["color"], line["marker"], linewidths=0)
+        lowest = min(lowest, bins.confidence[0], bins.low.min())
+        ends.append((two_lines(label), (bins.confidence[-1], bins.accuracy[-1]), line["color"]))
+    low = max(0, np.floor(lowest * 10) / 10)
+    axes.set(xlabel=say("Confidence"), ylabel=say("Accuracy"), xlim=(low, 1.03), ylim=(low - 0.02, 1.03))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    return _finish(figure, axes, ends)
+
+
+def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
+    """The share that is wrong of the images that each run, a label, a look and the calibration of every seed, is most
+    confident of, against how many these are; of several seeds the mean, in a band from the lowest to the highest."""
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axes = figure.subplots()
+    ends, numbers, drawn = [], [], []
+    for label, look, seeds in runs:
+        errors = 100 * np.array([1 - one.accuracy_kept[LEAST_KEPT:] for one in seeds])  # (num_seeds, 51)
+        errors[errors == 0] = np.nan  # a logarithmic axis lacks 0
+        kept, mean, line = 100 * seeds[0].kept[LEAST_KEPT:], errors.mean(axis=0), line_of(look)
+        places = [percent - LEAST_KEPT for percent in (*MARKED, 100)]
+        axes.plot(kept, mean, **line | {"markevery": places}, label=label)
+        if len(seeds) > 1:
+            band(axes, kept, errors.min(axis=0), errors.max(axis=0), look)
+        drawn += errors[np.isfinite(errors)].tolist()
+        if np.isfinite(mean[-1]):
+            lines = two_lines(label)
+            ends.append(([*lines, f"{mean[-1]:.1f} %"], (100, mean[-1]), line["color"]))
+        for place in places[:-1]:
+            if np.isfinite(mean[place]):
+                numbers.append(([f"{mean[place]:.1f} %"], (kept[place], mean[place]), line["color"]))
+    for percent in MARKED:
+        axes.axvline(percent, color=DRAWN.muted, linewidth=0.8, linestyle=(0, (4, 2)))
+    axes.set(xlabel=say("Images kept, the surest first"), ylabel=say("Wrong among these"), xlim=(LEAST_KEPT, 101))
+    axes.xaxis.set_major_locator(FixedLocator([LEAST_KEPT, *MARKED, 100]))
+    axes.xaxis.set_major_formatter(PercentFormatter(symbol=" %"))
+    if drawn:
+        axes.set(yscale="log", ylim=(max(min(drawn), max(drawn) / 1000) / 1.2, max(drawn) * 1.3))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g} %")
+        axes.yaxis.set_minor_locator(NullLocator())
+    beside = [named_beside(axes, *number, side="left") for number in numbers] if len(runs) < 5 else []
+    return _finish(figure, axes, ends, beside)
+
+
+def robustness(runs: list[tuple[str, int, list[Robustness]]], titles: list[str]) -> Figure:
+    """Accuracy against the strength of corruption, 0 being the images as they are, for each run, a label, a look and
+    the robustness of every seed: the means, in bands of their 95 % intervals. A panel for every kind of corruption, in
+    a row, with its title; shaded where another run is ahead of the best on clean images, their intervals apart."""
+    width, height = PANEL
+    figure = Figure(figsize=(width * len(titles) + 1.7, height))
+    left, below, right, above = AROUND
+    curves = [
+        np.array(
+            [
+                [np.column_stack([of_clean, of_copies]) for of_clean, of_copies in _with_clean(one, len(titles))]
+                for one in seeds
+            ]
+        ).mean(axis=0)
+        for _, _, seeds in runs
+    ]  # of each run (3, num_kinds, 1 + num_strengths): accuracy, low, high
+    best = max(curves, key=lambda curve: curve[0, 0, 0])
+    lowest = min(curve[1].min() for curve in curves)
+    strengths = np.arange(best.shape[2])
+    for index, title in enumerate(titles):
+        axes = figure.add_axes(
+            (
+                (index * width + left) / figure.get_figwidth(),
+                below / height,
+                (width - left - right) / figure.get_figwidth(),
+                (height - below - above) / height,
+            )
+        )
+        for strength in strengths:
+            if any(curve[1, index, strength] > best[2, index, strength] for curve in curves):
+                axes.axvspan(strength - 0.5, strength + 0.5, color=DRAWN.muted, alpha=0.18, linewidth=0)
+        for (label, look, _), (accuracy, low, high) in zip(runs, curves, strict=True):
+            axes.plot(strengths, accuracy[index], **line_of(look), label=label)
+            band(axes, strengths, low[index], high[index], look)
+        axes.set_title(title, fontsize=NAMES, loc="left")
+        axes.set(ylim=(np.floor(lowest * 10) / 10 - 0.02, 1.02), xlim=(-0.5, strengths[-1] + 0.5))
+        axes.xaxis.set_major_locator(FixedLocator(strengths))
+        axes.xaxis.set_major_formatter(FixedFormatter(["0", *map(str, strengths[1:])]))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.tick_params(labelsize=NAMES)
+        axes.set_xlabel(say("Strength"), fontsize=NAMES, labelpad=1)
+    ends = [
+        named_outside(axes, two_lines(label), (strengths[-1], accuracy[-1, -1]), DRAWN.colour(look))
+        for (label, look, _), (accuracy, _, _) in zip(runs, curves, strict=True)
+    ]
+    laid_out(figure)
+    spread(ends)
+    return figure
+
+
+def panels(num_kinds: int) -> list[str]:
+    """The view boxes of the panels of `robustness`, in points."""
+    width, height = (72 * inches for inches in PANEL)
+    return [f"{index * width:g} 0 {width:g} {height:g}" for index in range(num_kinds)]
+
+
+def _with_clean(one: Robustness, num_kinds: int):
+    """Accuracies, lows and highs, each of the clean images, (num_kinds,), and of the copies, (num_kinds,
+    num_strengths)."""
+    for clean, copies in ((one.clean, one.accuracy), (one.clean_low, one.low), (one.clean_high, one.high)):
+        yield np.full(num_kinds, clean), copies
+
+
+def _finish(figure: Figure, axes, ends: list, beside: list = ()) -> Figure:
+    """The figure with these names at the ends of its lines, laid out."""
+    axes.tick_params(labelsize=NAMES)
+    names = [named_outside(axes, *end) for end in ends]
+    laid_out(figure)
+    spread(names)
+    spread(list(beside))
+    return figure
