@@ -94,17 +94,14 @@ def weak_sides(found: Findings, shown: list[Shown]) -> str:
     groups = by_seeds(shown)
     winner = max(groups, key=lambda group: np.mean([one.result.accuracy for one in group]))
     others = [group for group in groups if group is not winner]
-    parts = []
+    sides = {}  # by whom it is worse than
 
-    def add(measure: str, worse: list[list[Shown]], value, best, digits: int) -> None:
+    def add(measure: str, worse: list[list[Shown]], value, best) -> None:
         if worse:
             other = best(worse, key=value)
-            of_both = {"value": f"{value(winner):.{digits}f}", "other": f"{value(other):.{digits}f}"}
-            parts.append(
-                say(
-                    "in {measure} than {run} ({value} against {other})", measure=measure, run=label_of(other), **of_both
-                )
-            )
+            of_both = {"value": f"{value(winner):.3f}", "other": f"{value(other):.3f}"}
+            said = say("{measure} ({value} against {other})", measure=measure, **of_both)
+            sides.setdefault(label_of(other), []).append(said)
 
     losing, miscalibrated, fragile = [], [], []
     for other in others:
@@ -116,11 +113,12 @@ def weak_sides(found: Findings, shown: list[Shown]) -> str:
         corrupted = [shown[place] for place in found.same_corruptions]
         if all(one in corrupted for one in (*winner, *other)) and robustness_ahead(other_runs[0], runs[0])[1] > 0:
             fragile.append(other)
-    add(say("log loss"), losing, lambda group: _mean(group, "result", "log_loss"), min, 3)
-    add(say("calibration error"), miscalibrated, lambda group: _mean(group, "calibration", "error"), min, 3)
-    add(say("accuracy on corrupted images"), fragile, lambda group: _mean(group, "robustness", "mean"), max, 3)
-    if parts:
-        return say("{run} is the most accurate, and worse {parts}.", run=label_of(winner), parts=joined(parts))
+    add(say("log loss"), losing, lambda group: _mean(group, "result", "log_loss"), min)
+    add(say("calibration error"), miscalibrated, lambda group: _mean(group, "calibration", "error"), min)
+    add(say("accuracy on corrupted images"), fragile, lambda group: _mean(group, "robustness", "mean"), max)
+    if sides:
+        parts = [say("{run} in {measures}", run=run, measures=joined(said, " and ")) for run, said in sides.items()]
+        return say("{run} is the most accurate, and worse than {parts}.", run=label_of(winner), parts=joined(parts))
     measures = [
         say("log loss"),
         say("calibration error"),

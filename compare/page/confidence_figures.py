@@ -1,7 +1,7 @@
 """Whether confidence can be trusted, and how runs do on corrupted images, as pictures."""
 
 import numpy as np
-from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from compare.findings.calibration import Calibration, folded
 from compare.findings.robustness import Robustness
@@ -10,7 +10,8 @@ from compare.page.language import say
 from compare.page.line_ends import NAMES, WIDTH, named_beside, named_outside, spread, two_lines
 
 MARKED = (80, 90)  # per cent of the images kept, whose errors are written
-LEAST_KEPT = 50  # per cent: where fewer are kept there are too few errors to draw
+LEAST_KEPT = 60  # per cent: where fewer are kept there are too few errors to draw
+CLEAR = {"facecolor": DRAWN.background, "edgecolor": "none", "alpha": 0.7, "pad": 0.5}  # behind a number
 PANEL = (1.9, 1.75)  # inches
 AROUND = (0.44, 0.4, 0.07, 0.34)  # a panel's axes, inches: to its left, below, to its right, above
 
@@ -33,8 +34,8 @@ def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
         lowest = min(lowest, bins.confidence[0], bins.low.min())
         ends.append((two_lines(label), (bins.confidence[-1], bins.accuracy[-1]), line["color"]))
     low = max(0, np.floor(lowest * 10) / 10)
-    axes.set(xlabel=say("Confidence"), ylabel=say("Accuracy"), xlim=(low, 1.03), ylim=(low - 0.02, 1.03))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set(xlabel=say("Confidence"), ylabel=say("Accuracy"), xlim=(low - 0.03, 1.03), ylim=(low - 0.02, 1.03))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     return _finish(figure, axes, ends)
 
 
@@ -45,7 +46,7 @@ def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
     axes = figure.subplots()
     ends, numbers, drawn = [], [], []
     for label, look, seeds in runs:
-        errors = 100 * np.array([1 - one.accuracy_kept[LEAST_KEPT:] for one in seeds])  # (num_seeds, 51)
+        errors = 100 * np.array([1 - one.accuracy_kept[LEAST_KEPT:] for one in seeds])  # (num_seeds, 41)
         errors[errors == 0] = np.nan  # a logarithmic axis lacks 0
         kept, mean, line = 100 * seeds[0].kept[LEAST_KEPT:], errors.mean(axis=0), line_of(look)
         places = [percent - LEAST_KEPT for percent in (*MARKED, 100)]
@@ -58,18 +59,17 @@ def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
             ends.append(([*lines, f"{mean[-1]:.1f} %"], (100, mean[-1]), line["color"]))
         for place in places[:-1]:
             if np.isfinite(mean[place]):
-                numbers.append(([f"{mean[place]:.1f} %"], (kept[place], mean[place]), line["color"]))
+                numbers.append(([f"{mean[place]:.1f}"], (kept[place], mean[place]), line["color"]))
     for percent in MARKED:
         axes.axvline(percent, color=DRAWN.muted, linewidth=0.8, linestyle=(0, (4, 2)))
-    axes.set(xlabel=say("Images kept, the surest first"), ylabel=say("Wrong among these"), xlim=(LEAST_KEPT, 101))
+    axes.set(xlabel=say("Images kept, the surest first (%)"), ylabel=say("Wrong among these"), xlim=(LEAST_KEPT, 101))
     axes.xaxis.set_major_locator(FixedLocator([LEAST_KEPT, *MARKED, 100]))
-    axes.xaxis.set_major_formatter(PercentFormatter(symbol=" %"))
     if drawn:
         axes.set(yscale="log", ylim=(max(min(drawn), max(drawn) / 1000) / 1.2, max(drawn) * 1.3))
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.yaxis.set_minor_locator(NullLocator())
-    beside = [named_beside(axes, *number, side="left") for number in numbers] if len(runs) < 5 else []
+    beside = [named_beside(axes, *number, side="left", bbox=CLEAR) for number in numbers] if len(runs) < 5 else []
     return _finish(figure, axes, ends, beside)
 
 
@@ -107,7 +107,7 @@ def robustness(runs: list[tuple[str, int, list[Robustness]]], titles: list[str])
         for (label, look, _), (accuracy, low, high) in zip(runs, curves, strict=True):
             axes.plot(strengths, accuracy[index], **line_of(look), label=label)
             band(axes, strengths, low[index], high[index], look)
-        axes.set_title(title, fontsize=NAMES, loc="left")
+        axes.set_title(title, fontsize=NAMES, loc="left", x=0.05 - left / (width - left - right))
         axes.set(ylim=(np.floor(lowest * 10) / 10 - 0.02, 1.02), xlim=(-0.5, strengths[-1] + 0.5))
         axes.xaxis.set_major_locator(FixedLocator(strengths))
         axes.xaxis.set_major_formatter(FixedFormatter(["0", *map(str, strengths[1:])]))

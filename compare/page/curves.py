@@ -156,7 +156,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
         axes.set_xlim(low - margin, high + margin)
     else:
         axes.set_xlabel(say("Training time (minutes)") if in_minutes else say("Training time (seconds)"))
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.set_xlim(0, 1.04 * high)
     return figure, axes, names
 

@@ -166,6 +166,7 @@ def band(axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: int) -> N
 def laid_out(figure: Figure) -> Figure:
     """The figure with everything in its place for good: each file would lay it out anew, which takes half the time."""
     fonts.provide(figure)
-    figure.get_layout_engine().execute(figure)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine("none")
     return figure
