@@ -39,7 +39,7 @@ def section(found: Findings, shown: list[Shown]) -> dict:
                     ),
                 ],
             )
-            for group in by_seeds(shown)
+            for group in best_first(shown)
         ],
         "more": [
             Line(
@@ -72,8 +72,13 @@ def robust_lines(compared: list[Shown]) -> list[Line]:
                 of_seeds([100 * one.robustness.retained for one in group], 1, " %"),
             ],
         )
-        for group in by_seeds(compared)
+        for group in best_first(compared)
     ]
+
+
+def best_first(shown: list[Shown]) -> list[list[Shown]]:
+    """The runs grouped by everything but the seed, the most accurate first."""
+    return sorted(by_seeds(shown), key=lambda group: -_mean(group, "result", "accuracy"))
 
 
 def of_seeds(values: list[float | None], digits: int, unit: str = "") -> str:
@@ -91,9 +96,7 @@ def of_seeds(values: list[float | None], digits: int, unit: str = "") -> str:
 def weak_sides(found: Findings, shown: list[Shown]) -> str:
     """In what the most accurate run, with its seeds, is worse than another, by more than the luck of the test images:
     in log loss, calibration error or on corrupted copies; of several others the best."""
-    groups = by_seeds(shown)
-    winner = max(groups, key=lambda group: np.mean([one.result.accuracy for one in group]))
-    others = [group for group in groups if group is not winner]
+    winner, *others = best_first(shown)
     sides = {}  # by whom it is worse than
 
     def add(measure: str, worse: list[list[Shown]], value, best) -> None:
