@@ -17,9 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from compare.data import dataset
 from compare.findings import metrics
 from compare.findings.baseline import Baseline
-from compare.findings.calibration import calibration
 from compare.findings.findings import find
-from compare.page import audit, banners, cautions, document, figures, gallery, tables, verdict
+from compare.page import audit, banners, cautions, document, gallery, tables, verdict
 from compare.page.shown import by_seeds, label_of, named, show
 from compare.runs import record
 
@@ -381,20 +380,3 @@ def test_a_linear_model_of_the_pixels_is_to_be_beaten(tmp_path):
 )
 def test_a_p_value_as_a_frequency(p_value, words):
     assert words in verdict.chance_in_words(p_value)
-
-
-def test_calibration_of_seeds_by_hand(tmp_path):
-    """Two seeds, both within the bin from 12/15 to 13/15: 10 and 30 images of which 5 and 27 are right."""
-    found = []
-    for num_images, num_right, confidence in ((10, 5, 0.82), (30, 27, 0.86)):
-        probabilities = np.tile(np.array([confidence, 1 - confidence], np.float32), (num_images, 1))
-        labels = (np.arange(num_images) >= num_right).astype(np.uint8)
-        found.append(calibration(record.Run(tmp_path, None, "", probabilities, labels)))
-    axes, below = figures.reliability([("two seeds", 0, found)]).axes
-    (line,) = (line for line in axes.lines if line.get_label() == "two seeds")
-    np.testing.assert_allclose(line.get_xydata(), [[(10 * 0.82 + 30 * 0.86) / 40, 32 / 40]], rtol=1e-6)
-    assert below.lines[0].get_ydata().tolist() == [20]  # images of a seed
-    (axes,) = figures.selective([("two seeds", 0, found)]).axes
-    assert axes.lines[0].get_ydata()[-1] == pytest.approx((0.5 + 0.9) / 2)
-    low, high = (of(axes.collections[0].get_paths()[0].vertices[:, 1]) for of in (np.nanmin, np.nanmax))
-    assert low <= 0.5 and high == pytest.approx(1.0)
