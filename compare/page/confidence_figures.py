@@ -30,7 +30,7 @@ def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
         axes.plot(bins.confidence, bins.accuracy, color=line["color"], linewidth=1.2, label=label)
         axes.vlines(bins.confidence, bins.low, bins.high, color=line["color"], linewidth=1, alpha=0.6)
         sizes = 10 + 150 * bins.num_images / bins.num_images.sum()
-        axes.scatter(bins.confidence, bins.accuracy, sizes, line["color"], line["marker"], linewidths=0)
+        axes.scatter(bins.confidence, bins.accuracy, sizes, color=line["color"], marker=line["marker"], linewidths=0)
         lowest = min(lowest, bins.confidence[0], bins.low.min())
         ends.append((two_lines(label), (bins.confidence[-1], bins.accuracy[-1]), line["color"]))
     low = max(0, np.floor(lowest * 10) / 10)

@@ -30,10 +30,10 @@ def test_calibration_of_seeds_by_hand(tmp_path):
 
 
 def test_the_most_accurate_run_s_weak_sides(tmp_path):
-    """Of two runs that are right on 90 and 80 of 100 images, the first is surer than it may be."""
+    """The first of three runs is surer than it may be, the second less sure, and the third as sure as it is right."""
     labels = np.arange(1000) % 10
     runs = []
-    for name, num_right, sure in (("first", 900, 0.9999), ("second", 800, 0.8), ("third", 850, 0.85)):
+    for name, num_right, sure in (("first", 900, 0.9999), ("second", 800, 0.7), ("third", 850, 0.85)):
         predicted = np.where(np.arange(1000) < num_right, labels, (labels + 1) % 10)
         probabilities = np.full((1000, 10), (1 - sure) / 9, np.float32)
         probabilities[np.arange(1000), predicted] = sure

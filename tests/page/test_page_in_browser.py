@@ -278,7 +278,7 @@ def test_it_prints_a_brief_and_then_an_appendix(opened, tmp_path):
     page = opened()
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 690, "height": 1000})  # an A4 page without its margins
-    assert not page.locator("nav").is_visible() and not page.locator("details.numbers").first.is_visible()
+    assert not page.locator("nav").is_visible() and not page.locator("details.data").first.is_visible()
     # what is folded away on the screen is on paper
     assert page.locator("details:not([open]) table:visible").first.evaluate("one => one.offsetHeight") > 50
     edges = "all => all.filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().right)"
@@ -324,7 +324,7 @@ WITHOUT_EFFECT = """() => {
     for (const control of room.querySelectorAll("summary, button, input, select")) {
       if (!control.checkVisibility({ visibilityProperty: true })) continue;
       const isChoice = ["radio", "checkbox"].includes(control.type);
-      if (control.type === "radio" && control.checked) room.querySelector(`[name="${control.name}"]:not(:checked)`)?.click();
+      if (isChoice && control.checked) room.querySelector(`[name="${control.name}"]:not(:checked)`)?.click();
       const before = look(isChoice);
       if (control.type === "search") {
         control.value = "class 1";
