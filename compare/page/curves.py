@@ -8,11 +8,10 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from compare.page.figures import BASELINE_LINE, DRAWN, Figure, band, laid_out, line_of
 from compare.page.language import known, say
-from compare.page.line_ends import NAMES, WIDTH, named_outside, spread, two_lines
+from compare.page.line_ends import MOST_NAMED, NAMES, WIDTH, named_outside, spread, two_lines
 from compare.runs.schema import Row
 
 PRINTED = say("the article, printed")
-MOST_NAMED = 7  # curves with a name, the best; the others are grey
 MOST_WITH_TRAIN = 4  # curves beside which those of the training images are drawn, too
 MOST_MARKERS = 12  # on a curve
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0

@@ -10,6 +10,7 @@ from compare.page.words import shortened
 
 WIDTH = 4.2  # inches of a picture: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
 NAMES = 9.5  # points that letters of names are high
+MOST_NAMED = 7  # lines with a name, the best; the others are grey
 LONGEST_LINE = 23  # letters of a name beside a point
 LINE = {"markersize": 5, "linewidth": 1.6}
 
