@@ -10,6 +10,8 @@ from compare.findings.findings import find
 from compare.page import (
     answer,
     cautions,
+    confidence_figures,
+    curves,
     figures,
     gallery,
     label_figures,
@@ -88,7 +90,7 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return figures.accuracy_curves(
+            return curves.accuracy_curves(
                 pictures.curves_of(self._compared), over=over, baselines=pictures.baselines_of(self._compared)
             )
 
@@ -100,7 +102,7 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return figures.loss_curves(pictures.curves_of(self._compared), over=over)
+            return curves.loss_curves(pictures.curves_of(self._compared), over=over)
 
     def label_curve(self) -> Figure:
         """Test error against labels a class, by strategy, and where they cross.
@@ -150,12 +152,12 @@ class Comparison:
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
         with figures.drawing():
-            return figures.reliability(pictures.of_seeds(self._compared, "calibration"))
+            return confidence_figures.reliability(pictures.of_seeds(self._compared, "calibration"))
 
     def selective(self) -> Figure:
-        """Accuracy on the most confident images, against their share."""
+        """How many images are wrong among the surest, by their share."""
         with figures.drawing():
-            return figures.selective(pictures.of_seeds(self._compared, "calibration"))
+            return confidence_figures.selective(pictures.of_seeds(self._compared, "calibration"))
 
     def robustness(self) -> Figure:
         """Accuracy on corrupted images. Some run must have been trained with `--robustness`.

@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
+from scipy.stats import norm
 
-from compare.findings.metrics import CONFIDENCE, is_right, log_loss
+from compare.findings.metrics import CONFIDENCE, is_right, log_loss, wilson_of_each
 from compare.runs.record import Run
 
 NUM_CALIBRATION_RESAMPLES = 1000  # each takes some 0.2 ms
 NUM_BINS = 15  # of confidence, as in Guo et al.
+LEAST_IN_BIN, LEAST_SHARE = 10, 0.01  # images in a bin, and of all of them: those with fewer are folded
 HIGHEST_TEMPERATURE = 10  # and its inverse the lowest: where every validation image is right, none is low enough
 
 
@@ -42,6 +44,18 @@ class Calibration:
     brier: float
     kept: np.ndarray
     accuracy_kept: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Folded:
+    """Bins of confidence with enough images in each, float64 (num_bins,): how many images a seed, the means of their
+    confidence and accuracy, and the 95 % Wilson interval of the latter, as of the images of one seed."""
+
+    num_images: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +110,39 @@ def calibration(run: Run) -> Calibration:
         kept=kept,
         accuracy_kept=accuracy_kept,
     )
+
+
+def folded(seeds: list[Calibration]) -> Folded:
+    """The bins of all seeds together, of which those with few images are one with the next ones of more confidence, or
+    at the end with the last."""
+    counts = np.array([one.num_images for one in seeds])  # (num_seeds, NUM_BINS)
+    sums = np.nansum([counts * [getattr(one, name) for one in seeds] for name in ("confidence", "accuracy")], axis=1)
+    of_bins = np.vstack([counts.sum(axis=0), sums]) / len(seeds)  # (3, NUM_BINS), a seed
+    least = max(LEAST_IN_BIN, LEAST_SHARE * of_bins[0].sum())
+    groups = [np.zeros(3)]
+    for one in of_bins.T:
+        if groups[-1][0] >= least:
+            groups.append(np.zeros(3))
+        groups[-1] = groups[-1] + one
+    if len(groups) > 1 and groups[-1][0] < least:
+        last = groups.pop()
+        groups[-1] = groups[-1] + last
+    num_images, confidence, right = np.transpose(groups)
+    return Folded(num_images, confidence / num_images, right / num_images, *wilson_of_each(right, num_images))
+
+
+def log_loss_behind(first: list[Run], second: list[Run]) -> tuple[float, float, float]:
+    """The log loss of the first seeds less that of the second ones, in nats an image, and its 95 % interval over the
+    images, each with all its seeds."""
+    losses = [
+        np.mean(
+            [-_logarithms(run.test_probabilities)[np.arange(len(run.test_labels)), run.test_labels] for run in runs], 0
+        )
+        for runs in (first, second)
+    ]
+    behind = losses[0] - losses[1]
+    half = norm.isf((1 - CONFIDENCE) / 2) * behind.std(ddof=1) / np.sqrt(len(behind))
+    return float(behind.mean()), float(behind.mean() - half), float(behind.mean() + half)
 
 
 def scaled(run: Run) -> Scaled | None:

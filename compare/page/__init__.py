@@ -11,9 +11,13 @@ cautions       what could change that
 audit          whether the comparison can be trusted, question by question
 repeat         one block that repeats it all
 terms          what a press explains
+calibration    whether confidence can be trusted, and the most accurate run's weak sides
 labels         the label curve in words, tables and pictures
-figures        what is drawn, with matplotlib
+figures        how pictures look, and how they are written
+line_ends      names at the ends of lines, in the place of a legend
+curves         those of a training, as they are drawn
 label_figures  the label curve, and accuracy against time, as they are drawn
+confidence_figures  that and robustness, as they are drawn
 matrices       confusion matrices as pictures
 fonts          those for scripts that its own font has not
 gallery        the test images on the page

@@ -2,27 +2,21 @@
 
 import dataclasses
 import math
-from typing import Literal
 
 import numpy as np
-from matplotlib.text import Annotation
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import Bbox
 
 from compare.findings.label_curve import LabelCurve
 from compare.page.figures import BASELINE_LINE, DRAWN, MARKERS, Figure, laid_out, marker_of
-from compare.page.language import joined, parts_of, say
-from compare.page.words import LOGISTIC_REGRESSION, labels_in_words, shortened
+from compare.page.language import say
+from compare.page.line_ends import LINE, NAMES, WIDTH, named_beside, spread, two_lines
+from compare.page.words import LOGISTIC_REGRESSION, labels_in_words
 
 NEAREST_NAMES = 0.09  # of the axis, between two numbers of labels that are both named below it
 NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
 MOST_NAMED = 7  # dots with a name
 FAR_BELOW = 0.3  # the best accuracy: what is drawn as an arrow
-LONGEST_LINE = 23  # letters of a name beside a point
-WIDTH = 4.2  # inches: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
-NAMES = 9.5  # points that letters of names are high
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
-LINE = {"markersize": 5, "linewidth": 1.6}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,51 +107,6 @@ def label_curve(
     laid_out(figure)
     spread(beside_lines)
     return figure
-
-
-def two_lines(name: str) -> list[str]:
-    """A name's first part, and what else it has; long ones are cut."""
-    first, *others = parts_of(name)
-    return [shortened(line, LONGEST_LINE) for line in ([first, joined(others)] if others else [first])]
-
-
-def named_beside(
-    axes,
-    lines: list[str],
-    point: tuple[float, float],
-    colour: str,
-    *,
-    side: Literal["left", "right", "outside"],
-    **place,
-) -> list[Annotation]:
-    """A name of several lines beside a point, whose coordinates `place` may tell as `annotate` takes them; room is made
-    for one that stands to the right, outside the axes."""
-    across, align = (-7, "right") if side == "left" else (7, "left")
-    style = {"textcoords": "offset points", "va": "center", "ha": align, "annotation_clip": False} | place
-    middle = (len(lines) - 1) / 2
-    names = [
-        axes.annotate(line, point, (across, 1.15 * NAMES * (middle - number)), color=colour, fontsize=NAMES, **style)
-        for number, line in enumerate(lines)
-    ]
-    for name in names:
-        name.set_in_layout(side == "outside")  # axes become no wider by leaving room for what is in them
-    return names
-
-
-def spread(names: list[list[Annotation]]) -> None:
-    """Move names upwards until none lies on another, the lowest first."""
-    placed = []
-    for lines, extent in sorted(
-        ((lines, Bbox.union([line.get_window_extent() for line in lines])) for lines in names),
-        key=lambda name: name[1].y0,
-    ):
-        for below in placed:
-            if extent.overlaps(below):
-                extent = extent.translated(0, below.y1 - extent.y0)
-        placed.append(extent)
-        up = extent.y1 - lines[0].get_window_extent().y1
-        for line in lines:
-            line.xyann = (line.xyann[0], line.xyann[1] + 72 * up / line.figure.dpi)
 
 
 def time_and_accuracy(

@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.findings import metrics
 from compare.findings.findings import Findings
-from compare.page import gallery, language, matrices, pictures, tables, verdict
+from compare.page import calibration, gallery, language, matrices, pictures, verdict
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, label_of, named, with_matrix
 from compare.page.words import class_in_words
@@ -207,7 +207,7 @@ def difference(found: Findings, shown: list[Shown]) -> dict | None:
         ],
         "averaging": "" if pair.averaged is None else verdict.averaging(first, pair.averaged),
         "confident": metrics.CONFIDENT,
-        "is_smoothed": tables.smoothed([first, second], shown) is not None,
+        "is_smoothed": calibration.smoothed([first, second], shown) is not None,
     }
 
 

@@ -1,5 +1,5 @@
 """The report's pictures: what is drawn of which runs, and what it shows in words, for those who cannot see it. How it
-looks is in `figures` and `matrices`."""
+looks is in `curves`, `confidence_figures` and `matrices`."""
 
 import html
 import re
@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from compare.findings.calibration import Calibration
 from compare.findings.findings import Findings
 from compare.findings.robustness import Robustness
-from compare.page import figures, matrices
-from compare.page.figures import Curves
+from compare.page import confidence_figures, curves, figures, matrices
+from compare.page.curves import Curves
 from compare.page.language import Text, joined, known, say, translations_of
 from compare.page.shown import Shown, by_seeds, label_of, of_compared, with_matrix
-from compare.page.words import duration, fraction, kind_in_words
+from compare.page.words import duration, kind_in_words
 
 # what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
 ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
@@ -28,7 +28,7 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
     if not shown:
         return {"curves": [], "calibration": [], "robustness": [], "matrices": []}
     found, shown = of_compared(found, shown)
-    curves, calibrated = curves_of(shown), of_seeds(shown, "calibration")
+    runs, calibrated = curves_of(shown), of_seeds(shown, "calibration")
     as_printed = any(
         (one.record.branch, one.record.recipe.name, one.record.overrides) == ("scratch_resnet", "article", {})
         for one in shown
@@ -39,21 +39,22 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
         for over, ending in (("epochs", ""), ("time", "-over-time")):
             for quantity in ("accuracy", "loss"):
                 if quantity == "accuracy":
-                    figure = figures.accuracy_curves(curves, over=over, baselines=baselines, printed=printed)
+                    figure = curves.accuracy_curves(runs, over=over, baselines=baselines, printed=printed)
                 else:
-                    figure = figures.loss_curves(curves, over=over)
-                title, alt = curves_title(quantity, over), curves_alt(curves, quantity, over, baselines)
+                    figure = curves.loss_curves(runs, over=over)
+                title, alt = curves_title(quantity, over), curves_alt(runs, quantity, over, baselines)
                 drawn["curves"].append(picture(f"{quantity}{ending}", title, alt, figure))
         title = say("Accuracy against confidence")
-        reliability = picture("reliability", title, reliability_alt(shown), figures.reliability(calibrated))
-        title = say("Accuracy on the most confident images")
+        reliability = picture("reliability", title, reliability_alt(shown), confidence_figures.reliability(calibrated))
+        title = say("Errors among the surest images")
         drawn["calibration"] = [
             reliability,
-            picture("selective", title, selective_alt(shown), figures.selective(calibrated)),
+            picture("selective", title, selective_alt(shown), confidence_figures.selective(calibrated)),
         ]
         if robust := [shown[place] for place in found.same_corruptions]:
             title = say("Accuracy on corrupted images")
             drawn["robustness"] = [picture("robustness", title, robustness_alt(robust), robustness_panels(robust))]
+            drawn["robustness"][0]["panels"] = confidence_figures.panels(len(robust[0].record.robustness.strengths))
         return drawn | {"matrices": _draw_matrices(found, shown)}
 
 
@@ -61,7 +62,7 @@ def robustness_panels(robust: list[Shown]) -> Figure:
     """The accuracies on corrupted images of runs that predicted the same of them."""
     strengths = robust[0].record.robustness.strengths
     titles = [kind_in_words(kind, amounts, robust[0].record.data) for kind, amounts in strengths.items()]
-    return figures.robustness(of_seeds(robust, "robustness"), titles)
+    return confidence_figures.robustness(of_seeds(robust, "robustness"), titles)
 
 
 def confusion(found: Findings, shown: list[Shown], index: int) -> Figure:
@@ -136,25 +137,22 @@ def _on_page(svg: str, name: str, beside: dict[str, str]) -> tuple[str, markupsa
 def curves_of(shown: list[Shown]) -> list[Curves]:
     """What the curves are drawn from: runs that differ in their seeds alone are one of them."""
     found, groups = [], by_seeds(shown)
-    with_train = len(groups) <= figures.MOST_WITH_TRAIN
+    with_train = len(groups) <= curves.MOST_WITH_TRAIN
     for group in groups:
         one, *others = group
-        label = one.label
-        if others:
-            label = say("{runs}, {number} seeds, mean and range", runs=label_of(group), number=len(group))
         watched = one.watched if all(other.watched == one.watched for other in others) else None
         histories = [run.record.history for run in group]
         seconds_before = [run.record.seconds.extracting or 0.0 for run in group]
-        found.append(Curves(label, one.look, histories, watched, seconds_before, with_train))
+        found.append(Curves(label_of(group), one.look, histories, watched, seconds_before, with_train))
     return found
 
 
 def baselines_of(shown: list[Shown]) -> tuple[tuple[str, float], ...]:
     """What a picture calls logistic regression on the pixels, and its accuracy: one for each number of images. Before
     these always saying the most frequent class, where that is a baseline."""
-    named = {say("always the most frequent class"): one.majority.accuracy for one in shown if one.majority is not None}
+    named = {say("the most frequent class"): one.majority.accuracy for one in shown if one.majority is not None}
     named |= {
-        say("logistic regression on {number:,} images", number=one.baseline.num_images): one.baseline.accuracy
+        say("logistic regression · {number:,} images", number=one.baseline.num_images): one.baseline.accuracy
         for one in shown
         if one.baseline is not None
     }
@@ -164,19 +162,13 @@ def baselines_of(shown: list[Shown]) -> tuple[tuple[str, float], ...]:
 def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibration | Robustness]]]:
     """What calibration or robustness, called `name`, is drawn from: a label, a look and that of each seed, where runs
     that differ in their seeds alone are together."""
-    found = []
-    for group in by_seeds(shown):
-        label = label_of(group)
-        if len(group) > 1:
-            label = say("{runs}, {number} seeds", runs=label, number=len(group))
-        found.append((label, group[0].look, [getattr(run, name) for run in group]))
-    return found
+    return [(label_of(group), group[0].look, [getattr(run, name) for run in group]) for group in by_seeds(shown)]
 
 
-def curves_alt(curves: list[Curves], quantity: str, over: str, baselines: tuple[tuple[str, float], ...]) -> str:
+def curves_alt(runs: list[Curves], quantity: str, over: str, baselines: tuple[tuple[str, float], ...]) -> str:
     """What the curves of `quantity`, accuracy or loss, over epochs or time show, for those who cannot see them."""
     parts = []
-    for run in curves:
+    for run in runs:
         num_epochs = len(run.histories[0])
         if not num_epochs:
             parts.append(say("{run}: none", run=run.label))
@@ -217,11 +209,17 @@ def selective_alt(shown: list[Shown]) -> str:
     """What the curves of selective prediction show, for those who cannot see them."""
     parts = []
     for one in shown:
-        half, most, every = (fraction(value, 4) for value in one.calibration.accuracy_kept[[50, 90, 100]])
-        values = {"run": one.label, "half": half, "most": most, "every": every}
-        parts.append(say("{run}: {half} on the most confident half, {most} on 90 %, {every} on all", **values))
-    parts = joined(parts, "; ")
-    return say("Accuracy against the share of images kept, the most confident first; {parts}.", parts=parts)
+        most, more, every = (f"{100 * (1 - one.calibration.accuracy_kept[kept]):.1f}" for kept in (80, 90, 100))
+        parts.append(
+            say(
+                "{run}: {most} % of the surest 80 %, {more} % of the surest 90 %, {every} % of all",
+                run=one.label,
+                most=most,
+                more=more,
+                every=every,
+            )
+        )
+    return say("How many images are wrong, by how many are kept, the surest first; {parts}.", parts=joined(parts, "; "))
 
 
 def robustness_alt(shown: list[Shown]) -> str:

@@ -9,7 +9,7 @@ from compare.page import pictures
 from compare.page.audit import FAILED, PASSED, Cell
 from compare.page.label_figures import FAR_BELOW
 from compare.page.language import joined, say
-from compare.page.shown import Shown, by_seeds, label_of, named
+from compare.page.shown import Shown, by_seeds, label_of
 from compare.page.words import (
     LOGISTIC_REGRESSION,
     MAJORITY,
@@ -205,64 +205,6 @@ def time_to_article_accuracy(one: Shown) -> str:
         return say("not reached")
     # the test set is seen at the end alone where it is not watched
     return duration(seconds) if one.watched == "test" else say("at most {time}", time=duration(seconds))
-
-
-def scaled_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
-    """What a temperature fitted on the validation split makes of the confidence: a row's name, and a cell for every
-    run. None where no run has one."""
-    if all(one.scaled is None for one in shown):
-        return []
-    rows = {
-        say("Temperature fitted on the validation split"): lambda scaled: f"{scaled.temperature:.2f}",
-        say("Expected calibration error with it"): lambda scaled: f"{scaled.error:.4f}",
-        say("Log loss with it (nats an image)"): lambda scaled: f"{scaled.log_loss:.4f}",
-        say("Brier score with it (0 to 2)"): lambda scaled: f"{scaled.brier:.4f}",
-    }
-    return [
-        (name, [NOTHING if one.scaled is None else cell(one.scaled) for one in shown]) for name, cell in rows.items()
-    ]
-
-
-def not_scaled(shown: list[Shown]) -> list[str]:
-    """Why some runs have no temperature, a sentence for each reason."""
-    without = [one for one in shown if one.scaled is None]
-    never = [one for one in without if not one.record.data.num_validation]
-    early = [one for one in without if one.record.data.num_validation]
-    said = []
-    if never:
-        said.append(
-            say(
-                "No temperature is fitted for {runs}: no validation split was held out, and the test set is there to "
-                "measure by, not to fit by.",
-                runs=joined(named(never, shown)),
-            )
-        )
-    if early:
-        said.append(
-            say(
-                "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the "
-                "validation split.",
-                runs=joined(named(early, shown)),
-            )
-        )
-    return said
-
-
-def smoothed(some: list[Shown], shown: list[Shown]) -> str | None:
-    """What label smoothing does to the confidence of those of `some` that were trained with it; None without one."""
-    smooth = [one for one in some if one.record.recipe.label_smoothing]
-    if not smooth:
-        return None
-    targets = []
-    for one in smooth:
-        smoothing, num_classes = one.record.recipe.label_smoothing, len(one.record.data.class_names)
-        targets.append(f"{1 - smoothing + smoothing / num_classes:.2f}")
-    return say(
-        "Label smoothing trained {runs} towards a confidence of {target} and not of 1: it is seldom surer than that, "
-        "right or wrong, and until a temperature mends it its confidence lies below its accuracy.",
-        runs=joined(named(smooth, shown)),
-        target=joined(dict.fromkeys(targets)),
-    )
 
 
 def recipe_words(shown: list[Shown]) -> list[str]:

@@ -7,14 +7,13 @@ from compare.findings import metrics
 from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.label_curve import labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
-from compare.page import labels
+from compare.page import calibration, labels
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, of_compared
+from compare.page.shown import Shown, by_seeds, of_compared
 from compare.page.words import class_in_words, classes_in_words, data_in_words, labels_in_words, with_three_digits
 
 MORE = say("more than the choice of test images explains")
 NOT_MORE = say("no more than the choice of test images may explain")
-CLEARLY_WORSE = 1.05  # a log loss over another, from which on it is called so
 
 
 def sentences(found: Findings, shown: list[Shown]) -> list[str]:
@@ -36,7 +35,7 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
         how_sure,
         balanced(first, second, pair, is_silent=bool(reasons)),
         None if reasons else classes(first, second, pair),
-        None if reasons else worse(first, second, found),
+        None if reasons or len(by_seeds(shown)) < 2 else calibration.weak_sides(found, shown),
         cost(first, second),
     ]
     return [sentence for sentence in said if sentence is not None]
@@ -214,28 +213,6 @@ def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
         differ = pair.paired.num_only_first + pair.paired.num_only_second
         return say("No single class tells them apart.") if differ else None
     return say("{parts}.", parts=joined(parts, "; "))
-
-
-def worse(first: Shown, second: Shown, found: Findings) -> str | None:
-    """By what else than accuracy the second is the better of the two; None by nothing."""
-    measures = []
-    losses = first.result.log_loss, second.result.log_loss
-    if None not in losses and losses[0] > CLEARLY_WORSE * losses[1]:
-        measures.append((say("log loss"), *losses))
-    errors = first.calibration, second.calibration
-    if errors[0].error_low > errors[1].error_high:
-        measures.append((say("calibration error"), errors[0].error, errors[1].error))
-    pair = found.robust_pair
-    both = found.headline.second, found.headline.first
-    if pair is not None and (pair.first, pair.second) == both and pair.points_low > 0:
-        measures.append((say("accuracy on corrupted images"), first.robustness.mean, second.robustness.mean))
-    if not measures:
-        return None
-    parts = [
-        say("{name} ({value:.3f} against {other:.3f})", name=name, value=other, other=mine)
-        for name, mine, other in measures
-    ]
-    return say("{run} is the better by {parts}.", run=called(first, second)["second"], parts=joined(parts))
 
 
 def cost(first: Shown, second: Shown) -> str | None:

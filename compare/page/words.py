@@ -101,7 +101,7 @@ def classes_in_words(leads: list[tuple[str, float]], others: list[str]) -> str:
     """Classes with the points that a run leads by there, the largest first, given all other classes: those that matter
     most by their names."""
     with_points = [
-        say("{name} (+{points:.{digits}f})", name=name, points=points, digits=0 if points >= 10 else 1)
+        say("{name} (+{points})", name=name, points=fraction(points, 0 if points >= 10 else 1))
         for name, points in leads
     ]
     if len(leads) <= NAMED:

@@ -13,7 +13,7 @@ import sklearn.calibration
 import sklearn.metrics
 
 from compare.findings import metrics
-from compare.findings.calibration import NUM_BINS, calibration, scaled
+from compare.findings.calibration import NUM_BINS, calibration, folded, log_loss_behind, scaled
 from compare.findings.robustness import robustness, robustness_ahead
 from compare.runs.record import Run
 from compare.runs.schema import Record, Row
@@ -207,6 +207,33 @@ def test_calibration_by_hand():
     assert found.brier == pytest.approx(squares / 8)
     assert found.num_images.sum() == 8 and found.num_images[8] == found.num_images[14] == 4
     assert found.accuracy_kept[[50, 100]].tolist() == [0.5, 5 / 8] and math.isnan(found.accuracy_kept[0])
+
+
+def test_bins_with_few_images_are_folded_into_their_neighbours():
+    """Of 1000 images a bin needs 10: of 3, 8, 4, 900 and 85, the first two are one, the next two another."""
+    counts, sure = (3, 8, 4, 900, 85), (0.3, 0.5, 0.7, 0.9, 0.99)
+    confidence = np.repeat(sure, counts).astype(np.float32)
+    probabilities = np.column_stack([confidence, *3 * [(1 - confidence) / 3]])
+    right = np.arange(1000) % 4 > 0
+    found = folded([calibration(made_up(probabilities, np.where(right, 0, 1).astype(np.uint8)))])
+    assert found.num_images.tolist() == [11, 904, 85]
+    np.testing.assert_allclose(found.accuracy, [part.mean() for part in np.split(right, [11, 915])])
+    assert found.confidence[0] == pytest.approx((3 * 0.3 + 8 * 0.5) / 11)
+    low, high = metrics.wilson(int(right[:11].sum()), 11)
+    assert (found.low[0], found.high[0]) == pytest.approx((low, high))
+    assert folded([calibration(made_up(probabilities[:5], np.zeros(5, np.uint8)))]).num_images.tolist() == [5]
+
+
+def test_how_far_a_log_loss_lies_behind_another():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 500).astype(np.uint8)
+    first, second, third = (made_up(random.dirichlet(np.ones(3), 500).astype(np.float32), labels) for _ in range(3))
+    behind, low, high = log_loss_behind([first, second], [third])
+    losses = [sklearn.metrics.log_loss(labels, run.test_probabilities) for run in (first, second, third)]
+    assert behind == pytest.approx((losses[0] + losses[1]) / 2 - losses[2], rel=1e-4)
+    each = [-np.log(run.test_probabilities[np.arange(500), labels]) for run in (first, second, third)]
+    error = np.std((each[0] + each[1]) / 2 - each[2], ddof=1) / 500**0.5
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=1e-3) and low < behind < high
 
 
 def test_reliability_is_scikit_learns():

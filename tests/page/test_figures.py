@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from compare.data import dataset
 from compare.findings.findings import find
+from compare.page import curves as drawn_curves
 from compare.page import figures, gallery, matrices, pictures
 from compare.page.shown import show
 from compare.runs import record
@@ -33,9 +35,9 @@ def test_every_tile_is_its_image():
 def test_numbers_in_a_drawing_stay_whole_and_coordinates_are_short():
     history = [Row(epoch=n, seconds=1 / 3, learning_rate=0.1, train_loss=1 / n) for n in (1, 2, 3)]
     with figures.drawing():
-        figure = figures.loss_curves([figures.Curves("a 0.12345", 0, [history], None, [0.0])], over="time")
+        figure = drawn_curves.loss_curves([drawn_curves.Curves("a 0.12345", 0, [history], None, [0.0])], over="time")
         drawing = figures.svg(figure).decode()
-    assert ">a 0.12345, train</text>" in drawing
+    assert ">a 0.12345</text>" in drawing
     assert not re.search(r'[" ]\d+\.\d{3}', re.sub(r">[^<]*<", "><", drawing))
 
 
@@ -51,19 +53,28 @@ def test_curves_show_the_history_on_whole_epochs():
         )
         for n, y in ((1, 0.71), (2, 0.73), (3, 0.72))
     ]
-    other = figures.Curves("other", 1, [history[:1]], "test", [0.0])
-    curves = [figures.Curves("one", 0, [history], "test", [0.0]), other]
+    other = drawn_curves.Curves("other", 1, [history[:1]], "test", [0.0])
+    curves = [drawn_curves.Curves("one", 0, [history], "test", [0.0]), other]
     with figures.drawing():
-        figure = figures.accuracy_curves(curves, over="epochs", baselines=(("linear", 0.6),), printed=(0.8, 0.82))
-    axes, rates = figure.axes
-    lines = {line.get_label(): line for line in axes.lines}
-    assert list(lines) == ["one, train", "one, test", "_best", "other, train", "other, test", figures.PRINTED, "linear"]
+        figure = drawn_curves.accuracy_curves(curves, over="epochs", baselines=(("linear", 0.6),), printed=(0.8, 0.82))
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines if line.get_label() != "_name"}
+    assert list(lines) == [
+        "one, train",
+        "one, test",
+        "_best",
+        "other, train",
+        "other, test",
+        drawn_curves.PRINTED,
+        "linear",
+    ]
     np.testing.assert_allclose(lines["one, test"].get_xydata(), [[1, 0.71], [2, 0.73], [3, 0.72]])
     np.testing.assert_allclose(lines["_best"].get_xydata(), [[2, 0.73]])
-    np.testing.assert_allclose(lines[figures.PRINTED].get_xydata(), [[1, 0.8], [2, 0.82]])
-    np.testing.assert_allclose(rates.lines[0].get_xydata(), [[1, 0.1], [2, 0.05], [3, 0.1 / 3]])
+    np.testing.assert_allclose(lines[drawn_curves.PRINTED].get_xydata(), [[1, 0.8], [2, 0.82]])
+    ends = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert ends == {"one": 0.72, "other": 0.71, drawn_curves.PRINTED: 0.82, "linear": 0.6}
     assert set(lines["linear"].get_ydata()) == {0.6}
-    del lines[figures.PRINTED], lines["linear"]
+    del lines[drawn_curves.PRINTED], lines["linear"]
     assert all(line.get_marker() not in ("", "None") for line in lines.values())  # a single epoch is seen as well
     ticks = [tick for tick in axes.get_xticks() if 1 <= tick <= 3]
     assert all(tick == int(tick) for tick in ticks)
@@ -97,15 +108,13 @@ def test_curves_over_time_and_their_phases():
         for n in (1, 2, 3)
     ]
     with figures.drawing():
-        figure = figures.loss_curves([figures.Curves("one", 0, [rows], "test", [0.0])], over="time")
-        over_epochs = figures.loss_curves([figures.Curves("one", 0, [rows], "test", [0.0])], over="epochs")
+        figure = drawn_curves.loss_curves([drawn_curves.Curves("one", 0, [rows], "test", [0.0])], over="time")
     (axes,) = figure.axes
     assert axes.get_xlabel() == "Training time (minutes)"
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(lines["one, test"], [[200 / 60, 2], [400 / 60, 1], [10, 2 / 3]])
     np.testing.assert_allclose(lines["_best"], [[10, 2 / 3]])
     assert any(line.get_xdata()[0] == pytest.approx(500 / 60) for line in axes.lines)  # between the phases
-    assert len(over_epochs.axes) == 1  # no learning rate, so no axes for it
 
 
 def seeds_of(*curves):
@@ -117,30 +126,40 @@ def seeds_of(*curves):
         ]
         for seed, losses in enumerate(curves, start=1)
     ]
-    return figures.Curves("one", 1, rows, "test", [5.0 * (seed + 1) for seed in range(len(curves))])
+    return drawn_curves.Curves("one", 1, rows, "test", [5.0 * (seed + 1) for seed in range(len(curves))])
 
 
 @pytest.mark.parametrize(("over", "x"), [("epochs", [1, 2]), ("time", [30, 50])])  # ten more, for features
 def test_seeds_are_one_curve_of_their_mean_in_a_band_of_their_range(over, x):
-    figure = figures.loss_curves([seeds_of([1.0, 0.2], [2.0, 0.6], [9.0, 0.7])], over=over)
+    figure = drawn_curves.loss_curves([seeds_of([1.0, 0.2], [2.0, 0.6], [9.0, 0.7])], over=over)
     axes = figure.axes[0]
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
-    assert list(lines) == ["one, train", "one, test", "_best"]
+    assert list(lines) == ["one, train", "one, test", "_best", "_name"]
     np.testing.assert_allclose(lines["one, test"], np.transpose([x, [4.0, 0.5]]))
     _, band = axes.collections  # of train and of test
     corners = {tuple(point) for point in band.get_paths()[0].vertices.round(6).tolist()}
     assert corners == {(x[0], 1.0), (x[0], 9.0), (x[1], 0.2), (x[1], 0.7)}
     assert axes.get_ylim()[1] > 9
-    assert not figures.loss_curves([seeds_of([1.0, 0.2])], over=over).axes[0].collections
+    assert not drawn_curves.loss_curves([seeds_of([1.0, 0.2])], over=over).axes[0].collections
 
 
-def test_of_many_curves_the_legend_names_each_once():
-    named = []
-    for number in (4, 5):
-        curves = [dataclasses.replace(seeds_of([1.0, 0.5]), label=f"run {index}") for index in range(number)]
-        (legend,) = figures.loss_curves(curves, over="epochs").legends
-        named.append([text.get_text() for text in legend.get_texts()])
-    assert [len(labels) for labels in named] == [8, 5] and set(named[1]) == {f"run {n}, test" for n in range(5)}
+def test_the_best_curves_are_named_at_their_ends_and_no_name_lies_on_another():
+    curves = [
+        dataclasses.replace(seeds_of([1.0, 0.5 + 0.001 * number]), label=f"run {number} · tuned", look=number)
+        for number in range(12)
+    ]
+    with figures.drawing():
+        (axes,) = drawn_curves.loss_curves(curves, over="epochs").axes
+    assert axes.get_legend() is None and not axes.figure.legends
+    names = [text for text in axes.texts if text.get_text() != "tuned"]
+    assert [text.get_text() for text in names] == [f"run {number}" for number in range(7)]
+    assert [text.get_color() for text in names] == [figures.DRAWN.colour(number) for number in range(7)]
+    others = {line.get_color() for line in axes.lines if line.get_label() == "run 9 · tuned, test"}
+    assert others == {figures.DRAWN.grid}
+    extents = [text.get_window_extent() for text in axes.texts]
+    assert all(axes.figure.bbox.y0 <= one.y0 and one.y1 <= axes.figure.bbox.y1 + 1 for one in extents)
+    heights = sorted((one.y0, one.y1) for one in extents)
+    assert all(below[1] <= above[0] + 3 for below, above in itertools.pairwise(heights))
 
 
 def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
@@ -154,7 +173,7 @@ def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
     assert [one.look for one in shown] == [0, 0, 0, 2, 2, 2, 1, 1, 1, 3, 3, 3]
     curves = pictures.curves_of(shown)
     assert [len(run.histories) for run in curves] == [3, 3, 3, 3]
-    assert curves[1].label == "ResNet-18 · from scratch · tuned, 3 seeds, mean and range"
+    assert curves[1].label == "ResNet-18 · from scratch · tuned"
     again = write_run(tmp_path / "again", seed=1)  # a seed once more: by itself, so that the band is of seeds alone
     curves = pictures.curves_of(show(find([record.read_run(run) for run in (*runs[:3], again)])))
     assert [len(run.histories) for run in curves] == [3, 1] and curves[1].look != curves[0].look
@@ -162,8 +181,8 @@ def test_seeds_share_a_look_and_other_settings_have_their_own(tmp_path):
 
 def test_a_single_epoch_lies_well_inside_the_axes():
     row = Row(epoch=1, seconds=9.0, train_accuracy=0.9, train_loss=0.3, test_accuracy=0.8, test_loss=0.5)
-    curves = [figures.Curves("one", 0, [[row]], "test", [0.0])]
-    for draw, highest in ((figures.accuracy_curves, 0.9), (figures.loss_curves, 0.5)):
+    curves = [drawn_curves.Curves("one", 0, [[row]], "test", [0.0])]
+    for draw, highest in ((drawn_curves.accuracy_curves, 0.9), (drawn_curves.loss_curves, 0.5)):
         low, high = draw(curves, over="epochs").axes[0].get_ylim()
         assert highest + 0.05 * (high - low) < high
 
@@ -176,18 +195,18 @@ def test_runs_far_apart_leave_the_best_ones_room():
         rows = [
             Row(epoch=n, seconds=1.0, **known | {f"train_{quantity}": value}) for n, value in enumerate(values, start=1)
         ]
-        axes = draw([figures.Curves("one", 0, [rows], None, [0.0])], over="epochs").axes[0]
+        axes = draw([drawn_curves.Curves("one", 0, [rows], None, [0.0])], over="epochs").axes[0]
         return axes, lambda value: axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1]
 
-    near, place = drawn(figures.accuracy_curves, "accuracy", (0.8, 0.93))
+    near, place = drawn(drawn_curves.accuracy_curves, "accuracy", (0.8, 0.93))
     assert place(0.93) - place(0.9) == pytest.approx(place(0.83) - place(0.8))
-    far, place = drawn(figures.accuracy_curves, "accuracy", (0.2, 0.93))
+    far, place = drawn(drawn_curves.accuracy_curves, "accuracy", (0.2, 0.93))
     assert place(0.93) - place(0.9) > 6 * (place(0.23) - place(0.2)) > 0
     assert 0 <= place(0.2) < place(0.93) <= 1
     assert {"0.20", "0.93"} <= {tick.get_text() for tick in far.get_yticklabels()}
-    near, place = drawn(figures.loss_curves, "loss", (2.0, 0.3))
+    near, place = drawn(drawn_curves.loss_curves, "loss", (2.0, 0.3))
     assert near.get_ylim()[0] == 0 and place(2.0) - place(1.0) == pytest.approx(2 * (place(1.0) - place(0.5)))
-    far, place = drawn(figures.loss_curves, "loss", (2.0, 0.1))
+    far, place = drawn(drawn_curves.loss_curves, "loss", (2.0, 0.1))
     assert place(2.0) - place(1.0) == pytest.approx(place(1.0) - place(0.5)) and 0 < place(0.1) < place(2.0) < 1
 
 

@@ -6,6 +6,9 @@ The browser is the machine's own Chromium; Playwright drives it, axe-core looks 
 import io
 import re
 import shutil
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import numpy as np
 import pytest
@@ -310,12 +313,20 @@ def test_without_scripts_all_but_the_clicking_works(opened):
     assert page.get_by_text("losses in nats an image").first.is_visible()
 
 
-def test_it_prints(opened):
+def test_it_prints_a_brief_and_then_an_appendix(opened, tmp_path):
     page = opened()
     page.emulate_media(media="print")
-    assert not page.locator("nav").is_visible()
+    page.set_viewport_size({"width": 690, "height": 1000})  # an A4 page without its margins
+    assert not page.locator("nav").is_visible() and not page.locator("details.data").first.is_visible()
     # what is folded away on the screen is on paper
-    assert page.locator("details:not([open]) table").first.evaluate("one => one.getBoundingClientRect().height") > 50
+    assert page.locator("details:not([open]) table:visible").first.evaluate("one => one.offsetHeight") > 50
+    edges = "all => all.filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().right)"
+    assert max(page.locator("table, figure, p, .banner").evaluate_all(edges)) <= 691
+    places = [
+        page.locator(f"#{name}-title").bounding_box()["y"] for name in ("summary", "audit", "confusion", "curves")
+    ]
+    assert places == sorted(places)
+    assert page.locator("#audit + section").evaluate("one => getComputedStyle(one).breakBefore") == "page"
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
@@ -340,6 +351,59 @@ def of_many_classes(tmp_path_factory):
         )
     runs = [record.read_run(folder / f"network {number}") for number in (0, 1)]
     return runs, report.write_report(folder / "page", runs, title="Forty classes").as_uri()
+
+
+# presses everything that can be pressed, and returns what did nothing by it
+WITHOUT_EFFECT = """() => {
+  document.querySelectorAll("details").forEach((one) => (one.open = true));
+  const look = (words) => document.documentElement.outerHTML + document.querySelector(":popover-open")?.id +
+    (words ? document.body.innerText : "");
+  const idle = [], pressed = [];
+  const press = (room) => {
+    for (const control of room.querySelectorAll("summary, button, input, select")) {
+      if (!control.checkVisibility({ visibilityProperty: true })) continue;
+      const isChoice = ["radio", "checkbox"].includes(control.type);
+      if (isChoice && control.checked) room.querySelector(`[name="${control.name}"]:not(:checked)`)?.click();
+      const before = look(isChoice);
+      if (control.type === "search") {
+        control.value = "class 1";
+        control.dispatchEvent(new Event("input"));
+      } else control.click();
+      pressed.push(control.className || control.localName);
+      if (look(isChoice) === before) idle.push(control.outerHTML);
+      const dialog = document.querySelector("dialog[open]");
+      if (dialog && room !== dialog && !pressed.includes("in a dialog")) {
+        pressed.push("in a dialog");
+        press(dialog);
+      }
+      if (room !== dialog) dialog?.close();
+      document.querySelector(":popover-open")?.hidePopover();
+      if (control.id === "language") control.click();
+    }
+  };
+  press(document.body);
+  return [idle, pressed];
+}"""
+
+
+@pytest.mark.parametrize("of_many", [False, True])
+def test_every_link_leads_somewhere_and_every_control_does_something(browser, address, of_many, request):
+    if of_many:
+        _, address = request.getfixturevalue("of_many_classes")
+    page = browser.new_page(reduced_motion="reduce", locale="en-GB")
+    page.goto(address)
+    links = page.locator("a").evaluate_all("all => all.map((one) => [one.getAttribute('href'), one.href])")
+    assert len(links) > 30
+    for written, whole in links:
+        if written.startswith("#"):
+            assert page.locator(f"[id='{written[1:]}']").count() == 1, written
+        else:
+            place = Path(url2pathname(urlparse(whole).path))
+            assert place.parent == Path(url2pathname(urlparse(address).path)).parent and place.is_file(), written
+    idle, pressed = page.evaluate(WITHOUT_EFFECT)
+    assert idle == []
+    assert {"term", "language", "summary", "input", *([] if of_many else ["in a dialog"])} <= set(pressed)
+    page.close()
 
 
 @pytest.mark.parametrize(("width", "colours", "locale"), [(390, "dark", "zh-CN"), (1440, "light", "en-GB")])

@@ -16,11 +16,11 @@ from PIL import Image
 
 from compare import report
 from compare.findings.findings import find
-from compare.page import banners, figures, gallery, pictures
+from compare.page import banners, confidence_figures, figures, gallery, pictures
+from compare.page.calibration import not_scaled
 from compare.page.catalogues import LANGUAGES
 from compare.page.language import say
 from compare.page.shown import show
-from compare.page.tables import not_scaled
 from compare.runs import checkpoint, record
 from compare.system.errors import UserError
 
@@ -208,7 +208,7 @@ def test_no_tick_is_written_in_tex(two):
             (one.label, one.look, [one.calibration])
             for one in show(find([record.read_run(folder / "runs/pretrained")]))
         ]
-        figure = figures.reliability(shown)
+        figure = confidence_figures.reliability(shown)
         figure.draw_without_rendering()
     assert not any("$" in label.get_text() for axes in figure.axes for label in axes.get_yticklabels())
 
@@ -227,8 +227,10 @@ def test_temperature_is_shown_where_a_split_was_held_out_and_else_why_not(tmp_pa
     runs = [write_run(tmp_path / watched, watched=watched, seed=3, accuracy=0.5) for watched in ("validation", "test")]
     page = write(tmp_path / "out", *runs)
     (held_out, without) = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["runs"]
-    assert page.row("Temperature fitted").split()[-2:] == [f"{held_out['temperature']:.2f}", "&#8211;"]
-    assert page.row("Log loss with it").split()[-2:] == [f"{held_out['test_log_loss_scaled']:.4f}", "&#8211;"]
+    table = page.source[page.source.index("Calibration of each run</caption>") :]
+    rows = [re.findall(r'"number">([^<]+)</td>', row) for row in table.split("<tr>")[2:4]]
+    assert [row[2] for row in rows] == [f"{held_out['temperature']:.2f}", "&#8211;"]
+    assert [row[4] for row in rows] == [f"{held_out['test_log_loss_scaled']:.4f}", "&#8211;"]
     assert without["temperature"] is None
     assert "no validation split was held out" in page.text and "an earlier version" not in page.text
     early = show(find([dataclasses.replace(record.read_run(runs[0]), validation_probabilities=None)]))

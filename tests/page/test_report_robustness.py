@@ -16,7 +16,7 @@ from PIL import Image
 
 from compare.data import corruptions, dataset
 from compare.findings.findings import find
-from compare.page import audit, document, figures, gallery, pictures, verdict, words
+from compare.page import audit, confidence_figures, document, figures, gallery, pictures, verdict, words
 from compare.page.document import robustness
 from compare.page.shown import show
 from compare.runs import record
@@ -57,10 +57,10 @@ def test_the_section_has_the_numbers_of_the_runs(report_of_three, runs):
         right = run.robustness_predicted == run.test_labels  # all 500 digits are in the sample
         clean = (run.test_probabilities.argmax(axis=1) == run.test_labels).mean()
         means.append((clean, right.mean(), 100 * right.mean() / clean, right.mean(axis=2)))
-    assert page.row("As they are").split()[-2:] == [f"{means[0][0]:.4f}", f"{means[1][0]:.4f}"]
-    assert page.row("Corrupted, on average").split()[-2:] == [f"{mean:.4f}" for _, mean, *_ in means]
-    left = page.row("What is left of the accuracy").replace("&nbsp;%", "").split()[-2:]
-    assert left == [f"{retained:.1f}" for *_, retained, _ in means]
+    table = page.source[page.source.index("Accuracy on these images</caption>") :]
+    cells = [re.findall(r'"number">([^<]+)</td>', row) for row in table.split("<tr>")[2:4]]
+    expected = [[f"{clean:.4f}", f"{mean:.4f}", f"{retained:.1f}&#160;%"] for clean, mean, retained, _ in means]
+    assert cells == expected  # the most accurate first
     assert f"{100 * (means[1][1] - means[0][1]):.2f} percentage points more of them" in page.text
     assert "Not measured for ResNet-18 · from scratch, seed 2: trained without --robustness." in page.text
     # the table that is a click away: kinds, strengths, amounts, and both accuracies with their intervals
@@ -101,7 +101,7 @@ def test_where_the_less_robust_one_is_ahead_is_said(runs):
 
 def test_the_picture_is_told_in_words_and_lies_beside_the_page(report_of_three):
     folder, page = report_of_three
-    alts = [drawing["aria-label"] for drawing in page.all("svg")]
+    alts = [drawing["aria-label"] for drawing in page.all("div") if drawing.get("role") == "img"]
     (alt,) = (alt for alt in alts if "strength of corruption" in alt)
     assert "on clean images" in alt and "seed 2" not in alt
     with Image.open(folder / "robustness.png") as image:
@@ -111,20 +111,29 @@ def test_the_picture_is_told_in_words_and_lies_beside_the_page(report_of_three):
     assert 'href="robustness.png"' in page.source and 'href="robustness.svg"' in page.source
 
 
-def test_curves_begin_with_the_images_as_they_are(shown):
+def test_a_panel_for_each_kind_begins_with_the_images_as_they_are_and_shades_reversals(shown):
     robust = [one for one in shown if one.robustness is not None]
     with figures.drawing():
-        figure = figures.robustness(
+        figure = confidence_figures.robustness(
             [(one.label, one.look, [one.robustness]) for one in robust], list(corruptions.STRENGTHS)
         )
-    assert [axes.get_title() for axes in figure.axes] == list(corruptions.STRENGTHS)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(corruptions.STRENGTHS)
+    first, second = (one.robustness for one in robust)
     for line, axes in enumerate(figure.axes):
-        assert len(axes.lines) == 2
-        for drawn, one in zip(axes.lines, robust, strict=True):
+        drawn = [one for one in axes.lines if one.get_label() != "_name"]
+        for of_run, one in zip(drawn, robust, strict=True):
             expected = [one.robustness.clean, *one.robustness.accuracy[line]]
-            np.testing.assert_allclose(drawn.get_xydata(), list(enumerate(expected)))
-            assert drawn.get_color() == figures.DRAWN.runs[one.look]
-            assert drawn.get_marker() == figures.MARKERS[one.look]
+            np.testing.assert_allclose(of_run.get_xydata(), list(enumerate(expected)))
+            assert of_run.get_color() == figures.DRAWN.runs[one.look]
+            assert of_run.get_marker() == figures.MARKERS[one.look]
+        shaded = {round(patch.get_x() + patch.get_width() / 2) for patch in axes.patches}
+        ahead = second.low[line] > first.high[line]  # of the fragile one, which is the best on clean images
+        assert shaded == {1 + strength for strength in np.flatnonzero(ahead)} and ahead.any()
+    views = [tuple(map(float, view.split())) for view in confidence_figures.panels(6)]
+    width, height = 72 * figure.get_size_inches()
+    for axes, (x, y, across, down) in zip(figure.axes, views, strict=True):
+        place = axes.get_position()
+        assert x < place.x0 * width and place.x1 * width < x + across and (y, down) == (0, pytest.approx(height))
 
 
 def test_the_strip_shows_what_the_networks_saw(report_of_three, runs):

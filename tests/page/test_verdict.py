@@ -17,9 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from compare.data import dataset
 from compare.findings import metrics
 from compare.findings.baseline import Baseline
-from compare.findings.calibration import calibration
 from compare.findings.findings import find
-from compare.page import audit, banners, cautions, figures, gallery, mistakes, tables, verdict
+from compare.page import audit, banners, cautions, gallery, mistakes, tables, verdict
 from compare.page.shown import by_seeds, label_of, named, show
 from compare.runs import record
 
@@ -50,19 +49,6 @@ def test_the_verdict_in_words(tmp_path, accuracies, sure, classes):
     first, *rest, last = verdict.sentences(found, show(found))
     assert sure in first and last.startswith("Beside ")
     assert any(classes in sentence for sentence in rest) if classes else "class" not in "".join(rest)
-
-
-def test_what_the_less_accurate_run_does_better_is_said(tmp_path):
-    runs = [
-        record.read_run(write_run(tmp_path / branch, branch=branch, accuracy=accuracy, robustness=robustness))
-        for branch, accuracy, robustness in (("scratch_resnet", 0.9, 0.3), ("pretrained", 0.8, 1.0))
-    ]
-    found = find(runs)
-    first, second = show(found)
-    assert found.robust_pair.first == 1 and found.robust_pair.points_low > 0
-    means = found.runs[1].robustness.mean, found.runs[0].robustness.mean
-    said = "ResNet50 · frozen is the better by accuracy on corrupted images ({:.3f} against {:.3f})."
-    assert verdict.worse(first, second, found) == said.format(*means)
 
 
 def silent_or_not(runs, baseline=None):
@@ -374,20 +360,3 @@ def test_a_strategy_answers_with_all_its_seeds(tmp_path):
     cells = dict(audit.table(shown, None))["No test image is also a training image"]
     assert [(one.state, one.words) for one in cells] == [("not-run", "? not run in 3 of 3")]
     assert "--data-dir" in cells[0].to_do[0]
-
-
-def test_calibration_of_seeds_by_hand(tmp_path):
-    """Two seeds, both within the bin from 12/15 to 13/15: 10 and 30 images of which 5 and 27 are right."""
-    found = []
-    for num_images, num_right, confidence in ((10, 5, 0.82), (30, 27, 0.86)):
-        probabilities = np.tile(np.array([confidence, 1 - confidence], np.float32), (num_images, 1))
-        labels = (np.arange(num_images) >= num_right).astype(np.uint8)
-        found.append(calibration(record.Run(tmp_path, None, "", probabilities, labels)))
-    axes, below = figures.reliability([("two seeds", 0, found)]).axes
-    (line,) = (line for line in axes.lines if line.get_label() == "two seeds")
-    np.testing.assert_allclose(line.get_xydata(), [[(10 * 0.82 + 30 * 0.86) / 40, 32 / 40]], rtol=1e-6)
-    assert below.lines[0].get_ydata().tolist() == [20]  # images of a seed
-    (axes,) = figures.selective([("two seeds", 0, found)]).axes
-    assert axes.lines[0].get_ydata()[-1] == pytest.approx((0.5 + 0.9) / 2)
-    low, high = (of(axes.collections[0].get_paths()[0].vertices[:, 1]) for of in (np.nanmin, np.nanmax))
-    assert low <= 0.5 and high == pytest.approx(1.0)

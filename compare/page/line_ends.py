@@ -1,0 +1,73 @@
+"""Names at the ends of lines, in the place of a legend."""
+
+from typing import Literal
+
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+from compare.page.language import joined, parts_of
+from compare.page.words import shortened
+
+WIDTH = 4.2  # inches of a picture: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
+NAMES = 9.5  # points that letters of names are high
+MOST_NAMED = 7  # lines with a name, the best; the others are grey
+LONGEST_LINE = 23  # letters of a name beside a point
+LINE = {"markersize": 5, "linewidth": 1.6}
+
+
+def two_lines(name: str) -> list[str]:
+    """A name's first part, and what else it has; long ones are cut."""
+    first, *others = parts_of(name)
+    return [shortened(line, LONGEST_LINE) for line in ([first, joined(others)] if others else [first])]
+
+
+def named_beside(
+    axes,
+    lines: list[str],
+    point: tuple[float, float],
+    colour: str,
+    *,
+    side: Literal["left", "right", "outside"],
+    **place,
+) -> list[Annotation]:
+    """A name of several lines beside a point, whose coordinates `place` may tell as `annotate` takes them; room is made
+    for one that stands to the right, outside the axes."""
+    across, align = (-7, "right") if side == "left" else (7, "left")
+    style = {"textcoords": "offset points", "va": "center", "ha": align, "annotation_clip": False} | place
+    middle = (len(lines) - 1) / 2
+    names = [
+        axes.annotate(line, point, (across, 1.15 * NAMES * (middle - number)), color=colour, fontsize=NAMES, **style)
+        for number, line in enumerate(lines)
+    ]
+    for name in names:
+        name.set_in_layout(side == "outside")  # axes become no wider by leaving room for what is in them
+    return names
+
+
+def named_outside(axes, lines: list[str], point: tuple[float, float], colour: str) -> list[Annotation]:
+    """A name at the right edge of the axes, as high as a line's end, from which a faint line leads there."""
+    across = axes.get_yaxis_transform()
+    x, _ = across.inverted().transform(axes.transData.transform(point))
+    axes.plot([x, 1], [point[1]] * 2, color=colour, linewidth=0.6, alpha=0.5, transform=across, label="_name")
+    return named_beside(axes, lines, (1, point[1]), colour, side="outside", xycoords=("axes fraction", "data"))
+
+
+def spread(names: list[list[Annotation]]) -> None:
+    """Move names until none lies on another: upwards, the lowest first, and down again from the upper edge."""
+    extents = [Bbox.union([line.get_window_extent() for line in lines]) for lines in names]
+    moved = dict(enumerate(extents))
+    for order, way in ((1, "y1"), (-1, "y0")):
+        placed = []
+        for number in sorted(moved, key=lambda one: order * moved[one].y0):
+            extent = moved[number]
+            if order < 0 and extent.y1 > (top := names[number][0].figure.bbox.y1):
+                extent = extent.translated(0, top - extent.y1)
+            for other in placed:
+                if extent.overlaps(other):
+                    extent = extent.translated(0, getattr(other, way) - (extent.y0 if order > 0 else extent.y1))
+            placed.append(extent)
+            moved[number] = extent
+    for number, lines in enumerate(names):
+        up = moved[number].y0 - extents[number].y0
+        for line in lines:
+            line.xyann = (line.xyann[0], line.xyann[1] + 72 * up / line.figure.dpi)
