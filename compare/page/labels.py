@@ -107,7 +107,7 @@ def _ranges(differences: tuple[Difference, ...], there: list[bool]) -> str:
             parts.append(say("{first} to {last}", first=labels[0], last=labels[-1]))
         elif those:
             parts += labels
-    return joined(parts)
+    return joined(parts, " and ")
 
 
 def _lead_interval(one: Difference) -> str:

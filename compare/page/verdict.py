@@ -25,14 +25,11 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     found, shown = of_compared(found, shown)
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
-    how_sure = sure(pair)
-    if of_labels:
-        number = labels_in_words(labels_of(first.record))
-        how_sure = joined([say("With {number} labels a class:", number=number), how_sure], " ")
+    number = labels_in_words(labels_of(first.record)) if of_labels else None
     said = [
         *silence(reasons),
         *of_labels,
-        how_sure,
+        sure(pair, number),
         balanced(first, second, pair, is_silent=bool(reasons)),
         None if reasons else classes(first, second, pair),
         None if reasons or len(by_seeds(shown)) < 2 else calibration.weak_sides(found, shown),
@@ -174,8 +171,9 @@ def balanced(first: Shown, second: Shown, pair: Headline, *, is_silent: bool) ->
     return joined([said, judged], " ")
 
 
-def sure(pair: Headline) -> str:
-    """Whether the choice of test images explains the difference of two runs, and whether their seeds do."""
+def sure(pair: Headline, num_labels: str | None) -> str:
+    """Whether the choice of test images explains the difference of two runs, and whether their seeds do; with so many
+    labels a class, where the sentence has to say so."""
     paired = pair.paired
     if paired.num_only_first + paired.num_only_second == 0:
         return say("They are right and wrong on the same images.")
@@ -195,7 +193,10 @@ def sure(pair: Headline) -> str:
                 p_value=p_in_words(pair.p_value_of_seeds),
             )
         )
-    return say("The difference of the two is {parts}.", parts=joined(parts, "; "))
+    parts = joined(parts, "; ")
+    if num_labels is None:
+        return say("The difference of the two is {parts}.", parts=parts)
+    return say("With {number} labels a class the difference of the two is {parts}.", number=num_labels, parts=parts)
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:

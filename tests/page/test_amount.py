@@ -27,11 +27,15 @@ class Visible(html.parser.HTMLParser):
         attributes = dict(attributes)
         if tag in ALONE:
             return
+        classes = {*(attributes.get("class") or "").split()}
+        if tag == "table":
+            self.of_table = classes
         unseen = (
-            tag in ("script", "style", "svg", "title", "dialog")
+            (tag == "caption" and {"matrix", "recalls"} & self.of_table)  # for those who hear the page
+            or tag in ("script", "style", "svg", "title", "dialog")
             or (tag == "details" and "open" not in attributes)
             or {"popover", "hidden"} & attributes.keys()
-            or {"hidden", "skip"} & {*(attributes.get("class") or "").split()}
+            or {"hidden", "skip"} & classes
         )
         self.folded.append((tag, bool(unseen), tag == "summary"))
 

@@ -112,7 +112,7 @@ def pair(ahead, crossing=None, low=math.inf, high=math.inf, half=1.0):
         (
             pair([-5, -0.5, 0.5, 4], 31.6, -math.inf, math.inf),
             "Up to about 32 labels a class (95 % interval less than 5 to more than 1,000) B is above A, and below it "
-            "from there on; at 10, 100 the difference may be chance.",
+            "from there on; at 10 and 100 the difference may be chance.",
         ),
         (
             pair([5, 4, 2, 1.5, 0.5]),
@@ -121,13 +121,13 @@ def pair(ahead, crossing=None, low=math.inf, high=math.inf, half=1.0):
         ),
         (
             pair([5, 4, -0.5], 80, 20, math.inf),  # it crosses, but who is ahead then may be chance
-            "Of the numbers of labels tried, 5 to 100: with 5, 10 labels a class A is above B; with 100 the difference "
-            "may be chance; their means cross for the last time at about 80 (95 % interval 20 to more than 100).",
+            "Of the numbers of labels tried, 5 to 100: with 5 and 10 labels a class A is above B; with 100 the "
+            "difference may be chance; their means cross for the last time at about 80 (95 % interval 20 to more than 100).",
         ),
         (
             pair([5, -4, 5], 30, 20, 40),
-            "Of the numbers of labels tried, 5 to 100: with 5, 100 labels a class A is above B; with 10 labels a class "
-            "B is above A; their means cross for the last time at about 30 (95 % interval 20 to 40).",
+            "Of the numbers of labels tried, 5 to 100: with 5 and 100 labels a class A is above B; with 10 labels a "
+            "class B is above A; their means cross for the last time at about 30 (95 % interval 20 to 40).",
         ),
         (
             pair([0.5, -0.4], 7, -math.inf, math.inf),
@@ -145,7 +145,7 @@ def test_the_verdict_speaks_of_labels_first(written):
     assert first.startswith(f"{TUNED} is above {SCRATCH} by 30.0 points")
     assert second.startswith("Up to about ") and f"{FROZEN} is above {SCRATCH}, and below it from there on" in second
     # of 200 images, 3 in 100 more are not shown by one seed alone; all names are of 1,000 labels
-    said = "With 1,000 labels a class: The difference of the two is no more than the choice of test"
+    said = "With 1,000 labels a class the difference of the two is no more than the choice of test"
     assert third.startswith(said)
     assert labels.sentences(find(runs[:1]), is_silent=False) == []
 
