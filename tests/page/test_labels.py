@@ -122,7 +122,8 @@ def pair(ahead, crossing=None, low=math.inf, high=math.inf, half=1.0):
         (
             pair([5, 4, -0.5], 80, 20, math.inf),  # it crosses, but who is ahead then may be chance
             "Of the numbers of labels tried, 5 to 100: with 5 and 10 labels a class A is above B; with 100 the "
-            "difference may be chance; their means cross for the last time at about 80 (95 % interval 20 to more than 100).",
+            "difference may be chance; their means cross for the last time at about 80 (95 % interval 20 to more than "
+            "100).",
         ),
         (
             pair([5, -4, 5], 30, 20, 40),
