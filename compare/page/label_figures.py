@@ -118,13 +118,14 @@ def time_and_accuracy(
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     front, beside_lines = [], []
+    at_the_edge = {"side": "outside", "xycoords": ("axes fraction", "data")}
     for strategy, name, look in zip(curve.strategies, names, looks, strict=True):
         points = [point for point in strategy.points if point.seconds is not None]
         at = [point.seconds for point in points], [1 - point.error for point in points]
         line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
         axes.plot(*at, **line | {"linewidth": 0.7})
         if points:
-            beside_lines.append(named_beside(axes, two_lines(name), (at[0][0], at[1][0]), line["color"], side="right"))
+            beside_lines.append(named_beside(axes, two_lines(name), (1, at[1][-1]), line["color"], **at_the_edge))
         front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
     front.sort()
     seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
@@ -139,9 +140,10 @@ def time_and_accuracy(
     )
     axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))
     _logarithmic(axes.xaxis, [x for line in axes.lines for x in line.get_xdata()])
-    for labels, error in baselines[-1:]:
-        name = say("{run} with {labels}", run=LOGISTIC_REGRESSION, labels=labels_in_words(labels))
-        axes.axhline(1 - error, label=name, **BASELINE_LINE)
+    for _, error in baselines[-1:]:
+        axes.axhline(1 - error, label=LOGISTIC_REGRESSION, **BASELINE_LINE)
+        words = [say("logistic regression"), say("on the pixels")]
+        beside_lines.append(named_beside(axes, words, (1, 1 - error), DRAWN.muted, **at_the_edge))
     axes.margins(0.08)
     last = np.array([np.inf, np.inf])
     for x, y, words in reversed(front):  # the best first: of names that would lie on each other its own is written
@@ -150,7 +152,8 @@ def time_and_accuracy(
             axes.annotate(words, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=8)
             last = place
     lines, labels = axes.get_legend_handles_labels()
-    figure.legend(lines[len(names) :], labels[len(names) :], loc="outside upper left", fontsize=NAMES, handlelength=3)
+    ringed = slice(len(names), len(names) + 1)
+    figure.legend(lines[ringed], labels[ringed], loc="outside lower left", fontsize=NAMES, handlelength=3)
     laid_out(figure)
     spread(beside_lines)
     return figure
