@@ -42,7 +42,7 @@ def few(monkeypatch, at_a_glance):
     """A narrow network, two kinds of corruption, and nothing measured; what one life sets in the environment stands for
     the next, which would be a process of its own."""
     monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
+    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(8, 16, 32, 64)))
     monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     monkeypatch.setattr(corruptions, "STRENGTHS", {"shift": (1, 3), "noise": (0.1, 0.3)})
     return monkeypatch

@@ -27,7 +27,7 @@ GROUPS = "patient-([0-9]+)"
 @pytest.fixture
 def narrow(monkeypatch, at_a_glance):
     """A narrow network, and nothing measured."""
-    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
+    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(8, 16, 32, 64)))
     monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     return monkeypatch
 

@@ -210,7 +210,7 @@ def test_each_photograph_is_decoded_once_for_both_branches_and_all_runs(monkeypa
 def quick(monkeypatch, at_a_glance):
     """A narrow network from scratch, and nothing measured."""
     monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
+    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(8, 16, 32, 64)))
     monkeypatch.setattr(loop, "seconds_an_image", lambda *_, **__: (np.full(2, 0.001), np.full(2, 0.001)))
     for _, recipes in BRANCHES.values():
         for name in ("tuned", "frozen", "fine-tuned"):

@@ -212,7 +212,7 @@ def test_a_deeper_network_on_coloured_oblong_images(run_main, tmp_path, monkeypa
     labels = {name: getattr(digits, name)[:80] for name in ("train_labels", "test_labels")}
     monkeypatch.setattr(dataset, "load", lambda *_, **__: dataclasses.replace(digits, **coloured, **labels))
     monkeypatch.setitem(RECIPES, "demo", dataclasses.replace(SMALL, validation_fraction=0.5, horizontal_flip=True))
-    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(4, 8, 16, 32)))
+    monkeypatch.setattr(loop, "ResNet", functools.partial(model.ResNet, channels=(8, 16, 32, 64)))
     words = ("--demo", "--epochs", 1, "--depth", 50, "--out", tmp_path / "run")
     code, _, err = run_main(train, *words)
     assert code == 0, err
