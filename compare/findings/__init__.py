@@ -2,6 +2,7 @@
 
 findings     of a list of runs: everything, computed once
 metrics      of the predictions of one run, and of two image by image
+history      of the rows of a training: how it ended, how fast it was
 calibration  of their confidence
 baseline     what a network should beat: logistic regression on the pixels
 label_curve  of runs on several numbers of labels: where strategies cross

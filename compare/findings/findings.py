@@ -11,7 +11,7 @@ import numpy as np
 import scipy.stats
 
 from compare.data.images import Dataset
-from compare.findings import metrics
+from compare.findings import history, metrics
 from compare.findings.baseline import Baseline, baselines, majorities
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
 from compare.findings.label_curve import LabelCurve, label_curve, strategy_of
@@ -191,7 +191,7 @@ def _of_one(run: Run, baseline: Baseline | None, majority: Baseline | None) -> R
         calibration=calibration(run),
         robustness=robustness(run),
         scaled=scaled(run),
-        images_per_second=metrics.images_per_second(run.record.history),
+        images_per_second=history.images_per_second(run.record.history),
         baseline=baseline,
         majority=majority,
     )

@@ -9,7 +9,7 @@ from compare.findings.calibration import Calibration, folded
 from compare.findings.robustness import Robustness
 from compare.page.figures import DRAWN, Figure, band, laid_out, line_of
 from compare.page.language import say
-from compare.page.line_ends import MOST_NAMED, NAMES, WIDTH, named_beside, named_outside, spread, two_lines
+from compare.page.line_ends import MOST_NAMED, NAMES, WIDTH, named_beside, named_outside, spread, two_lines, with_names
 
 MARKED = (80, 90)  # per cent of the images kept, whose errors are written
 GREY = {"color": DRAWN.grid, "linewidth": 1}  # a line without a name
@@ -42,7 +42,7 @@ def reliability(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
     low = max(0, np.floor(lowest * 10) / 10)
     axes.set(xlabel=say("Confidence"), ylabel=say("Accuracy"), xlim=(low - 0.03, 1.03), ylim=(low - 0.02, 1.03))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    return _finish(figure, axes, ends)
+    return with_names(figure, axes, ends)
 
 
 def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
@@ -79,7 +79,7 @@ def selective(runs: list[tuple[str, int, list[Calibration]]]) -> Figure:
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.yaxis.set_minor_locator(NullLocator())
     beside = [named_beside(axes, *number, side="left", bbox=CLEAR) for number in numbers] if len(runs) < 5 else []
-    return _finish(figure, axes, ends, beside)
+    return with_names(figure, axes, ends, beside)
 
 
 def robustness(runs: list[tuple[str, int, list[Robustness]]], titles: list[str]) -> Figure:
@@ -145,13 +145,3 @@ def _named(runs: list, worth: Callable) -> list[tuple]:
     seed; those that have not lie behind."""
     best = sorted(range(len(runs)), key=lambda place: -worth(runs[place][2][0]))[:MOST_NAMED]
     return sorted(((*run, place in best) for place, run in enumerate(runs)), key=lambda run: run[3])
-
-
-def _finish(figure: Figure, axes, ends: list, beside: list = ()) -> Figure:
-    """The figure with these names at the ends of its lines, laid out."""
-    axes.tick_params(labelsize=NAMES)
-    names = [named_outside(axes, *end) for end in ends]
-    laid_out(figure)
-    spread(names)
-    spread(list(beside))
-    return figure

@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
-from compare.page.figures import BASELINE_LINE, DRAWN, Figure, band, laid_out, line_of
+from compare.page.figures import BASELINE_LINE, DRAWN, Figure, band, line_of
 from compare.page.language import known, say
-from compare.page.line_ends import MOST_NAMED, NAMES, WIDTH, named_outside, spread, two_lines
+from compare.page.line_ends import MOST_NAMED, WIDTH, two_lines, with_names
 from compare.runs.schema import Row
 
 PRINTED = say("the article, printed")
@@ -91,7 +91,7 @@ def accuracy_curves(
             axes.set_yscale("function", functions=(lambda a: -np.log(beyond - a), lambda y: beyond - np.exp(-y)))
             axes.yaxis.set_major_locator(FixedLocator(ACCURACY_TICKS))
         axes.set_ylim(max(0, np.floor(min(values) * 20 - 0.2) / 20), min(1.005, max(values) + 0.02))
-    return _finish(figure, axes, ends)
+    return with_names(figure, axes, ends)
 
 
 def loss_curves(curves: list[Curves], *, over: str) -> Figure:
@@ -108,7 +108,7 @@ def loss_curves(curves: list[Curves], *, over: str) -> Figure:
         axes.set_ylim(0.8 * lowest, 1.25 * highest)
     else:
         axes.set_ylim(0, 1.06 * highest or 1)  # room for the marker of the highest
-    return _finish(figure, axes, ends)
+    return with_names(figure, axes, ends)
 
 
 def _curves(curves: list[Curves], quantity: str, words: str, over: str):
@@ -163,12 +163,3 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
 def _values(curves: list[Curves], quantity: str) -> list[float]:
     """Every value that the curves of `quantity` or their bands reach."""
     return [value for run in curves for split in run.splits for value in run.values(f"{split}_{quantity}").flat]
-
-
-def _finish(figure: Figure, axes, ends: list) -> Figure:
-    """The figure with these names at the ends of its lines, laid out."""
-    axes.tick_params(labelsize=NAMES)
-    names = [named_outside(axes, *end) for end in ends]
-    laid_out(figure)
-    spread(names)
-    return figure

@@ -5,6 +5,7 @@ from typing import Literal
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
+from compare.page.figures import Figure, laid_out
 from compare.page.language import joined, parts_of
 from compare.page.words import shortened
 
@@ -71,3 +72,19 @@ def spread(names: list[list[Annotation]]) -> None:
         up = moved[number].y0 - extents[number].y0
         for line in lines:
             line.xyann = (line.xyann[0], line.xyann[1] + 72 * up / line.figure.dpi)
+
+
+def with_names(figure: Figure, axes, ends: list, beside: list[list[Annotation]] = ()) -> Figure:
+    """A figure with names at the ends of its lines, laid out so that none lies on another.
+
+    Args:
+        figure, axes: what is drawn.
+        ends: the arguments of `named_outside` after the axes, of each name.
+        beside: other names, as `named_beside` gives them.
+    """
+    axes.tick_params(labelsize=NAMES)
+    names = [named_outside(axes, *end) for end in ends]
+    laid_out(figure)
+    spread(names)
+    spread(list(beside))
+    return figure

@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import re
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 from compare.page.shown import Shown
@@ -132,8 +131,5 @@ def _digests(records: list[Record]) -> list[str]:
         **{f"weights: {record.model.name}, {record.weights.kind}": record.weights.sha256 for record in records},
     }
     lines = [f"# SHA-256 of the {name}, {digest}" for name, digest in told.items() if digest]
-    return [*lines, *_once(f"# computed on {one.device.kind}: {one.device.name}" for one in records if one.device)]
-
-
-def _once(lines: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(lines))
+    devices = dict.fromkeys(f"# computed on {one.device.kind}: {one.device.name}" for one in records if one.device)
+    return [*lines, *devices]

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from compare.findings import metrics
+from compare.findings import history
 from compare.page import pictures
 from compare.page.audit import FAILED, PASSED, Cell
 from compare.page.label_figures import FAR_BELOW
@@ -200,7 +200,7 @@ def time_to_article_accuracy(one: Shown) -> str:
     """How long a run trained until it was seen to be as accurate as the article's program."""
     if one.record.seconds.training is None:
         return NOTHING
-    seconds = metrics.seconds_to_accuracy(one.run, ARTICLE_ACCURACY)
+    seconds = history.seconds_to_accuracy(one.run, ARTICLE_ACCURACY)
     if seconds is None:
         return say("not reached")
     # the test set is seen at the end alone where it is not watched

@@ -3,7 +3,7 @@
 Every sentence is computed from the runs; one that does not apply is not there.
 """
 
-from compare.findings import metrics
+from compare.findings import history
 from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.label_curve import labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
@@ -106,7 +106,7 @@ def baseline_unbeaten(best: Shown) -> str | None:
 
 def jumping(one: Shown) -> str | None:
     """The training ended in the midst of ups and downs, and which of them was last is luck."""
-    fall = metrics.fall_at_the_end(one.record)
+    fall = history.fall_at_the_end(one.record)
     if fall is None:
         return None
     return say(

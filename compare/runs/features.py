@@ -5,8 +5,8 @@ network looked. Small copies of runs, other programs' runs and those of earlier 
                        class with its share, divided by `scale`
     training_labels    (num_kept,), of these
     scale              float32 (), their mean length, without which float16 would not hold them all
-    test_distances     float32 (num_test,), as `Training.distances` has them; of a sample of the test images where
-                       there are no maps
+    test_distances     float32 (num_test,), as `Training.distances` has them; where there are no maps, of
+                       `NUM_KEPT` of the test images at most, each class with its share
     test_maps          uint8 (num_test, height, width), up to 7×7, class activation maps of each test image's predicted
                        class, from the least that a place of it adds (0) to the most (255); where the last maps of the
                        network have 4×4 places at least
@@ -135,8 +135,8 @@ def read(run: Run) -> Features | None:
         if not known or training.labels.shape != shape[:1]:
             raise ValueError("it holds features that are not numbers, or labels of others")
         num_test = run.record.data.num_test
-        num_known = num_test if maps is not None else min(num_test, max(1, len(distances)))
-        if distances.shape != (num_known,) or not np.isfinite(distances).all():
+        is_known = distances.shape == (num_test,) or (maps is None and distances.shape == (min(num_test, NUM_KEPT),))
+        if not is_known or not np.isfinite(distances).all():
             raise ValueError(f"it holds {distances.dtype} {distances.shape} of distances")
         sides = () if maps is None else maps.shape[1:]
         if maps is not None and (

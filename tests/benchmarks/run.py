@@ -26,7 +26,7 @@ from pathlib import Path
 import ablation
 from matplotlib.figure import Figure
 
-from compare.findings import metrics
+from compare.findings import history, metrics
 from compare.runs import checkpoint, record
 from compare.system import disk, machine
 
@@ -169,7 +169,7 @@ def a_run(folder: Path, words: list[str]) -> dict:
         "validation_loss": last.validation_loss,
         "training_seconds": seconds.training,
         "seconds_in_all": sum(value for value in seconds.model_dump().values() if value is not None),
-        "seconds_to_target": metrics.seconds_to_accuracy(run, TARGET),
+        "seconds_to_target": history.seconds_to_accuracy(run, TARGET),
         "seconds_by_epoch": [row.seconds for row in run.record.history],
         "accuracy_by_epoch": [row.validation_accuracy or row.test_accuracy for row in run.record.history],
         "peak_memory_bytes": run.record.peak_memory_bytes.main,

@@ -12,7 +12,7 @@ import scipy.stats
 import sklearn.calibration
 import sklearn.metrics
 
-from compare.findings import metrics
+from compare.findings import history, metrics
 from compare.findings.calibration import NUM_BINS, calibration, folded, log_loss_behind, scaled
 from compare.findings.robustness import robustness, robustness_ahead
 from compare.runs.record import Run
@@ -167,20 +167,20 @@ def with_accuracies(*accuracies, num_images=1000, **more):
 
 def test_a_curve_that_still_falls_by_more_than_its_images_explain_is_jumping():
     """Of 1,000 images, 0.9 and 0.87: z = 0.03 / sqrt(2 · 0.885 · 0.115 / 1000) = 2.10; to 0.875 it is 1.76."""
-    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.87)) == metrics.Fall(3, pytest.approx(3), 1000)
-    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.875)) is None
-    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.87, num_images=500)) is None
-    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.7, 0.95, 0.9)).epoch == 3  # the largest of two
-    assert metrics.fall_at_the_end(with_accuracies(0.9, 0.5, 0.6, 0.9, 0.9)) is None  # that was before the end
-    assert metrics.fall_at_the_end(with_accuracies(0.1, 0.5, 0.9)) is None  # it climbs
-    assert metrics.fall_at_the_end(with_accuracies(0.9, 0.1)) is None  # too short to tell
-    assert metrics.fall_at_the_end(with_accuracies(0.8, 0.9, 0.1, penalty=0.5)) is None  # a solver's
-    assert metrics.fall_at_the_end(with_accuracies(1.0, 1.0, 1.0)) is None
-    assert metrics.fall_at_the_end(with_accuracies()) is None
-    assert metrics.fall_at_the_end(with_accuracies(0.9, 0.5, 0.9, num_images=0)) is None  # of how many is not known
+    assert history.fall_at_the_end(with_accuracies(0.8, 0.9, 0.87)) == history.Fall(3, pytest.approx(3), 1000)
+    assert history.fall_at_the_end(with_accuracies(0.8, 0.9, 0.875)) is None
+    assert history.fall_at_the_end(with_accuracies(0.8, 0.9, 0.87, num_images=500)) is None
+    assert history.fall_at_the_end(with_accuracies(0.8, 0.9, 0.7, 0.95, 0.9)).epoch == 3  # the largest of two
+    assert history.fall_at_the_end(with_accuracies(0.9, 0.5, 0.6, 0.9, 0.9)) is None  # that was before the end
+    assert history.fall_at_the_end(with_accuracies(0.1, 0.5, 0.9)) is None  # it climbs
+    assert history.fall_at_the_end(with_accuracies(0.9, 0.1)) is None  # too short to tell
+    assert history.fall_at_the_end(with_accuracies(0.8, 0.9, 0.1, penalty=0.5)) is None  # a solver's
+    assert history.fall_at_the_end(with_accuracies(1.0, 1.0, 1.0)) is None
+    assert history.fall_at_the_end(with_accuracies()) is None
+    assert history.fall_at_the_end(with_accuracies(0.9, 0.5, 0.9, num_images=0)) is None  # of how many is not known
     tuned = with_accuracies(0.9, 0.5, 0.9)
     tuned.history[2].phase = "fine-tuning"  # what was before is over
-    assert metrics.fall_at_the_end(tuned) is None
+    assert history.fall_at_the_end(tuned) is None
 
 
 def test_suspects_and_confident_mistakes_by_hand():
@@ -328,8 +328,8 @@ def test_no_temperature_without_a_validation_split():
 
 def test_speed_is_that_of_all_epochs_together():
     rows = [Row(epoch=1, images_per_second=100.0), Row(epoch=2, images_per_second=300.0)]
-    assert metrics.images_per_second(rows) == pytest.approx(150)  # 600 images each: 6 s and 2 s
-    assert metrics.images_per_second([]) is None
+    assert history.images_per_second(rows) == pytest.approx(150)  # 600 images each: 6 s and 2 s
+    assert history.images_per_second([]) is None
 
 
 def test_time_to_an_accuracy_by_hand():
@@ -337,13 +337,13 @@ def test_time_to_an_accuracy_by_hand():
     rows = [Row(epoch=1, seconds=10.0, test_accuracy=0.7), Row(epoch=2, seconds=11.0, test_accuracy=0.95)]
     rows += [Row(epoch=3, seconds=12.0)]
     watched.record.history = rows
-    assert metrics.seconds_to_accuracy(watched, 0.7) == 10
-    assert metrics.seconds_to_accuracy(watched, 0.8) == 21
-    assert metrics.seconds_to_accuracy(watched, 0.96) is None
+    assert history.seconds_to_accuracy(watched, 0.7) == 10
+    assert history.seconds_to_accuracy(watched, 0.8) == 21
+    assert history.seconds_to_accuracy(watched, 0.96) is None
     held_out = run([0] * 9 + [1], [0] * 10)  # the test set was seen at the end alone
     held_out.record.history = [Row(epoch=1, seconds=10.0, validation_accuracy=0.99), Row(epoch=2, seconds=11.0)]
-    assert metrics.seconds_to_accuracy(held_out, 0.9) == 21
-    assert metrics.seconds_to_accuracy(held_out, 0.91) is None
+    assert history.seconds_to_accuracy(held_out, 0.9) == 21
+    assert history.seconds_to_accuracy(held_out, 0.91) is None
 
 
 # ---- robustness

@@ -84,3 +84,20 @@ def test_what_no_network_of_the_run_gives_is_refused(tmp_path, name, array):
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(UserError, match="features.npz cannot be read"):
         features.read(run)
+
+
+@pytest.mark.parametrize(("num_distances", "is_read"), [(200, True), (50, True), (49, False), (1, False)])
+def test_without_maps_distances_are_of_all_test_images_or_of_as_many_as_are_kept(
+    tmp_path, monkeypatch, num_distances, is_read
+):
+    run = read_run(write_run(tmp_path / "run", data="digits", maps=4))
+    monkeypatch.setattr(features, "NUM_KEPT", 50)
+    path = run.folder / "features.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "test_maps"}
+    np.savez(path, **arrays | {"test_distances": np.ones(num_distances, np.float32)})
+    if is_read:
+        assert features.read(run).test_distances.shape == (num_distances,)
+    else:
+        with pytest.raises(UserError, match="of distances"):
+            features.read(run)
