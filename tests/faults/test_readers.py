@@ -34,7 +34,7 @@ from compare import plan, plan_file, report
 from compare.data import dataset, fashion_mnist, recognition
 from compare.findings import metrics
 from compare.findings.findings import find
-from compare.page import cautions, document, listing, report_files, verdict
+from compare.page import answer, cautions, document, listing, report_files, verdict
 from compare.page.shown import show
 from compare.runs import checkpoint, out_folder, record, schema
 from compare.system import disk
@@ -424,7 +424,14 @@ def test_records_forged_at_random(run_folder, faults, num_examples):
             sentences = verdict.sentences(found, shown)
             content = document.content(found, shown, [], {"labels": [], "answer": []}, None)
             report_files.as_csv(shown)
-            report_files.as_json(found, shown, title="", sentences=sentences, cautions=cautions.of(found, shown))
+            report_files.as_json(
+                found,
+                shown,
+                title="",
+                claim=answer.claim(found, shown),
+                sentences=sentences,
+                cautions=cautions.of(found, shown),
+            )
             assert content and metrics.is_right(got).shape == (50,)
         return got
 

@@ -117,7 +117,7 @@ def train(job, *, device: str, loss: float) -> None:
             seen=lambda: (seen, seen),
             channels="grey",
             save=lambda folder: None,
-            look=lambda: lambda images: Looked(np.full((len(images), 10), 0.1), np.zeros((len(images), 4)), None),
+            look_at=lambda split, rows: Looked(np.full((len(rows), 10), 0.1), np.zeros((len(rows), 4)), None),
             device_bytes=lambda: None,
         )
 
@@ -151,7 +151,7 @@ def check_a_run(few, faults, folder, values):
     words = shlex.split(run.record.command)
     assert words[words.index("--weights") + 1] == kept
     found = find([run])
-    written = report_files.as_json(found, show(found), title="t", sentences=[], cautions=[])
+    written = report_files.as_json(found, show(found), title="t", claim="c", sentences=[], cautions=[])
     assert disk.parse_json(written)["runs"][0]["folder"] == values["--out"]
     faults.survived += 1
 
@@ -381,5 +381,5 @@ def test_what_is_nested_is_read_as_deeply_as_a_report_can_hold(tmp_path):
             assert "nested too deeply" in str(error)
             continue
         taken += 1
-        disk.parse_json(report_files.as_json(found, show(found), title="", sentences=[], cautions=[]))
+        disk.parse_json(report_files.as_json(found, show(found), title="", claim="", sentences=[], cautions=[]))
     assert taken == 4  # and the record's own two

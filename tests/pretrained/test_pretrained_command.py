@@ -25,7 +25,8 @@ from compare.runs import features, schema
 from compare.runs.record import read_run
 from compare.runs.schema import Frozen, Input
 from compare.system.errors import UserError
-from pretrained import backend, feature_network, loop, model, predict, train, weights, weights_file
+from compare.training import looking as where_looked
+from pretrained import backend, feature_network, looking, loop, model, predict, train, weights, weights_file
 from pretrained.backbones import BACKBONES
 from pretrained.recipe import FROZEN, TUNED
 from pretrained.weights import Weights
@@ -515,11 +516,13 @@ def test_an_unfinished_run_is_resumed_to_the_same_end(environment, run_main, few
     assert run.seen_training.shape == (5, 32, 32) and run.seen_training.any(axis=(1, 2)).all()
 
 
-@pytest.mark.parametrize("image_size", [32, 128])
-def test_what_a_frozen_run_keeps_is_what_its_network_gives(environment, run_main, few_digits, tmp_path, image_size):
-    """At 32×32 the maps have one place, and the features are those that its head was trained on; at 128×128 its network
-    is opened."""
-    changes = {"data": "digits", "backbone": "MobileNet", "image_size": image_size, "weights": "random"}
+@pytest.mark.parametrize("smallest_map", [4, 1])
+def test_what_a_frozen_run_keeps_is_what_its_network_gives(environment, run_main, few_digits, tmp_path, smallest_map):
+    """The maps have one place. Where these are too small, the features are those that its head was trained on; else its
+    network is opened."""
+    for module in (features, where_looked, looking):
+        environment.setattr(module, "SMALLEST_MAP", smallest_map)
+    changes = {"data": "digits", "backbone": "MobileNet", "image_size": 32, "weights": "random"}
     environment.setitem(train.RECIPES, "frozen", dataclasses.replace(FROZEN, **changes))
     words = ["--recipe", "frozen", "--keras-backend", "torch", "--labels-per-class", "3", "--out", tmp_path / "run"]
     assert run_main(train, *words)[0] == 0
@@ -528,7 +531,7 @@ def test_what_a_frozen_run_keeps_is_what_its_network_gives(environment, run_main
     looked = look(few_digits.test_images)
     np.testing.assert_allclose(looked.probabilities, run.test_probabilities, atol=1e-5)
     np.testing.assert_allclose(kept.test_distances, kept.training.distances(looked.features), rtol=1e-2)
-    assert (kept.test_maps is None) == (image_size == 32)
+    assert (kept.test_maps is None) == (smallest_map == 4)
     nearest = kept.training.distances(look(few_digits.train_images).features)
     assert (nearest < 0.05 * kept.test_distances.mean()).sum() >= 30  # those it was trained on are among them
 
