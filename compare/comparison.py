@@ -23,7 +23,7 @@ from compare.page import (
 )
 from compare.page.figures import Figure
 from compare.page.language import say
-from compare.page.shown import of_compared, show
+from compare.page.shown import aside, of_compared, show
 from compare.runs import out_folder, record
 from compare.runs.record import Run
 from compare.system.errors import UserError
@@ -71,7 +71,8 @@ class Comparison:
         self.runs = runs
         self._found = find(runs, gallery.data_of(runs))
         self._shown = show(self._found)
-        _, self._compared = of_compared(self._found, self._shown)
+        found, self._compared = of_compared(self._found, self._shown)
+        self._aside = aside(found, self._compared)
         self.sentences = [answer.claim(self._found, self._shown), *verdict.sentences(self._found, self._shown)]
         self.cautions = cautions.of(self._found, self._shown)
         self.rows = [report_files.of_run(one) for one in self._shown]
@@ -91,7 +92,10 @@ class Comparison:
         check_over(over)
         with figures.drawing():
             return curves.accuracy_curves(
-                pictures.curves_of(self._compared), over=over, baselines=pictures.baselines_of(self._compared)
+                pictures.curves_of(self._compared),
+                over=over,
+                baselines=pictures.baselines_of(self._compared),
+                aside=self._aside,
             )
 
     def loss_curves(self, over: Over = "epochs") -> Figure:
@@ -102,7 +106,7 @@ class Comparison:
         """
         check_over(over)
         with figures.drawing():
-            return curves.loss_curves(pictures.curves_of(self._compared), over=over)
+            return curves.loss_curves(pictures.curves_of(self._compared), over=over, aside=self._aside)
 
     def label_curve(self) -> Figure:
         """Test error against labels a class, by strategy, and where they cross.
@@ -152,12 +156,12 @@ class Comparison:
     def reliability(self) -> Figure:
         """Accuracy against confidence."""
         with figures.drawing():
-            return confidence_figures.reliability(pictures.of_seeds(self._compared, "calibration"))
+            return confidence_figures.reliability(pictures.of_seeds(self._compared, "calibration"), aside=self._aside)
 
     def selective(self) -> Figure:
         """How many images are wrong among the surest, by their share."""
         with figures.drawing():
-            return confidence_figures.selective(pictures.of_seeds(self._compared, "calibration"))
+            return confidence_figures.selective(pictures.of_seeds(self._compared, "calibration"), aside=self._aside)
 
     def robustness(self) -> Figure:
         """Accuracy on corrupted images. Some run must have been trained with `--robustness`.
@@ -173,7 +177,7 @@ class Comparison:
                 "train one: python -m compare.run --both --robustness",
             )
         with figures.drawing():
-            return pictures.robustness_panels(robust)
+            return pictures.robustness_panels(robust, aside=self._aside)
 
     def write(self, folder: str | Path, *, title: str = say("From scratch or pretrained")) -> Path:
         """Write the whole report; the path of its page."""

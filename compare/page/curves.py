@@ -6,13 +6,12 @@ import itertools
 import numpy as np
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
-from compare.page.figures import BASELINE_LINE, DRAWN, Figure, band, line_of
+from compare.page.figures import BASELINE_LINE, DRAWN, Figure, band, line_of, mark_of
 from compare.page.language import known, say
-from compare.page.line_ends import MOST_NAMED, WIDTH, two_lines, with_names
+from compare.page.line_ends import WIDTH, two_lines, with_names
 from compare.runs.schema import Row
 
 PRINTED = say("the article, printed")
-MOST_WITH_TRAIN = 4  # curves beside which those of the training images are drawn, too
 MOST_MARKERS = 12  # on a curve
 # accuracies that are further apart, and losses of a larger ratio, are drawn on axes stretched towards 1 and towards 0
 FAR_APART, LARGE_RATIO = 0.35, 10
@@ -29,7 +28,6 @@ class Curves:
         histories: each record's history rows, as many in all.
         watched: the split that was watched after every epoch: test or validation; None if none was.
         seconds_before: what the features that each found had taken another run to make.
-        with_train: whether the training images have a curve beside the watched split's.
     """
 
     label: str
@@ -37,14 +35,12 @@ class Curves:
     histories: list[list[Row]]
     watched: str | None
     seconds_before: list[float]
-    with_train: bool = True
 
     @property
     def splits(self) -> list[str]:
         """The splits with a curve: train, where its loss is known, and the watched one if any."""
         known_train = all(row.train_loss is not None for history in self.histories for row in history)
-        trained = known_train and (self.with_train or self.watched is None)
-        return [split for split in ("train" if trained else None, self.watched) if split is not None]
+        return [split for split in ("train" if known_train else None, self.watched) if split is not None]
 
     @property
     def seconds(self) -> np.ndarray:
@@ -55,10 +51,6 @@ class Curves:
         """A column of the histories, float64 (num_seeds, num_epochs); NaN where it is None."""
         return np.array([[getattr(row, name) for row in history] for history in self.histories], np.float64)
 
-    def last(self, quantity: str) -> float:
-        """The mean of the seeds at the end of the curve that has the name."""
-        return float(self.values(f"{self.splits[-1]}_{quantity}")[:, -1].mean())
-
 
 def accuracy_curves(
     curves: list[Curves],
@@ -66,6 +58,7 @@ def accuracy_curves(
     over: str,
     baselines: tuple[tuple[str, float], ...] = (),
     printed: tuple[float, ...] = (),
+    aside: frozenset[int] = frozenset(),
 ) -> Figure:
     """The accuracies of all runs. The axis begins below the lowest, in steps of 0.05. Where they are far apart, it is
     stretched towards 1: equal steps are equal ratios of errors, nearly, so that the best are not one line at its top.
@@ -75,15 +68,16 @@ def accuracy_curves(
         over: what they are drawn over, epochs or time.
         baselines: names and accuracies of what is drawn as a level line.
         printed: accuracies that the article's program printed after its first, second, … epoch, to be dotted in.
+        aside: the looks of runs that are put aside.
     """
     figure, axes, ends = _curves(curves, "accuracy", say("Accuracy"), over)
     if printed and over == "epochs":
         epochs = range(1, len(printed) + 1)
         axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
-        ends.append((two_lines(PRINTED), (epochs[-1], printed[-1]), DRAWN.muted))
+        ends.append((two_lines(PRINTED), (epochs[-1], printed[-1]), None))
     for name, accuracy in baselines:
         axes.axhline(accuracy, label=name, **BASELINE_LINE)
-        ends.append((two_lines(name), (axes.get_xlim()[1], accuracy), DRAWN.muted))
+        ends.append((two_lines(name), (axes.get_xlim()[1], accuracy), None))
     values = [*_values(curves, "accuracy"), *printed, *(accuracy for _, accuracy in baselines)]
     if values:
         if max(values) - min(values) > FAR_APART:
@@ -91,12 +85,12 @@ def accuracy_curves(
             axes.set_yscale("function", functions=(lambda a: -np.log(beyond - a), lambda y: beyond - np.exp(-y)))
             axes.yaxis.set_major_locator(FixedLocator(ACCURACY_TICKS))
         axes.set_ylim(max(0, np.floor(min(values) * 20 - 0.2) / 20), min(1.005, max(values) + 0.02))
-    return with_names(figure, axes, ends)
+    return with_names(figure, axes, ends, aside=aside)
 
 
-def loss_curves(curves: list[Curves], *, over: str) -> Figure:
+def loss_curves(curves: list[Curves], *, over: str, aside: frozenset[int] = frozenset()) -> Figure:
     """The losses of all runs over epochs or time, in nats an image, from 0; where the highest is far above the lowest,
-    on a logarithmic axis."""
+    on a logarithmic axis. Runs of the looks in `aside` are put aside."""
     figure, axes, ends = _curves(curves, "loss", say("Loss (nats an image)"), over)
     values = [value for value in _values(curves, "loss") if np.isfinite(value)]
     lowest, highest = min(values, default=0), max(values, default=0)
@@ -108,16 +102,14 @@ def loss_curves(curves: list[Curves], *, over: str) -> Figure:
         axes.set_ylim(0.8 * lowest, 1.25 * highest)
     else:
         axes.set_ylim(0, 1.06 * highest or 1)  # room for the marker of the highest
-    return with_names(figure, axes, ends)
+    return with_names(figure, axes, ends, aside=aside)
 
 
 def _curves(curves: list[Curves], quantity: str, words: str, over: str):
-    """A figure, its axes and the names that its lines are to have, each with its place and colour: for every run a
+    """A figure, its axes and the names that its lines are to have, each with its place and look: for every run a
     dashed train line and a solid line of the watched split, a ring around the best of these, and a vertical line where
     another phase of training begins; of several seeds the mean, in a band from the lowest to the highest."""
     curves = [run for run in curves if run.histories[0]]
-    best_first = sorted(curves, key=lambda run: run.last(quantity) * (-1 if quantity == "accuracy" else 1))
-    named = best_first[:MOST_NAMED]
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
     in_minutes = max((run.seconds[:, -1].max() for run in curves), default=0) >= 300
@@ -127,25 +119,27 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
         if over == "time":
             x = run.seconds.mean(axis=0) / (60 if in_minutes else 1)
         reach += [x[0], x[-1]]
-        colour = DRAWN.colour(run.look) if run in named else DRAWN.grid
         for split in run.splits:
-            line = line_of(run.look) | {"color": colour, "markevery": -(-len(x) // MOST_MARKERS)}
+            line = line_of(run.look) | {"markevery": -(-len(x) // MOST_MARKERS)}
             line |= {"label": say("{run}, {split}", run=run.label, split=known(split))}
             if split == "train":
                 line |= {"linestyle": "--", "fillstyle": "none", "linewidth": 1}
+            if split != run.splits[-1]:
+                line |= mark_of(run.look)
             values = run.values(f"{split}_{quantity}")
             y = values.mean(axis=0)
             axes.plot(x, y, **line)
-            if len(values) > 1 and run in named:
+            if len(values) > 1:
                 band(axes, x, values.min(axis=0), values.max(axis=0), run.look)
-            if split == run.watched and len(y) > 1 and run in named:
+            if split == run.watched and len(y) > 1:
                 best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
-                axes.plot(x[best], y[best], "o", color=colour, fillstyle="none", markersize=10, label="_best")
-        if run in named:
-            names.append((two_lines(run.label), (x[-1], y[-1]), colour))
+                ring = {"fillstyle": "none", "markersize": 10, "label": "_best"} | mark_of(run.look)
+                axes.plot(x[best], y[best], "o", **ring)
+        names.append((two_lines(run.label), (x[-1], y[-1]), run.look))
         for index, (before, after) in enumerate(itertools.pairwise(run.histories[0])):
             if before.phase != after.phase:
-                axes.axvline((x[index] + x[index + 1]) / 2, color=colour, linewidth=1, linestyle=(0, (1, 2)))
+                between = (x[index] + x[index + 1]) / 2
+                axes.axvline(between, linewidth=1, linestyle=(0, (1, 2)), **mark_of(run.look))
     axes.set_ylabel(words)
     low, high = min(reach, default=1), max(reach, default=1)
     if over == "epochs":

@@ -20,12 +20,10 @@ from compare.page import (
     banners,
     calibration,
     cautions,
-    curves,
     figures,
     gallery,
     labels,
     language,
-    line_ends,
     mistakes,
     repeat,
     tables,
@@ -33,7 +31,7 @@ from compare.page import (
     verdict,
 )
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, by_seeds, label_of, named, of_compared
+from compare.page.shown import MOST_PINNED, Shown, aside, by_seeds, label_of, named, of_compared
 from compare.page.words import (
     KINDS,
     amount_in_words,
@@ -79,7 +77,7 @@ def content(
     groups_of_seeds = [(label_of(group), group) for group in by_seeds(shown)]
     warnings = banners.of(to_warn_of or [(label, group[0].record) for label, group in groups_of_seeds], unfinished)
     questions = audit.table(shown, images)
-    wrong = mistakes.content(found, shown, drawn, images)
+    wrong, behind = mistakes.content(found, shown, drawn, images), aside(found, shown)
     return (
         of_all
         | wrong
@@ -98,8 +96,8 @@ def content(
             "terms": terms.TERMS.values(),
             "is_unequal": bool(shown) and shown[0].result.is_unequal,
             "pictures": drawn,
-            "only_watched": len(groups_of_seeds) > curves.MOST_WITH_TRAIN,
-            "only_named": len(groups_of_seeds) > line_ends.MOST_NAMED,
+            "aside": behind,
+            "most_pinned": MOST_PINNED,
             "any_seeds": len(groups_of_seeds) < len(shown),
             "any_phases": any(row.phase for one in shown for row in one.record.history),
             "confidence": calibration.section(found, shown),
@@ -112,7 +110,7 @@ def content(
                 if (some := [one for one in group if one.run.seen_test is not None])
             ],
             "not_seen": joined(named([one for one in shown if one.run.seen_test is None], shown)),
-            "scripts": [script(name) for name in scripts(images, wrong)],
+            "scripts": [script(name) for name in scripts(images, wrong, behind)],
             "settings": tables.settings(shown),
         }
     )
@@ -221,9 +219,10 @@ def seen(one: Shown, label: str) -> dict:
     }
 
 
-def scripts(images: gallery.Gallery | None, wrong: dict) -> list[str]:
-    """The scripts of the page, by name, given what `mistakes.content` gives."""
+def scripts(images: gallery.Gallery | None, wrong: dict, behind: frozenset[int]) -> list[str]:
+    """The scripts of the page, by name, given what `mistakes.content` gives and the looks of what is put aside."""
     wanted = {
+        "pinned": bool(behind),
         "matrices": bool(wrong["matrices"]) and not wrong["drawn_matrices"],
         "gallery": images is not None,
         "where": wrong["where"] is not None and bool(wrong["where"]["with_maps"]),

@@ -71,11 +71,40 @@ STYLES = {
     ),
 }
 DRAWN = STYLES["light"]  # what pictures are drawn in
+ASIDE_LINE = {"color": DRAWN.grid, "marker": "", "linewidth": 1, "zorder": 1.9}
 BASELINE_LINE = {"color": DRAWN.muted, "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.2}
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure that a notebook shows by itself, as it shows a DataFrame, without `%matplotlib inline`."""
+    """A matplotlib figure that a notebook shows by itself, as it shows a DataFrame, without `%matplotlib inline`, and
+    in which runs can be put aside.
+
+    What is drawn of a run has an id that says so, which ends in the run's look: `line-LOOK` stays, in grey and behind
+    the others, where the run is aside, `mark-LOOK` and `name-NUMBER-LOOK` do not.
+
+    Attributes:
+        aside: the looks of the runs that are.
+    """
+
+    aside: frozenset[int] = frozenset()
+
+    def put_aside(self, looks: frozenset[int]) -> None:
+        """Put the runs of these looks aside, for good."""
+        self.aside, self._before = looks, []
+        for artist in self.findobj():
+            of_run = re.fullmatch(r"(line|mark|name-\d+)-(\d+)", artist.get_gid() or "")
+            if of_run and int(of_run[2]) in looks:
+                changes = ASIDE_LINE if of_run[1] == "line" else {"visible": False}
+                self._before.append((artist, {name: getattr(artist, f"get_{name}")() for name in changes}))
+                artist.set(**changes)
+
+    @contextlib.contextmanager
+    def with_all(self) -> Iterator[None]:
+        """While it lasts, no run is aside."""
+        for artist, before in self._before:
+            artist.set(**before)
+        yield
+        self.put_aside(self.aside)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """The PNG, and how large it is shown: in pixels of a screen, of which there are 96 to an inch."""
@@ -138,7 +167,10 @@ def svg(figure: Figure) -> bytes:
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # `savefig` would draw it twice
     # in tags, not in texts: a hundredth of a point is enough
-    return re.sub(rb"(\.\d\d)\d+(?=[^<>]*>)", rb"\1", buffer.getvalue())
+    written = re.sub(rb"(\.\d\d)\d+(?=[^<>]*>)", rb"\1", buffer.getvalue())
+    written = re.sub(rb'id="(line|mark)-(\d+)"', rb'class="\1" data-of="\2"', written)  # of a run there are several
+    written = re.sub(rb'id="name-(\d+)-(\d+)"', rb'class="name" data-name="\1" data-of="\2"', written)
+    return re.sub(rb'id="name-(\d+)"', rb'class="name" data-name="\1"', written)
 
 
 def png(figure: Figure) -> bytes:
@@ -154,13 +186,19 @@ def png(figure: Figure) -> bytes:
 
 def line_of(look: int) -> dict:
     """How a run's line is drawn."""
-    return {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "markersize": 4, "linewidth": 1.6}
+    marker = MARKERS[marker_of(look)]
+    return {"color": DRAWN.colour(look), "marker": marker, "markersize": 4, "linewidth": 1.6, "gid": f"line-{look}"}
+
+
+def mark_of(look: int) -> dict:
+    """How everything else is drawn that a run has."""
+    return {"color": DRAWN.colour(look), "gid": f"mark-{look}"}
 
 
 def band(axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: int) -> None:
     """A run's band from `low` to `high` at each of `x`."""
     width = 0 if len(x) > 1 else 6  # a single point has no breadth of its own
-    axes.fill_between(x, low, high, color=DRAWN.colour(look), alpha=0.18, linewidth=width)
+    axes.fill_between(x, low, high, alpha=0.18, linewidth=width, **mark_of(look))
 
 
 def laid_out(figure: Figure) -> Figure:

@@ -5,13 +5,12 @@ from typing import Literal
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from compare.page.figures import Figure, laid_out
+from compare.page.figures import DRAWN, Figure, laid_out, mark_of
 from compare.page.language import joined, parts_of
 from compare.page.words import shortened
 
 WIDTH = 4.2  # inches of a picture: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
 NAMES = 9.5  # points that letters of names are high
-MOST_NAMED = 7  # lines with a name, the best; the others are grey
 LONGEST_LINE = 23  # letters of a name beside a point
 LINE = {"markersize": 5, "linewidth": 1.6}
 
@@ -45,12 +44,19 @@ def named_beside(
     return names
 
 
-def named_outside(axes, lines: list[str], point: tuple[float, float], colour: str) -> list[Annotation]:
-    """A name at the right edge of the axes, as high as a line's end, from which a faint line leads there."""
+def named_outside(axes, lines: list[str], point: tuple[float, float], look: int | None) -> list[Annotation]:
+    """A name at the right edge of the axes, as high as a line's end, from which a faint line leads there; of a run's
+    look, or of None where the line is no run's."""
     across = axes.get_yaxis_transform()
     x, _ = across.inverted().transform(axes.transData.transform(point))
-    axes.plot([x, 1], [point[1]] * 2, color=colour, linewidth=0.6, alpha=0.5, transform=across, label="_name")
-    return named_beside(axes, lines, (1, point[1]), colour, side="outside", xycoords=("axes fraction", "data"))
+    style = {"color": DRAWN.muted} if look is None else mark_of(look)
+    axes.plot([x, 1], [point[1]] * 2, linewidth=0.6, alpha=0.5, transform=across, label="_name", **style)
+    place = {"side": "outside", "xycoords": ("axes fraction", "data")}
+    names = named_beside(axes, lines, (1, point[1]), style["color"], **place)
+    number = f"name-{len(axes.texts)}"
+    for name in names:
+        name.set_gid(number if look is None else f"{number}-{look}")
+    return names
 
 
 def spread(names: list[list[Annotation]]) -> None:
@@ -74,17 +80,21 @@ def spread(names: list[list[Annotation]]) -> None:
             line.xyann = (line.xyann[0], line.xyann[1] + 72 * up / line.figure.dpi)
 
 
-def with_names(figure: Figure, axes, ends: list, beside: list[list[Annotation]] = ()) -> Figure:
+def with_names(
+    figure: Figure, axes, ends: list, *, aside: frozenset[int], beside: list[list[Annotation]] = ()
+) -> Figure:
     """A figure with names at the ends of its lines, laid out so that none lies on another.
 
     Args:
         figure, axes: what is drawn.
         ends: the arguments of `named_outside` after the axes, of each name.
+        aside: the looks of runs that are put aside.
         beside: other names, as `named_beside` gives them.
     """
     axes.tick_params(labelsize=NAMES)
     names = [named_outside(axes, *end) for end in ends]
     laid_out(figure)
-    spread(names)
+    figure.put_aside(aside)
+    spread([lines for lines in names if lines[0].get_visible()])
     spread(list(beside))
     return figure

@@ -9,13 +9,12 @@ from compare.findings import metrics
 from compare.findings.findings import Findings
 from compare.page import calibration, gallery, language, matrices, pictures, verdict
 from compare.page.language import joined, known, say
-from compare.page.shown import Shown, by_seeds, label_of, named, with_matrix
+from compare.page.shown import MOST_PINNED, Shown, by_seeds, label_of, named, ranked, verdict_pair, with_matrix
 from compare.page.words import class_in_words
 from compare.runs import features
 
 AT_ONCE = 12  # images of a gallery, pairs of classes, and classes of many, before more are asked for
 NUM_IN_CARD = 3  # images of a pair of classes
-MOST_IN_COLOUR = 4  # strategies whose recall of each class has a colour
 # what the page's script says of images, with places for its own values
 GALLERY_TEXTS = {
     "right": say("{{label}}, predicted right"),
@@ -62,11 +61,6 @@ def content(found: Findings, shown: list[Shown], drawn: dict, images: gallery.Ga
         "where": where(shown) if images else None,
         "difference": difference(found, shown),
     }
-
-
-def verdict_pair(found: Findings, shown: list[Shown]) -> list[Shown]:
-    """The two runs of the verdict, or the only one."""
-    return with_matrix(found, shown)[: 2 if found.headline else 1]
 
 
 def of_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
@@ -135,11 +129,11 @@ class Recalls:
     """The recall of each class, as it is drawn.
 
     Attributes:
-        strategies: of each drawn line of marks its name and its first run; the verdict's come first.
+        strategies: of each its name and its first run; the verdict's come first.
         ticks: the axis' numbers, per cent, and where they stand, per cent of its width.
-        rows: of each class its index, the lead of the best over the worst strategy in points, None where there is one
-            alone, the best, and the lines: a strategy's place in `strategies`, None for one of the others, which are
-            grey; where its interval begins and ends and its mark stands, per cent of the width; and all three in words.
+        rows: of each class its index, the lead in points of the best over the worst of the strategies that are not
+            aside, None where there is one alone, the best, and of each strategy its first run; where its interval
+            begins and ends and its mark stands, per cent of the width; and all three in words.
     """
 
     strategies: list[tuple[str, Shown]]
@@ -149,12 +143,10 @@ class Recalls:
 
 def recalls(found: Findings, shown: list[Shown]) -> Recalls:
     """The recall of each class that has images, the largest lead first; of one strategy the lowest recall first."""
-    pair = verdict_pair(found, shown)
-    ranked = sorted(by_seeds(shown), key=lambda group: -group[0].seeds.mean)
-    ranked.sort(key=lambda group: not any(one in pair for one in group))  # the verdict's first
-    values = [metrics.recall_of_seeds([one.result for one in group]) for group in ranked]
+    groups = ranked(found, shown)
+    values = [metrics.recall_of_seeds([one.result for one in group]) for group in groups]
     there = np.flatnonzero(shown[0].result.support)
-    leftmost = min(int(10 * low[there].min()) for _, low, _ in values[:MOST_IN_COLOUR]) / 10
+    leftmost = min(int(10 * low[there].min()) for _, low, _ in values[:MOST_PINNED]) / 10
 
     def place(value: float) -> float:
         return round(100 * max(0.0, value - leftmost) / (1 - leftmost), 1) if leftmost < 1 else 100.0
@@ -162,21 +154,20 @@ def recalls(found: Findings, shown: list[Shown]) -> Recalls:
     rows = []
     for index in there:
         lines = []
-        for number, (group, of) in enumerate(zip(ranked, values, strict=True)):
+        for group, of in zip(groups, values, strict=True):
             recall, low, high = (float(value[index]) for value in of)
             text = say(
                 "{run}: {value:.1%} ({low:.1%} to {high:.1%})", run=label_of(group), value=recall, low=low, high=high
             )
-            strategy = number if number < MOST_IN_COLOUR else None
-            lines.append((strategy, place(low), place(high), place(recall), text))
-        of_class = [float(recall[index]) for recall, _, _ in values[:MOST_IN_COLOUR]]
+            lines.append((group[0], place(low), place(high), place(recall), text))
+        of_class = [float(recall[index]) for recall, _, _ in values[:MOST_PINNED]]
         lead = None if len(of_class) == 1 else 100 * (max(of_class) - min(of_class))
         key = of_class[0] if lead is None else -lead
-        rows.append((key, (int(index), lead, ranked[int(np.argmax(of_class))][0], lines)))
+        rows.append((key, (int(index), lead, groups[int(np.argmax(of_class))][0], lines)))
     rows.sort(key=lambda row: row[0])
     step = 10 if leftmost >= 0.5 else 25 if leftmost == 0 else 20
     ticks = [(tick, place(tick / 100)) for tick in range(100, round(100 * leftmost) - 1, -step)]
-    strategies = [(label_of(group), group[0]) for group in ranked[:MOST_IN_COLOUR]]
+    strategies = [(label_of(group), group[0]) for group in groups]
     return Recalls(strategies, ticks[::-1], [row for _, row in rows])
 
 

@@ -7,15 +7,15 @@ import re
 import markupsafe
 import matplotlib.text
 import numpy as np
-from matplotlib.figure import Figure
 
 from compare.findings.calibration import Calibration
 from compare.findings.findings import Findings
 from compare.findings.robustness import Robustness
 from compare.page import confidence_figures, curves, figures, matrices
 from compare.page.curves import Curves
+from compare.page.figures import Figure
 from compare.page.language import Text, joined, known, say, translations_of
-from compare.page.shown import Shown, by_seeds, label_of, of_compared, with_matrix
+from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, with_matrix
 from compare.page.words import duration, kind_in_words
 
 # what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
@@ -34,35 +34,36 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
         for one in shown
     )
     printed, baselines = ARTICLE_ACCURACIES if as_printed else (), baselines_of(shown)
-    drawn = {"curves": [], "robustness": []}
+    drawn, behind = {"curves": [], "robustness": []}, aside(found, shown)
     with figures.drawing():
         for over, ending in (("epochs", ""), ("time", "-over-time")):
             for quantity in ("accuracy", "loss"):
                 if quantity == "accuracy":
-                    figure = curves.accuracy_curves(runs, over=over, baselines=baselines, printed=printed)
+                    figure = curves.accuracy_curves(runs, over=over, baselines=baselines, printed=printed, aside=behind)
                 else:
-                    figure = curves.loss_curves(runs, over=over)
+                    figure = curves.loss_curves(runs, over=over, aside=behind)
                 title, alt = curves_title(quantity, over), curves_alt(runs, quantity, over, baselines)
                 drawn["curves"].append(picture(f"{quantity}{ending}", title, alt, figure))
         title = say("Accuracy against confidence")
-        reliability = picture("reliability", title, reliability_alt(shown), confidence_figures.reliability(calibrated))
-        title = say("Errors among the surest images")
+        reliability = confidence_figures.reliability(calibrated, aside=behind)
+        selective = confidence_figures.selective(calibrated, aside=behind)
         drawn["calibration"] = [
-            reliability,
-            picture("selective", title, selective_alt(shown), confidence_figures.selective(calibrated)),
+            picture("reliability", title, reliability_alt(shown), reliability),
+            picture("selective", say("Errors among the surest images"), selective_alt(shown), selective),
         ]
         if robust := [shown[place] for place in found.same_corruptions]:
             title = say("Accuracy on corrupted images")
-            drawn["robustness"] = [picture("robustness", title, robustness_alt(robust), robustness_panels(robust))]
+            figure = robustness_panels(robust, aside=behind)
+            drawn["robustness"] = [picture("robustness", title, robustness_alt(robust), figure)]
             drawn["robustness"][0]["panels"] = confidence_figures.panels(len(robust[0].record.robustness.strengths))
         return drawn | {"matrices": _draw_matrices(found, shown)}
 
 
-def robustness_panels(robust: list[Shown]) -> Figure:
-    """The accuracies on corrupted images of runs that predicted the same of them."""
+def robustness_panels(robust: list[Shown], *, aside: frozenset[int]) -> Figure:
+    """The accuracies on corrupted images of runs that predicted the same of them; those of some looks are aside."""
     strengths = robust[0].record.robustness.strengths
     titles = [kind_in_words(kind, amounts, robust[0].record.data) for kind, amounts in strengths.items()]
-    return confidence_figures.robustness(of_seeds(robust, "robustness"), titles)
+    return confidence_figures.robustness(of_seeds(robust, "robustness"), titles, aside=aside)
 
 
 def confusion(found: Findings, shown: list[Shown], index: int) -> Figure:
@@ -111,21 +112,27 @@ def difference_title(found: Findings, shown: list[Shown]) -> str:
 def picture(name: str, title: str, alt: str, figure: Figure) -> dict:
     """One picture of the page: the name and the bytes of its files, PNG and SVG, and what the page itself draws, from
     the same SVG, in a view of that size."""
-    svg = figures.svg(figure)
+    svg = whole = figures.svg(figure)
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
     beside = {text: translations_of(text) for text in texts if isinstance(text, Text)}
-    view, drawing = _on_page(svg.decode(), name, beside)
+    if figure.aside:
+        with figure.with_all():
+            whole = figures.svg(figure)
+    view, drawing = _on_page(whole.decode(), name, beside, figure.aside)
     files = {"png": figures.png(figure), "svg": svg}
     return {"name": name, "title": title, "alt": alt, "view": view, "drawing": drawing} | files
 
 
-def _on_page(svg: str, name: str, beside: dict[str, str]) -> tuple[str, markupsafe.Markup]:
+def _on_page(svg: str, name: str, beside: dict[str, str], aside: frozenset[int]) -> tuple[str, markupsafe.Markup]:
     """An SVG's view box, and what is in it, in the page's colours, which change with its look, and with what stands
-    `beside` its texts in their tags, the translations. Ids begin with `name`, as a page has each only once."""
+    `beside` its texts in their tags, the translations. Ids begin with `name`, as a page has each only once. What is of
+    the looks in `aside` is marked."""
     view = re.search(r'viewBox="([^"]+)"', svg)[1]
     drawing = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]  # without matplotlib's own style
     drawing = re.sub(r' id="(?:figure|patch|axes|matplotlib|[xy]tick|line2d|text|legend)[^"]*"', "", drawing)
     drawing = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    for look in aside:
+        drawing = re.sub(rf'class="(\w+)"(?=[^>]* data-of="{look}")', r'class="\1 aside"', drawing)
     for english, translations in beside.items():
         text = f">{html.escape(english, quote=False)}</text>"
         drawing = drawing.replace(text, f"{translations}{text}")
@@ -136,14 +143,13 @@ def _on_page(svg: str, name: str, beside: dict[str, str]) -> tuple[str, markupsa
 
 def curves_of(shown: list[Shown]) -> list[Curves]:
     """What the curves are drawn from: runs that differ in their seeds alone are one of them."""
-    found, groups = [], by_seeds(shown)
-    with_train = len(groups) <= curves.MOST_WITH_TRAIN
-    for group in groups:
+    found = []
+    for group in by_seeds(shown):
         one, *others = group
         watched = one.watched if all(other.watched == one.watched for other in others) else None
         histories = [run.record.history for run in group]
         seconds_before = [run.record.seconds.extracting or 0.0 for run in group]
-        found.append(Curves(label_of(group), one.look, histories, watched, seconds_before, with_train))
+        found.append(Curves(label_of(group), one.look, histories, watched, seconds_before))
     return found
 
 

@@ -9,6 +9,7 @@ from compare.page import figures
 from compare.page.language import known, say
 from compare.page.words import folder_name, labels_in_words, network_in_words, run_name
 
+MOST_PINNED = 4  # strategies that a page shows at once
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
 
 
@@ -148,12 +149,28 @@ def by_seeds(shown: list[Shown]) -> list[list[Shown]]:
     return [[one for one in shown if one.seeds is seeds] for seeds in dict.fromkeys(one.seeds for one in shown)]
 
 
+def verdict_pair(found: Findings, shown: list[Shown]) -> list[Shown]:
+    """The two runs of the verdict, or the only one."""
+    return [shown[found.headline.first], shown[found.headline.second]] if found.headline else shown[:1]
+
+
+def ranked(found: Findings, shown: list[Shown]) -> list[list[Shown]]:
+    """The runs grouped by everything that was set but the seed: the verdict's come first, then the most accurate."""
+    pair = verdict_pair(found, shown)
+    groups = sorted(by_seeds(shown), key=lambda group: -group[0].seeds.mean)
+    return sorted(groups, key=lambda group: not any(one in pair for one in group))
+
+
+def aside(found: Findings, shown: list[Shown]) -> frozenset[int]:
+    """The looks of the strategies that are too many for a page to show at once."""
+    return frozenset(group[0].look for group in ranked(found, shown)[MOST_PINNED:])
+
+
 def with_matrix(found: Findings, shown: list[Shown]) -> list[Shown]:
     """The runs whose confusion matrices the page has: the verdict's two come first, and of others that differ in their
     seeds alone the first."""
-    compared = (found.headline.first, found.headline.second) if found.headline else (0,)
-    chosen = [shown[place] for place in compared]
-    return chosen + [group[0] for group in by_seeds(shown) if not any(one in chosen for one in group)]
+    chosen = verdict_pair(found, shown)
+    return chosen + [group[0] for group in ranked(found, shown) if not any(one in chosen for one in group)]
 
 
 def label_of(group: list[Shown]) -> str:

@@ -60,8 +60,8 @@ def test_the_most_accurate_run_s_weak_sides(tmp_path):
     )
 
 
-def test_of_many_runs_the_best_have_names_and_colours(tmp_path):
-    """Twelve runs, of which the first are right the most often."""
+def test_runs_that_are_put_aside_are_grey_lines_alone(tmp_path):
+    """Twelve runs, five of them aside: these have no name, no marker, no interval; with all of them they have."""
     runs = []
     for number in range(12):
         probabilities = np.tile(np.array([0.8, 0.2], np.float32), (100, 1))
@@ -70,9 +70,20 @@ def test_of_many_runs_the_best_have_names_and_colours(tmp_path):
         runs.append((f"run {number}", number, [of_one]))
     with figures.drawing():
         for draw in (confidence_figures.reliability, confidence_figures.selective):
-            (axes,) = draw(runs).axes
-            written = {text.get_text() for text in axes.texts}
-            assert {f"run {number}" for number in range(7)} <= written
-            assert not {f"run {number}" for number in range(7, 12)} & written
-            grey = [line for line in axes.lines if line.get_color() == figures.DRAWN.grid]
-            assert sorted(line.get_label() for line in grey) == ["run 10", "run 11", "run 7", "run 8", "run 9"]
+            figure = draw(runs, aside=frozenset(range(7, 12)))
+
+            def seen(figure=figure):
+                (axes,) = figure.axes
+                marks = [one for one in (*axes.texts, *axes.collections, *axes.lines) if one.get_visible()]
+                grey = [line.get_label() for line in axes.lines if line.get_color() == figures.DRAWN.grid]
+                return {one.get_text() for one in axes.texts if one in marks}, len(marks), sorted(grey)
+
+            names, num_marks, grey = seen()
+            assert {f"run {number}" for number in range(7)} <= names
+            assert not {f"run {number}" for number in range(7, 12)} & names
+            assert grey == ["run 10", "run 11", "run 7", "run 8", "run 9"]
+            with figure.with_all():
+                all_names, all_marks, none = seen()
+            assert all_names - names >= {f"run {number}" for number in range(7, 12)} and none == []
+            assert all_marks >= num_marks + 2 * 5
+            assert seen() == (names, num_marks, grey)

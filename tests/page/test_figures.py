@@ -143,20 +143,21 @@ def test_seeds_are_one_curve_of_their_mean_in_a_band_of_their_range(over, x):
     assert not drawn_curves.loss_curves([seeds_of([1.0, 0.2])], over=over).axes[0].collections
 
 
-def test_the_best_curves_are_named_at_their_ends_and_no_name_lies_on_another():
+def test_curves_are_named_at_their_ends_and_no_name_lies_on_another():
     curves = [
         dataclasses.replace(seeds_of([1.0, 0.5 + 0.001 * number]), label=f"run {number} · tuned", look=number)
         for number in range(12)
     ]
     with figures.drawing():
-        (axes,) = drawn_curves.loss_curves(curves, over="epochs").axes
+        (axes,) = drawn_curves.loss_curves(curves, over="epochs", aside=frozenset(range(7, 12))).axes
     assert axes.get_legend() is None and not axes.figure.legends
-    names = [text for text in axes.texts if text.get_text() != "tuned"]
+    written = [text for text in axes.texts if text.get_visible()]
+    names = [text for text in written if text.get_text() != "tuned"]
     assert [text.get_text() for text in names] == [f"run {number}" for number in range(7)]
     assert [text.get_color() for text in names] == [figures.DRAWN.colour(number) for number in range(7)]
     others = {line.get_color() for line in axes.lines if line.get_label() == "run 9 · tuned, test"}
     assert others == {figures.DRAWN.grid}
-    extents = [text.get_window_extent() for text in axes.texts]
+    extents = [text.get_window_extent() for text in written]
     assert all(axes.figure.bbox.y0 <= one.y0 and one.y1 <= axes.figure.bbox.y1 + 1 for one in extents)
     heights = sorted((one.y0, one.y1) for one in extents)
     assert all(below[1] <= above[0] + 3 for below, above in itertools.pairwise(heights))

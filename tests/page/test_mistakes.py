@@ -49,7 +49,7 @@ def test_recalls_are_sorted_by_the_gap_between_strategies(tmp_path):
     assert [gaps[index] for index, *_ in drawn.rows] == pytest.approx(sorted(gaps, reverse=True))
     assert len(drawn.strategies) == 2
     for index, _, _, lines in drawn.rows:
-        assert [strategy for strategy, *_ in lines] == [0, 1]
+        assert [one.record.branch for one, *_ in lines] == ["scratch_resnet", "pretrained"]
         for _, low, high, place, _ in lines:
             assert 0 <= low <= place <= high <= 100
         # twenty images of each class: the interval of one run with that recall

@@ -4,6 +4,7 @@ The browser is the machine's own Chromium; Playwright drives it, axe-core looks 
 """
 
 import io
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -351,6 +352,62 @@ def of_many_classes(tmp_path_factory):
         )
     runs = [record.read_run(folder / f"network {number}") for number in (0, 1)]
     return runs, report.write_report(folder / "page", runs, title="Forty classes").as_uri()
+
+
+@pytest.fixture(scope="module")
+def of_many_strategies(tmp_path_factory):
+    """A page of six strategies, the first of which are the best, without images."""
+    folder = tmp_path_factory.mktemp("strategies")
+    runs = [
+        record.read_run(
+            write_run(folder / f"r{number}", recipe=f"r{number}", accuracy=0.9 - 0.05 * number, robustness=0.5)
+        )
+        for number in range(6)
+    ]
+    return report.write_report(folder / "page", runs, title="Six strategies").as_uri()
+
+
+def strategies_on(page) -> list[set[str]]:
+    """The recipes that each part of a page is about which can show some alone."""
+    heads = page.locator("#audit thead th:visible").all_inner_texts()[1:]
+    legend = page.locator("#classes .legend span[data-of]:visible").all_inner_texts()
+    matrices = page.locator("#matrices > [data-of] h3").all_inner_texts()
+    curves = page.locator("#curves .drawing").first.locator(".name[data-of]:visible").all_text_contents()
+    rows = page.locator("#confidence tr[data-of]:not(.aside):visible").all_inner_texts()
+    return [
+        {name for one in part for name in re.findall(r"r\d", one)} for part in (heads, legend, matrices, curves, rows)
+    ]
+
+
+def test_what_is_pinned_is_shown_sent_and_printed(browser, of_many_strategies):
+    page = browser.new_page(locale="en-GB")
+    page.goto(of_many_strategies)
+    assert strategies_on(page) == 5 * [{"r0", "r1", "r2", "r3"}]
+    box = page.locator('#summary input[name="pinned"]')
+    assert box.evaluate_all("all => all.map((one) => one.checked)") == 4 * [True] + 2 * [False]
+    box.nth(5).check()  # the fifth: what was pinned first goes
+    box.nth(2).uncheck()
+    assert strategies_on(page) == 5 * [{"r1", "r3", "r5"}]
+    extents = (
+        page.locator("#curves .drawing")
+        .first.locator(".name:not(.aside)")
+        .evaluate_all("all => all.map((one) => one.getBoundingClientRect()).map(({ top, bottom }) => [top, bottom])")
+    )
+    extents.sort()
+    assert all(above[1] <= below[0] + 3 for above, below in itertools.pairwise(extents))
+    sent = browser.new_page(locale="en-GB")
+    sent.goto(page.url)
+    assert strategies_on(sent) == 5 * [{"r1", "r3", "r5"}]
+    sent.emulate_media(media="print")
+    assert strategies_on(sent)[:2] == 2 * [{"r1", "r3", "r5"}]
+    for number in (1, 3, 5):
+        box.nth(number).uncheck()
+    heads, _, _, curves, _ = strategies_on(page)
+    assert heads == curves == {f"r{number}" for number in range(6)}
+    without = browser.new_context(java_script_enabled=False).new_page()
+    without.goto(of_many_strategies)
+    assert strategies_on(without)[0] == {f"r{number}" for number in range(6)}
+    assert not without.locator(".pins:visible").count()
 
 
 # presses everything that can be pressed, and returns what did nothing by it
