@@ -46,13 +46,15 @@ class RunFindings:
 @dataclasses.dataclass(frozen=True)
 class Seeds:
     """Runs that differ in nothing but the seed, by their places, and their accuracies' mean and standard deviation (of
-    a sample; None below three runs), and the same of their balanced accuracies."""
+    a sample; None below three runs), the same of their balanced accuracies, and the mean of their training times,
+    seconds; None where one is not known."""
 
     places: tuple[int, ...]
     mean: float
     deviation: float | None
     balanced_mean: float
     balanced_deviation: float | None
+    seconds: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +165,9 @@ def find(runs: list[Run], data: Dataset | None = None) -> Findings:
         results = [found[place].result for place in places]
         of_both = [one.accuracy for one in results], [one.balanced_accuracy for one in results]
         spread = ((statistics.mean(of), statistics.stdev(of) if len(of) > 2 else None) for of in of_both)
-        seeds.append(Seeds(tuple(places), *itertools.chain.from_iterable(spread)))
+        times = [runs[place].record.seconds.training_alone for place in places]
+        seconds = None if None in times else statistics.mean(times)
+        seeds.append(Seeds(tuple(places), *itertools.chain.from_iterable(spread), seconds))
     compared = same_images(found, range(len(found)))
     best, *others = sorted(compared, key=lambda place: -found[place].result.accuracy) or [None]
     corrupted = [place for place, one in enumerate(found) if one.robustness is not None]

@@ -1,16 +1,17 @@
 """The first screen: a claim with its condition, its picture, three numbers, and what to distrust."""
 
 import dataclasses
+from statistics import fmean
 
 from compare.findings.findings import Findings
-from compare.findings.label_curve import StrategyPair, labels_of
+from compare.findings.label_curve import Difference, StrategyPair
 from compare.findings.metrics import MORE_THAN_CHANCE
 from compare.page import figures, label_figures, labels, pictures, verdict
 from compare.page.audit import FAILED, NOT_RUN, Cell
 from compare.page.banners import Banner
 from compare.page.label_figures import Dot
 from compare.page.language import say
-from compare.page.shown import Shown, by_seeds, label_of, of_compared, strategy_names
+from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, strategy_names
 from compare.page.words import data_in_words, duration, labels_in_words, network_in_words
 
 
@@ -128,20 +129,37 @@ def of_labels(pair: StrategyPair, first: str, second: str) -> str:
     )
 
 
+def lead(found: Findings) -> Difference | None:
+    """How far the better strategy of the verdict is ahead of the other, all seeds together, with the labels that both
+    are compared with; None where no label curve has it."""
+    if found.label_curve is None or found.headline is None:
+        return None
+
+    def labels_of(strategy: int, place: int) -> float | None:
+        points = found.label_curve.strategies[strategy].points
+        return next((point.labels for point in points if place in point.places), None)
+
+    for pair in found.label_curve.headline:
+        labels = labels_of(pair.first, found.headline.first)
+        if labels == labels_of(pair.second, found.headline.second):
+            return next((one for one in pair.differences if one.labels == labels), None)
+    return None
+
+
 def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
     """The best run's accuracy, beside it where classes are unequal the balanced one, its lead over the other that the
-    verdict is about, and its time."""
+    verdict is about, and its time; of a label curve's strategies the means of their seeds."""
     if not shown:
         return []
+    of_seeds, every = lead(found), found.runs
+    found, shown = of_compared(found, shown)
     pair = found.headline
     best = shown[pair.first] if pair else shown[0]
-    found_numbers = [
-        Number(
-            say("Test accuracy"),
-            f"{best.result.accuracy:.3f}",
-            say("{low:.3f}–{high:.3f}", low=best.result.accuracy_low, high=best.result.accuracy_high),
-        )
-    ]
+    some = [every[place].result for place in best.seeds.places] if of_seeds else [best.result]
+    accuracy, low, high = (
+        fmean(getattr(one, name) for one in some) for name in ("accuracy", "accuracy_low", "accuracy_high")
+    )
+    found_numbers = [Number(say("Test accuracy"), f"{accuracy:.3f}", say("{low:.3f}–{high:.3f}", low=low, high=high))]
     if best.result.is_unequal:
         found_numbers.append(
             Number(
@@ -154,33 +172,38 @@ def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
                 ),
             )
         )
-    times = [best.record.seconds.training_alone]
+    timed = [best]
     if pair:
+        ahead = of_seeds or pair.paired
         found_numbers.append(
             Number(
                 say("Points ahead"),
-                f"{pair.paired.points_ahead:+.1f}",
-                say("{low:+.1f} to {high:+.1f}", low=pair.paired.points_low, high=pair.paired.points_high),
+                f"{ahead.points_ahead:+.1f}",
+                say("{low:+.1f} to {high:+.1f}", low=ahead.points_low, high=ahead.points_high),
             )
         )
-        times.append(shown[pair.second].record.seconds.training_alone)
-    time, *other = map(duration, times)
+        timed.append(shown[pair.second])
+    time, *other = (
+        duration(one.seeds.seconds) if of_seeds else duration(one.record.seconds.training_alone) for one in timed
+    )
     beside = say("against {time}", time=other[0]) if other else ""
     return [*found_numbers, Number(say("Training time"), time, beside)]
 
 
 def subject(found: Findings, shown: list[Shown]) -> str:
     """Which runs the three numbers are of."""
+    of_seeds = found.headline and lead(found)
+    found, shown = of_compared(found, shown)
     if found.headline is None:
         return shown[0].label if shown else ""
     first, second = shown[found.headline.first], shown[found.headline.second]
-    if found.label_curve is None:
+    if not of_seeds:
         return say("{first}, beside {second}", first=first.label, second=second.label)
     return say(
-        "{first}, beside {second}, with {labels} labels a class",
+        "{first}, beside {second}, with {labels} labels a class; means of the seeds",
         first=network_in_words(first.record),
         second=network_in_words(second.record),
-        labels=labels_in_words(labels_of(first.record)),
+        labels=labels_in_words(of_seeds.labels),
     )
 
 
@@ -211,6 +234,7 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
     if not shown or found.label_curve is not None:
         return []
     dots = []
+    behind = aside(found, shown)
     for group in by_seeds(shown):
         results, times = [one.result for one in group], [one.record.seconds.training_alone for one in group]
         dots.append(
@@ -231,5 +255,5 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
     title = say("Accuracy against training time")
     parts = [say("{run} {accuracy:.4f}", run=dot.name, accuracy=dot.accuracy) for dot in dots]
     with figures.drawing():
-        figure = label_figures.accuracy_and_time(dots, rules)
+        figure = label_figures.accuracy_and_time(dots, rules, aside=behind)
         return [pictures.picture("accuracy-and-time", title, pictures.described(title, parts), figure)]

@@ -94,8 +94,8 @@ def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answe
     """
     questions = [
         (say("Predicted the same test images, in the same order"), same_test_set, shown),
-        (say("The test set chose nothing"), test_set_unwatched, shown),
-        (say("The frozen part is what it was"), frozen_unchanged, shown),
+        (say("No training chose by the test set"), test_set_unwatched, shown),
+        (say("The frozen weights did not change"), frozen_unchanged, shown),
         (say("The weights got the input that they expect"), expected_input, shown),
         (say("Trained to the end"), trained_out, shown),
         (say("Not overfitted"), not_overfitted, shown),

@@ -2,7 +2,7 @@
 
 from compare.findings.findings import Findings
 from compare.page.language import joined, say
-from compare.page.shown import Shown, by_seeds, named, of_compared
+from compare.page.shown import Shown, by_seeds, named, of_compared, verdict_pair
 from compare.page.words import UNREADABLE
 
 MOST_OF_THE_TIME = 0.6  # that a training's threads compute on a quiet machine: 0.8 to 1
@@ -15,6 +15,7 @@ def of(found: Findings, shown: list[Shown]) -> list[str]:
         one_seed(shown),
         chosen_by_test_set(compared),
         known_mistakes(compared),
+        more_than_pretraining(found, shown),
         different_class_weights(compared),
         different_devices(shown),
         processors_shared(compared),
@@ -55,6 +56,20 @@ def known_mistakes(shown: list[Shown]) -> str | None:
     return say(
         "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.",
         runs=joined(named(mistaken, shown)),
+    )
+
+
+def more_than_pretraining(found: Findings, shown: list[Shown]) -> str | None:
+    """The sides of the verdict have networks of different architectures, and no control tells these apart."""
+    found, compared = of_compared(found, shown)
+    pair = verdict_pair(found, compared)
+    names = {one.record.model.name for one in pair}
+    sides = {one.record.is_from_scratch for one in pair}
+    controls = {one.record.model.name for one in shown if one.record.is_from_scratch}
+    if len(sides) < 2 or len(names) < 2 or names <= controls:
+        return None
+    return say(
+        "The two differ in more than pretraining, also in network and recipe: --recipe from-scratch tells these apart."
     )
 
 

@@ -66,6 +66,8 @@ def content(
     of_all = {
         "claim": answer.claim(found, shown),
         "answer": next(iter(drawn["labels"] or drawn["answer"]), None),
+        "numbers": answer.numbers(found, shown),
+        "subject": answer.subject(found, shown),
         "sentences": verdict.sentences(found, shown),
         "cautions": cautions.of(found, shown),
         "labels": labels.section(found, shown),
@@ -83,8 +85,6 @@ def content(
         | wrong
         | {
             "styles": figures.STYLES,
-            "numbers": answer.numbers(found, shown),
-            "subject": answer.subject(found, shown),
             "doubts": answer.doubts(shown, questions, warnings),
             "banners": warnings,
             "subtitle": subtitle(shown, of_all["labels"]),

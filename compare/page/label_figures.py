@@ -14,7 +14,6 @@ from compare.page.words import LOGISTIC_REGRESSION, labels_in_words
 
 NEAREST_NAMES = 0.09  # of the axis, between two numbers of labels that are both named below it
 NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
-MOST_NAMED = 7  # dots with a name
 FAR_BELOW = 0.3  # the best accuracy: what is drawn as an arrow
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
 
@@ -135,7 +134,7 @@ def time_and_accuracy(
         accuracies,
         drawstyle="steps-post",
         linestyle=":",
-        label=say("none as fast is as good; labels a class"),
+        label=say("ringed: none as fast is as good; numbers: labels a class"),
         **ring,
     )
     axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))
@@ -159,13 +158,16 @@ def time_and_accuracy(
     return figure
 
 
-def accuracy_and_time(dots: list[Dot], rules: list[tuple[str, float]]) -> Figure:
-    """Accuracies against training times: every seed a faint dot, their mean a marker with its interval; of the best the
-    names stand beside. What lies far below the best is an arrow at the edge, with its accuracy.
+def accuracy_and_time(
+    dots: list[Dot], rules: list[tuple[str, float]], *, aside: frozenset[int] = frozenset()
+) -> Figure:
+    """Accuracies against training times: every seed a faint dot, their mean a marker with its interval and its name.
+    What lies far below the best is an arrow at the edge, with its accuracy.
 
     Args:
         dots: what is drawn.
         rules: names and accuracies that are drawn as level lines, but for those that lie far below.
+        aside: the looks of those that are grey and without a name.
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -173,7 +175,6 @@ def accuracy_and_time(dots: list[Dot], rules: list[tuple[str, float]]) -> Figure
     best = max(dot.accuracy for dot in dots)
     inside = [dot for dot in dots if dot.accuracy > best - FAR_BELOW]
     rules = [(name, accuracy) for name, accuracy in rules if accuracy > best - FAR_BELOW]
-    named = sorted(dots, key=lambda dot: -dot.accuracy)[:MOST_NAMED]
     low = min([*(dot.low for dot in inside), *(accuracy for _, accuracy in rules)])
     low -= (0.06 if len(inside) == len(dots) else 0.25) * (best - low) + 0.002  # room for what lies below
     times = [dot.seconds if timed else [float(place)] * len(dot.accuracies) for place, dot in enumerate(dots)]
@@ -183,7 +184,7 @@ def accuracy_and_time(dots: list[Dot], rules: list[tuple[str, float]]) -> Figure
         x, y, colour, marker = (
             float(np.mean(seconds)),
             dot.accuracy,
-            DRAWN.colour(dot.look),
+            DRAWN.grid if dot.look in aside else DRAWN.colour(dot.look),
             MARKERS[marker_of(dot.look)],
         )
         lines = two_lines(dot.name)
@@ -194,7 +195,7 @@ def accuracy_and_time(dots: list[Dot], rules: list[tuple[str, float]]) -> Figure
             lines, marker = [*lines, f"{y:.3f}"], "v"
             y = low + 0.1 * (best - low)
         axes.plot(x, y, marker=marker, color=colour, markersize=7)
-        if dot in named:
+        if dot.look not in aside:
             names.append(named_beside(axes, lines, (x, y), colour, side="right" if x <= middle else "left"))
     for name, accuracy in rules:
         axes.axhline(accuracy, **BASELINE_LINE)
@@ -222,7 +223,8 @@ def _logarithmic(axis, values: list[float]) -> None:
     {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
     ratio = max(positive) / min(positive)
     narrow = axis.axis_name == "x" and ratio > 8  # numbers stand beside each other there
-    subs = (1, 3) if narrow or ratio > 1000 else (1, 2, 5) if ratio > FAR_APART else (1, 2, 3, 5)
+    subs = (1,) if narrow and ratio > 300 else (1, 3) if narrow or ratio > 1000 else None
+    subs = subs or ((1, 2, 5) if ratio > FAR_APART else (1, 2, 3, 5))
     # there may be none of these between
     axis.set_major_locator(MaxNLocator(4) if ratio < NEAR_TOGETHER else LogLocator(subs=subs))
     axis.set_major_formatter("{x:,g}")

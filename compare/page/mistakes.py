@@ -48,6 +48,7 @@ def content(found: Findings, shown: list[Shown], drawn: dict, images: gallery.Ga
         "many_classes": many,
         "at_once": AT_ONCE,
         "order": order,
+        "num_letters": min(12, max(len(name.encode()) for name in names)),
         "matrices": of_matrices(found, shown),
         "drawn_matrices": {one["name"]: one for one in drawn["matrices"]} if many else {},
         "confused": confused(found, shown, images),

@@ -92,10 +92,12 @@ def _trainings(records: list[Record]) -> list[str]:
         for some, labels in seeds.items():
             commands.setdefault((tuple(sorted(labels, key=_number)), some), []).append(words)
     for number, ((labels, seeds), some) in enumerate(commands.items(), start=1):
-        words = ["python", "-m", "compare.run", *(word for one in some for word in ("--run", one))]
-        words += [] if labels == ("all",) else [MULTIPLIED[0], ",".join(labels)]
+        runs = "".join(f" \\\n    --run {shlex.quote(one)}" for one in some)
+        words = [] if labels == ("all",) else [MULTIPLIED[0], ",".join(labels)]
         place = PLACE if len(commands) == 1 else f"{PLACE}-{number}"
-        lines.append(shlex.join([*words, "--seeds", ",".join(seeds), "--out", place]))
+        lines.append(
+            f"python -m compare.run{runs} \\\n    {shlex.join([*words, '--seeds', ','.join(seeds), '--out', place])}"
+        )
     if len(commands) > 1:
         lines.append(f"python -m compare.report {PLACE}-*/runs/* --out {PLACE}")
     return lines

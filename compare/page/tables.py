@@ -6,7 +6,7 @@ import numpy as np
 
 from compare.findings import history
 from compare.page import pictures
-from compare.page.audit import FAILED, PASSED, Cell
+from compare.page.audit import FAILED, NOT_RUN, PASSED, Cell
 from compare.page.label_figures import FAR_BELOW
 from compare.page.language import joined, say
 from compare.page.shown import Shown, by_seeds, label_of
@@ -27,6 +27,8 @@ from compare.page.words import (
 from compare.runs.schema import Record
 
 CLASS_WEIGHTS = say("Weights of the classes in training")
+EXTRACTING = say("of it for features that another run had made")
+CORRUPTED = say("Time to predict the corrupted copies")
 ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
 RECIPE_WORDS = {
     "article": say(
@@ -53,7 +55,7 @@ class Line:
         places: where on the table's scale the ends of that and each run lie, per cent of its width from its left.
         seconds: of training, the mean; None where it is not known.
         memory: of the process, at most, in words.
-        checks: how many were passed, of those that were made.
+        checks: how many were passed, of those that apply.
     """
 
     label: str
@@ -89,7 +91,6 @@ def lines(shown: list[Shown], checks: list[tuple[str, list[Cell]]]) -> list[Line
         accuracies = [one.result.accuracy for one in group]
         states = [cells[column].state for _, cells in checks]
         passed = states.count(PASSED)
-        times = [one.record.seconds.training_alone for one in group]
         memory = [one.record.peak_memory_bytes.main for one in group]
         found.append(
             Line(
@@ -102,9 +103,11 @@ def lines(shown: list[Shown], checks: list[tuple[str, list[Cell]]]) -> list[Line
                 balanced=f"{group[0].seeds.balanced_mean:.4f}"
                 + ("" if len(group) < 3 else f" ± {group[0].seeds.balanced_deviation:.4f}"),
                 places=(place(low), place(high), [place(accuracy) for accuracy in accuracies]),
-                seconds=None if None in times else float(np.mean(times)),
+                seconds=group[0].seeds.seconds,
                 memory=gigabytes(None if None in memory else max(memory)),
-                checks=say("{number} of {all}", number=passed, all=passed + states.count(FAILED)),
+                checks=say(
+                    "{number} of {all}", number=passed, all=passed + states.count(FAILED) + states.count(NOT_RUN)
+                ),
             )
         )
     return sorted(found, key=lambda line: -line.accuracy)
@@ -133,7 +136,13 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         ),
         say("Test log loss (nats an image)"): lambda one: or_nothing(one.result.log_loss, ".4f"),
         say("Training time"): lambda one: duration(one.record.seconds.training_alone),
+        EXTRACTING: lambda one: duration(one.record.seconds.extracting or None),
         say("Processor time in training"): lambda one: duration(one.record.processor_seconds),
+        say("Time before training"): lambda one: duration(one.record.seconds.preparing),
+        say("Time to predict the test images"): lambda one: (
+            say("in training, after every epoch") if one.watched == "test" else duration(one.record.seconds.predicting)
+        ),
+        CORRUPTED: lambda one: duration(one.record.seconds.robustness),
         to_article: time_to_article_accuracy,
         say("Training images a second"): lambda one: or_nothing(one.images_per_second, ",.0f"),
         say("Parameters"): lambda one: or_nothing(one.record.model.num_parameters, ","),
@@ -163,6 +172,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     may_be_empty = (
         MAJORITY,
         LOGISTIC_REGRESSION,
+        EXTRACTING,
+        CORRUPTED,
         say("Peak device memory"),
         say("Energy of the device in training"),
         say("Threads"),
@@ -239,7 +250,6 @@ def _of_recipe(record: Record) -> dict:
 
 
 def _of_run(record: Record) -> dict:
-    watched = any(row.test_loss is not None for row in record.history)
     return {
         say("changed on the command line"): joined(
             say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
@@ -256,13 +266,6 @@ def _of_run(record: Record) -> dict:
             True: say("yes: checked, the same before and after"),
             False: say("NO"),
         }[record.stayed_frozen],
-        say("seconds preparing"): or_nothing(record.seconds.preparing, ".1f"),
-        say("seconds training"): or_nothing(record.seconds.training, ".1f"),
-        say("seconds predicting"): (
-            say("in training, after every epoch") if watched else or_nothing(record.seconds.predicting, ".1f")
-        ),
-        say("seconds predicting corrupted copies"): or_nothing(record.seconds.robustness, ".1f"),
-        say("seconds that features of other runs had taken"): or_nothing(record.seconds.extracting or None, ".1f"),
     }
 
 

@@ -29,7 +29,7 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     said = [
         *silence(reasons),
         *of_labels,
-        sure(pair, number),
+        sure(first, second, pair, number),
         balanced(first, second, pair, is_silent=bool(reasons)),
         None if reasons else classes(first, second, pair),
         None if reasons or len(by_seeds(shown)) < 2 else calibration.weak_sides(found, shown),
@@ -65,7 +65,7 @@ def demonstration(one: Shown) -> str | None:
     """The data stand in for real ones."""
     if not one.record.data.is_demonstration:
         return None
-    return say("the data ({data}) stand in for real ones", data=data_in_words(one.record.data))
+    return say("{data} are demonstration data", data=data_in_words(one.record.data))
 
 
 def nothing_pretrained(compared: list[Shown]) -> str | None:
@@ -171,9 +171,10 @@ def balanced(first: Shown, second: Shown, pair: Headline, *, is_silent: bool) ->
     return joined([said, judged], " ")
 
 
-def sure(pair: Headline, num_labels: str | None) -> str:
+def sure(first: Shown, second: Shown, pair: Headline, num_labels: str | None) -> str:
     """Whether the choice of test images explains the difference of two runs, and whether their seeds do; with so many
     labels a class, where the sentence has to say so."""
+    both = called(first, second)
     paired = pair.paired
     if paired.num_only_first + paired.num_only_second == 0:
         return say("They are right and wrong on the same images.")
@@ -195,8 +196,13 @@ def sure(pair: Headline, num_labels: str | None) -> str:
         )
     parts = joined(parts, "; ")
     if num_labels is None:
-        return say("The difference of the two is {parts}.", parts=parts)
-    return say("With {number} labels a class the difference of the two is {parts}.", number=num_labels, parts=parts)
+        return say("The difference between {first} and {second} is {parts}.", parts=parts, **both)
+    return say(
+        "With {number} labels a class the difference between {first} and {second} is {parts}.",
+        number=num_labels,
+        parts=parts,
+        **both,
+    )
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
@@ -218,7 +224,8 @@ def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
 
 def cost(first: Shown, second: Shown) -> str | None:
     """What the better run costs beside the other, the two that tell most of what is known of both: training time and
-    energy, where the device is the same and tells it, parameters trained, operations an image; None without any."""
+    energy, where the device is the same and tells it, parameters trained, operations an image; None without any. Times
+    are the means of seeds."""
     records = first.record, second.record
     costs = [
         (say("trained parameters"), [one.model.num_trainable_parameters for one in records]),
@@ -226,7 +233,7 @@ def cost(first: Shown, second: Shown) -> str | None:
     ]
     if first.record.device == second.record.device:
         costs = [
-            (say("training time"), [one.seconds.training_alone for one in records]),
+            (say("training time"), [one.seeds.seconds for one in (first, second)]),
             (say("energy"), [one.energy_joules for one in records]),
             *costs,
         ]

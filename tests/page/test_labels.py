@@ -19,7 +19,7 @@ from compare import compare_runs, report
 from compare.findings.baseline import Baseline
 from compare.findings.findings import find
 from compare.findings.label_curve import Difference, StrategyPair
-from compare.page import figures, label_figures, labels, report_files, verdict
+from compare.page import answer, figures, label_figures, labels, report_files, verdict
 from compare.page.shown import by_seeds, label_of, of_compared, show, strategy_names
 from compare.page.words import labels_in_words
 from compare.runs import record
@@ -146,7 +146,8 @@ def test_the_verdict_speaks_of_labels_first(written):
     assert first.startswith(f"{TUNED} is above {SCRATCH} by 30.0 points")
     assert second.startswith("Up to about ") and f"{FROZEN} is above {SCRATCH}, and below it from there on" in second
     # of 200 images, 3 in 100 more are not shown by one seed alone; all names are of 1,000 labels
-    said = "With 1,000 labels a class the difference of the two is no more than the choice of test"
+    both = f"{TUNED} and {SCRATCH}"
+    said = f"With 1,000 labels a class the difference between {both} is no more than the choice of test"
     assert third.startswith(said)
     assert labels.sentences(find(runs[:1]), is_silent=False) == []
 
@@ -209,7 +210,7 @@ def test_the_picture_of_time_marks_the_front(written):
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(lines[FROZEN], [[1, 0.7], [10, 0.85], [100, 0.875]])
     np.testing.assert_allclose(
-        lines["none as fast is as good; labels a class"], [[1, 0.8], [10, 0.9], [100, 0.98]]
+        lines["ringed: none as fast is as good; numbers: labels a class"], [[1, 0.8], [10, 0.9], [100, 0.98]]
     )  # all take as long, so the fine-tuned are the front
     np.testing.assert_allclose(lines["Logistic regression on the pixels"], [[0, 0.8], [1, 0.8]])
     named = [line for name in (TUNED, FROZEN, SCRATCH) for line in name.split(" · ")]
@@ -250,7 +251,8 @@ def test_the_page_has_the_curve_and_the_compared_runs_alone(written):
     assert {"label-curve", "time-and-accuracy", "confusion-difference", "accuracy"} <= drawn
     assert sum(name.startswith("confusion-") for name in drawn) == 4  # of three runs, and of two of them
     by_strategy = rows_of(page, "Test error by labels a class")
-    assert by_strategy[2] == [f"● {SCRATCH}", "0.5000 (3)", "0.2000 (3)", "0.0500 (3)"]
+    assert [cells[0] for cells in by_strategy] == ["10", "100", "1,000"]
+    assert [cells[3] for cells in by_strategy] == ["0.5000 (3)", "0.2000 (3)", "0.0500 (3)"]
     rows = rows_of(page, f"{FROZEN} less {SCRATCH}")
     assert [cells[:2] for cells in rows] == [["10", "+20.00"], ["100", "+5.00"], ["1,000", "-7.50"]]
     # scratch has the frozen one's 0.3 two thirds of the way from 10 to 100, and its 0.15 a third from 100 to 1,000
@@ -259,10 +261,30 @@ def test_the_page_has_the_curve_and_the_compared_runs_alone(written):
     assert f"{TUNED}, 1,000 labels" not in page.text  # said once, not in every name
 
 
+def test_the_first_screen_s_numbers_are_means_of_seeds(tmp_path):
+    """Fine-tuned is right on 196, 190 and 184 of 200 images, and trains for 10, 20 and 60 s; scratch on 180 of 200."""
+    runs = write_curve(tmp_path, accuracies={"scratch": {10: 0.5, 100: 0.9}, "fine-tuned": {10: 0.8}})
+    model = PRETRAINED.model_copy(update={"trained": "all"}).model_dump()
+    for seed, (accuracy, seconds) in enumerate(((0.98, 10), (0.95, 20), (0.92, 60))):
+        changes = {"seconds": {"training": seconds}, "model": model}
+        place = tmp_path / f"fine-tuned-100-{seed}"
+        run = write_run(place, branch="pretrained", accuracy=accuracy, labels=100, seed=seed, changes=changes)
+        runs.append(record.read_run(run))
+    found = find(runs)
+    accuracy, lead, time = answer.numbers(found, show(found))
+    assert (accuracy.value, lead.value, time.value) == ("0.950", "+5.0", "30 s")
+    assert "means of the seeds" in answer.subject(found, show(found))
+    assert (
+        answer.numbers(found.of_compared, of_compared(found, show(found))[1])[0].value == "0.980"
+    )  # of the best alone
+
+
 def rows_of(page, title):
     """The cells of the rows of the table with this caption."""
-    (table,) = re.findall(rf"<caption>{re.escape(title)}.*?</table>", page.source.replace("&#183;", "·"), re.DOTALL)
-    rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", table)
+    (table,) = re.findall(
+        rf"<caption><span>{re.escape(title)}.*?</table>", page.source.replace("&#183;", "·"), re.DOTALL
+    )
+    rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", table, re.DOTALL)
     cells = [re.findall("<t[hd].*?</t[hd]>", row) for row in rows]
     return [[html.unescape(re.sub("<[^>]+>", "", cell)) for cell in row] for row in cells]
 

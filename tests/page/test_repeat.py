@@ -18,10 +18,9 @@ RECIPES = (("scratch_resnet", "tuned", None), ("pretrained", "frozen", "random")
 
 
 def copied(page):
-    """The lines of the page's first block."""
-    return html.unescape(re.findall(r'<pre class="copied"[^>]*><code>(.*?)</code>', page.source, re.DOTALL)[0]).split(
-        "\n"
-    )
+    """The commands of the page's first block, as a shell reads them: what ends in a backslash goes on."""
+    (block, *_) = re.findall(r'<pre class="copied"[^>]*><code>(.*?)</code>', page.source, re.DOTALL)
+    return html.unescape(block).replace("\\\n", "").split("\n")
 
 
 def trainings_of(lines, monkeypatch):

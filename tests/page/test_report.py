@@ -227,7 +227,7 @@ def test_temperature_is_shown_where_a_split_was_held_out_and_else_why_not(tmp_pa
     runs = [write_run(tmp_path / watched, watched=watched, seed=3, accuracy=0.5) for watched in ("validation", "test")]
     page = write(tmp_path / "out", *runs)
     (held_out, without) = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["runs"]
-    table = page.source[page.source.index("Calibration of each run</caption>") :]
+    table = page.source[page.source.index("Calibration of each run</span></caption>") :]
     rows = [re.findall(r'"number">([^<]+)</td>', row) for row in table.split("<tr>")[2:4]]
     assert [row[2] for row in rows] == [f"{held_out['temperature']:.2f}", "&#8211;"]
     assert [row[4] for row in rows] == [f"{held_out['test_log_loss_scaled']:.4f}", "&#8211;"]

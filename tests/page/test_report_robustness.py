@@ -57,7 +57,7 @@ def test_the_section_has_the_numbers_of_the_runs(report_of_three, runs):
         right = run.robustness_predicted == run.test_labels  # all 500 digits are in the sample
         clean = (run.test_probabilities.argmax(axis=1) == run.test_labels).mean()
         means.append((clean, right.mean(), 100 * right.mean() / clean, right.mean(axis=2)))
-    table = page.source[page.source.index("Accuracy on these images</caption>") :]
+    table = page.source[page.source.index("Accuracy on these images</span></caption>") :]
     cells = [re.findall(r'"number">([^<]+)</td>', row) for row in table.split("<tr>")[2:4]]
     expected = [[f"{clean:.4f}", f"{mean:.4f}", f"{retained:.1f}&#160;%"] for clean, mean, retained, _ in means]
     assert cells == expected  # the most accurate first

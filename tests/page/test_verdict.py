@@ -79,7 +79,7 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
         "images explains (0.9000 against 0.8500, which learned from 60,000 images)"
     )
     reasons = [
-        "the data (scikit-learn's digits) stand in for real ones",
+        "scikit-learn's digits are demonstration data",
         "no network here is pretrained, and random weights stand in for that",
         unbeaten,
         "ResNet-18 · from scratch was still jumping at its end: in epoch 3 its test accuracy fell by 9.0 points, more "
@@ -100,7 +100,7 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
             assert sentences.pop(0) == f"In numbers: {because[0]}."
         if because[1:]:
             assert sentences.pop(0) == f"Nor would a winner be named without that: {'; '.join(because[1:])}."
-        assert sentences[0].startswith("The difference of the two is ")
+        assert sentences[0].startswith("The difference between ResNet-18 · from scratch and ResNet50 · frozen")
         for sentence in sentences:
             assert not re.search("ahead|better|stronger|wins|best", sentence)
             assert not re.search("领先|更好|更强|最好", sentence.translations["zh-Hans"])
@@ -113,12 +113,12 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path):
 def test_the_reasons_stand_on_the_page_and_beside_it(tmp_path):
     runs = [write_run(tmp_path / branch, branch=branch, data="digits") for branch in ("scratch_resnet", "pretrained")]
     page = write(tmp_path / "out", *runs)
-    assert "No winner is named: the data (scikit-learn's digits) stand in for real ones." in page.text.replace(
+    assert "No winner is named: scikit-learn's digits are demonstration data." in page.text.replace(
         "\N{NON-BREAKING HYPHEN}", "-"
     )
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert content["no_winner_because"] == ["the data (scikit-learn's digits) stand in for real ones"]
-    assert content["no_winner_because_in_chinese"] == ["数据（scikit-learn 的手写数字）只是真实数据的替身"]
+    assert content["no_winner_because"] == ["scikit-learn's digits are demonstration data"]
+    assert content["no_winner_because_in_chinese"] == ["scikit-learn 的手写数字只是演示数据"]
 
 
 def test_times_of_different_devices_do_not_compare(tmp_path):

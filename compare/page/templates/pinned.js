@@ -13,7 +13,8 @@ function show() {
   const looks = pinned.map((box) => box.dataset.look);
   for (const box of boxes) box.checked = pinned.includes(box); // a browser keeps what was checked before a reload
   for (const part of parts) {
-    part.classList.toggle("aside", pinned.length > 0 && !looks.includes(part.dataset.of));
+    const itsLooks = part.dataset.of.trim().split(" "); // what is said of several strategies stays with one of them
+    part.classList.toggle("aside", pinned.length > 0 && !itsLooks.some((look) => looks.includes(look)));
     if (part.matches(".dots *")) part.style.setProperty("--lane", Math.max(0, looks.indexOf(part.dataset.of)));
   }
   document.querySelector("main").style.setProperty("--columns", pinned.length || boxes.length);
