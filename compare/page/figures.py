@@ -71,7 +71,7 @@ STYLES = {
     ),
 }
 DRAWN = STYLES["light"]  # what pictures are drawn in
-ASIDE_LINE = {"color": DRAWN.grid, "marker": "", "linewidth": 1, "zorder": 1.9}
+ASIDE_LINE = {"color": DRAWN.grid, "marker": "", "linewidth": 1}
 BASELINE_LINE = {"color": DRAWN.muted, "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.2}
 
 
@@ -97,6 +97,7 @@ class Figure(matplotlib.figure.Figure):
                 changes = ASIDE_LINE if of_run[1] == "line" else {"visible": False}
                 self._before.append((artist, {name: getattr(artist, f"get_{name}")() for name in changes}))
                 artist.set(**changes)
+                artist.set_zorder(artist.get_zorder() - 0.001)  # behind the others of its kind, now and on the page
 
     @contextlib.contextmanager
     def with_all(self) -> Iterator[None]:
@@ -180,7 +181,7 @@ def png(figure: Figure) -> bytes:
     canvas.draw()  # `savefig` would draw it twice
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    image.save(packed, "PNG", dpi=(figure.dpi, figure.dpi))
+    image.save(packed, "PNG", dpi=(figure.dpi, figure.dpi), optimize=True)
     return packed.getvalue()
 
 

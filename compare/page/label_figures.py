@@ -134,7 +134,7 @@ def time_and_accuracy(
         accuracies,
         drawstyle="steps-post",
         linestyle=":",
-        label=say("ringed: none as fast is as good; numbers: labels a class"),
+        label=say("ringed: none as fast is as good; its labels"),
         **ring,
     )
     axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))

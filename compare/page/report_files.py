@@ -22,6 +22,7 @@ from compare.system import disk
 from compare.system.errors import printable
 
 FORMAT = 1  # of report.json; a field that changes its meaning raises it
+DIGITS = 9  # significant, of a fraction: as many as tell a float32, as the probabilities are, from the next
 
 
 def as_json(
@@ -147,15 +148,15 @@ def of_run(one: Shown) -> dict:
 
 
 def _plain(value):
-    """The value with arrays as lists, what is not a number as None, and texts as `printable`."""
+    """The value with arrays as lists, numbers to `DIGITS`, what is not one as None, and texts as `printable`."""
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     return printable(value) if isinstance(value, str) else value
 
 

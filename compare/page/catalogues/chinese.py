@@ -310,7 +310,7 @@ TEXTS = {
     "logistic regression": "逻辑回归",
     "on the pixels": "（像素）",
     "Ahead of {network}": "领先于 {network}",
-    "ringed: none as fast is as good; numbers: labels a class": "圈出：没有同样快而更好的；数字：每类标签数",
+    "ringed: none as fast is as good; its labels": "圈出：没有同样快而更好的；旁为每类标签数",
     "Test error by labels a class": "按每类标签数的测试错误率",
     "Test error by labels a class, the mean over seeds, and in brackets how many": "按每类标签数的测试错误率：对种子取均值，括号内为种子数",
     "Strategy": "策略",
