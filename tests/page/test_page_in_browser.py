@@ -385,7 +385,10 @@ def test_what_is_pinned_is_shown_sent_and_printed(browser, of_many_strategies):
     assert strategies_on(page) == 5 * [{"r0", "r1", "r2", "r3"}]
     box = page.locator('#summary input[name="pinned"]')
     assert box.evaluate_all("all => all.map((one) => one.checked)") == 4 * [True] + 2 * [False]
+    panels = page.locator("#robustness .panels")
+    before = panels.screenshot()
     box.nth(5).check()  # the fifth: what was pinned first goes
+    assert panels.screenshot() != before  # each shows a part of one drawing
     box.nth(2).uncheck()
     assert strategies_on(page) == 5 * [{"r1", "r3", "r5"}]
     extents = (
@@ -518,7 +521,8 @@ def test_a_press_shows_where_each_run_looked(browser, tmp_path):
     page.goto(report.write_report(tmp_path / "page", runs, title="Where").as_uri())
     button, status = page.locator("button.where"), page.locator("[data-where-status]").first
     assert button.inner_text() == f"Show where {LABELS[0]} looked" and page.locator("canvas").count() == 0
-    assert "other: the last maps have fewer than 4×4 places" in page.inner_text("#differences")
+    said = "No picture of where other looked: the last maps are too coarse, under 4×4"
+    assert said in page.inner_text("#differences")
     button.focus()
     page.keyboard.press("Enter")
     assert status.inner_text() == f"Over the images: where {LABELS[0]} looked."
