@@ -31,8 +31,8 @@ class Calibration:
             and their Application*, 1997, section 2.4).
         brier: the mean over images of the squared distance between the probabilities and the truth, 0 to 2 (G. Brier,
             1950).
-        kept: float64, (101,), shares of the test images, the most confident first.
-        accuracy_kept: float64, (101,), the accuracy on those alone; NaN where none is kept.
+        accuracy_kept: float64, (101,), the accuracy on the most confident 0, 1, …, 100 % of the test images; NaN where
+            none is kept.
     """
 
     num_images: np.ndarray
@@ -42,7 +42,6 @@ class Calibration:
     error_low: float
     error_high: float
     brier: float
-    kept: np.ndarray
     accuracy_kept: np.ndarray
 
 
@@ -94,8 +93,7 @@ def calibration(run: Run) -> Calibration:
     with np.errstate(invalid="ignore"):  # 0/0 in an empty bin
         mean_confidence = np.bincount(bins, confidence, NUM_BINS) / in_bin
         mean_accuracy = np.bincount(bins, right, NUM_BINS) / in_bin
-    kept = np.linspace(0, 1, 101)
-    num_kept = np.round(kept * num_images).astype(np.int64)
+    num_kept = np.round(np.linspace(0, 1, 101) * num_images).astype(np.int64)
     num_right = np.concatenate([[0], np.cumsum(right[np.argsort(-confidence, kind="stable")])])
     with np.errstate(invalid="ignore"):
         accuracy_kept = num_right[num_kept] / num_kept
@@ -107,7 +105,6 @@ def calibration(run: Run) -> Calibration:
         error_low=max(0.0, float(low)),
         error_high=max(0.0, float(high)),
         brier=None if run.only_highest else brier_score(probabilities, labels),
-        kept=kept,
         accuracy_kept=accuracy_kept,
     )
 

@@ -67,8 +67,6 @@ class Result:
         macro_f1_low, macro_f1_high: its 95 % interval, as `macro_f1_interval` has it.
         log_loss: mean of -ln(probability of the true class), nats an image; None where the run keeps only the highest.
         counts: int64, (num_classes, num_classes), the confusion matrix.
-        shares: float64, (num_classes, num_classes), the same as fractions of each row; 0 in the row of a class
-            without images.
         precision, recall, f1: float64, (num_classes,); NaN where it is 0/0, as is the precision of a class that was
             never predicted.
         support: int64, (num_classes,), images of each class.
@@ -88,7 +86,6 @@ class Result:
     macro_f1_high: float
     log_loss: float | None
     counts: np.ndarray
-    shares: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
@@ -171,7 +168,6 @@ def evaluate(run: Run) -> Result:
         macro_f1_high=macro_f1_high,
         log_loss=None if run.only_highest else log_loss(probabilities, labels),
         counts=counts,
-        shares=counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
         precision=precision,
         recall=recall,
         f1=f1,

@@ -48,7 +48,7 @@ def selective(runs: list[tuple[str, int, list[Calibration]]], *, aside: frozense
     ends, numbers, drawn = [], [], []
     for label, look, seeds in runs:
         errors = 100 * np.array([1 - one.accuracy_kept[LEAST_KEPT:] for one in seeds])  # (num_seeds, 41)
-        kept, mean = 100 * seeds[0].kept[LEAST_KEPT:], errors.mean(axis=0)
+        kept, mean = np.arange(LEAST_KEPT, 101), errors.mean(axis=0)
         mean[mean == 0] = np.nan  # a logarithmic axis lacks 0
         drawn += mean[np.isfinite(mean)].tolist()
         places = [percent - LEAST_KEPT for percent in (*MARKED, 100)]

@@ -22,7 +22,7 @@ from compare.system import disk
 from compare.system.errors import printable
 
 FORMAT = 1  # of report.json; a field that changes its meaning raises it
-DIGITS = 9  # significant, of a fraction: as many as tell a float32, as the probabilities are, from the next
+DIGITS = 7  # significant, of a fraction: of a million test images the last would change
 
 
 def as_json(

@@ -103,7 +103,7 @@ def test_the_numbers_lie_beside_the_page_for_programs(two):
         assert said["test"]["counts"] == sklearn.metrics.confusion_matrix(run.test_labels, predicted).tolist()
         assert said["test"]["f1"] == pytest.approx(sklearn.metrics.f1_score(run.test_labels, predicted, average=None))
         for told, row in zip(said["history"], run.record.history, strict=True):
-            assert told == pytest.approx(row.model_dump(exclude_none=True), rel=5e-9, abs=0)  # to nine digits
+            assert told == pytest.approx(row.model_dump(exclude_none=True), rel=5e-7, abs=0)  # to seven digits
         assert said["recipe"] == run.record.recipe.as_json()
     (pair,) = content["pairs"]
     assert (pair["first"], pair["points_ahead"]) == ("ResNet-18 · from scratch", 10)

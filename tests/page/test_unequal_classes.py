@@ -114,7 +114,7 @@ def test_it_stands_in_every_table(tmp_path):
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     for name in ("balanced_accuracy", "balanced_accuracy_high", "macro_f1", "macro_f1_low"):
         told = float(rows[0][f"test_{name}"])
-        assert told == content["runs"][0]["test"][name] == pytest.approx(getattr(result, name), rel=5e-9, abs=0)
+        assert told == content["runs"][0]["test"][name] == pytest.approx(getattr(result, name), rel=5e-7, abs=0)
     assert rows[0]["majority_accuracy"] == ""  # its data are not at hand
     pair = content["pairs"][0]
     assert pair["balanced_points_low"] < pair["balanced_points_ahead"] < pair["balanced_points_high"]
