@@ -46,8 +46,8 @@ class RunFindings:
 @dataclasses.dataclass(frozen=True)
 class Seeds:
     """Runs that differ in nothing but the seed, by their places, and their accuracies' mean and standard deviation (of
-    a sample; None below three runs), the same of their balanced accuracies, and the mean of their training times,
-    seconds; None where one is not known."""
+    a sample; None below three runs), the same of their balanced accuracies, and the median of their training times,
+    seconds, to which one that was disturbed does nothing; None where one is not known."""
 
     places: tuple[int, ...]
     mean: float
@@ -166,7 +166,7 @@ def find(runs: list[Run], data: Dataset | None = None) -> Findings:
         of_both = [one.accuracy for one in results], [one.balanced_accuracy for one in results]
         spread = ((statistics.mean(of), statistics.stdev(of) if len(of) > 2 else None) for of in of_both)
         times = [runs[place].record.seconds.training_alone for place in places]
-        seconds = None if None in times else statistics.mean(times)
+        seconds = None if None in times else statistics.median(times)
         seeds.append(Seeds(tuple(places), *itertools.chain.from_iterable(spread), seconds))
     compared = same_images(found, range(len(found)))
     best, *others = sorted(compared, key=lambda place: -found[place].result.accuracy) or [None]

@@ -27,7 +27,7 @@ class Point:
         seeds: what these are told apart by, as `seeds_of` has it.
         errors: of each run, the fraction of the test images that it has wrong.
         error: the mean of these.
-        seconds: of training, features that another run had left in a cache counted as made anew, the mean over the
+        seconds: of training, features that another run had left in a cache counted as made anew, the median over the
             runs; None where that of one is not known.
         on_front: whether no other point, of any strategy, is at most as slow and at least as accurate, and better in
             one of these; False where `seconds` is None.
@@ -194,7 +194,7 @@ def _point(runs: list[Run], labels: float, places: list[int]) -> Point:
         seeds=tuple(seeds[index] for index in in_order),
         errors=errors,
         error=statistics.fmean(errors),
-        seconds=None if None in seconds else statistics.fmean(seconds),
+        seconds=None if None in seconds else statistics.median(seconds),
     )
 
 

@@ -200,7 +200,7 @@ def subject(found: Findings, shown: list[Shown]) -> str:
     if not of_seeds:
         return say("{first}, beside {second}", first=first.label, second=second.label)
     return say(
-        "{first}, beside {second}, with {labels} labels a class; means of the seeds",
+        "{first}, beside {second}, with {labels} labels a class; means of the seeds, of times the median",
         first=network_in_words(first.record),
         second=network_in_words(second.record),
         labels=labels_in_words(of_seeds.labels),

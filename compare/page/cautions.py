@@ -87,10 +87,11 @@ def different_class_weights(shown: list[Shown]) -> str | None:
 
 def different_devices(shown: list[Shown]) -> str | None:
     """Times that do not compare."""
-    devices = [one.record.device for one in shown if one.record.device is not None]
+    records = [one.record for one in shown if one.record.device is not None]
+    devices = [(record.device, record.num_threads if record.device.kind == "cpu" else None) for record in records]
     if all(device == devices[0] for device in devices):
         return None
-    return say("The runs had different devices, so their times and memory do not compare.")
+    return say("The runs had different devices or numbers of threads, so their times and memory do not compare.")
 
 
 def files_left_out(shown: list[Shown]) -> str | None:

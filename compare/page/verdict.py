@@ -225,7 +225,7 @@ def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
 def cost(first: Shown, second: Shown) -> str | None:
     """What the better run costs beside the other, the two that tell most of what is known of both: training time and
     energy, where the device is the same and tells it, parameters trained, operations an image; None without any. Times
-    are the means of seeds."""
+    are the medians of seeds."""
     records = first.record, second.record
     costs = [
         (say("trained parameters"), [one.model.num_trainable_parameters for one in records]),

@@ -272,7 +272,7 @@ def test_the_first_screen_s_numbers_are_means_of_seeds(tmp_path):
         runs.append(record.read_run(run))
     found = find(runs)
     accuracy, lead, time = answer.numbers(found, show(found))
-    assert (accuracy.value, lead.value, time.value) == ("0.950", "+5.0", "30 s")
+    assert (accuracy.value, lead.value, time.value) == ("0.950", "+5.0", "20 s")
     assert "means of the seeds" in answer.subject(found, show(found))
     assert (
         answer.numbers(found.of_compared, of_compared(found, show(found))[1])[0].value == "0.980"

@@ -123,12 +123,15 @@ def test_the_reasons_stand_on_the_page_and_beside_it(tmp_path):
 
 def test_times_of_different_devices_do_not_compare(tmp_path):
     said = []
-    for name, kind in (("same", "cpu"), ("other", "cuda")):
+    for name, kind, num_threads in (("same", "cpu", 2), ("fewer", "cpu", 1), ("other", "cuda", 2)):
         device = {"kind": kind, "name": "a made-up processor, 2 threads"}
-        folders = write_run(tmp_path / name / "a"), write_run(tmp_path / name / "b", changes={"device": device})
+        folders = [
+            write_run(tmp_path / name / "a", changes={"num_threads": 2}),
+            write_run(tmp_path / name / "b", changes={"device": device, "num_threads": num_threads}),
+        ]
         shown = show(find([record.read_run(folder) for folder in folders]))
         said.append((cautions.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
-    assert said == [(False, True), (True, False)]
+    assert said == [(False, True), (True, True), (True, False)]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ TEXTS = {
     "{low:.3f}–{high:.3f}": "{low:.3f}–{high:.3f}",
     "{low:+.1f} to {high:+.1f}": "{low:+.1f} 至 {high:+.1f}",
     "against {time}": "对比 {time}",
-    "{first}, beside {second}, with {labels} labels a class; means of the seeds": "{first} 与 {second} 相比，每类 {labels} 个标签；各种子的平均",
+    "{first}, beside {second}, with {labels} labels a class; means of the seeds, of times the median": "{first} 与 {second} 相比，每类 {labels} 个标签；各种子的平均，时间取中位数",
     "{first}, beside {second}": "{first}，对比 {second}",
     "1 seed": "1 个种子",
     "{fewest} to {most} seeds": "{fewest} 至 {most} 个种子",
@@ -244,7 +244,7 @@ TEXTS = {
     "The verdict is about the best run of each side, chosen by the test set itself, which favours the side with more runs.": "结论针对每一方中最好的一次运行，而它是由测试集本身选出的，这对运行次数较多的一方有利。",
     "The two differ in more than pretraining, also in network and recipe: --recipe from-scratch tells these apart.": "两者不只差在预训练，网络与配置也不同：--recipe from-scratch 可将其分开。",
     "Mistakes kept on purpose: {runs}. They are listed below; --recipe tuned is without them.": "有意保留的错误：{runs}。详见下文；--recipe tuned 没有这些错误。",
-    "The runs had different devices, so their times and memory do not compare.": "各次运行使用的设备不同，时间与内存不可比较。",
+    "The runs had different devices or numbers of threads, so their times and memory do not compare.": "各次运行的设备或线程数不同，时间与内存不可比较。",
     "Paused, or beside other work: {runs} had the processors for {share:.0%} of the training time, so times say little about them.": "曾被暂停或与其他程序同时运行：{runs} 在训练时间内只占用了处理器 {share:.0%} 的时间，因此其用时参考意义不大。",
     # warnings
     "Not finished": "未完成",
