@@ -90,22 +90,24 @@ class Figure(matplotlib.figure.Figure):
 
     def put_aside(self, looks: frozenset[int]) -> None:
         """Put the runs of these looks aside, for good."""
-        self.aside, self._before = looks, []
+        self.aside, self._changed = looks, []
         for artist in self.findobj():
             of_run = re.fullmatch(r"(line|mark|name-\d+)-(\d+)", artist.get_gid() or "")
             if of_run and int(of_run[2]) in looks:
                 changes = ASIDE_LINE if of_run[1] == "line" else {"visible": False}
-                self._before.append((artist, {name: getattr(artist, f"get_{name}")() for name in changes}))
+                before = {name: getattr(artist, f"get_{name}")() for name in changes}
+                self._changed.append((artist, before, changes))
                 artist.set(**changes)
                 artist.set_zorder(artist.get_zorder() - 0.001)  # behind the others of its kind, now and on the page
 
     @contextlib.contextmanager
     def with_all(self) -> Iterator[None]:
         """While it lasts, no run is aside."""
-        for artist, before in self._before:
+        for artist, before, _ in self._changed:
             artist.set(**before)
         yield
-        self.put_aside(self.aside)
+        for artist, _, changes in self._changed:
+            artist.set(**changes)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """The PNG, and how large it is shown: in pixels of a screen, of which there are 96 to an inch."""

@@ -403,6 +403,8 @@ def test_what_is_pinned_is_shown_sent_and_printed(browser, of_many_strategies):
     assert strategies_on(sent) == 5 * [{"r1", "r3", "r5"}]
     sent.emulate_media(media="print")
     assert strategies_on(sent)[:2] == 2 * [{"r1", "r3", "r5"}]
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
     for number in (1, 3, 5):
         box.nth(number).uncheck()
     heads, _, _, curves, _ = strategies_on(page)
