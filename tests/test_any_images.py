@@ -17,8 +17,6 @@ from scratch_resnet import train as scratch
 
 SHAPES = [((28, 28), 2), ((64, 48), 3), ((32, 32, 3), 37), ((96, 128, 3), 300)]
 IDS = [f"{'×'.join(map(str, shape))}, {number} classes" for shape, number in SHAPES]
-LARGEST = pytest.param(SHAPES[3], marks=pytest.mark.thorough)  # a minute and a half
-EVERY_SHAPE = pytest.mark.parametrize("data", [*SHAPES[:3], LARGEST], ids=IDS, indirect=True)
 
 
 @pytest.fixture
@@ -88,7 +86,7 @@ def check(tmp_path, run_main, run_folder, path, num_classes, test_labels):
     assert "out of arrays" in page.text
 
 
-@EVERY_SHAPE
+@pytest.mark.parametrize("data", SHAPES, ids=IDS, indirect=True)
 def test_from_scratch(data, few, run_main, tmp_path):
     path, num_classes, test_labels = data
     words = ["--recipe", "tuned", "--data", path, "--epochs", 2, "--image-size", 32, "--batch-size", 8, "--robustness"]
@@ -96,7 +94,12 @@ def test_from_scratch(data, few, run_main, tmp_path):
     check(tmp_path, run_main, tmp_path / "run", path, num_classes, test_labels)
 
 
-@EVERY_SHAPE
+@pytest.mark.parametrize(
+    "data",
+    [*SHAPES[:3], pytest.param(SHAPES[3], marks=pytest.mark.thorough)],  # a minute and a half
+    ids=IDS,
+    indirect=True,
+)
 def test_on_a_backbone(data, few, run_main, tmp_path):
     path, num_classes, test_labels = data
     words = ["--recipe", "tuned", "--data", path, "--image-size", 32, "--robustness", "--weights", "random"]

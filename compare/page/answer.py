@@ -2,9 +2,10 @@
 
 import dataclasses
 from statistics import fmean
+from typing import NamedTuple
 
 from compare.findings.findings import Findings
-from compare.findings.label_curve import Difference, StrategyPair
+from compare.findings.label_curve import StrategyPair
 from compare.findings.metrics import MORE_THAN_CHANCE
 from compare.page import figures, label_figures, labels, pictures, verdict
 from compare.page.audit import FAILED, NOT_RUN, Cell
@@ -129,20 +130,34 @@ def of_labels(pair: StrategyPair, first: str, second: str) -> str:
     )
 
 
-def lead(found: Findings) -> Difference | None:
-    """How far the better strategy of the verdict is ahead of the other, all seeds together, with the labels that both
-    are compared with; None where no label curve has it."""
+class Lead(NamedTuple):
+    """How far the first strategy of the verdict is ahead of the second, percentage points, with its 95 % interval, all
+    seeds with so many labels a class together."""
+
+    labels: float
+    points_ahead: float
+    points_low: float
+    points_high: float
+
+
+def lead(found: Findings) -> Lead | None:
+    """That of the label curve; None where it has not both strategies at the labels that they are compared with."""
     if found.label_curve is None or found.headline is None:
         return None
-
-    def labels_of(strategy: int, place: int) -> float | None:
-        points = found.label_curve.strategies[strategy].points
-        return next((point.labels for point in points if place in point.places), None)
-
-    for pair in found.label_curve.headline:
-        labels = labels_of(pair.first, found.headline.first)
-        if labels == labels_of(pair.second, found.headline.second):
-            return next((one for one in pair.differences if one.labels == labels), None)
+    at = {
+        place: (number, point.labels)
+        for number, strategy in enumerate(found.label_curve.strategies)
+        for point in strategy.points
+        for place in point.places
+    }
+    both = at.get(found.headline.first), at.get(found.headline.second)
+    for pair in found.label_curve.pairs:
+        for one in pair.differences:
+            first, second = (pair.first, one.labels), (pair.second, one.labels)
+            if both == (first, second):
+                return Lead(one.labels, one.points_ahead, one.points_low, one.points_high)
+            if both == (second, first):
+                return Lead(one.labels, -one.points_ahead, -one.points_high, -one.points_low)
     return None
 
 
@@ -156,22 +171,13 @@ def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
     pair = found.headline
     best = shown[pair.first] if pair else shown[0]
     some = [every[place].result for place in best.seeds.places] if of_seeds else [best.result]
-    accuracy, low, high = (
-        fmean(getattr(one, name) for one in some) for name in ("accuracy", "accuracy_low", "accuracy_high")
-    )
-    found_numbers = [Number(say("Test accuracy"), f"{accuracy:.3f}", say("{low:.3f}–{high:.3f}", low=low, high=high))]
+    names = {"accuracy": say("Test accuracy")}
     if best.result.is_unequal:
-        found_numbers.append(
-            Number(
-                say("Balanced accuracy"),
-                f"{best.result.balanced_accuracy:.3f}",
-                say(
-                    "{low:.3f}–{high:.3f}",
-                    low=best.result.balanced_accuracy_low,
-                    high=best.result.balanced_accuracy_high,
-                ),
-            )
-        )
+        names["balanced_accuracy"] = say("Balanced accuracy")
+    found_numbers = []
+    for name, words in names.items():
+        value, low, high = (fmean(getattr(one, f"{name}{end}") for one in some) for end in ("", "_low", "_high"))
+        found_numbers.append(Number(words, f"{value:.3f}", say("{low:.3f}–{high:.3f}", low=low, high=high)))
     timed = [best]
     if pair:
         ahead = of_seeds or pair.paired

@@ -87,9 +87,7 @@ def different_class_weights(shown: list[Shown]) -> str | None:
 
 def different_devices(shown: list[Shown]) -> str | None:
     """Times that do not compare."""
-    records = [one.record for one in shown if one.record.device is not None]
-    devices = [(record.device, record.num_threads if record.device.kind == "cpu" else None) for record in records]
-    if all(device == devices[0] for device in devices):
+    if len({repr(one.computed_on) for one in shown if one.record.device is not None}) < 2:
         return None
     return say("The runs had different devices or numbers of threads, so their times and memory do not compare.")
 

@@ -43,6 +43,12 @@ class Shown(RunFindings):
         return self.look % len(MARKERS)
 
     @property
+    def computed_on(self) -> tuple:
+        """What its times depend on: the device, and on a processor the number of threads."""
+        device = self.record.device
+        return device, self.record.num_threads if device is not None and device.kind == "cpu" else None
+
+    @property
     def watched(self) -> str | None:
         """The split that was watched after every epoch: test or validation; None if none was."""
         return self.record.watched

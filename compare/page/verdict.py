@@ -223,15 +223,15 @@ def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
 
 
 def cost(first: Shown, second: Shown) -> str | None:
-    """What the better run costs beside the other, the two that tell most of what is known of both: training time and
-    energy, where the device is the same and tells it, parameters trained, operations an image; None without any. Times
-    are the medians of seeds."""
+    """What the better run costs beside the other, the two that tell most of what is known of both: training time, the
+    median of seeds, and energy, where both were computed on the same, parameters trained, operations an image; None
+    without any."""
     records = first.record, second.record
     costs = [
         (say("trained parameters"), [one.model.num_trainable_parameters for one in records]),
         (say("operations an image"), [one.model.flops_per_image for one in records]),
     ]
-    if first.record.device == second.record.device:
+    if first.computed_on == second.computed_on:
         costs = [
             (say("training time"), [one.seeds.seconds for one in (first, second)]),
             (say("energy"), [one.energy_joules for one in records]),
