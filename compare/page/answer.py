@@ -205,12 +205,15 @@ def subject(found: Findings, shown: list[Shown]) -> str:
     first, second = shown[found.headline.first], shown[found.headline.second]
     if not of_seeds:
         return say("{first}, beside {second}", first=first.label, second=second.label)
-    return say(
-        "{first}, beside {second}, with {labels} labels a class; means of the seeds, of times the median",
+    both = say(
+        "{first}, beside {second}, with {labels} labels a class",
         first=network_in_words(first.record),
         second=network_in_words(second.record),
         labels=labels_in_words(of_seeds.labels),
     )
+    if len(first.seeds.places) == len(second.seeds.places) == 1:
+        return both
+    return say("{both}; means of the seeds, of times the median", both=both)
 
 
 def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: list[Banner]) -> list[Doubt]:
