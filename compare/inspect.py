@@ -124,6 +124,9 @@ def told(reading: "Reading", found: "Folder", refused: list[UserError]) -> list[
         named = "; ".join(in_a_line(f"{file.name}: {problem}") for file, problem in reading.unreadable[:NUM_NAMED])
         advice = f"mend or remove them: {named}{'; …' if len(reading.unreadable) > NUM_NAMED else ''}"
         findings.append(Finding("unreadable", f"{len(reading.unreadable):,}: {said}", advice))
+    if reading.beside:
+        endings = ", ".join(f"{ending} {number:,}" for ending, number in list(reading.beside.items())[:NUM_NAMED])
+        findings.append(Finding("other files", f"{sum(reading.beside.values()):,}, passed over: {endings}"))
     for topic, of, advice in (
         ("copies, test", reading.parts == "test", "remove those on one side"),
         ("copies, classes", reading.labels, "mend the labels"),
@@ -179,6 +182,7 @@ def as_json(reading: "Reading", found: "Folder", refused: list[UserError]) -> di
             {"file": in_a_line(file.name), "kind": problem.kind, "reason": in_a_line(str(problem))}
             for file, problem in reading.unreadable
         ],
+        "other_files": reading.beside,
         "copies": [[names[row] for row in rows] for rows in found.copies],
         "leaks": [
             [names[reading.copied[row]], names[row]]

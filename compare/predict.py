@@ -167,12 +167,12 @@ def names_of(runs: "list[Run]") -> list[str]:
 
 
 def pictures(places: list[Path]) -> list[Path]:
-    """The files that are named, and those below the folders that are, by path: all that are meant as pictures.
+    """The files that are named, and those below the folders that are, by path: all that are called as pictures are.
 
     Raises:
         UserError: one is not there.
     """
-    from compare.data.layouts import NOTES, PASSED_OVER
+    from compare.data.layouts import PASSED_OVER, is_meant_as_image
 
     found = []
     for one in places:
@@ -182,7 +182,7 @@ def pictures(places: list[Path]) -> list[Path]:
         for path in below:
             parts = path.relative_to(one).parts
             hidden = any(part.startswith(".") or part.lower() in PASSED_OVER for part in parts)
-            if not hidden and path.is_file() and (path == one or path.suffix.lower() not in NOTES):
+            if not hidden and path.is_file() and (path == one or is_meant_as_image(path)):
                 found.append(path)
     return found
 

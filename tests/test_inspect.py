@@ -126,7 +126,7 @@ def test_traps_are_told_of_and_never_end_it(tmp_path, run_main):
     said = json.loads(out)
     assert code == 0 and contents(tmp_path / "own") == before
     assert {one["file"]: one["kind"] for one in said["unreadable"]} == {name: why for name, why in found.items() if why}
-    assert said["several_frames"] == ["a/animated.gif", "a/pages.tif"]
+    assert said["several_frames"] == ["a/animated.gif", "a/pages.tif"] and said["other_files"] == {}
     assert said["sizes"]["largest"][0] == 12_000 and said["sizes"]["least"] == [1, 1]
     assert {"I;16", "CMYK", "P", "RGBA", "RGB"} == set(said["modes"])
     assert ["a/dot.png", "b/inside.png"] in map(sorted, said["copies"])
@@ -136,8 +136,10 @@ def test_more_that_cannot_be_read_than_a_training_takes_is_told_and_refused(tmp_
     folder_of(tmp_path / "own", some(20, 40, 40), [0, 1] * 10, ("a", "b"))
     for number in range(30):
         (tmp_path / "own" / "a" / f"{number}.heic").write_bytes(b"ftyp")
-    code, out, err = run_main(inspect, tmp_path / "own")
-    assert "30: no image 30; endings: .heic 30" in out
+    (tmp_path / "own" / "a" / "x.ogg").write_bytes(b"a sound")
+    code, out, err = run_main(inspect, tmp_path / "own", "--out", tmp_path / "page")
+    assert "30: no image 30; endings: .heic 30" in out and "1, passed over: .ogg 1" in out
+    assert "Other files, passed over" in (tmp_path / "page" / "index.html").read_text()
     assert code == 1 and "30 of 50 files cannot be read as images" in err
 
 

@@ -88,3 +88,10 @@ def test_differences_and_crossings_have_the_intervals_of_another_bootstrap(pair)
     if None not in crossings:
         for end, quantile in (("crossing_low", 0.025), ("crossing_high", 0.975)):
             assert pair[end] == pytest.approx(np.quantile(crossings, quantile), rel=0.1)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_readme_shows_these_means(name):
+    means = [f"{1 - point['error']:.3f}" for point in STRATEGIES[name]]
+    readme = (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert any(f"| {' | '.join(means)} |" in line for line in readme.splitlines())

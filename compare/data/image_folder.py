@@ -170,6 +170,9 @@ def summary(reading: Reading) -> tuple[str, ...]:
             f"left out, as they cannot be read: {len(reading.unreadable):,} "
             f"({', '.join(f'{kind} {number:,}' for kind, number in kinds.most_common())})"
         )
+    if reading.beside:
+        endings = ", ".join(f"{ending} {number:,}" for ending, number in list(reading.beside.items())[:NUM_NAMED])
+        said.append(f"{sum(reading.beside.values()):,} other files are passed over ({endings})")
     if reading.groups is not None:
         said.append(f"{len(reading.group_names):,} groups")
     return tuple([*lines, *["  " + "; ".join(said)] * bool(said)])

@@ -35,8 +35,8 @@ LABEL_COLUMNS = ("label", "class", "category", "target")
 PART_COLUMNS = ("split", "part", "subset", "fold")
 COLUMNS = f"a column for the file ({', '.join(FILE_COLUMNS)}) and one for the label ({', '.join(LABEL_COLUMNS)})"
 PASSED_OVER = ("__macosx", "desktop.ini", "thumbs.db")  # what systems leave, beside what is hidden
-NOTES = (".txt", ".md", ".csv", ".json", ".jsonl", ".xml", ".html", ".yaml", ".yml", ".db")  # passed over, too; all
-# other files are meant as images, and told of where they are none: who loses a class of HEIC should know
+UNREAD = ".heic .heif .jxl .svg .eps .psd .tga .raw .cr2 .cr3 .nef .arw .dng .orf .rw2".split()
+# are images that Pillow does not read: who loses a class of them should know
 MAX_TABLE_BYTES = 200_000_000
 MAX_NAME = 200  # characters of a class's name
 NUM_NAMED = 5  # files, classes or columns that an error names
@@ -174,8 +174,13 @@ def _files_below(folder: Path) -> Iterator[Path]:
         for path in _visible(below.pop()):
             if os.path.isdir(path):
                 below += [] if path.is_symlink() else [path]  # a link may lead back
-            elif path.suffix.lower() not in NOTES:
+            else:
                 yield path
+
+
+def is_meant_as_image(path: Path) -> bool:
+    """Whether a file's ending is that of an image, of which one that cannot be read should be told."""
+    return _is_called_image(path) or path.suffix.lower() in UNREAD
 
 
 def _is_called_image(path: Path) -> bool:

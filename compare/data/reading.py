@@ -1,5 +1,6 @@
 """A folder of images as it is read: every file looked at, decoded once into one array on disk, and put on a side."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -16,7 +17,7 @@ import numpy as np
 from compare.data import download, sides
 from compare.data.decoding import GREY_MODES, HASH_BYTES, Head, Unreadable, fitted, in_threads, look, pixels_hash, whole
 from compare.data.images import opened, write_array
-from compare.data.layouts import Layout, Listed, layout_of
+from compare.data.layouts import Layout, Listed, is_meant_as_image, layout_of
 from compare.system import disk
 from compare.system.errors import UserError, in_a_line, printable
 
@@ -38,9 +39,10 @@ class Reading:
 
     Attributes:
         folder: where it is.
-        layout: how it is laid out, with all of its files.
+        layout: how it is laid out, with all files that are images, or should be by the table or their ending.
         found: those that could be read, in the order of `images`.
         unreadable: the others, and why.
+        beside: how many files lie beside the images and are passed over, by their endings: sounds, texts, …
         places: int64 (num_found,), where each stands among the layout's files.
         images: uint8, (num_found, size, size, channels), one channel where all are grey: a map of a file in the cache.
         pixels: int64 (num_found,), a number for each, alike where all pixels are.
@@ -54,6 +56,7 @@ class Reading:
     layout: Layout
     found: list[Found]
     unreadable: list[tuple[Listed, Unreadable]]
+    beside: dict[str, int]
     places: np.ndarray
     images: np.ndarray
     pixels: np.ndarray
@@ -112,6 +115,9 @@ def read(
     looked = list(zip(layout.files, heads, strict=True))
     found = [Found(file, head) for file, head in looked if not isinstance(head, Unreadable)]
     unreadable = [(file, head) for file, head in looked if isinstance(head, Unreadable)]
+    beside = {file for file, problem in unreadable if layout.kind != "table" and _lies_beside(file, problem)}
+    layout = dataclasses.replace(layout, files=[one for one in layout.files if one not in beside])
+    unreadable = [(file, problem) for file, problem in unreadable if file not in beside]
     refuse_too_many(layout, unreadable, most_unreadable)
     if not found:
         _refuse_none(folder, unreadable)
@@ -141,6 +147,7 @@ def read(
         layout=layout,
         found=found,
         unreadable=unreadable,
+        beside=dict(collections.Counter(sorted(map(_ending, beside))).most_common()),
         places=places,
         images=images,
         pixels=pixels,
@@ -149,6 +156,15 @@ def read(
         groups=None if names is None else sides.numbered(names),
         group_names=() if names is None else tuple(dict.fromkeys(names)),
     )
+
+
+def _lies_beside(file: Listed, problem: Unreadable) -> bool:
+    """Whether a file that cannot be read is none of the images: neither what it is called nor what it holds says so."""
+    return problem.kind != "damaged" and not is_meant_as_image(file.path)
+
+
+def _ending(file: Listed) -> str:
+    return in_a_line(file.path.suffix.lower()) or "none"
 
 
 def reasons(unreadable: list[tuple[Listed, Unreadable]]) -> str:

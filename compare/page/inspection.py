@@ -193,6 +193,7 @@ def facts(reading: Reading, found: Folder) -> list[tuple[str, str]]:
             if kinds
             else say("none"),
         ),
+        (say("Other files, passed over"), counted(dict(list(reading.beside.items())[:NUM_SETS])) or say("none")),
         (
             say("Copies, pixel by pixel"),
             say(

@@ -76,6 +76,24 @@ def test_what_systems_leave_and_what_is_no_image_is_passed_over(tmp_path):
     assert data.class_names == ("a", "b") and len(data.train_labels) + len(data.test_labels) == 11
 
 
+def test_files_beside_the_images_are_counted_and_passed_over_but_not_what_is_called_an_image(tmp_path):
+    """As sounds, texts and drawings beside each picture of a program's collection; a picture by any name is one."""
+    folder_of(tmp_path, some(40, 4, 4), [0, 1] * 20, ("a", "b"))
+    for name in ("1.ogg", "2.OGG", "3.dat", "none", "zero.bin"):
+        (tmp_path / "a" / name).write_bytes(b"" if name == "zero.bin" else b"no image")
+    data = dataset.load(str(tmp_path), image_size=4, unreadable="refuse")
+    assert len(data.train_labels) + len(data.test_labels) == 40 and data.unreadable == {}
+    assert "5 other files are passed over (.ogg 2, .bin 1, .dat 1, none 1)" in data.summary[-1]
+
+    buffer = io.BytesIO()
+    Image.fromarray(some(1, 5, 5)[0]).save(buffer, "png")
+    (tmp_path / "a" / "image.png?size=200").write_bytes(buffer.getvalue())
+    for name in ("drawing.svg", "photograph.HEIC", "text.jpg"):
+        (tmp_path / "b" / name).write_bytes(b"no image")
+    with pytest.raises(UserError, match="3 of 44 files cannot be read as images"):
+        dataset.load(str(tmp_path), image_size=4)
+
+
 def decoded(tmp_path, image, *, fit="crop", size=SIDE, num_channels=3, name="x.png", **settings):
     write(tmp_path / name, image, **settings)
     return decoding.decoded(tmp_path / name, size=size, fit=fit, num_channels=num_channels)

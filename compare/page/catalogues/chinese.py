@@ -112,6 +112,7 @@ TEXTS = {
     "Formats": "格式",
     "Modes": "模式",
     "Cannot be read": "无法读取",
+    "Other files, passed over": "其他文件（已略过）",
     "none": "无",
     "Copies, pixel by pixel": "逐像素相同的重复图像",
     "{number:,} sets of the same image: {sides:,} on two sides of the split, {classes:,} in two classes": "{number:,} 组相同的图像：{sides:,} 组分布在划分两侧，{classes:,} 组分属两个类别",
