@@ -223,7 +223,7 @@ def new_model(
 ) -> ResNet:
     """The recipe's network, initialised by PyTorch's defaults from `seed`, on the device."""
     torch.manual_seed(seed)
-    model = fast_on_small_maps(ResNet(num_classes, num_channels, recipe.depth))
+    model = fast_on_small_maps(ResNet(num_classes, num_channels, recipe.depth, standardised=recipe.standardised))
     # channels_last is a layout, not another network: 1.1 times faster on CPUs with AVX-512, and what tensor cores want
     return model.to(device, memory_format=torch.channels_last)
 

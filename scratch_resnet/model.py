@@ -14,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 NUM_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """The blocks of each stage by the network's depth: its layers with weights, those of the shortcuts left out."""
+MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue in ImageNet's photographs, in [0, 1], as users of torchvision and fastai have them."""
 BOTTLENECKS_FROM = 50  # the depth from which on the blocks are `BottleneckBlock`s
 
 
@@ -84,6 +86,7 @@ class ResNet(nn.Module):
         in_channels: channels of an image.
         depth: a key of `NUM_BLOCKS`.
         channels: of each stage's 3×3 convolutions.
+        standardised: whether `MEANS` are first taken from the images, and the rest divided by `DEVIATIONS`.
 
     Shapes: images float (batch, in_channels, height, width) in [0, 1] to logits float (batch, num_classes).
     """
@@ -94,8 +97,14 @@ class ResNet(nn.Module):
         in_channels: int = 1,
         depth: int = 18,
         channels: Sequence[int] = (64, 128, 256, 512),
+        *,
+        standardised: bool = False,
     ):
         super().__init__()
+        self.standardised = standardised
+        for name, numbers in (("means", MEANS), ("deviations", DEVIATIONS)):  # no weights, so not saved with them
+            of_channels = torch.tensor(numbers if in_channels == 3 else [sum(numbers) / 3] * in_channels)
+            self.register_buffer(name, of_channels[:, None, None], persistent=False)  # (in_channels, 1, 1)
         block = BottleneckBlock if depth >= BOTTLENECKS_FROM else ResidualBlock
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, channels[0], kernel_size=7, stride=2, padding=3),
@@ -116,6 +125,8 @@ class ResNet(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """The last feature maps of a batch of images, whose means the linear layer gets."""
+        if self.standardised:
+            x = (x - self.means) / self.deviations
         return self.stages(self.stem(x))  # (batch, 512 or 2048, height / 32, width / 32), rounded up
 
     def forward(self, x: Tensor) -> Tensor:

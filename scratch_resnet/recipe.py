@@ -67,6 +67,8 @@ class Recipe:
     are decoded to so much more than `image_size`."""
     colour_jitter: float = 0.0
     """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
+    standardised: bool = False
+    """Whether of each channel the mean that photographs have is taken away, and the rest divided by their deviation."""
     on_photographs: dict[str, int | float] = dataclasses.field(default_factory=dict)
     """Fields that have other values where the images are photographs (`Dataset.are_photographs`). Of a run it is
     empty: they have them."""
@@ -126,6 +128,7 @@ PHOTOGRAPHS = {
     "centre_crop": 0.875,  # as 224 of 256 pixels, with which the field tests
     "colour_jitter": 0.2,
     "shift_pixels": 0,
+    "standardised": True,
 }
 
 TUNED = dataclasses.replace(

@@ -21,13 +21,13 @@ from scratch_resnet import export as scratch_export
 
 BRANCHES = {"scratch_resnet": scratch_export, "pretrained": pretrained_export}
 SCRATCH = [
-    ({}, "onnx"),
+    ({"image_shape": (40, 30, 3), "standardised": True}, "onnx"),
     ({}, "torch"),
     *[
         pytest.param(changes, form, marks=pytest.mark.thorough)
         for changes in (
             {"depth": 50, "image_shape": (40, 30, 3), "image_size": 32, "mirrored_predictions": True},
-            {"image_shape": (64, 64, 3), "image_size": 96},
+            {"image_shape": (64, 64, 3), "image_size": 96, "standardised": True},
             {"mirrored_predictions": True, "precision": "bfloat16"},
         )
         for form in ("onnx", "torch")

@@ -203,6 +203,7 @@ def ours(folder: Path, arguments) -> float:
     """`scratch_resnet`."""
     import torch
     from torchvision.models import resnet18
+    from torchvision.transforms import Normalize
 
     from compare.data import image_folder
     from compare.training import crops
@@ -222,7 +223,8 @@ def ours(folder: Path, arguments) -> float:
     data = image_folder.load(folder, image_size=crops.side_to_decode(recipe))
     batches = Batches(data.train_images, data.train_labels, device=device)
     torch.manual_seed(0)
-    network = resnet18(num_classes=len(data.class_names)).to(device, memory_format=torch.channels_last)
+    network = torch.nn.Sequential(Normalize(MEAN, DEVIATION), resnet18(num_classes=len(data.class_names)))
+    network = network.to(device, memory_format=torch.channels_last)
     optimizer = loop.new_optimizer(network, recipe)
     for epoch in range(1, NUM_EPOCHS + 1):
         totals = torch.zeros(2, -(-len(batches) // recipe.batch_size), device=device)

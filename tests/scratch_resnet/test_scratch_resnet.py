@@ -105,6 +105,18 @@ def test_logits_equal_torchvisions_with_neutral_shortcut_normalisation(depth):
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
 
 
+def test_standardised_images_are_those_of_torchvisions_normalize():
+    plain, ours = (model.ResNet(in_channels=3, standardised=standardised).eval() for standardised in (False, True))
+    plain.load_state_dict(ours.state_dict())  # the means are no weights
+    images = torch.rand(3, 3, 64, 64)
+    normalised = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(images)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), plain(normalised))
+        plain, ours = (model.ResNet(standardised=standardised).eval() for standardised in (False, True))
+        plain.load_state_dict(ours.state_dict())
+        torch.testing.assert_close(ours(torch.full((1, 1, 64, 64), 0.449)), plain(torch.zeros(1, 1, 64, 64)))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (2, 4)])
 def test_small_feature_maps_are_convolved_as_pytorch_does(size, stride):
