@@ -8,6 +8,7 @@ import argparse
 import collections
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -364,17 +365,21 @@ def as_json(paths: list[Path], found: list[Predicted], left_out: Iterable[tuple[
 def show(paths: list[Path], found: list[Predicted]) -> None:
     """Print a table: for every picture a line for each run."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = Console()
     console = console if console.is_terminal else Console(width=200)
-    table = Table("picture", "run", "takes it for", "", "", "and it is", box=None, padding=(0, 2, 0, 0))
+    # what is alike in all names tells nothing apart
+    common = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ""
+    whole = (Column("picture", overflow="fold"), Column("run", overflow="fold"))
+    table = Table(*whole, "takes it for", "", "", "and it is", box=None, padding=(0, 2, 0, 0))
     for number, path in enumerate(paths):
         for one in found:
             classes = [f"{name} {100 * share:.1f} %" for name, share in one.highest(number)]
             classes += [""] * (NUM_CLASSES - len(classes))
-            cells = [printable(str(path)) if one is found[0] else "", one.name, *classes, one.likeness(number)]
+            name = printable(str(path.absolute().relative_to(common))) if one is found[0] else ""
+            cells = [name, one.name, *classes, one.likeness(number)]
             table.add_row(*map(Text, cells))
         if len(found) > 1:
             table.add_row("", Text(agreement_in_words(found, number), "bold"))

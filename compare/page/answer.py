@@ -7,7 +7,7 @@ from typing import NamedTuple
 from compare.findings.findings import Findings
 from compare.findings.label_curve import StrategyPair
 from compare.findings.metrics import MORE_THAN_CHANCE
-from compare.page import figures, label_figures, labels, pictures, verdict
+from compare.page import cautions, figures, label_figures, labels, pictures, verdict
 from compare.page.audit import FAILED, NOT_RUN, Cell
 from compare.page.banners import Banner
 from compare.page.label_figures import Dot
@@ -232,10 +232,13 @@ def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: l
             Doubt(say("1 check failed") if failed == 1 else say("{number} checks failed", number=failed), "audit")
         )
     if not_run := states.count(NOT_RUN):
-        said.append(Doubt(say("{number} not run", number=not_run), "audit"))
+        said.append(Doubt(say("{number} checks not run", number=not_run), "audit"))
     if not failed + not_run:
         said.append(Doubt(say("all checks passed"), "audit"))
-    return said + [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
+    if cautions.different_devices(shown) or cautions.processors_shared(shown):
+        said.append(Doubt(say("times do not compare"), "doubts"))
+    grave = {warning.about: warning.is_grave for warning in sorted(warnings, key=lambda one: one.is_grave)}
+    return said + [Doubt(about, "warnings", grave[about]) for about in dict.fromkeys(one.about for one in warnings)]
 
 
 def drawn(found: Findings, shown: list[Shown]) -> list[dict]:

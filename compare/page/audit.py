@@ -145,7 +145,7 @@ def expected_input(one: Shown, shown: list[Shown]) -> Answer:
         return Answer(None, say("no pretrained weights"))
     if seen is None:
         why = say("the run keeps no image of what entered its network")
-        return Answer(None, why, known=False, to_do=say("train it again: this version keeps some"))
+        return Answer(None, why, known=False, to_do=say("train it anew: runs keep such images now"))
     got = range_in_words(seen)
     if expected is None:
         why = say("a file of weights does not say what input they were trained on; here they got {input}", input=got)

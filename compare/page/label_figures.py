@@ -134,7 +134,7 @@ def time_and_accuracy(
         accuracies,
         drawstyle="steps-post",
         linestyle=":",
-        label=say("ringed: none as fast is as good; its labels"),
+        label=say("ringed: nothing faster is as good; labels a class"),
         **ring,
     )
     axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))

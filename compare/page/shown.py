@@ -174,9 +174,10 @@ def aside(found: Findings, shown: list[Shown]) -> frozenset[int]:
 
 def with_matrix(found: Findings, shown: list[Shown]) -> list[Shown]:
     """The runs whose confusion matrices the page has: the verdict's two come first, and of others that differ in their
-    seeds alone the first."""
+    seeds alone the best, as those are."""
     chosen = verdict_pair(found, shown)
-    return chosen + [group[0] for group in ranked(found, shown) if not any(one in chosen for one in group)]
+    others = [group for group in ranked(found, shown) if not any(one in chosen for one in group)]
+    return chosen + [max(group, key=lambda one: one.result.accuracy) for group in others]
 
 
 def label_of(group: list[Shown]) -> str:

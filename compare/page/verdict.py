@@ -3,6 +3,8 @@
 Every sentence is computed from the runs; one that does not apply is not there.
 """
 
+import numpy as np
+
 from compare.findings import history
 from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.label_curve import labels_of
@@ -32,6 +34,7 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
         sure(first, second, pair, number),
         balanced(first, second, pair, is_silent=bool(reasons)),
         None if reasons else classes(first, second, pair),
+        None if reasons or pair.paired.p_value >= MORE_THAN_CHANCE else weakest(first),
         None if reasons or len(by_seeds(shown)) < 2 else calibration.weak_sides(found, shown),
         cost(first, second),
     ]
@@ -220,6 +223,24 @@ def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
         differ = pair.paired.num_only_first + pair.paired.num_only_second
         return say("No single class tells them apart.") if differ else None
     return say("{parts}.", parts=joined(parts, "; "))
+
+
+def weakest(one: Shown) -> str | None:
+    """The class on which a run is wrong most often, and what it mostly takes it for; None where it is always right."""
+    wrong = one.result.counts - np.diag(np.diag(one.result.counts))
+    label = int(wrong.sum(axis=1).argmax())
+    predicted = int(wrong[label].argmax())
+    if not wrong[label, predicted]:
+        return None
+    names = [class_in_words(name) for name in one.record.data.class_names]
+    return say(
+        "The winner’s weakest class: {label}, {number:,} of {support:,} wrong, mostly as {predicted} ({times:,}).",
+        label=names[label],
+        number=int(wrong[label].sum()),
+        support=int(one.result.support[label]),
+        predicted=names[predicted],
+        times=int(wrong[label, predicted]),
+    )
 
 
 def cost(first: Shown, second: Shown) -> str | None:

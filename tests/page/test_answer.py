@@ -101,7 +101,8 @@ def test_the_line_of_trust_counts_what_failed_and_was_not_run(tmp_path):
     failed, unknown = states.count("failed"), states.count("not-run")
     assert failed and unknown and len(states) == 2 * len(questions)  # the control's seeds answer together
     said = answer.doubts(shown, questions, warnings)
-    assert [doubt.text for doubt in said[:3]] == ["1 to 2 seeds", f"{failed} checks failed", f"{unknown} not run"]
+    counted = ["1 to 2 seeds", f"{failed} checks failed", f"{unknown} checks not run"]
+    assert [doubt.text for doubt in said[:3]] == counted
     assert [doubt.text for doubt in said if doubt.is_grave] == ["No pretraining"]
     text = write(tmp_path / "out", *(one.run.folder for one in shown)).source
     for doubt in said:

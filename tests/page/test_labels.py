@@ -210,7 +210,7 @@ def test_the_picture_of_time_marks_the_front(written):
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(lines[FROZEN], [[1, 0.7], [10, 0.85], [100, 0.875]])
     np.testing.assert_allclose(
-        lines["ringed: none as fast is as good; its labels"], [[1, 0.8], [10, 0.9], [100, 0.98]]
+        lines["ringed: nothing faster is as good; labels a class"], [[1, 0.8], [10, 0.9], [100, 0.98]]
     )  # all take as long, so the fine-tuned are the front
     np.testing.assert_allclose(lines["Logistic regression on the pixels"], [[0, 0.8], [1, 0.8]])
     named = [line for name in (TUNED, FROZEN, SCRATCH) for line in name.split(" · ")]

@@ -11,6 +11,7 @@ import scipy.stats
 from fake_runs import write_run
 from pages import write
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -49,6 +50,19 @@ def test_the_verdict_in_words(tmp_path, accuracies, sure, classes):
     first, *rest, last = verdict.sentences(found, show(found))
     assert sure in first and last.startswith("Beside ")
     assert any(classes in sentence for sentence in rest) if classes else "class" not in "".join(rest)
+
+
+def test_the_winners_weakest_class_is_that_of_scikit_learns_matrix_and_no_winner_has_none(tmp_path):
+    runs = [record.read_run(write_run(tmp_path / str(one), accuracy=one, seed=3)) for one in (0.8, 0.5, 0.79)]
+    wrong = confusion_matrix(runs[0].test_labels, runs[0].test_probabilities.argmax(axis=1))
+    np.fill_diagonal(wrong, 0)
+    label = int(wrong.sum(axis=1).argmax())
+    name, other = (runs[0].record.data.class_names[place] for place in (label, wrong[label].argmax()))
+    expected = f"{name}, {wrong[label].sum()} of 20 wrong, mostly as {other} ({wrong[label].max()})."
+    for second, says in ((runs[1], True), (runs[2], False)):
+        found = find([runs[0], second])
+        said = verdict.sentences(found, show(found))
+        assert (f"The winner’s weakest class: {expected}" in said) == says
 
 
 def silent_or_not(runs, baseline=None):
