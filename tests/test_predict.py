@@ -90,8 +90,9 @@ def test_two_branches_say_what_their_networks_give(runs, pictures, monkeypatch, 
 
 
 def test_a_table_says_it_in_words(runs, pictures, monkeypatch, capsys):
-    code, streams = said(monkeypatch, capsys, runs[0], pictures / "colour.png")
+    code, streams = said(monkeypatch, capsys, runs[0], pictures / "colour.png", pictures / "below")
     assert code == EXIT_DONE
+    assert "\ncolour.png " in streams.out and "\nbelow/grey [bold]猫.png " in streams.out  # by what tells them apart
     assert "class " in streams.out and "of the test images" in streams.out
     assert "scratch: not calibrated" in streams.out
     assert "1 picture in colour made grey, as the run's data are" in streams.out
