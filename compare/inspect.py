@@ -125,8 +125,8 @@ def told(reading: "Reading", found: "Folder", refused: list[UserError]) -> list[
         advice = f"mend or remove them: {named}{'; …' if len(reading.unreadable) > NUM_NAMED else ''}"
         findings.append(Finding("unreadable", f"{len(reading.unreadable):,}: {said}", advice))
     if reading.beside:
-        endings = ", ".join(f"{ending} {number:,}" for ending, number in list(reading.beside.items())[:NUM_NAMED])
-        findings.append(Finding("other files", f"{sum(reading.beside.values()):,}, passed over: {endings}"))
+        said = f"{sum(reading.beside.values()):,}, passed over: {reading.endings_beside}"
+        findings.append(Finding("other files", said))
     for topic, of, advice in (
         ("copies, test", reading.parts == "test", "remove those on one side"),
         ("copies, classes", reading.labels, "mend the labels"),

@@ -168,7 +168,8 @@ def names_of(runs: "list[Run]") -> list[str]:
 
 
 def pictures(places: list[Path]) -> list[Path]:
-    """The files that are named, and those below the folders that are, by path: all that are called as pictures are.
+    """The files that are named, and those below the folders that are, by path: all that are called as pictures
+    are, or hold one.
 
     Raises:
         UserError: one is not there.
@@ -183,9 +184,20 @@ def pictures(places: list[Path]) -> list[Path]:
         for path in below:
             parts = path.relative_to(one).parts
             hidden = any(part.startswith(".") or part.lower() in PASSED_OVER for part in parts)
-            if not hidden and path.is_file() and (path == one or is_meant_as_image(path)):
+            if not hidden and path.is_file() and (path == one or is_meant_as_image(path) or holds_picture(path)):
                 found.append(path)
     return found
+
+
+def holds_picture(path: Path) -> bool:
+    """Whether a file is an image by what it holds, whatever it is called."""
+    from compare.data import decoding
+
+    try:
+        decoding.look(path, os.path.realpath(path.parent))
+    except Exception:  # Pillow raises many kinds on bytes that are no image
+        return False
+    return True
 
 
 def preparation(run: "Run") -> tuple:

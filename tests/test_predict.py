@@ -89,6 +89,16 @@ def test_two_branches_say_what_their_networks_give(runs, pictures, monkeypatch, 
         assert picture.format == "PNG"
 
 
+def test_a_picture_in_a_folder_is_found_by_what_it_holds_and_a_sound_is_passed_over(tmp_path):
+    for name in ("photograph", "photograph.png?size=200"):
+        Image.new("RGB", (5, 5)).save(tmp_path / name, "png")
+    for name in ("sound.ogg", "broken.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+    found = [path.name for path in predict.pictures([tmp_path])]
+    assert found == ["broken.jpg", "photograph", "photograph.png?size=200"]
+    assert predict.pictures([tmp_path / "sound.ogg"]) == [tmp_path / "sound.ogg"]  # named, so told of
+
+
 def test_a_table_says_it_in_words(runs, pictures, monkeypatch, capsys):
     code, streams = said(monkeypatch, capsys, runs[0], pictures / "colour.png", pictures / "below")
     assert code == EXIT_DONE

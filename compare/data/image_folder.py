@@ -171,8 +171,7 @@ def summary(reading: Reading) -> tuple[str, ...]:
             f"({', '.join(f'{kind} {number:,}' for kind, number in kinds.most_common())})"
         )
     if reading.beside:
-        endings = ", ".join(f"{ending} {number:,}" for ending, number in list(reading.beside.items())[:NUM_NAMED])
-        said.append(f"{sum(reading.beside.values()):,} other files are passed over ({endings})")
+        said.append(f"{sum(reading.beside.values()):,} other files are passed over ({reading.endings_beside})")
     if reading.groups is not None:
         said.append(f"{len(reading.group_names):,} groups")
     return tuple([*lines, *["  " + "; ".join(said)] * bool(said)])

@@ -84,6 +84,11 @@ class Reading:
         return sides.on_other_sides(self.groups, self.parts)
 
     @property
+    def endings_beside(self) -> str:
+        """The most frequent endings of the files beside the images, each with its number."""
+        return ", ".join(f"{ending} {number:,}" for ending, number in list(self.beside.items())[:NUM_NAMED])
+
+    @property
     def num_leaks(self) -> int:
         """How many test images are training images as well, or of a group that is trained on."""
         return int(((self.parts == "test") & ((self.copied >= 0) | (self.astray >= 0))).sum())

@@ -235,7 +235,7 @@ def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: l
         said.append(Doubt(say("{number} checks not run", number=not_run), "audit"))
     if not failed + not_run:
         said.append(Doubt(say("all checks passed"), "audit"))
-    if cautions.different_devices(shown) or cautions.processors_shared(shown):
+    if cautions.different_devices(shown):
         said.append(Doubt(say("times do not compare"), "doubts"))
     grave = {warning.about: warning.is_grave for warning in sorted(warnings, key=lambda one: one.is_grave)}
     return said + [Doubt(about, "warnings", grave[about]) for about in dict.fromkeys(one.about for one in warnings)]
