@@ -38,7 +38,7 @@ def of(named: list[tuple[str, Record]], unfinished: list[UnfinishedRun]) -> list
         demo_banner([record for _, record in every]),
         random_backbone_banner(every),
         *(changed_backbone_banner(label, record) for label, record in every),
-        *changed_settings_banners(every),
+        changed_settings_banner(every),
         different_splits_banner(named),
         None if unfinished else one_side_banner([record for _, record in named]),
     ]
@@ -136,9 +136,9 @@ def changed_backbone_banner(label: str, record: Record) -> Banner | None:
     )
 
 
-def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
-    """Recipes whose settings were overridden: one banner for all runs with the same changes. Random weights have a
-    banner of their own."""
+def changed_settings_banner(named: list[tuple[str, Record]]) -> Banner | None:
+    """Recipes whose settings were overridden, runs with the same changes together. Random weights have a banner of
+    their own."""
     labels_by_change = collections.defaultdict(list)
     for label, record in named:
         changes = [
@@ -148,18 +148,17 @@ def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
         ]
         if changes:
             labels_by_change[record.recipe.name, joined(changes)].append(label)
-    return [
-        Banner(
-            say("Changed settings"),
-            say(
-                "{runs} ran with {changes} in place of what recipe {recipe} says: these numbers are not that recipe's.",
-                runs=joined(labels, " and "),
-                changes=words,
-                recipe=recipe,
-            ),
+    parts = [
+        say(
+            "{runs} ran with {changes} in place of what recipe {recipe} says",
+            runs=joined(labels, " and "),
+            changes=words,
+            recipe=recipe,
         )
         for (recipe, words), labels in labels_by_change.items()
     ]
+    text = say("{parts}: these numbers are not that recipe's.", parts=joined(parts, "; "))
+    return Banner(say("Changed settings"), text) if parts else None
 
 
 def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:

@@ -22,16 +22,18 @@ class Line:
 
 
 def section(found: Findings, shown: list[Shown]) -> dict:
-    """What the page says of confidence: `lines` of the table and of `more`, which is folded; why some runs have no
-    temperature, and what label smoothing does."""
+    """What the page says of confidence: `lines` of the table, with log losses if it `knows_loss`, and of `more`, which
+    is folded; why some runs have no temperature, and what label smoothing does."""
+    knows_loss = any(one.result.log_loss is not None for one in shown)
     return {
+        "knows_loss": knows_loss,
         "lines": [
             Line(
                 label_of(group),
                 group[0],
                 [
                     of_seeds([one.calibration.error for one in group], 4),
-                    of_seeds([one.result.log_loss for one in group], 4),
+                    *([of_seeds([one.result.log_loss for one in group], 4)] if knows_loss else []),
                     *(
                         of_seeds([100 * (1 - one.calibration.accuracy_kept[kept]) for one in group], 1, " %")
                         for kept in (80, 90)

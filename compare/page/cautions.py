@@ -20,6 +20,7 @@ def of(found: Findings, shown: list[Shown]) -> list[str]:
         different_devices(shown),
         processors_shared(compared),
         files_left_out(shown),
+        several_versions(shown),
     ]
     return [caution for caution in said if caution is not None]
 
@@ -68,8 +69,13 @@ def more_than_pretraining(found: Findings, shown: list[Shown]) -> str | None:
     controls = {one.record.model.name for one in shown if one.record.is_from_scratch}
     if len(sides) < 2 or len(names) < 2 or names <= controls:
         return None
+    differ = [say("network")]
+    if len({one.record.recipe.image_size for one in pair}) > 1:
+        differ.append(say("image size"))
     return say(
-        "The two differ in more than pretraining, also in network and recipe: --recipe from-scratch tells these apart."
+        "The two differ in more than pretraining, also in {differ} and recipe: --recipe from-scratch tells these "
+        "apart.",
+        differ=joined(differ),
     )
 
 
@@ -104,6 +110,19 @@ def files_left_out(shown: list[Shown]) -> str | None:
             say("{name} {value}", name=UNREADABLE.get(kind, kind), value=f"{number:,}")
             for kind, number in kinds.items()
         ),
+    )
+
+
+def several_versions(shown: list[Shown]) -> str | None:
+    """Runs that were not trained by the same program."""
+    commits = dict.fromkeys(one.record.commit[:12] for one in shown if one.record.commit)
+    if len(commits) < 2:
+        return None
+    return say(
+        "The runs were trained by {number} versions of this program ({commits}); what changed between them may be part "
+        "of a difference.",
+        number=len(commits),
+        commits=joined(commits),
     )
 
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLoca
 from compare.findings.label_curve import LabelCurve
 from compare.page.figures import BASELINE_LINE, DRAWN, MARKERS, Figure, laid_out, marker_of
 from compare.page.language import say
-from compare.page.line_ends import LINE, NAMES, WIDTH, named_beside, spread, two_lines
+from compare.page.line_ends import LINE, NAMES, WIDTH, lines_of, named_beside, spread
 from compare.page.words import LOGISTIC_REGRESSION, labels_in_words
 
 NEAREST_NAMES = 0.09  # of the axis, between two numbers of labels that are both named below it
@@ -73,7 +73,7 @@ def label_curve(
         last = next(
             (point for point in reversed(strategy.points) if point.error), strategy.points[-1]
         )  # the axis lacks 0
-        beside_lines.append(named_beside(axes, two_lines(name), (last.labels, last.error), colour, side="outside"))
+        beside_lines.append(named_beside(axes, lines_of(name), (last.labels, last.error), colour, side="outside"))
     if baselines:
         axes.plot(*zip(*baselines, strict=True), label=LOGISTIC_REGRESSION, **BASELINE_LINE)
         lines = [say("logistic regression"), say("on the pixels")]
@@ -124,7 +124,7 @@ def time_and_accuracy(
         line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
         axes.plot(*at, **line | {"linewidth": 0.7})
         if points:
-            beside_lines.append(named_beside(axes, two_lines(name), (1, at[1][-1]), line["color"], **at_the_edge))
+            beside_lines.append(named_beside(axes, lines_of(name), (1, at[1][-1]), line["color"], **at_the_edge))
         front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
     front.sort()
     seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
@@ -187,7 +187,7 @@ def accuracy_and_time(
             DRAWN.grid if dot.look in aside else DRAWN.colour(dot.look),
             MARKERS[marker_of(dot.look)],
         )
-        lines = two_lines(dot.name)
+        lines = lines_of(dot.name)
         if dot in inside:
             axes.plot(seconds, dot.accuracies, ".", color=colour, alpha=0.35, markersize=5)
             axes.vlines(x, dot.low, dot.high, color=colour, linewidth=1.6)

@@ -119,6 +119,12 @@ def unbroken(text: str) -> str:
     )
 
 
+def typeset(text: str) -> str:
+    """A text whose numbers have a minus sign in the place of a hyphen, and stay on one line with their percent sign."""
+    text = re.sub(r"(?<=\d) ?%", "\N{NO-BREAK SPACE}%", text)
+    return re.sub(r"(?<![^\s(])-(?=\d)", "\N{MINUS SIGN}", text)
+
+
 def in_language(value, code: str):
     """A text in the language of that code, in English where it has none in it; of a list each; anything else as it
     is."""
@@ -148,14 +154,14 @@ def for_report(key: str, value) -> dict:
 
 
 def on_page(value):
-    """A text as an element that carries every language; anything else as it is. A number and its percent sign stay on
-    one line."""
+    """A text as an element that carries every language, its numbers as `typeset` has them; anything else as it is."""
     if type(value) not in (str, Text):
         return value
+    value = changed(value, typeset)
     written = str.__str__(value)
     if translations := translations_of(value):
         written = markupsafe.Markup("<span{}>{}</span>").format(translations, written)
-    return written.replace(" %", "\N{NO-BREAK SPACE}%")
+    return written
 
 
 def attribute(text: str, name: str) -> markupsafe.Markup:

@@ -1,12 +1,13 @@
 """Names at the ends of lines, in the place of a legend."""
 
+import textwrap
 from typing import Literal
 
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from compare.page.figures import DRAWN, Figure, laid_out, mark_of
-from compare.page.language import joined, parts_of
+from compare.page.language import parts_of
 from compare.page.words import shortened
 
 WIDTH = 4.2  # inches of a picture: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
@@ -15,10 +16,12 @@ LONGEST_LINE = 23  # letters of a name beside a point
 LINE = {"markersize": 5, "linewidth": 1.6}
 
 
-def two_lines(name: str) -> list[str]:
-    """A name's first part, and what else it has; long ones are cut."""
-    first, *others = parts_of(name)
-    return [shortened(line, LONGEST_LINE) for line in ([first, joined(others)] if others else [first])]
+def lines_of(name: str) -> list[str]:
+    """A name's parts, a line each, long ones cut; the last of three and more, which tells it from others, is whole."""
+    *parts, last = parts_of(name)
+    if len(parts) < 2:
+        return [shortened(part, LONGEST_LINE) for part in (*parts, last)]
+    return [*(shortened(part, LONGEST_LINE) for part in parts), *textwrap.wrap(last, LONGEST_LINE)]
 
 
 def named_beside(

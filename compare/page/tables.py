@@ -49,7 +49,7 @@ class Line:
         one: the first of them.
         seeds: theirs, in words.
         accuracy: the mean.
-        deviation: of three seeds and more the standard deviation, of a sample.
+        deviation: of three seeds and more the standard deviation, of a sample; else nothing.
         interval: of one run in words; of several the lowest and the highest.
         balanced: the mean of the balanced accuracies; of three seeds and more with the standard deviation.
         places: where on the table's scale the ends of that and each run lie, per cent of its width from its left.
@@ -98,7 +98,7 @@ def lines(shown: list[Shown], checks: list[tuple[str, list[Cell]]]) -> list[Line
                 one=group[0],
                 seeds=joined(str(one.record.seed) for one in group),
                 accuracy=float(np.mean(accuracies)),
-                deviation=NOTHING if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
+                deviation="" if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
                 interval=say("{low:.4f} to {high:.4f}", low=low, high=high),
                 balanced=f"{group[0].seeds.balanced_mean:.4f}"
                 + ("" if len(group) < 3 else f" ± {group[0].seeds.balanced_deviation:.4f}"),
@@ -244,7 +244,7 @@ def settings(shown: list[Shown]) -> dict:
 
 
 def _of_recipe(record: Record) -> dict:
-    left_out = ("name", "known_mistakes", "on_photographs")
+    left_out = ("name", "known_mistakes", "on_photographs", "precision")  # what precision it came to is the run's
     fields = {name: value for name, value in record.recipe.as_json().items() if name not in left_out}
     return {say("Recipe"): record.recipe.name} | fields
 

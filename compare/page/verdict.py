@@ -209,10 +209,11 @@ def sure(first: Shown, second: Shown, pair: Headline, num_labels: str | None) ->
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
-    """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
+    """Where each of two runs, not its strategy, is the stronger; None where they are right and wrong on the same
+    images."""
     names = first.record.data.class_names
     parts = []
-    for run, sign in zip(called(first, second).values(), (1, -1), strict=True):
+    for run, sign in ((first.label, 1), (second.label, -1)):
         ahead = [(index, sign * paired.points_ahead) for index, paired in pair.classes_apart]
         ahead = sorted([(index, points) for index, points in ahead if points > 0], key=lambda one: -one[1])
         if ahead:
