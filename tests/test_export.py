@@ -44,7 +44,7 @@ PRETRAINED = [
             {"image_shape": (40, 30, 3), "image_size": 48, "unfreeze": "backbone"},
             *({"backbone": name, "image_shape": (20, 20, 3)} for name in (*FAMILIES, "ConvNeXtTiny")),
             {"backbone": "ResNet50", "preprocessing": "unit"},
-            {"normalize_features": True},
+            {"normalize_features": True, "solver": "sgd", "augmented_head": True, "penalties": ()},
         )
         for form in ("keras", "onnx")
         if (changes.get("backbone"), form) != ("ConvNeXtTiny", "onnx")

@@ -13,7 +13,7 @@ from compare.page.banners import Banner
 from compare.page.label_figures import Dot
 from compare.page.language import say
 from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, strategy_names
-from compare.page.words import data_in_words, duration, labels_in_words, network_in_words
+from compare.page.words import NOTHING, data_in_words, duration, labels_in_words, network_in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +192,9 @@ def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
     time, *other = (
         duration(one.seeds.seconds) if of_seeds else duration(one.record.seconds.training_alone) for one in timed
     )
-    beside = say("against {time}", time=other[0]) if other else ""
+    if time == NOTHING:
+        return found_numbers
+    beside = say("against {time}", time=other[0]) if other and other[0] != NOTHING else ""
     return [*found_numbers, Number(say("Training time"), time, beside)]
 
 
@@ -264,7 +266,7 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
     rules = [(say("logistic regression"), accuracy) for _, accuracy in fitted]
     if shown[0].record.data.name == "fashion-mnist":
         rules.append((say("the article"), pictures.ARTICLE_ACCURACIES[-1]))
-    title = say("Accuracy against training time")
+    title = say("Accuracy against training time") if all(dot.seconds for dot in dots) else say("Test accuracy")
     parts = [say("{run} {accuracy:.4f}", run=dot.name, accuracy=dot.accuracy) for dot in dots]
     with figures.drawing():
         figure = label_figures.accuracy_and_time(dots, rules, aside=behind)

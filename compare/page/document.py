@@ -34,6 +34,7 @@ from compare.page.language import joined, known, say
 from compare.page.shown import MOST_PINNED, Shown, aside, by_seeds, label_of, named, of_compared
 from compare.page.words import (
     KINDS,
+    NOTHING,
     amount_in_words,
     data_in_words,
     duration,
@@ -130,6 +131,8 @@ def subtitle(shown: list[Shown], section: dict | None) -> str:
     if not section and len({one.record.data.split_fingerprint for one in shown}) == 1 and data.num_validation:
         parts.append(say("{number:,} of them held out for validation", number=data.num_validation))
     parts.append(say("{number:,} test images", number=data.num_test))
+    if data.title == NOTHING:
+        return joined(parts)
     return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
 
 

@@ -121,7 +121,7 @@ def unbroken(text: str) -> str:
 
 def typeset(text: str) -> str:
     """A text whose numbers have a minus sign in the place of a hyphen, and stay on one line with their percent sign."""
-    text = re.sub(r"(?<=\d) ?%", "\N{NO-BREAK SPACE}%", text)
+    text = re.sub(r" %|(?<=\d)%(?![\w%])", "\N{NO-BREAK SPACE}%", text)  # an address has others
     return re.sub(r"(?<![^\s(])-(?=\d)", "\N{MINUS SIGN}", text)
 
 

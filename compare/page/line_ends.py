@@ -13,6 +13,7 @@ from compare.page.words import shortened
 WIDTH = 4.2  # inches of a picture: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
 NAMES = 9.5  # points that letters of names are high
 LONGEST_LINE = 23  # letters of a name beside a point
+EDGE = 5  # dots at 100 an inch that stay free above names: a reader's font may be a little higher
 LINE = {"markersize": 5, "linewidth": 1.6}
 
 
@@ -70,7 +71,7 @@ def spread(names: list[list[Annotation]]) -> None:
         placed = []
         for number in sorted(moved, key=lambda one: order * moved[one].y0):
             extent = moved[number]
-            if order < 0 and extent.y1 > (top := names[number][0].figure.bbox.y1):
+            if order < 0 and extent.y1 > (top := names[number][0].figure.bbox.y1 - EDGE):
                 extent = extent.translated(0, top - extent.y1)
             for other in placed:
                 if extent.overlaps(other):

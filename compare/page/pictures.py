@@ -36,7 +36,8 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
     printed, baselines = ARTICLE_ACCURACIES if as_printed else (), baselines_of(shown)
     drawn, behind = {"curves": [], "robustness": []}, aside(found, shown)
     with figures.drawing():
-        for over, ending in (("epochs", ""), ("time", "-over-time")):
+        is_told = any(one.record.history for one in shown)  # not of another program's predictions
+        for over, ending in (("epochs", ""), ("time", "-over-time")) if is_told else ():
             for quantity in ("accuracy", "loss"):
                 if quantity == "accuracy":
                     figure = curves.accuracy_curves(runs, over=over, baselines=baselines, printed=printed, aside=behind)

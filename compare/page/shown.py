@@ -106,9 +106,10 @@ def told_apart(shown: list[Shown]) -> list[Shown]:
                 seed = seeds[alike.index(one)]
                 name, label = f"{recipe}, seed {seed}", say("{run}, seed {number}", run=strategy, number=seed)
         elif len(alike) > 1:
-            label = say("{network} · {name}", network=network, name=name)
             varied = re.sub(r"-seed-\d+$", "", name)
-            strategy = say("{network} · {name}", network=network, name=varied)
+            label = strategy = say("{network} · {name}", network=network, name=varied)
+            if varied != name and len(one.seeds.places) > 1:
+                label = say("{run}, seed {number}", run=strategy, number=record.seed)
         if networks.count(network) > 1 or branches.count(record.branch) > 1:
             slug = f"{slug}-{name}"
         labels.append(_unique(label, labels))

@@ -96,7 +96,7 @@ def lines(shown: list[Shown], checks: list[tuple[str, list[Cell]]]) -> list[Line
             Line(
                 label=label_of(group),
                 one=group[0],
-                seeds=joined(str(one.record.seed) for one in group),
+                seeds=joined(NOTHING if one.record.seed is None else str(one.record.seed) for one in group),
                 accuracy=float(np.mean(accuracies)),
                 deviation="" if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
                 interval=say("{low:.4f} to {high:.4f}", low=low, high=high),

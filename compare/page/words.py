@@ -169,8 +169,8 @@ def fraction(number: float | None, digits: int) -> str:
 
 
 def data_in_words(data: Data) -> str:
-    """What a record's data set is called."""
-    return known(data.title)
+    """What a record's data set is called, also where that is not known."""
+    return say("these images") if data.title == NOTHING else known(data.title)
 
 
 def device_in_words(record: Record) -> str:

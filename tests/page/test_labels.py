@@ -254,7 +254,7 @@ def test_the_page_has_the_curve_and_the_compared_runs_alone(written):
     assert [cells[0] for cells in by_strategy] == ["10", "100", "1,000"]
     assert [cells[3] for cells in by_strategy] == ["0.5000 (3)", "0.2000 (3)", "0.0500 (3)"]
     rows = rows_of(page, f"{FROZEN} less {SCRATCH}")
-    assert [cells[:2] for cells in rows] == [["10", "+20.00"], ["100", "+5.00"], ["1,000", "-7.50"]]
+    assert [cells[:2] for cells in rows] == [["10", "+20.00"], ["100", "+5.00"], ["1,000", "\N{MINUS SIGN}7.50"]]
     # scratch has the frozen one's 0.3 two thirds of the way from 10 to 100, and its 0.15 a third from 100 to 1,000
     assert [cells[3:] for cells in rows] == [["3 of 3", "4.64 times"], ["3 of 3", "2.15 times"], ["0 of 3", "–"]]
     assert page.text.count("All below is of 1,000 labels a class") == 1
