@@ -118,7 +118,12 @@ def weak_sides(found: Findings, shown: list[Shown]) -> str:
         if all(one in corrupted for one in (*winner, *other)) and robustness_ahead(other_runs[0], runs[0])[1] > 0:
             fragile.append(other)
     add(say("log loss"), losing, lambda group: _mean(group, "result", "log_loss"), min)
-    add(say("calibration error"), miscalibrated, lambda group: _mean(group, "calibration", "error"), min)
+    measure = say("calibration error")
+    if miscalibrated:
+        surer = np.mean([one.run.test_probabilities.max(axis=1).mean() - one.result.accuracy for one in winner])
+        direction = say("surer than it is right") if surer > 0 else say("less sure than it is right")
+        measure = say("{measure}, {direction}", measure=measure, direction=direction)
+    add(measure, miscalibrated, lambda group: _mean(group, "calibration", "error"), min)
     add(say("accuracy on corrupted images"), fragile, lambda group: _mean(group, "robustness", "mean"), max)
     if sides:
         parts = [say("{run} in {measures}", run=run, measures=joined(said, " and ")) for run, said in sides.items()]

@@ -39,13 +39,13 @@ def one_seed(shown: list[Shown]) -> str | None:
 
 
 def chosen_by_test_set(shown: list[Shown]) -> str | None:
-    """A side with several runs has the better chance to have a lucky one."""
-    sides = [one.record.is_from_scratch for one in shown]
-    if len(sides) < 3:
+    """A side with several strategies has the better chance to have a lucky one."""
+    sides = [group[0].record.is_from_scratch for group in by_seeds(shown)]
+    if len(sides) - len(set(sides)) == 0:
         return None
     return say(
-        "The verdict is about the best run of each side, chosen by the test set itself, which favours the side with "
-        "more runs."
+        "The verdict is about the best strategy of each side, and which that is was decided by the test set, which "
+        "favours the side with more of them: their validation splits would be fairer."
     )
 
 
@@ -96,6 +96,11 @@ def different_devices(shown: list[Shown]) -> str | None:
     if len({repr(one.computed_on) for one in shown if one.record.device is not None}) < 2:
         return None
     return say("The runs had different devices or numbers of threads, so their times and memory do not compare.")
+
+
+def times_mislead(shown: list[Shown]) -> bool:
+    """Whether their times do not compare."""
+    return different_devices(shown) is not None or processors_shared(shown) is not None
 
 
 def files_left_out(shown: list[Shown]) -> str | None:

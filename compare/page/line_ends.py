@@ -13,6 +13,7 @@ from compare.page.words import shortened
 WIDTH = 4.2  # inches of a picture: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
 NAMES = 9.5  # points that letters of names are high
 LONGEST_LINE = 23  # letters of a name beside a point
+BETWEEN = 2  # of them above and below a name
 EDGE = 5  # dots at 100 an inch that stay free above names: a reader's font may be a little higher
 LINE = {"markersize": 5, "linewidth": 1.6}
 
@@ -65,7 +66,7 @@ def named_outside(axes, lines: list[str], point: tuple[float, float], look: int 
 
 def spread(names: list[list[Annotation]]) -> None:
     """Move names until none lies on another: upwards, the lowest first, and down again from the upper edge."""
-    extents = [Bbox.union([line.get_window_extent() for line in lines]) for lines in names]
+    extents = [Bbox.union([line.get_window_extent() for line in lines]).padded(0, BETWEEN) for lines in names]
     moved = dict(enumerate(extents))
     for order, way in ((1, "y1"), (-1, "y0")):
         placed = []

@@ -52,17 +52,17 @@ def test_the_verdict_in_words(tmp_path, accuracies, sure, classes):
     assert any(classes in sentence for sentence in rest) if classes else "class" not in "".join(rest)
 
 
-def test_the_winners_weakest_class_is_that_of_scikit_learns_matrix_and_no_winner_has_none(tmp_path):
+def test_the_weakest_class_is_that_of_scikit_learns_matrix_also_where_no_winner_is_shown(tmp_path):
     runs = [record.read_run(write_run(tmp_path / str(one), accuracy=one, seed=3)) for one in (0.8, 0.5, 0.79)]
     wrong = confusion_matrix(runs[0].test_labels, runs[0].test_probabilities.argmax(axis=1))
     np.fill_diagonal(wrong, 0)
     label = int(wrong.sum(axis=1).argmax())
     name, other = (runs[0].record.data.class_names[place] for place in (label, wrong[label].argmax()))
     expected = f"{name}, {wrong[label].sum()} of 20 wrong, mostly as {other} ({wrong[label].max()})."
-    for second, says in ((runs[1], True), (runs[2], False)):
+    for second in runs[1:]:  # the latter is nearly as good
         found = find([runs[0], second])
-        said = verdict.sentences(found, show(found))
-        assert (f"The winner’s weakest class: {expected}" in said) == says
+        shown = show(found)
+        assert f"Weakest class of {shown[0].label}: {expected}" in verdict.sentences(found, shown)
 
 
 def silent_or_not(runs, baseline=None):
@@ -242,7 +242,7 @@ def test_the_cost_in_words(tmp_path):
     shown = show(find([record.read_run(write_run(tmp_path / branch, branch=branch)) for branch in branches]))
     assert verdict.cost(*shown) == (
         "Beside ResNet-18 · from scratch, ResNet50 · frozen took about the same training time "
-        "and 1/545 of the trained parameters."
+        "and 0.18 % of the trained parameters."
     )
 
 
