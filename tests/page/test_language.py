@@ -25,6 +25,39 @@ from compare.runs import checkpoint, record
 
 ROOM = Path(report.__file__).parent
 BRANCHES = ("scratch_resnet", "pretrained")
+# the English terms, and what each is in every Chinese text
+TERMS = {
+    "accuracy": "准确率",
+    "audit": "核查",
+    "backbones?": "骨干网络",
+    "calibration": "校准",
+    "checks|1 check": "检查",
+    "confidence": "置信度",
+    "corrupted|corruptions?": "扰动",
+    "epochs?": "轮",
+    "fine-tun(?:ed|ing)": "微调",
+    "from scratch": "从头训练",
+    "frozen": "冻结",
+    "label smoothing": "标签平滑",
+    "labels?": "标签",
+    "learning rate": "学习率",
+    "log loss": "对数损失",
+    "95 % intervals?": "95 % 置信区间",
+    "on the pixels": "像素",
+    "points ahead": "领先",
+    "precision": "精确率|数值精度",
+    "pretrain(?:ed|ing)": "预训练",
+    "recall": "召回率",
+    "recipes?": r"配方|\{recipe\}",
+    "robust(?:ness)?": "鲁棒性",
+    "runs?": "运行",
+    "seeds?": "种子",
+    "strateg(?:y|ies)": "策略",
+    "temperature": "温度",
+    "test set": "测试集",
+    "validation split": "验证集",
+    "winner": "胜",
+}
 # what reads the same in all: times of day, hashes, formats, numbers and their units
 SAME_IN_ALL = re.compile(r"\d+-\d+-\d+T[\d:]+Z|SHA-256 [0-9a-f]{8}…|\b(p|PNG|SVG|GB|M|G)\b")
 
@@ -73,6 +106,13 @@ def test_the_chinese_is_chinese():
         assert re.search(r"[\u4e00-\u9fff（）：、，。]", translated) or not re.search(r"[A-Za-z]", bare), english
 
 
+def test_a_term_is_the_same_in_every_chinese_text():
+    for english, translated in [*chinese.TEXTS.items(), *chinese.KNOWN.items()]:
+        bare = re.sub(r"\{[^{}]*\}|python -m \S+|--\S+|/\S+", "", english)  # without places, commands and options
+        for term, chinese_terms in TERMS.items():
+            assert not re.search(rf"(?i)\b(?:{term})\b", bare) or re.search(chinese_terms, translated), (term, english)
+
+
 @pytest.mark.parametrize("catalogue", LANGUAGES.values(), ids=LANGUAGES)
 def test_what_records_say_of_ours_is_known(catalogue):
     """Every field of a recipe that the page shows, its modes but those that are names, recipes and their mistakes."""
@@ -110,7 +150,7 @@ def test_a_text_is_a_string_with_its_translations():
     network = say("{network} · from scratch", network="ResNet-18")
     text = say("{run} is the stronger on {classes}", run=network, classes=joined(["a", "b"]))
     assert text == "ResNet-18 · from scratch is the stronger on a, b"
-    assert in_language(text, "zh-Hans") == "ResNet-18 · 从头训练 在这些类别上更强：a、b"
+    assert in_language(text, "zh-Hans") == "ResNet-18 · 从头训练 占优的类别：a、b"
     assert isinstance(str(text), Text)  # as matplotlib calls it
     *_, recipe = lines_of(say("{network} · {name}", network=network, name=known("tuned", of="recipe")))
     assert in_language(recipe, "zh-Hans") == "调优配方"
