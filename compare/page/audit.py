@@ -205,7 +205,7 @@ def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
     if len(losses) < 2:
         return Answer(None, say("a single epoch"), known=False, to_do=say("train for two epochs or more"))
     lowest = min(losses)
-    values = {"split": known(one.watched), "last": losses[-1], "lowest": lowest}
+    values = {"split": known(one.watched, of="split"), "last": losses[-1], "lowest": lowest}
     if losses[-1] <= OVERFITTED * lowest:
         return Answer(True, say("the {split} loss ended at {last:.4f}, its lowest is {lowest:.4f}", **values))
     values["epoch"] = one.record.history[losses.index(lowest)].epoch

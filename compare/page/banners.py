@@ -3,8 +3,8 @@
 import collections
 import dataclasses
 
-from compare.page.language import joined, say
-from compare.page.words import data_in_words, in_words, unfinished_label, without_folders
+from compare.page.language import joined, known, say
+from compare.page.words import data_in_words, settings_in_words, unfinished_label, without_folders
 from compare.runs.checkpoint import UnfinishedRun
 from compare.runs.schema import Record
 
@@ -141,19 +141,19 @@ def changed_settings_banner(named: list[tuple[str, Record]]) -> Banner | None:
     their own."""
     labels_by_change = collections.defaultdict(list)
     for label, record in named:
-        changes = [
-            say("{name} {value}", name=name, value=in_words(value))
+        changes = {
+            name: value
             for name, value in record.overrides.items()
             if name not in SAID_ELSEWHERE and f"{name} {value}" not in SAID_ELSEWHERE
-        ]
+        }
         if changes:
-            labels_by_change[record.recipe.name, joined(changes)].append(label)
+            labels_by_change[record.recipe.name, settings_in_words(changes)].append(label)
     parts = [
         say(
             "{runs} ran with {changes} in place of what recipe {recipe} says",
             runs=joined(labels, " and "),
             changes=words,
-            recipe=recipe,
+            recipe=known(recipe, of="recipe"),
         )
         for (recipe, words), labels in labels_by_change.items()
     ]

@@ -121,7 +121,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
         reach += [x[0], x[-1]]
         for split in run.splits:
             line = line_of(run.look) | {"markevery": -(-len(x) // MOST_MARKERS)}
-            line |= {"label": say("{run}, {split}", run=run.label, split=known(split))}
+            line |= {"label": say("{run}, {split}", run=run.label, split=known(split, of="split"))}
             if split == "train":
                 line |= {"linestyle": "--", "fillstyle": "none", "linewidth": 1}
             if split != run.splits[-1]:

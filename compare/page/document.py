@@ -127,9 +127,11 @@ def subtitle(shown: list[Shown], section: dict | None) -> str:
         fewest, *_, most = section["labels"]
         parts.append(say("{fewest} to {most} labels a class", fewest=fewest, most=most))
     elif data.num_train is not None:
-        parts.append(say("{number:,} training images", number=data.num_train + data.num_validation))
-    if not section and len({one.record.data.split_fingerprint for one in shown}) == 1 and data.num_validation:
-        parts.append(say("{number:,} of them held out for validation", number=data.num_validation))
+        images = say("{number:,} training images", number=data.num_train + data.num_validation)
+        if data.num_validation and len({one.record.data.split_fingerprint for one in shown}) == 1:
+            number = data.num_validation
+            images = say("{images}, {number:,} of them held out for validation", images=images, number=number)
+        parts.append(images)
     parts.append(say("{number:,} test images", number=data.num_test))
     if data.title == NOTHING:
         return joined(parts)

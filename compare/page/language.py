@@ -52,10 +52,11 @@ def say(english: str, /, **values) -> Text:
     return Text(english.format(**values), translations)
 
 
-def known(text: str) -> str:
+def known(text: str, of: str = "") -> str:
     """A text that comes from a record, such as a class's name, in the languages whose catalogues have it, else as it
-    is."""
-    translations = {code: catalogue.KNOWN[text] for code, catalogue in LANGUAGES.items() if text in catalogue.KNOWN}
+    is. What is `of` a setting, a recipe or a split has its own translation: a class may be called `train`, too."""
+    key = f"{of} {text}" if of else text
+    translations = {code: catalogue.KNOWN[key] for code, catalogue in LANGUAGES.items() if key in catalogue.KNOWN}
     return Text(text, translations) if translations else text
 
 

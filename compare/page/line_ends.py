@@ -23,7 +23,8 @@ def lines_of(name: str) -> list[str]:
     *parts, last = parts_of(name)
     if len(parts) < 2:
         return [shortened(part, LONGEST_LINE) for part in (*parts, last)]
-    return [*(shortened(part, LONGEST_LINE) for part in parts), *textwrap.wrap(last, LONGEST_LINE)]
+    wrapped = textwrap.wrap(last, LONGEST_LINE)
+    return [*(shortened(part, LONGEST_LINE) for part in parts), *(wrapped if len(wrapped) > 1 else [last])]
 
 
 def named_beside(

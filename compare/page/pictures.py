@@ -183,9 +183,9 @@ def curves_alt(runs: list[Curves], quantity: str, over: str, baselines: tuple[tu
         length = say("1 epoch") if num_epochs == 1 else say("{number} epochs", number=num_epochs)
         if over == "time":
             length = duration(run.seconds[:, -1].mean())
+        last = {split: run.values(f"{split}_{quantity}")[:, -1].mean() for split in run.splits}
         ends = [
-            say("{split} {value:.4f}", split=known(split), value=run.values(f"{split}_{quantity}")[:, -1].mean())
-            for split in run.splits
+            say("{split} {value:.4f}", split=known(split, of="split"), value=value) for split, value in last.items()
         ]
         parts.append(say("{run}, {length}: {ends}", run=run.label, length=length, ends=joined(ends)))
     if quantity == "accuracy":

@@ -94,7 +94,7 @@ def told_apart(shown: list[Shown]) -> list[Shown]:
             slug = f"{slug}-{record.data.labels_per_class}"
         alike = [other for other, words in zip(shown, networks, strict=True) if words == network]
         if len({other.record.recipe.name for other in alike}) > 1:
-            strategy = say("{network} · {name}", network=network, name=known(recipe))
+            strategy = say("{network} · {name}", network=network, name=known(recipe, of="recipe"))
         alike = [other for other in alike if other.record.recipe.name == recipe]
         seeds = seeds_of([other.record for other in alike])
         name, label = folder_name(one.run.folder).removeprefix(f"{record.branch}-"), strategy  # in a plan: --vary's
@@ -135,7 +135,7 @@ def strategy_names(found: Findings) -> list[str]:
     words, names = [network_in_words(record) for record in records], []
     for record, name in zip(records, words, strict=True):
         if words.count(name) > 1:
-            name = say("{network} · {name}", network=name, name=record.recipe.name)
+            name = say("{network} · {name}", network=name, name=known(record.recipe.name, of="recipe"))
             if record.recipe.class_weights != "none":
                 name = say("{network}, classes weighted", network=name)
         names.append(_unique(name, names))

@@ -8,7 +8,7 @@ from compare.findings import history
 from compare.page import pictures
 from compare.page.audit import FAILED, NOT_RUN, PASSED, Cell
 from compare.page.label_figures import FAR_BELOW
-from compare.page.language import joined, say
+from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, label_of
 from compare.page.words import (
     LOGISTIC_REGRESSION,
@@ -22,6 +22,8 @@ from compare.page.words import (
     in_words,
     kilojoules,
     or_nothing,
+    setting_in_words,
+    settings_in_words,
     with_prefix,
 )
 from compare.runs.schema import Record
@@ -29,6 +31,8 @@ from compare.runs.schema import Record
 CLASS_WEIGHTS = say("Weights of the classes in training")
 EXTRACTING = say("of it for features that another run had made")
 CORRUPTED = say("Time to predict the corrupted copies")
+# fields of a recipe: what precision it came to is the run's
+SAID_ELSEWHERE = ("name", "known_mistakes", "on_photographs", "precision")
 ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
 RECIPE_WORDS = {
     "article": say(
@@ -151,8 +155,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Peak main memory"): lambda one: gigabytes(one.record.peak_memory_bytes.main),
         say("Peak device memory"): lambda one: gigabytes(one.record.peak_memory_bytes.device),
         say("Energy of the device in training"): lambda one: kilojoules(one.record.energy_joules),
-        say("Recipe"): lambda one: one.record.recipe.name,
-        CLASS_WEIGHTS: lambda one: in_words(one.record.recipe.class_weights),
+        say("Recipe"): lambda one: known(one.record.recipe.name, of="recipe"),
+        CLASS_WEIGHTS: lambda one: in_words(one.record.recipe.class_weights, of="class_weights"),
         say("Image size"): lambda one: _image_size(one.record.recipe.image_size),
         say("Precision of the numbers"): lambda one: in_words(one.record.precision),
         say("Epochs"): lambda one: str(len(one.record.history) or NOTHING),
@@ -234,26 +238,25 @@ def settings(shown: list[Shown]) -> dict:
         rows = []
         for name in dict.fromkeys(name for column in columns for run in column for name in run):
             cells = [joined(dict.fromkeys(in_words(run.get(name)) for run in column), "; ") for column in columns]
-            known = [cell for cell in dict.fromkeys(cells) if cell != NOTHING]
-            if len(known) > 1:
+            said = [cell for cell in dict.fromkeys(cells) if cell != NOTHING]
+            if len(said) > 1:
                 differ.append((name, cells))
-            elif known:
-                rows.append((name, known[0]))
+            elif said:
+                rows.append((name, said[0]))
         same.append((caption, rows))
     return {"differ": differ, "same": [(caption, rows) for caption, rows in same if rows]}
 
 
 def _of_recipe(record: Record) -> dict:
-    left_out = ("name", "known_mistakes", "on_photographs", "precision")  # what precision it came to is the run's
-    fields = {name: value for name, value in record.recipe.as_json().items() if name not in left_out}
-    return {say("Recipe"): record.recipe.name} | fields
+    fields = {name: value for name, value in record.recipe.as_json().items() if name not in SAID_ELSEWHERE}
+    return {say("Recipe"): known(record.recipe.name, of="recipe")} | {
+        setting_in_words(name): in_words(value, of=name) for name, value in fields.items()
+    }
 
 
 def _of_run(record: Record) -> dict:
     return {
-        say("changed on the command line"): joined(
-            say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
-        ),
+        say("changed on the command line"): settings_in_words(record.overrides),
         say("seed"): record.seed,
         say("started"): record.started and record.started[:10],
         say("commit"): record.commit and record.commit[:12],

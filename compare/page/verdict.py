@@ -118,7 +118,7 @@ def jumping(one: Shown) -> str | None:
         "than the choice of {number:,} images explains",
         run=one.label,
         epoch=fall.epoch,
-        split=known(one.watched),
+        split=known(one.watched, of="split"),
         points=fall.points,
         number=fall.num_images,
     )

@@ -200,7 +200,7 @@ def test_other_weights_of_the_classes_are_a_setting_that_differs(tmp_path):
     assert said.startswith(f"{both[1].label} learned with every class counting alike") and both[0].label not in said
     assert cautions.different_class_weights(both[1:]) is None  # all alike
     banner = banners.changed_settings_banner([(one.label, one.record) for one in both])
-    assert "class_weights balanced" in banner.text
+    assert "class weights balanced" in banner.text
     assert len(find(runs("both again", weighted=True)).seeds) == 2  # no seeds of the same settings
     found = find(runs("curve", weighted=True, labels=(10, 100)))
     names = strategy_names(found)
