@@ -171,6 +171,9 @@ def test_a_page_of_one_run(browser, runs, tmp_path):
     there = (runs[0].test_labels == true) & (runs[0].test_probabilities.argmax(axis=1) == predicted)
     assert numbers_in(page) == np.flatnonzero(there).tolist()
     assert page.locator("#gallery-choice input").is_checked()
+    page.keyboard.press("Escape")
+    page.locator("#language").click()  # whose names of sections must differ as well
+    assert axe.Axe().run(page).response["violations"] == []
     page.close()
 
 
