@@ -610,9 +610,11 @@ def test_intels_gpu_is_taken_where_pytorch_has_it(monkeypatch):
     monkeypatch.setattr(torch.xpu, "get_device_name", lambda device: f"Arc, {device}")
     assert hardware.choose_device("auto") == hardware.choose_device("xpu") == xpu
     assert hardware.device_name(xpu) == "Arc, xpu"
-    assert hardware.precision(dataclasses.replace(TUNED, precision="bfloat16"), xpu) == "float32"
-    monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda including_emulation: not including_emulation)
-    assert hardware.precision(dataclasses.replace(TUNED, precision="bfloat16"), xpu) == "bfloat16"
+    for natively, precision in ((False, "float32"), (True, "bfloat16")):
+        monkeypatch.setattr(
+            torch.xpu, "is_bf16_supported", lambda including_emulation, it=natively: it or including_emulation
+        )
+        assert hardware.precision(dataclasses.replace(TUNED, precision="bfloat16"), xpu) == precision
 
 
 def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):
