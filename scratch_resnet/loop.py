@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compare.system import processes
 from compare.training import estimate, schedule
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.looking import Looked
 from compare.training.progress import EpochBar
-from scratch_resnet import hardware
+from scratch_resnet import hardware, several
 from scratch_resnet.batches import Batches
 from scratch_resnet.model import ResNet
 from scratch_resnet.recipe import ARTICLE, Recipe
@@ -72,7 +73,7 @@ def train_epochs(
                 class_weights=class_weights,
             )
             for num_done in steps:
-                if job.must_keep():
+                if several.must_keep(job):
                     job.keep(
                         checkpoint_arrays(model, optimizer),
                         {"steps": np.array(num_done), "totals": totals.cpu().numpy()},
@@ -135,15 +136,16 @@ def train_epoch(
             group["lr"] = learning_rate(recipe, epoch, step, num_steps)
         with hardware.autocast(recipe, batches.device):
             logits = model(images)  # (batch, num_classes)
-        loss = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=recipe.label_smoothing)
+        loss = several.mean_loss(logits, labels, class_weights=class_weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-
         # Kept on the device: reading a number in every step would make the device wait for Python.
         totals[0, step] = F.cross_entropy(logits.detach(), labels, reduction="sum")
         totals[1, step] = (logits.detach().argmax(dim=1) == labels).sum()
-        if bar.due() or step + 1 == num_steps:
+        several.add_up(model, totals[:, step])
+        optimizer.step()
+
+        if processes.is_first() and (bar.due() or step + 1 == num_steps):
             num_seen = min(recipe.batch_size * (step + 1), len(batches))
             loss, accuracy = means(totals, num_seen)
             if not math.isfinite(loss):
@@ -177,12 +179,17 @@ def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
     batch_size = 4 * recipe.batch_size  # without gradients it needs less memory than a step of training
     parts = []
     with hardware.autocast(recipe, batches.device):
-        for images, _ in batches.in_order(batch_size, image_size=recipe.image_size, centre_crop=recipe.centre_crop):
+        for images, _ in batches.in_order(
+            batch_size,
+            image_size=recipe.image_size,
+            centre_crop=recipe.centre_crop,
+            which=several.share(0, len(batches)),
+        ):
             logits = model(images)
             if recipe.mirrored_predictions:
                 logits = (logits + model(images.flip(3))) / 2
             parts.append(logits)
-    return torch.cat(parts)
+    return several.joined(torch.cat(parts), len(batches))
 
 
 @torch.inference_mode()
@@ -225,7 +232,7 @@ def new_model(
     torch.manual_seed(seed)
     model = fast_on_small_maps(ResNet(num_classes, num_channels, recipe.depth, standardised=recipe.standardised))
     # channels_last is a layout, not another network: 1.1 times faster on CPUs with AVX-512, and what tensor cores want
-    return model.to(device, memory_format=torch.channels_last)
+    return several.normalised_together(model.to(device, memory_format=torch.channels_last))
 
 
 def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
@@ -241,7 +248,7 @@ def seconds_expected(job: Job, *, training: np.ndarray, predicting: np.ndarray) 
     """The seconds of every epoch that is left, and of what follows them, as pairs (`estimate`), by those that training
     on one image and predicting one take."""
     num_watched = 0 if job.watched is None else len(job.watched_images[2])
-    epoch = len(job.rows_of_epoch(job.recipe.num_epochs)) * training + num_watched * predicting
+    epoch = len(job.rows_of_epoch(job.recipe.num_epochs)) * training + num_watched * predicting / several.number()
     after = (job.num_more_test_images + job.num_looked_at + job.num_corrupted_images) * predicting
     return [epoch] * len(job.epochs_left) + [after]
 
@@ -260,7 +267,8 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
         with hardware.autocast(recipe, device):
             logits = model(images)
         optimizer.zero_grad()
-        F.cross_entropy(logits, labels).backward()
+        several.mean_loss(logits, labels, class_weights=None, label_smoothing=0.0).backward()
+        several.add_up(model, torch.zeros(2, device=device))
         optimizer.step()
         hardware.wait_for(device)
 
@@ -270,7 +278,8 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
         hardware.wait_for(device)
 
     batch_size = min(recipe.batch_size, len(batches))
-    training = estimate.measured(train, num_images=batch_size, seconds=3.0, warm_up=2)
+    seconds = 3.0 if several.number() == 1 else 0.0  # as many steps in every process: the fewest
+    training = estimate.measured(train, num_images=batch_size, seconds=seconds, warm_up=2)
     model.eval()
     predicting = estimate.measured(predict, num_images=len(many), seconds=0.5)
     return training, (1 + recipe.mirrored_predictions) * predicting

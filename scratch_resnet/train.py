@@ -10,6 +10,7 @@ from pathlib import Path
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from compare.system import processes
 from compare.system.command import Parser
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
 from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options, add_depth_option
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train --epochs 1 --device cuda:1  one epoch on the second GPU
   python -m scratch_resnet.train --recipe tuned --depth 50   the network of fifty layers
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
+  torchrun --nproc-per-node=4 -m scratch_resnet.train        the same training by four GPUs together
 """
 SMALLER = "the batch (--batch-size) or the images (--image-size)"  # what to make so when memory runs out
 
@@ -46,17 +48,28 @@ def main() -> int:
     if arguments.describe:
         return describe(arguments.depth or RECIPES[arguments.recipe or DEFAULT_RECIPE].depth)
 
+    if processes.num_together() == 1:
+        return train(prepared(arguments), device_name=arguments.device, check_only=arguments.check)
+
+    from scratch_resnet import several
+
+    with several.together():
+        job = several.in_turn(lambda: prepared(arguments))
+        job.total = several.total
+        return train(job, device_name=arguments.device, check_only=arguments.check)
+
+
+def prepared(arguments: argparse.Namespace):
+    """The training that the command line asks for, checked."""
     from compare.training.preparation import prepare
 
-    words = {"--device": arguments.device} if arguments.device != "auto" else {}
-    prepared = prepare(
+    return prepare(
         "scratch_resnet",
         arguments,
         RECIPES,
         overrides=OVERRIDES | {"depth": "--depth"},
-        words=words,
+        words={"--device": arguments.device} if arguments.device != "auto" else {},
     )
-    return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
 
 def num_bytes(recipe, *, num_classes: int, num_channels: int) -> int:
@@ -75,7 +88,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder."""
     from compare.runs.record import readable
     from compare.training.limits import limits_in_words
-    from scratch_resnet import hardware, loop
+    from scratch_resnet import hardware, loop, several
 
     recipe, num_classes, num_channels = job.recipe, len(job.data.class_names), job.data.train_images.shape[3]
     job.check_room(num_bytes(recipe, num_classes=num_classes, num_channels=num_channels))
@@ -113,11 +126,14 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     with readable():
         note_facts(job.record, model, recipe, device)
     gpu = device.index or 0 if device.type == "cuda" else None
-    with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+    in_words = limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER)
+    with job.running(gpu), several.loss_in_words(exit_code=EXIT_FAILED), in_words:
         if job.checkpoint is None:
             job.write_checkpoint(loop.checkpoint_arrays(model, optimizer))
         logits = loop.train_epochs(job, model, optimizer, train_batches=train_batches, watched_batches=watched_batches)
-        end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
+        several.leave()
+        if processes.is_first():  # what is left takes less than an epoch
+            end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
     return EXIT_DONE
 
 
@@ -181,12 +197,11 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
     """
     import numpy as np
     import safetensors.numpy
-    import torch
 
     from compare.system import disk
     from compare.training import ending
     from compare.training.ending import NUM_SEEN
-    from scratch_resnet import loop
+    from scratch_resnet import hardware, loop
     from scratch_resnet.batches import Batches
 
     recipe, device = job.recipe, test_batches.device
@@ -218,7 +233,7 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         channels="grey" if test_batches.num_channels == 1 else "RGB",
         save=save,
         look_at=look_at,
-        device_bytes=lambda: torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        device_bytes=lambda: hardware.peak_bytes(device),
     )
 
 
@@ -237,4 +252,4 @@ def describe(depth: int) -> int:
 
 
 if __name__ == "__main__":
-    run_training("scratch_resnet", main)
+    run_training("scratch_resnet", main, is_shared=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import fake_branches
 import pytest
+from systems import needs_posix
 
 from compare import plan, plan_file, report, run, supervise
 
@@ -63,6 +64,7 @@ def test_one_branch_alone(fakes, run_main, tmp_path, word, branch):
     assert "--recipe demo" in fakes()[0]
 
 
+@needs_posix
 @pytest.mark.parametrize(
     ("does", "code", "says"),
     [
@@ -78,6 +80,7 @@ def test_a_failed_check_trains_nothing(fakes, run_main, tmp_path, monkeypatch, d
     assert all("--check" in line for line in fakes())
 
 
+@needs_posix
 @pytest.mark.parametrize(
     ("does", "how"),
     [("crash", "exit code 1"), ("kill", "signal 9 (SIGKILL), which a system short of memory"), ("hang", "no progress")],
@@ -210,11 +213,12 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, t
     assert (out / "index.html").read_text().startswith("From scratch or pretrained: mine\n")
 
 
+@needs_posix
 @pytest.mark.parametrize("branch", ["scratch_fake", "pretrained_fake"])
 @pytest.mark.parametrize(
     ("number", "send", "code"),
     # Ctrl-C reaches all, SIGTERM compare.run alone, which passes SIGHUP on as such
-    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143), (signal.SIGHUP, os.kill, 143)],
+    [("SIGINT", "killpg", 130), ("SIGTERM", "kill", 143), ("SIGHUP", "kill", 143)],
 )
 def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
     fakes, tmp_path, monkeypatch, branch, number, send, code
@@ -224,7 +228,8 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
     process = fake_branches.start("--both", "--out", out)
     while not (tmp_path / "log.ready").exists():
         assert process.poll() is None, process.communicate()
-    send(process.pid, number)
+    number = getattr(signal, number)
+    getattr(os, send)(process.pid, number)
     printed, err = process.communicate(timeout=60)
     got = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
     assert process.returncode == code and (out / "runs" / branch / "saved").read_text() == f"[{got:d}]"
@@ -236,6 +241,7 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
         assert "unfinished pretrained_fake" in (out / "index.html").read_text()
 
 
+@needs_posix
 def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_scratch_fake", "stop slowly")
     process = fake_branches.start("--scratch", "--out", tmp_path / "out")
@@ -249,6 +255,7 @@ def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "runs" / "scratch_fake" / "saved").exists()
 
 
+@needs_posix
 @pytest.mark.parametrize("does", ["stop slowly", "heed nothing"])
 def test_a_branch_ends_with_a_command_that_was_killed(fakes, tmp_path, monkeypatch, does):
     """It saves what it has, or is ended; the next command waits for that, and leaves its log alone."""
@@ -327,6 +334,7 @@ def test_commands_of_the_same_second_have_folders_of_their_own(fakes, run_main, 
     assert not list(Path("reports", "article-20261126-120000-2").iterdir())
 
 
+@needs_posix
 @pytest.mark.parametrize("whom", ["alone", "group"])
 def test_a_check_that_is_killed_leaves_nothing(fakes, tmp_path, monkeypatch, whom):
     (tmp_path / "temporary").mkdir()
@@ -341,6 +349,7 @@ def test_a_check_that_is_killed_leaves_nothing(fakes, tmp_path, monkeypatch, who
     assert not list((tmp_path / "temporary").iterdir()) and not (tmp_path / "out").exists()
 
 
+@needs_posix
 def test_a_branch_that_heeds_no_signal_is_ended(monkeypatch):
     monkeypatch.setattr(supervise, "STOP_SECONDS", 0.2)
     monkeypatch.setattr(supervise, "POLL_SECONDS", 0.1)

@@ -138,6 +138,7 @@ def processors_shared(shown: list[Shown]) -> str | None:
         seconds, num_threads = one.record.processor_seconds, one.record.num_threads
         on_processor = one.record.device is not None and one.record.device.kind == "cpu"
         if on_processor and seconds is not None and num_threads and one.record.seconds.training:
+            num_threads *= one.record.num_processes
             shares.append((seconds / one.record.seconds.training / num_threads, one))
     waited = [(share, one) for share, one in shares if share < MOST_OF_THE_TIME]
     if not waited:

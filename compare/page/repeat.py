@@ -11,6 +11,7 @@ from compare.page.shown import Shown
 from compare.page.words import folder_name, network_in_words, without_folders
 from compare.runs.record import RECORD
 from compare.runs.schema import Record
+from compare.system import processes
 
 PACKAGE = "scratch-or-pretrained"
 PLACE = "reports/again"
@@ -107,10 +108,11 @@ def _options(record: Record) -> dict[str, str | None] | None:
     """The words of a run's command by their options, each with what follows it, and those that its record alone has;
     None where it was not trained by one."""
     command = shlex.split(without_folders(record.command or "").replace("…/", ""))
-    if command[:3] != ["python", "-m", f"{record.branch}.train"]:
+    begins = [*processes.launcher(record.num_processes), f"{record.branch}.train"]
+    if command[: len(begins)] != begins:
         return None
     options, last = {}, None
-    for word in command[3:]:
+    for word in command[len(begins) :]:
         if word.startswith("--"):
             last = word
             options[last] = None
@@ -133,5 +135,10 @@ def _digests(records: list[Record]) -> list[str]:
         **{f"weights: {record.model.name}, {record.weights.kind}": record.weights.sha256 for record in records},
     }
     lines = [f"# SHA-256 of the {name}, {digest}" for name, digest in told.items() if digest]
-    devices = dict.fromkeys(f"# computed on {one.device.kind}: {one.device.name}" for one in records if one.device)
+    devices = dict.fromkeys(
+        f"# computed on {one.device.kind}: {one.device.name}"
+        + (f", by {one.num_processes} processes together, as one does but for rounding" * (one.num_processes > 1))
+        for one in records
+        if one.device
+    )
     return [*lines, *devices]

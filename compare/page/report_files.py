@@ -140,6 +140,7 @@ def of_run(one: Shown) -> dict:
         "peak_device_memory_bytes": record.peak_memory_bytes.device,
         "energy_joules": record.energy_joules,
         "processor_seconds": record.processor_seconds,
+        "num_processes": record.num_processes,
         "num_threads": record.num_threads,
         "device": device_in_words(record),
         "commit": record.commit,

@@ -44,9 +44,10 @@ class Shown(RunFindings):
 
     @property
     def computed_on(self) -> tuple:
-        """What its times depend on: the device, and on a processor the number of threads."""
+        """What its times depend on: the device, the number of processes, and on a processor that of threads."""
         device = self.record.device
-        return device, self.record.num_threads if device is not None and device.kind == "cpu" else None
+        on_processor = device is not None and device.kind == "cpu"
+        return device, self.record.num_processes, self.record.num_threads if on_processor else None
 
     @property
     def watched(self) -> str | None:

@@ -29,6 +29,7 @@ from compare.page.words import (
 from compare.runs.schema import Record
 
 CLASS_WEIGHTS = say("Weights of the classes in training")
+PROCESSES = say("Processes that trained together")
 EXTRACTING = say("of it for features that another run had made")
 CORRUPTED = say("Time to predict the corrupted copies")
 # fields of a recipe: what precision it came to is the run's
@@ -163,6 +164,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Data"): lambda one: data_in_words(one.record.data),
         say("Weights"): lambda one: WEIGHT_WORDS.get(one.record.weights.kind, one.record.weights.kind or NOTHING),
         say("Device"): lambda one: device_in_words(one.record),
+        PROCESSES: lambda one: str(one.record.num_processes),
         say("Threads"): lambda one: str(one.record.num_threads or NOTHING),
         say("Variables of the environment"): lambda one: (
             ", ".join(f"{name}={value}" for name, value in one.record.environment.items()) or NOTHING
@@ -172,6 +174,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         del rows[to_article]
     if all(one.record.recipe.class_weights == "none" for one in shown):
         del rows[CLASS_WEIGHTS]
+    if all(one.record.num_processes == 1 for one in shown):
+        del rows[PROCESSES]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
     may_be_empty = (
         MAJORITY,

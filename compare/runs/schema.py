@@ -192,7 +192,7 @@ class UnderWay(Part):
 
 
 class PeakMemory(Part):
-    """Of the process and of its device."""
+    """Of the process, of several the first, and of its device."""
 
     main: Count | None = None
     device: Count | None = None
@@ -244,7 +244,10 @@ class Record(Part):
     processor_seconds: Amount | None = None
     peak_memory_bytes: PeakMemory = PeakMemory()
     device: Device | None = None
+    num_processes: PositiveCount = 1
+    """How many trained it together, each a share of every batch."""
     num_threads: PositiveCount | None = None
+    """Of each process."""
     precision: Text | None = None
     versions: dict[Name, Text] = {}
     environment: dict[Name, Text] = {}

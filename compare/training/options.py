@@ -28,6 +28,7 @@ ANEW_FOR_EPOCHS = (
 )
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's name
+DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 DEPTHS = (18, 34, 50, 101, 152)
 UNREADABLE = ("skip", "refuse")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -41,10 +42,10 @@ DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must kno
 
 
 def device_name(text: str) -> str:
-    """The argparse type of `--device`: auto, cpu, cuda, cuda:N or mps, which is what PyTorch calls Apple's GPU."""
-    if not re.fullmatch("auto|cpu|cuda|mps|cuda:(0|[1-9][0-9]*)", text):
+    """The argparse type of `--device`: auto, cpu, cuda, cuda:N, or what PyTorch calls Apple's GPU and Intel's."""
+    if not re.fullmatch("auto|cpu|cuda|mps|xpu|cuda:(0|[1-9][0-9]*)", text):
         advice = "say cpu, or leave it out to take a GPU where there is one"
-        raise UserError(f"--device {text}", "auto, cpu, cuda, cuda:N or mps", advice)
+        raise UserError(f"--device {text}", DEVICES, advice)
     return text
 
 
@@ -82,8 +83,7 @@ def add_place_options(group) -> None:
     words = f"{', '.join(data.NAMES)}, a folder of images, an .npz, .parquet or .csv file (the recipe's)"
     group.add_argument("--data", type=place_or_word, metavar="D", help=words)
     group.add_argument("--data-dir", type=place, metavar="DIR", help="where Fashion-MNIST is, in any form (found)")
-    words = "auto, cpu, cuda, cuda:N or mps (auto)"
-    group.add_argument("--device", type=device_name, default="auto", metavar="D", help=words)
+    group.add_argument("--device", type=device_name, default="auto", metavar="D", help=f"{DEVICES} (auto)")
     group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
 
 

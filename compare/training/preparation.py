@@ -9,7 +9,7 @@ from pathlib import Path
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record
 from compare.runs.schema import Data, Record, Robustness
-from compare.system import environment, machine
+from compare.system import environment, machine, processes
 from compare.system.errors import UserError
 from compare.training import crops
 from compare.training.job import UNDER_WAY, Job, subset
@@ -117,6 +117,8 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         started=started,
         is_unnamed=arguments.resume is None and arguments.out is None,
     )
+    launcher = " ".join(processes.launcher(job.record.num_processes))
+    job.check_same("num_processes", new.num_processes, advice=f"resume it with {launcher} {branch}.train")
     job.check_same("num_threads", new.num_threads, advice=f"unset {environment.THREADS}, or set it to that")
     job.check_same("environment", new.environment, advice="set these variables as they were")
     return job

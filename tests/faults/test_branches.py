@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from systems import skip_elsewhere
 
 from compare.runs import checkpoint, record
 
+skip_elsewhere()
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = """
 import sys

@@ -73,6 +73,16 @@ def sorted_options(training):
     return branch, sorted(options.items())
 
 
+def test_what_several_processes_trained_is_repeated_by_one_and_that_is_said(tmp_path, monkeypatch):
+    words = ["--recipe", "tuned", "--seed", "2"]
+    command = shlex.join(["torchrun", "--nproc-per-node=4", "-m", "scratch_resnet.train", *words])
+    run_folder = write_run(tmp_path / "run", changes={"command": command, "num_processes": 4})
+    lines = copied(write(tmp_path / "out", run_folder))
+    ((branch, options),) = trainings_of(lines, monkeypatch)
+    assert branch == "scratch_resnet" and plan.by_option(words).items() <= options.items()
+    assert any(line.startswith("# computed on cpu") and "by 4 processes together" in line for line in lines)
+
+
 def test_what_no_command_trained_is_said(tmp_path):
     lines = copied(write(tmp_path / "out", write_run(tmp_path / "forest", branch="forest", changes={"command": "x"})))
     assert "# forest: another program's, which tells no command" in lines

@@ -137,28 +137,46 @@ def test_the_reasons_stand_on_the_page_and_beside_it(tmp_path):
 
 def test_times_of_different_devices_do_not_compare(tmp_path):
     said = []
-    for name, kind, num_threads in (("same", "cpu", 2), ("fewer", "cpu", 1), ("other", "cuda", 2)):
+    for name, kind, num_threads, num_processes in (
+        ("same", "cpu", 2, 1),
+        ("fewer", "cpu", 1, 1),
+        ("other", "cuda", 2, 1),
+        ("together", "cpu", 2, 2),
+    ):
         device = {"kind": kind, "name": "a made-up processor, 2 threads"}
+        changes = {"device": device, "num_threads": num_threads, "num_processes": num_processes}
         folders = [
             write_run(tmp_path / name / "a", changes={"num_threads": 2}),
-            write_run(tmp_path / name / "b", changes={"device": device, "num_threads": num_threads}),
+            write_run(tmp_path / name / "b", changes=changes),
         ]
         shown = show(find([record.read_run(folder) for folder in folders]))
         said.append((cautions.different_devices(shown) is not None, "training time" in verdict.cost(*shown)))
-    assert said == [(False, True), (True, False), (True, False)]
+    assert said == [(False, True), (True, False), (True, False), (True, False)]
 
 
 @pytest.mark.parametrize(
-    ("computed", "num_threads", "said"), [(240.0, 2, None), (120.0, 2, "49%"), (40.0, 1, "33%"), (None, None, None)]
+    ("computed", "num_processes", "num_threads", "said"),
+    [
+        (240.0, 1, 2, None),
+        (120.0, 1, 2, "49%"),
+        (40.0, 1, 1, "33%"),
+        (480.0, 4, 1, None),
+        (120.0, 2, 1, "49%"),
+        (None, 1, None, None),
+    ],
 )
-def test_times_of_a_training_that_shared_the_processors_say_little(tmp_path, computed, num_threads, said):
-    """123 seconds of training: on two threads 246 could have been computed."""
-    changes = {} if computed is None else {"processor_seconds": computed, "num_threads": num_threads}
+def test_times_of_a_training_that_shared_the_processors_say_little(
+    tmp_path, computed, num_processes, num_threads, said
+):
+    """123 seconds of training: on two threads, of one process or of two, 246 could have been computed."""
+    changes = {"num_processes": num_processes}
+    changes |= {} if computed is None else {"processor_seconds": computed, "num_threads": num_threads}
     shown = show(find([record.read_run(write_run(tmp_path / "run", changes=changes))]))
     caution = cautions.processors_shared(shown)
     assert caution is None if said is None else f"had the processors for {said} of the training time" in caution
     rows = dict(tables.summary_rows(shown))
     assert rows.get("Threads") == (None if num_threads is None else [str(num_threads)])
+    assert rows.get("Processes that trained together") == (None if num_processes == 1 else [str(num_processes)])
     assert ("Processor time in training" in rows) == (computed is not None)
 
 

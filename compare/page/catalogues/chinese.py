@@ -184,6 +184,7 @@ TEXTS = {
     "FLOPs an image": "每张图像的浮点运算量",
     "Processor time in training": "训练占用的处理器时间",
     "Threads": "线程数",
+    "Processes that trained together": "共同训练的进程数",
     "Variables of the environment": "环境变量",
     "Peak main memory": "内存峰值",
     "Peak device memory": "显存峰值",
