@@ -224,7 +224,8 @@ def subject(found: Findings, shown: list[Shown]) -> str:
 
 
 def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: list[Banner]) -> list[Doubt]:
-    """The line of trust: the seeds, the checks that failed or were not run, the warnings."""
+    """The line of trust: the seeds, the checks that failed or were not run, whether accuracy is that of the larger
+    classes, whether times compare, the warnings."""
     if not shown:
         return [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
     counts = [len(group) for group in by_seeds(shown)]
@@ -242,6 +243,8 @@ def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: l
         said.append(Doubt(say("{number} checks not run", number=not_run), "audit"))
     if not failed + not_run:
         said.append(Doubt(say("all checks passed"), "audit"))
+    if shown[0].result.is_unequal:
+        said.append(Doubt(say("classes of unequal size"), "summary"))
     if cautions.times_mislead(shown):
         said.append(Doubt(say("times do not compare"), "doubts"))
     grave = {warning.about: warning.is_grave for warning in sorted(warnings, key=lambda one: one.is_grave)}

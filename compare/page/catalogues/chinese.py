@@ -41,6 +41,7 @@ TEXTS = {
     "1 check failed": "1 项检查未通过",
     "{number} checks failed": "{number} 项检查未通过",
     "{number} checks not run": "{number} 项检查未运行",
+    "classes of unequal size": "类别大小不一",
     "times do not compare": "训练时间不可比",
     "all checks passed": "检查全部通过",
     "the article": "原文",
