@@ -107,7 +107,7 @@ def test_it_stands_in_every_table(tmp_path):
     cells = page.row("Balanced accuracy (95").split(") ")
     assert f"{result.balanced_accuracy:.4f} ({result.balanced_accuracy_low:.4f} to" in cells[1]
     assert f"{result.macro_f1:.4f} (" in page.row("Macro-F1 (95")
-    assert "Points ahead in balanced accuracy" in page.text
+    assert "Points ahead in balanced accuracy" in page.text and "classes of unequal size" in page.text
     assert "0.7167 ± 0.0333" in page.text  # of the seeds, in the table of runs: (0.95 + 0.5 + 0.7) / 3
     assert re.search(rf"Balanced accuracy\s*{result.balanced_accuracy + 0.1 / 3:.3f}\s*0.\d", page.text)  # of the seeds
     rows = list(csv.DictReader((tmp_path / "out" / "metrics.csv").read_text(encoding="utf-8").splitlines()))
