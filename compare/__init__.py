@@ -9,6 +9,7 @@
     page/     what is said and drawn of findings
     run       the main command: `python -m compare.run --both`
     plan      which trainings that is, out of the words of the command line; `plan_file` keeps them
+    jobs      how many at a time, and what of the machine each has
     supervise the process of each, watched over
     report    a report from finished runs: `python -m compare.report RUN [RUN …]`
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`

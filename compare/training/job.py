@@ -25,7 +25,7 @@ from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
 from compare.training import crops, estimate
 from compare.training.limits import diverged
-from compare.training.options import ESTIMATE, EXPECTED
+from compare.training.options import ESTIMATE, EXPECTED, SHARED
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
 
@@ -186,6 +186,7 @@ class Job:
             others = map(self._with_labels, os.environ[ESTIMATE].split())
             for epochs in (self._estimated, *map(seconds_of, others)):
                 told = {"seconds": sum(epochs) + so_far, "epochs": epochs, "data": self.record.data.fingerprint}
+                told["memory"] = machine.peak_memory_bytes()
                 print(ESTIMATE, json.dumps(told, default=np.ndarray.tolist), flush=True)
 
     def _with_labels(self, labels: str) -> "Job":
@@ -311,7 +312,8 @@ class Job:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
         record.check_readable(self.record.as_json())
-        self.meter, self._kept = machine.EnergyMeter(gpu), time.perf_counter()
+        self.meter = machine.EnergyMeter(gpu, is_shared=SHARED in os.environ)
+        self._kept = time.perf_counter()
         self._processor = time.process_time()
         if self.is_unnamed:
             self.folder = out_folder.unshared(self.folder.parents[1], make=True) / "runs" / self.folder.name

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from compare.runs import checkpoint, record
@@ -27,7 +28,8 @@ WORDS = [sys.executable, "-c", COMMAND]
 
 def child_of(process: subprocess.Popen) -> int:
     """The process that a command has started and waits for."""
-    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    (child,) = psutil.Process(process.pid).children()
+    return child.pid
 
 
 @pytest.mark.thorough
