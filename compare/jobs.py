@@ -17,7 +17,7 @@ from compare.system.command import whole_number
 from compare.system.errors import UserError
 from compare.training.options import SHARED
 
-Asked = int | Literal["auto"]
+Asked = int | Literal["auto", "ray"]
 Ahead = list[tuple[Training, Sequence[str]]]  # trainings, each with the words that bring it to its end
 # What twice the threads bring, as a power of two: so much faster than on one of two cores, with another training on the
 # other, was a training on both (tests/benchmarks/jobs.py).
@@ -35,6 +35,7 @@ class Jobs:
         threads_asked: of each, by the user's word; None without one.
         gpus: what `CUDA_VISIBLE_DEVICES` calls those that trainings are given in turn; none without.
         begun: by name, the threads of the trainings that go on, which they keep.
+        on_ray: whether they train on a cluster (`compare.cluster`).
     """
 
     number: int = 1
@@ -42,6 +43,7 @@ class Jobs:
     threads_asked: int | None = None
     gpus: tuple[str, ...] = ()
     begun: dict[str, int] = dataclasses.field(default_factory=dict)
+    on_ray: bool = False
 
     @property
     def num_threads(self) -> int:
@@ -54,7 +56,8 @@ class Jobs:
         if self.number == 1:
             return "one after the other"
         threads = f"{self.num_threads} thread{'s' * (self.num_threads > 1)}"
-        return f"{self.number} at a time with {threads} each" + f" on {len(self.gpus)} GPUs" * bool(self.gpus)
+        where = f" on {len(self.gpus)} GPUs" * bool(self.gpus) + " on Ray, if its nodes are like this one" * self.on_ray
+        return f"{self.number} at a time with {threads} each{where}"
 
     def num_places(self, name: str) -> int:
         """How many of the `number` places a training takes: several where it goes on with more threads than are meant
@@ -77,17 +80,18 @@ class Jobs:
 
 def asked(text: str) -> Asked:
     """The argparse type of `--jobs`."""
-    advice = "say auto for as many as end the soonest here"
-    return text if text == "auto" else whole_number("--jobs", 1, advice, maximum=MAX_TRAININGS)(text)
+    advice = "say auto for as many as end the soonest here, or ray for a cluster"
+    return text if text in ("auto", "ray") else whole_number("--jobs", 1, advice, maximum=MAX_TRAININGS)(text)
 
 
 def at_most(jobs: Asked, ahead: Ahead, runs: Path) -> Jobs:
     """How many of these trainings at a time, their runs below `runs`, if there is memory for them, and of `auto` the
     most: with so many threads each they are checked."""
+    from compare import cluster
     from compare.runs import checkpoint
     from compare.system import machine
 
-    if jobs == 1 or len(ahead) < 2:
+    if jobs == 1 or (jobs != "ray" and len(ahead) < 2):
         return Jobs()
     load, threads_asked = environment.Load(), environment.threads_asked()
     begun = {}
@@ -95,6 +99,8 @@ def at_most(jobs: Asked, ahead: Ahead, runs: Path) -> Jobs:
         if "--resume" in words:
             so_far = checkpoint.read_unfinished_run(runs / training.name).record  # None is for the check to refuse
             begun[training.name] = (so_far and so_far.num_threads) or 1
+    if jobs == "ray":
+        return cluster.at_most(ahead, begun)
     gpus = tuple(machine.visible_gpus()) if any(takes_any_gpu(training) for training, _ in ahead) else ()
     num_cores = load.num_cores_free()
     if jobs == "auto":
@@ -115,6 +121,8 @@ def settled(jobs: Asked, most: Jobs, expected: dict[str, dict]) -> tuple[Jobs, d
     """
     from compare.system import machine
 
+    if jobs == "ray":
+        return most, expected
     free, needed = machine.available_memory_bytes(), sorted(told["memory"] for told in expected.values())
     fit = next(number for number in range(most.number, 0, -1) if number == 1 or sum(needed[-number:]) <= free)
     if jobs != "auto" and fit < most.number:

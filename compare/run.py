@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare import jobs, plan, plan_file, supervise
+from compare import cluster, jobs, plan, plan_file, supervise
 from compare.jobs import Ahead, Jobs
 from compare.plan import Training
 from compare.system import processes
@@ -118,6 +118,8 @@ def main() -> int:
                     # where compare.run was killed, the branch that it had begun takes a moment to end
                     with out_folder.claim(run, seconds=processes.SECONDS_TO_END + 2):
                         pass
+        if arguments.jobs == "ray":
+            held.enter_context(cluster.connected(trainings))
         ahead = left(trainings, None if unnamed else folder / "runs")
         most, expected = jobs.at_most(arguments.jobs, ahead, folder / "runs"), {}
         code = check(ahead, most, expected)
@@ -219,7 +221,8 @@ def train_and_report(
 
     page, unfinished = None, ()
     try:
-        code = train(trainings, folder / "runs", at_once, expected)
+        runs = folder / "runs"
+        code = cluster.train(trainings, runs, at_once) if at_once.on_ray else train(trainings, runs, at_once, expected)
         variants = [training.variant for training in trainings]  # together in the report, in this order
         in_order = sorted(trainings, key=lambda training: variants.index(training.variant))
         finished, unfinished = read_runs(folder / "runs" / training.name for training in in_order)
@@ -268,7 +271,7 @@ def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[s
             if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
                 ended.append(code)
             elif code != EXIT_DONE:
-                supervise.note_failure(run, training.name, code)
+                supervise.note_failure(run, training.name, supervise.ending(code))
         finally:
             for number in places:
                 free.put(number)
@@ -344,7 +347,7 @@ def parse() -> argparse.Namespace:
     add_override_options(parser, of=plan.per_branch)
     how = parser.add_argument_group("how")
     add_how_options(how)
-    words = "so many trainings at a time, or auto: as many as end the soonest on these cores, with a GPU each (1)"
+    words = "so many trainings at a time, auto for as many as end the soonest here, ray for a Ray cluster (1)"
     how.add_argument("--jobs", type=jobs.asked, default=1, metavar="N", help=words)
     arguments = parser.parse_args()
     if arguments.resume is not None:

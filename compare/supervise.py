@@ -155,11 +155,11 @@ def ending(code: int) -> str:
     return f"signal {-code} ({signal.Signals(-code).name}){hint}"
 
 
-def note_failure(run: Path, name: str, code: int) -> None:
+def note_failure(run: Path, name: str, how: str) -> None:
     """Say how a run ended, on the terminal and at the end of its log, from which the report quotes."""
     from compare.runs import out_folder, record
 
-    text = f"{name} ended with {ending(code)} before its run was complete"
+    text = f"{name} ended with {how} before its run was complete"
     print(text, file=sys.stderr)
     # a full disk may be what ended it; or another process has the folder, and the log is that one's
     with contextlib.suppress(OSError, UserError), out_folder.claim(run):
