@@ -209,7 +209,7 @@ def announce(trainings: list[Training], at_once: Jobs, expected: dict[str, dict]
         for name, told in expected.items():
             print(f"  {name}: {estimate.words(np.array(told['seconds']))}")
         seconds = jobs.together(at_once, expected)
-        print(f"{len(expected)} trainings, {at_once}: {estimate.words(seconds)}", flush=True)
+        print(f"{len(expected)} trainings, {at_once.words}: {estimate.words(seconds)}", flush=True)
 
 
 def train_and_report(

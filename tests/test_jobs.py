@@ -1,6 +1,7 @@
 """Several trainings at a time. Truths: times and machines made up by hand, and branches that train nothing but meet."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -179,15 +180,16 @@ def test_one_that_fails_leaves_those_beside_it_and_after_it(fakes, run_main, tmp
     page = (out / "index.html").read_text()
     assert "unfinished scratch_fake-seed-0" in page and page.count("\nfinished ") == 5
 
-    # it goes on with the threads that it had, the others stay as they are
-    kept = {run: (run / "record.json").stat().st_mtime_ns for run in (out / "runs").iterdir() if run.name[-1] != "0"}
-    shutil_record = out / "runs" / "pretrained_fake-seed-2" / "record.json"
-    shutil_record.unlink()
+    # two are left: one goes on with the thread that it had, one begins; the others stay as they are
+    shutil.rmtree(out / "runs" / "pretrained_fake-seed-2")
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
     monkeypatch.setenv("FAKE_scratch_fake", "finish")
     code, printed, _ = run_main(run, "--resume", out, "--jobs", "2")
-    assert code == 0 and "4 of 6 trainings are complete" in printed
-    kept.pop(shutil_record.parent)
-    assert all((run / "record.json").stat().st_mtime_ns == when for run, when in kept.items())
+    assert code == 0 and "4 of 6 trainings are complete" in printed and len(kept) == 4
+    assert "2 trainings, 2 at a time with 2 threads each" in printed
+    assert "[scratch_fake-seed-0] trains with None threads" in printed
+    assert "[pretrained_fake-seed-2] trains with 2 threads" in printed
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 @pytest.mark.parametrize(
