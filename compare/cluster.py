@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -24,7 +25,7 @@ from compare.jobs import Ahead, Jobs, takes_any_gpu
 from compare.plan import Options, Training
 from compare.system import environment
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, INSTALL, UserError
-from compare.training.options import SHARED
+from compare.training.options import EXPECTED, SHARED
 
 PLACES = (
     "--data",
@@ -123,7 +124,7 @@ def nodes_there() -> list[tuple[int, int]]:
     return [(int(one["CPU"]), int(one.get("GPU", 0))) for one in found if one.get("CPU", 0) >= 1] or [(1, 0)]
 
 
-def train(trainings: list[Training], runs: Path, at_once: Jobs) -> int:
+def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[str, dict]) -> int:
     """Bring each training to its end on the cluster; otherwise as `compare.run.train`."""
     import ray
 
@@ -144,11 +145,13 @@ def train(trainings: list[Training], runs: Path, at_once: Jobs) -> int:
                 num_gpus=int(on_gpu),
                 max_retries=NUM_TIMES_AGAIN,
             )
+            variables = {environment.THREADS: str(num_threads)} | ({} if on_gpu else {SHARED: "1"})
+            variables[EXPECTED] = json.dumps(expected.get(training.name, {}).get("epochs", []))
             told = task.remote(
                 training,
                 [*with_files_sent(plan.by_option(words), sent), last],
                 begun=send(run) if last == "--resume" else None,
-                variables={environment.THREADS: str(num_threads)} | ({} if on_gpu else {SHARED: "1"}),
+                variables=variables,
             )
             waiting[told] = training
         while waiting and not stops:

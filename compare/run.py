@@ -221,8 +221,8 @@ def train_and_report(
 
     page, unfinished = None, ()
     try:
-        runs = folder / "runs"
-        code = cluster.train(trainings, runs, at_once) if at_once.on_ray else train(trainings, runs, at_once, expected)
+        bring = cluster.train if at_once.on_ray else train
+        code = bring(trainings, folder / "runs", at_once, expected)
         variants = [training.variant for training in trainings]  # together in the report, in this order
         in_order = sorted(trainings, key=lambda training: variants.index(training.variant))
         finished, unfinished = read_runs(folder / "runs" / training.name for training in in_order)

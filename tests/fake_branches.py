@@ -21,7 +21,7 @@ from compare.system import processes
 
 processes.end_with_parent()
 branch, words = __spec__.name.partition(".")[0], sys.argv[1:]
-made_up = Path(__file__).parents[2] / "made up"
+made_up = Path(os.environ["FAKE_LOG"]).with_name("made up")  # a cluster runs a copy of this file
 with open(os.environ["FAKE_LOG"], "a") as log:
     print(branch, *words, file=log)
 does = os.environ.get("FAKE_" + branch, "finish")
@@ -86,6 +86,10 @@ if does == "meet":
         time.sleep(0.02)
         if time.monotonic() > deadline:
             sys.exit(1)
+if does == "wait":
+    Path(os.environ["FAKE_LOG"] + f".{os.getpid()}." + folder.name).touch()
+    while not Path(os.environ["FAKE_LOG"]).with_name("end " + folder.name).exists():
+        time.sleep(0.02)
 if resumed:
     shutil.rmtree(folder)
 shutil.copytree(made_up / branch, folder)

@@ -3,20 +3,16 @@ which one is killed, with branches that train nothing, and a demo that trains, a
 
 import io
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import fake_branches
+import psutil
 import pytest
 from fake_runs import write_run
 
 from compare import cluster
 from compare.runs import record
-
-ROOT = Path(__file__).parent.parent
 
 
 def packed(*paths: Path) -> bytes:
@@ -70,13 +66,64 @@ def test_a_run_that_comes_broken_changes_nothing(tmp_path):
 
 
 @pytest.fixture
-def ray_cluster(tmp_path, monkeypatch):
-    """A head that computes nothing, and two nodes of a processor each. Its processes end with the test."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    there.node_of = [there.add_node(num_cpus=1) for _ in range(2)]
+def ray_cluster(fakes, tmp_path, monkeypatch):
+    """A head that computes nothing, and two nodes of a processor each, that know the fake branches."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    for branch in fake_branches.BRANCHES.values():
+        monkeypatch.setenv(f"FAKE_{branch}", "wait")
+    there = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    there.nodes = [there.add_node(num_cpus=1) for _ in range(2)]
     monkeypatch.setenv("RAY_ADDRESS", there.address)
     yield there
     there.shutdown()
+
+
+def wait_for(what, process, *, seconds=120):
+    """What the function gives once that is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return found
+
+
+def training_now(tmp_path) -> dict[str, int]:
+    """The processes that train, by the names of the trainings."""
+    found = (path.name.split(".", 2) for path in tmp_path.glob("log.*.*"))
+    return {name: int(process) for _, process, name in found if psutil.pid_exists(int(process))}
+
+
+@pytest.mark.thorough
+def test_a_node_and_a_driver_that_are_lost_cost_what_they_were_doing(ray_cluster, fakes, tmp_path):
+    out = tmp_path / "out"
+    names = [f"{branch}-seed-{seed}" for seed in "01" for branch in fake_branches.BRANCHES.values()]
+    driver = fake_branches.start("--both", "--seeds", "0,1", "--jobs", "ray", "--out", out)
+    first = wait_for(lambda: len(now := training_now(tmp_path)) == 2 and now, driver)
+    assert set(first) == set(names[:2])
+
+    # a node is lost: nothing of it trains on, and another one does its work
+    ray_cluster.remove_node(ray_cluster.nodes[0], allow_graceful=False)
+    ray_cluster.add_node(num_cpus=1)
+    now = wait_for(lambda: len(now := training_now(tmp_path)) == 2 and now != first and now, driver)
+    assert len(set(first.values()) & set(now.values())) == 1
+
+    # the driver is lost when it has a run: that stays, and nothing trains on
+    ended = next(iter(now))
+    (tmp_path / f"end {ended}").touch()
+    kept = wait_for(lambda: list(out.glob("runs/*/record.json")), driver)
+    wait_for(lambda: len(training_now(tmp_path)) == 2, driver)
+    driver.kill()
+    driver.communicate()
+    wait_for(lambda: not training_now(tmp_path), None, seconds=20)
+    assert [path.parent.name for path in kept] == [ended] and not (out / "index.html").exists()
+    written = kept[0].stat().st_mtime_ns
+
+    for name in names:
+        (tmp_path / f"end {name}").touch()
+    driver = fake_branches.start("--resume", out, "--jobs", "ray")
+    printed, err = driver.communicate(timeout=200)
+    assert driver.returncode == 0, err
+    assert "1 of 4 trainings are complete" in printed and kept[0].stat().st_mtime_ns == written
+    assert all(record.read_run(out / "runs" / name) for name in names)
+    assert {path.name for path in out.iterdir()} == {"comparison.json", "index.html", "runs"}
