@@ -143,14 +143,17 @@ def settled(jobs: Asked, most: Jobs, expected: dict[str, dict]) -> tuple[Jobs, d
 
 
 def slowed(expected: dict[str, dict], checked: Jobs, jobs: Jobs) -> dict[str, dict]:
-    """What trainings are expected to take at so many at a time that were `checked` as if for another number: their
-    epochs go by their threads, what comes before these does not."""
+    """What trainings are expected to take at so many at a time that were `checked` alone, with the threads of another
+    number: their epochs go by their threads, what comes before these does not, and all by the threads that share a
+    core."""
     import numpy as np
 
-    factor, found = (checked.num_threads / jobs.num_threads) ** SCALING, {}
+    crowd = max(1.0, jobs.number * jobs.num_threads / jobs.num_cores)
+    crowd /= max(1.0, checked.num_threads / jobs.num_cores)
+    factor, found = crowd * (checked.num_threads / jobs.num_threads) ** SCALING, {}
     for name, told in expected.items():
-        epochs = np.array(told["epochs"]) * (1 if name in jobs.begun else factor)  # (num_epochs + 1, 2)
-        before = np.array(told["seconds"]) - np.sum(told["epochs"], axis=0)
+        epochs = np.array(told["epochs"]) * (crowd if name in jobs.begun else factor)  # (num_epochs + 1, 2)
+        before = crowd * (np.array(told["seconds"]) - np.sum(told["epochs"], axis=0))
         found[name] = told | {"epochs": epochs.tolist(), "seconds": (before + epochs.sum(axis=0)).tolist()}
     return found
 

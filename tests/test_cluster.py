@@ -3,6 +3,7 @@ which one is killed, with branches that train nothing, and a demo that trains, a
 
 import io
 import os
+import re
 import time
 from pathlib import Path
 
@@ -96,9 +97,13 @@ def training_now(tmp_path) -> dict[str, int]:
 
 @pytest.mark.thorough
 def test_a_node_and_a_driver_that_are_lost_cost_what_they_were_doing(ray_cluster, fakes, tmp_path):
-    out = tmp_path / "out"
+    out, data = tmp_path / "out", tmp_path / "tables" / "x_train.csv"
+    data.parent.mkdir()
+    data.write_text("label,pixel1\n0,255\n")
+    (data.parent / "x_test.csv").write_text("label,pixel1\n1,0\n")
+    (data.parent / "secret.csv").write_text("no part of it")
     names = [f"{branch}-seed-{seed}" for seed in "01" for branch in fake_branches.BRANCHES.values()]
-    driver = fake_branches.start("--both", "--seeds", "0,1", "--jobs", "ray", "--out", out)
+    driver = fake_branches.start("--both", "--seeds", "0,1", "--data", data, "--jobs", "ray", "--out", out)
     first = wait_for(lambda: len(now := training_now(tmp_path)) == 2 and now, driver)
     assert set(first) == set(names[:2])
 
@@ -127,3 +132,9 @@ def test_a_node_and_a_driver_that_are_lost_cost_what_they_were_doing(ray_cluster
     assert "1 of 4 trainings are complete" in printed and kept[0].stat().st_mtime_ns == written
     assert all(record.read_run(out / "runs" / name) for name in names)
     assert {path.name for path in out.iterdir()} == {"comparison.json", "index.html", "runs"}
+
+    # what they were told of was there, with what belongs to it, and came once
+    told = {re.search(r"--data (\S+)", line)[1] for line in fakes() if "--check" not in line}
+    (sent,) = map(Path, told)
+    assert sent != data and {path.name for path in sent.parent.iterdir()} == {"x_train.csv", "x_test.csv"}
+    assert sent.read_text() == data.read_text() and sent.parent.name == "tables"

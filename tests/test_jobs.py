@@ -126,6 +126,7 @@ def test_what_is_expected_goes_by_the_threads(here):
     (faster, _) = jobs.slowed(both, two, one).values()
     assert faster["epochs"][0][0] == pytest.approx(100 / 2**jobs.SCALING)
     assert faster["seconds"][0] == pytest.approx(20 + 100 / 2**jobs.SCALING)
+    assert jobs.slowed(both, Jobs(4, 2), Jobs(4, 2))["a"]["seconds"] == [240, 240]  # two share a core
     goes_on = Jobs(2, 2, begun={"a": 1})
     assert jobs.slowed(both, goes_on, Jobs(1, 2, begun={"a": 1}))["a"]["seconds"] == [120, 120]
     assert jobs.together(two, both).tolist() == [120, 120] and jobs.together(one, both).tolist() == [240, 240]
