@@ -9,7 +9,9 @@
     page/     what is said and drawn of findings
     run       the main command: `python -m compare.run --both`
     plan      which trainings that is, out of the words of the command line; `plan_file` keeps them
+    jobs      how many at a time, and what of the machine each has
     supervise the process of each, watched over
+    cluster   the same on other machines, by Ray
     report    a report from finished runs: `python -m compare.report RUN [RUN …]`
     comparison  the same from Python and in notebooks: `from compare import load_run, compare_runs`
     inspect   what is in a folder of images, and what is wrong with it: `python -m compare.inspect FOLDER`

@@ -21,12 +21,16 @@ import dataclasses
 import datetime
 import json
 import math
+import queue
 import shlex
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare import plan, plan_file, supervise
+from compare import cluster, jobs, plan, plan_file, supervise
+from compare.jobs import Ahead, Jobs
 from compare.plan import Training
 from compare.system import processes
 from compare.system.command import Parser, place, run_command
@@ -77,6 +81,7 @@ EXAMPLES = """examples:
   python -m compare.run --both --vary image-size=32,64    every training once for each value
   python -m compare.run --label-curve                     from how many labels on is which way the best (hours)
   python -m compare.run --label-curve --labels-per-class 10,100 --seeds 0 --name quick  a first look, in minutes
+  python -m compare.run --label-curve --jobs auto         as many trainings at a time as end the soonest here
   python -m compare.run --resume reports/quick            go on with an interrupted comparison
 """
 
@@ -113,27 +118,40 @@ def main() -> int:
                     # where compare.run was killed, the branch that it had begun takes a moment to end
                     with out_folder.claim(run, seconds=processes.SECONDS_TO_END + 2):
                         pass
-        expected = {}
-        code = check(trainings, None if unnamed else folder, expected)
-        if code != EXIT_DONE or arguments.check:
+        if arguments.jobs == "ray":
+            held.enter_context(cluster.connected(trainings))
+        ahead = left(trainings, None if unnamed else folder / "runs")
+        most, expected = jobs.at_most(arguments.jobs, ahead, folder / "runs"), {}
+        code = check(ahead, most, expected)
+        if code != EXIT_DONE:
             return code
+        at_once, expected = jobs.settled(arguments.jobs, most, expected)
+        announce(trainings, at_once, expected)
+        if arguments.check:
+            return EXIT_DONE
         if unnamed:
             folder = out_folder.unshared(folder, make=True)
             name = folder.name
         if arguments.resume is None:
             held.enter_context(out_folder.claim(folder, new=True))
         plan_file.write(folder, name, trainings)
-        return train_and_report(folder, name, trainings, expected)
+        return train_and_report(folder, name, trainings, at_once, expected)
 
 
-def check(trainings: list[Training], folder: Path | None, expected: dict[str, dict]) -> int:
-    """Let the branches check what is ahead, and say how long each and all take. Of trainings that begin anew and differ
-    in their seeds and labels alone, the one with the most labels is checked, and tells of the others.
+def left(trainings: list[Training], runs: Path | None) -> Ahead:
+    """The trainings that are not complete; None for `runs` where it is not settled yet where these are."""
+    words = [one.words if runs is None else plan.words_left(one, runs / one.name) for one in trainings]
+    return [(training, some) for training, some in zip(trainings, words, strict=True) if some is not None]
+
+
+def check(ahead: Ahead, at_once: Jobs, expected: dict[str, dict]) -> int:
+    """Let the branches check what is ahead. Of trainings that begin anew and differ in their seeds and labels alone,
+    the one with the most labels is checked, and tells of the others.
 
     Args:
-        trainings: all that were asked for.
-        folder: of the comparison; None where it is not settled yet.
-        expected: is filled with what each training that is ahead takes, by its name, as `ESTIMATE` tells of it.
+        ahead: what `left` gave.
+        at_once: with so many threads each is checked.
+        expected: is filled with what each of them takes, by its name, as `ESTIMATE` tells of it, in their order.
 
     Returns:
         The exit code: 0 when all is well.
@@ -141,25 +159,20 @@ def check(trainings: list[Training], folder: Path | None, expected: dict[str, di
     Raises:
         UserError: a check did not come to its end, or two tell of other data.
     """
-    import numpy as np
-
-    from compare.training import estimate
-
     alike = collections.defaultdict(list)
-    for training in trainings:
-        words = training.words if folder is None else plan.words_left(training, folder / "runs" / training.name)
-        if words is not None:
-            expected[training.name] = {}
-            alike[tuple(words) if "--resume" in words else training.strategy].append((training, words))
+    for training, words in ahead:
+        expected[training.name] = {}
+        alike[tuple(words) if "--resume" in words else training.strategy].append((training, words))
     data = {}  # the fingerprints of what is trained on, and by which training
     for some in alike.values():
         first, words = max(some, key=lambda one: math.inf if one[0].labels in ("all", None) else int(one[0].labels))
         others = list(dict.fromkeys(training.labels or "all" for training, _ in some if training is not first))
-        told = []
-        code = supervise.run_branch(
-            first.branch, [*words, "--check"], environment={ESTIMATE: " ".join(others)}, told=told
-        )
-        if code == EXIT_REFUSED and len(trainings) > 1:
+        told, environment = [], at_once.environment(first, words) | {ESTIMATE: " ".join(others)}
+        with supervise.heard() as stops:
+            code = supervise.run_branch(
+                first.branch, [*words, "--check"], environment=environment, stops=stops, told=told
+            )
+        if code == EXIT_REFUSED and len(ahead) > 1:
             print(f"so {first.name} was refused, and nothing was trained", file=sys.stderr)
         is_told = len(told) == 1 + len(others)
         if code not in (EXIT_DONE, EXIT_REFUSED, EXIT_INTERRUPTED, EXIT_TERMINATED) or (not code and not is_told):
@@ -181,25 +194,35 @@ def check(trainings: list[Training], folder: Path | None, expected: dict[str, di
                 "one for all: on other images nothing compares",
                 "say which with --data, or compare recipes of the same data set",
             )
-    if kept := len(trainings) - len(expected):
-        print(f"{kept} of {len(trainings)} trainings are complete, and stay as they are", flush=True)
-    if len(expected) > 1:
-        seconds = {name: np.array(told["seconds"]) for name, told in expected.items()}
-        for name, pair in seconds.items():
-            print(f"  {name}: {estimate.words(pair)}")
-        print(f"{len(seconds)} trainings, one after the other: {estimate.words(sum(seconds.values()))}", flush=True)
     return EXIT_DONE
 
 
-def train_and_report(folder: Path, name: str, trainings: list[Training], expected: dict[str, dict]) -> int:
-    """Bring every training to its end, as long as `check` expected, and write the report; the exit code. The folder is
-    claimed."""
+def announce(trainings: list[Training], at_once: Jobs, expected: dict[str, dict]) -> None:
+    """Say how many trainings are ahead, how many at a time, and how long each and all take."""
+    import numpy as np
+
+    from compare.training import estimate
+
+    if kept := len(trainings) - len(expected):
+        print(f"{kept} of {len(trainings)} trainings are complete, and stay as they are", flush=True)
+    if len(expected) > 1:
+        for name, told in expected.items():
+            print(f"  {name}: {estimate.words(np.array(told['seconds']))}")
+        seconds = jobs.together(at_once, expected)
+        print(f"{len(expected)} trainings, {at_once.words}: {estimate.words(seconds)}", flush=True)
+
+
+def train_and_report(
+    folder: Path, name: str, trainings: list[Training], at_once: Jobs, expected: dict[str, dict]
+) -> int:
+    """Bring every training to its end, as `train` does, and write the report; the exit code. The folder is claimed."""
     from compare import report
     from compare.page.language import say
 
     page, unfinished = None, ()
     try:
-        code = train(trainings, folder / "runs", expected)
+        bring = cluster.train if at_once.on_ray else train
+        code = bring(trainings, folder / "runs", at_once, expected)
         variants = [training.variant for training in trainings]  # together in the report, in this order
         in_order = sorted(trainings, key=lambda training: variants.index(training.variant))
         finished, unfinished = read_runs(folder / "runs" / training.name for training in in_order)
@@ -217,24 +240,45 @@ def train_and_report(folder: Path, name: str, trainings: list[Training], expecte
     return code or (EXIT_FAILED if unfinished else EXIT_DONE)
 
 
-def train(trainings: list[Training], runs: Path, expected: dict[str, dict]) -> int:
-    """Bring each training to its end, its run below `runs`, one after the other; one that fails leaves the others.
+def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[str, dict]) -> int:
+    """Bring each training to its end, its run below `runs`; one that fails leaves the others.
+
+    Args:
+        at_once: how many at a time.
+        expected: what each takes.
 
     Returns:
         `EXIT_INTERRUPTED` or `EXIT_TERMINATED` where a signal ended this early, else `EXIT_DONE`.
     """
-    for training in trainings:
-        run = runs / training.name
-        words = plan.words_left(training, run)  # as it is now: another process may have resumed the run
-        code = EXIT_DONE
-        if words is not None:
-            environment = {EXPECTED: json.dumps(expected.get(training.name, {}).get("epochs", []))}
-            code = supervise.run_branch(training.branch, words, environment=environment, watched=True)
-        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            return code
-        if code != EXIT_DONE:
-            supervise.note_failure(run, training.name, code)
-    return EXIT_DONE
+    free, turn, ended = queue.SimpleQueue(), threading.Lock(), []
+    for number in range(at_once.number):
+        free.put(number)
+
+    def bring(training: Training) -> None:
+        with turn:  # in their order, also one that waits for several places
+            places = [free.get() for _ in range(at_once.num_places(training.name))]
+        try:
+            run = runs / training.name
+            words = plan.words_left(training, run)  # as it is now: another process may have resumed the run
+            if ended or stops or words is None:
+                return
+            environment = at_once.environment(training, words, place=places[0])
+            environment[EXPECTED] = json.dumps(expected.get(training.name, {}).get("epochs", []))
+            name = training.name if at_once.number > 1 else None
+            code = supervise.run_branch(
+                training.branch, words, environment=environment, stops=stops, name=name, watched=True
+            )
+            if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+                ended.append(code)
+            elif code != EXIT_DONE:
+                supervise.note_failure(run, training.name, supervise.ending(code))
+        finally:
+            for number in places:
+                free.put(number)
+
+    with supervise.heard() as stops, ThreadPoolExecutor(at_once.number) as pool:
+        list(pool.map(bring, trainings))
+    return supervise.asked_by(stops) or next(iter(ended), EXIT_DONE)
 
 
 def read_runs(folders: Iterable[Path]) -> "tuple[list[Run], list[UnfinishedRun]]":
@@ -301,7 +345,10 @@ def parse() -> argparse.Namespace:
     add_depth_option(parser.add_argument_group("network from scratch"))
     add_backbone_options(parser, names=[])
     add_override_options(parser, of=plan.per_branch)
-    add_how_options(parser.add_argument_group("how"))
+    how = parser.add_argument_group("how")
+    add_how_options(how)
+    words = "so many trainings at a time, auto for as many as end the soonest here, ray for a Ray cluster (1)"
+    how.add_argument("--jobs", type=jobs.asked, default=1, metavar="N", help=words)
     arguments = parser.parse_args()
     if arguments.resume is not None:
         refuse_beside_resume(parser, arguments)
@@ -315,8 +362,9 @@ def parse() -> argparse.Namespace:
 
 
 def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
-    """Refuse `--resume` beside anything that a comparison already under way has settled; places may have changed."""
-    free = {"resume", "check", "data", "data_dir", "split", "device", "weights", "keras_backend"}
+    """Refuse `--resume` beside anything that a comparison already under way has settled; places may have changed, and
+    how many train at a time."""
+    free = {"resume", "check", "jobs", "data", "data_dir", "split", "device", "weights", "keras_backend"}
     for name, value in vars(arguments).items():
         if name not in free and value != parser.get_default(name):
             raise UserError(

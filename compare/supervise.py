@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from compare.system import processes
 from compare.system.command import STOP_SIGNALS
@@ -23,12 +24,29 @@ HUNG = 124  # the exit code, as timeout(1) has it
 STOP_SECONDS = 60  # for a branch that was told to stop to end its step and save
 
 
+@contextlib.contextmanager
+def heard() -> Iterator[list[int]]:
+    """The signals that tell this process to stop, as they come, for `run_branch`: branches are given time to do so."""
+    stops = []
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda number, _: stops.append(number))
+    try:
+        yield stops
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run_branch(
     branch: str,
     words: Sequence[str],
     *,
     environment: Mapping[str, str],
+    stops: list[int],
     told: list[dict] | None = None,
+    name: str | None = None,
     watched: bool = False,
 ) -> int:
     """Run one branch in a process of its own, which ends with this one, and wait for it.
@@ -37,7 +55,9 @@ def run_branch(
         branch: its package.
         words: its command line.
         environment: what of it is its own.
+        stops: the signals that were `heard`, by all branches that are run at the same time.
         told: is filled with its estimates, where these are wanted: `ESTIMATE` says how.
+        name: what to begin all its lines with, where others run at the same time; None leaves it the terminal.
         watched: whether it is ended when it hangs. A check may wait long for a download.
 
     Returns:
@@ -45,50 +65,54 @@ def run_branch(
         process was told to stop, which the branch is given the time to do.
     """
     command = [sys.executable, "-m", f"{branch}.train", *words]
-    stops = []
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, lambda number, _: stops.append(number))
-    try:
-        with begun(command, environment, told) as process:
-            code = wait_for(process, stops, watched=watched)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if stops:
-        return EXIT_INTERRUPTED if stops[0] == signal.SIGINT else EXIT_TERMINATED
+    with begun(command, environment, told, name) as process:
+        code = wait_for(process, stops, watched=watched)
     # Ctrl-C may have reached the branch a moment earlier; a SIGTERM to it alone is somebody's who is short of memory
-    return {-signal.SIGINT: EXIT_INTERRUPTED, EXIT_TERMINATED: -signal.SIGTERM}.get(code, code)
+    return asked_by(stops) or {-signal.SIGINT: EXIT_INTERRUPTED, EXIT_TERMINATED: -signal.SIGTERM}.get(code, code)
+
+
+def asked_by(stops: list[int]) -> int | None:
+    """The exit code that the first of these signals asks for; None where there is none."""
+    return (EXIT_INTERRUPTED if stops[0] == signal.SIGINT else EXIT_TERMINATED) if stops else None
 
 
 @contextlib.contextmanager
-def begun(command: list[str], environment: Mapping[str, str], told: list[dict] | None) -> Iterator[subprocess.Popen]:
+def begun(
+    command: list[str], environment: Mapping[str, str], told: list[dict] | None, name: str | None
+) -> Iterator[subprocess.Popen]:
     """A branch's process. Where `told` is a list, what it says passes through this process, and its estimates are put
-    there: a file for them would be left behind where both are killed."""
-    if told is None:
+    there: a file for them would be left behind where both are killed. So does what one says that has a name."""
+    if told is None and name is None:
         with processes.tied(**environment) as arguments:
             yield subprocess.Popen(command, **arguments)
         return
 
-    def relay(lines: Iterable[str]) -> None:
+    def relay(lines: Iterable[str], stream: TextIO) -> None:
         for line in lines:
-            if line.startswith(ESTIMATE):
+            if told is not None and line.startswith(ESTIMATE):
                 told.append(json.loads(line.removeprefix(ESTIMATE)))
             else:
-                print(line, end="", flush=True)
+                said = f"[{name}] {line.rstrip()}\n" if name is not None else line
+                print(said, end="", file=stream, flush=True)
 
     encoding = sys.stdout.encoding or "utf-8"
-    pipe = {"stdout": subprocess.PIPE, "encoding": encoding, "errors": "replace"}
+    pipes = {"stdout": subprocess.PIPE, "encoding": encoding, "errors": "replace"}
+    if name is not None:
+        pipes["stderr"] = subprocess.PIPE
     with processes.tied(PYTHONIOENCODING=encoding, **environment) as arguments:
-        process = subprocess.Popen(command, **pipe, **arguments)
-        relaying = threading.Thread(target=relay, args=(process.stdout,))
-        relaying.start()
+        process = subprocess.Popen(command, **pipes, **arguments)
+        ends = [(process.stdout, sys.stdout), (process.stderr, sys.stderr)]
+        relaying = [threading.Thread(target=relay, args=pair) for pair in ends if pair[0] is not None]
+        for thread in relaying:
+            thread.start()
         try:
             yield process
         finally:
-            relaying.join()
-            process.stdout.close()
+            for thread in relaying:
+                thread.join()
+            for end, _ in ends:
+                if end is not None:
+                    end.close()
 
 
 def wait_for(process: subprocess.Popen, stops: list[int], *, watched: bool) -> int:
@@ -131,11 +155,11 @@ def ending(code: int) -> str:
     return f"signal {-code} ({signal.Signals(-code).name}){hint}"
 
 
-def note_failure(run: Path, name: str, code: int) -> None:
+def note_failure(run: Path, name: str, how: str) -> None:
     """Say how a run ended, on the terminal and at the end of its log, from which the report quotes."""
     from compare.runs import out_folder, record
 
-    text = f"{name} ended with {ending(code)} before its run was complete"
+    text = f"{name} ended with {how} before its run was complete"
     print(text, file=sys.stderr)
     # a full disk may be what ended it; or another process has the folder, and the log is that one's
     with contextlib.suppress(OSError, UserError), out_folder.claim(run):

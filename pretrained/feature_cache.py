@@ -19,6 +19,7 @@ from compare.system import disk
 
 MOST_HELD_BYTES = 2**27  # of features in memory, so that those of a subset are made or read once
 IMAGES_IN_FILE = 2048  # whose features are computed, and kept, together
+SECONDS_TO_WAIT = 300  # for those that another process computes; less than what `compare.supervise` takes for hanging
 Split = Literal["train", "test"]
 
 
@@ -67,25 +68,35 @@ class FeatureCache:
         return sum(int(np.isin(rows, part).sum()) for part in self._not_there(split, rows))
 
     def fill(self, split: Split, missing: list[range], done: Callable[[int], None]) -> None:
-        """Compute and keep what `missing` gave; `done` is told how many images that were so far.
+        """Compute and keep what `missing` gave, together with other processes that do so at the same time; `done` is
+        told how many images that were so far.
 
         Raises:
             UserError: it cannot be written.
         """
         num_done = 0
         download.sweep(self.folder)
-        for part in missing:
-            start = time.perf_counter()
-            features = self._extract(self._images[split], np.array(part))
-            seconds = np.float64(time.perf_counter() - start)
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise disk.cannot_write(f"{self.folder} could not be made", self.folder, error) from error
-            disk.write_with_hash(self._path(split, part), features.tobytes() + seconds.tobytes())
-            self._made_here.add((split, part.start))
-            num_done += len(part)
-            done(num_done)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for seconds in (0.0, SECONDS_TO_WAIT):  # what another process is making comes last
+                for part in list(missing):
+                    with download.alone(self._path(split, part), seconds=seconds) as is_alone:
+                        if not is_alone and not seconds:
+                            continue
+                        if self._read(split, part) is None:
+                            self._make(split, part)
+                    missing = [other for other in missing if other != part]
+                    num_done += len(part)
+                    done(num_done)
+        except OSError as error:
+            raise disk.cannot_write(f"{self.folder} could not be made or written to", self.folder, error) from error
+
+    def _make(self, split: Split, part: range) -> None:
+        start = time.perf_counter()
+        features = self._extract(self._images[split], np.array(part))
+        seconds = np.float64(time.perf_counter() - start)
+        disk.write_with_hash(self._path(split, part), features.tobytes() + seconds.tobytes())
+        self._made_here.add((split, part.start))
 
     def features_of(self, split: Split, rows: np.ndarray) -> np.ndarray:
         """The features of these rows of a split, (num_rows, num_features): those that were asked for before, out of the

@@ -21,7 +21,7 @@ from compare.system import processes
 
 processes.end_with_parent()
 branch, words = __spec__.name.partition(".")[0], sys.argv[1:]
-made_up = Path(__file__).parents[2] / "made up"
+made_up = Path(os.environ["FAKE_LOG"]).with_name("made up")  # a cluster runs a copy of this file
 with open(os.environ["FAKE_LOG"], "a") as log:
     print(branch, *words, file=log)
 does = os.environ.get("FAKE_" + branch, "finish")
@@ -42,8 +42,11 @@ if "--check" in words:
         seconds = labels if labels.isdigit() else 100.5  # as if each label of a class took a second
         told = {"seconds": [float(seconds)] * 2, "epochs": [[float(seconds)] * 2]}
         told["data"] = "fashion" if {"article", "tuned"} & set(words) else "digits"
+        told["memory"] = 10**8
         print("COMPARE_ESTIMATE", json.dumps(told))
     sys.exit(0)
+print("trains with", os.environ.get("OMP_NUM_THREADS"), "threads")
+print("and says so", file=sys.stderr)
 resumed = "--resume" in words
 assert len(json.loads(os.environ["COMPARE_EXPECTED"])) == 1  # what the check has told
 folder = Path(words[words.index("--resume" if resumed else "--out") + 1])
@@ -68,6 +71,7 @@ if does in ("crash", "kill", "interrupt", "hang", "stop slowly", "heed nothing")
             saving.append(number)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
+        (folder / "ready").touch()
         Path(os.environ["FAKE_LOG"] + ".ready").touch()
         while not saving:
             time.sleep(0.02)
@@ -75,6 +79,17 @@ if does in ("crash", "kill", "interrupt", "hang", "stop slowly", "heed nothing")
         (folder / "saved").write_text(str(saving))
         sys.exit(128 + saving[0])
     os.kill(os.getpid(), signal.SIGKILL if does == "kill" else signal.SIGINT)
+if does == "meet":
+    Path(os.environ["FAKE_LOG"] + "." + folder.name).touch()
+    deadline = time.monotonic() + 60
+    while len(list(Path(os.environ["FAKE_LOG"]).parent.glob("log.*"))) < int(os.environ["FAKE_MEETING"]):
+        time.sleep(0.02)
+        if time.monotonic() > deadline:
+            sys.exit(1)
+if does == "wait":
+    Path(os.environ["FAKE_LOG"] + f".{os.getpid()}." + folder.name).touch()
+    while not Path(os.environ["FAKE_LOG"]).with_name("end " + folder.name).exists():
+        time.sleep(0.02)
 if resumed:
     shutil.rmtree(folder)
 shutil.copytree(made_up / branch, folder)

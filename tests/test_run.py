@@ -301,7 +301,7 @@ def test_a_run_that_another_process_holds_is_waited_for_or_left_alone(
             got, _, err = run_main(run, "--resume", out)
             assert got == code and ("is being written by another process" in err) == (code == 2)
             if code:
-                supervise.note_failure(log.parent, "scratch_fake", 2)
+                supervise.note_failure(log.parent, "scratch_fake", "exit code 2")
                 assert log.read_text() == before and len(fakes()) == 2
         finally:
             holder.kill()

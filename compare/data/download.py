@@ -124,7 +124,7 @@ def fetch(
         )
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(destination):
+        with alone(destination):
             if destination.exists() and problem_with(destination) is None:  # another process was faster
                 return destination
             sweep(destination.parent)
@@ -174,7 +174,7 @@ def keep(destination: Path, num_bytes: int, make: Callable[[Path], None]) -> Pat
         raise UserError(f"no home folder: images would be kept in {destination.parent}", "an absolute path", advice)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(destination):
+        with alone(destination):
             if not destination.exists():
                 sweep(destination.parent)
                 disk.check_room(destination.parent, num_bytes)
@@ -192,14 +192,15 @@ def keep(destination: Path, num_bytes: int, make: Callable[[Path], None]) -> Pat
 
 
 @contextlib.contextmanager
-def _alone(destination: Path):
-    """Wait while another process makes the same file. The lock's file stays: to delete it would let in two at once.
-    Where a network disk has no locks, each process makes its own; names of their own keep that right."""
+def alone(destination: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[bool]:
+    """Wait so long while another process makes the same file; whether none does. The lock's file stays: to delete it
+    would let in two at once. Where a network disk has no locks, each process makes its own; names of their own keep
+    that right."""
     lock = filelock.FileLock(destination.with_name(f".{destination.name}.lock"))
     with contextlib.suppress(filelock.Timeout, NotImplementedError):
-        lock.acquire(timeout=LOCK_SECONDS)
+        lock.acquire(timeout=seconds)
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 

@@ -90,7 +90,7 @@ def load(source: Path, *, image_size: int | None = None, fit: Literal["crop", "p
     Raises:
         UserError: it is none, or damaged, or larger than is read; it says where.
     """
-    files = _files(source)
+    files = files_of(source)
     ending = next(path for paths in files.values() for path in paths).suffix.lower()
     sha256 = _sha256(files)
     how = f"{image_size or DEFAULT_SIZE}-{fit}" if ending == ".parquet" else "as-is"
@@ -138,7 +138,7 @@ def _in_folder(folder: Path) -> Iterator[Path]:
             yield from sorted(path for path in tables if not path.stem.lower().startswith("metadata"))
 
 
-def _files(source: Path) -> dict[str, list[Path]]:
+def files_of(source: Path) -> dict[str, list[Path]]:
     """The files of every part."""
     found = [source]
     if source.is_dir():

@@ -56,6 +56,13 @@ def settle() -> None:
             print(f"note: {name} is set, and has no effect here", file=sys.stderr)
 
 
+def threads_asked() -> int | None:
+    """What the user says by `OMP_NUM_THREADS`; None where that is not set, or no number."""
+    with contextlib.suppress(ValueError):
+        return max(1, int(os.environ.get(THREADS, "").partition(",")[0]))
+    return None
+
+
 def recorded() -> dict[str, str]:
     """The variables that are set and may change numbers."""
     names = (name for name in os.environ if MAY_CHANGE_NUMBERS.fullmatch(name) and not CHANGES_NONE.search(name))
@@ -75,8 +82,10 @@ class Load:
         Beside a process that keeps both of two cores busy, two threads of PyTorch train at 2 to 38 % of their quiet
         speed, as each waits at every step's hundred barriers for the other to be let in; one does at 48 to 59 %.
         """
-        with contextlib.suppress(ValueError):
-            return max(1, int(os.environ.get(THREADS, "").partition(",")[0]))
+        return threads_asked() or self.num_cores_free()
+
+    def num_cores_free(self) -> int:
+        """Those cores, whatever `OMP_NUM_THREADS` says."""
         import joblib
 
         # where the system does not tell cores from threads, as in a bare chroot, joblib warns and prints a traceback

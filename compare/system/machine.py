@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import os
 import platform
 import subprocess
@@ -18,6 +19,7 @@ import pynvml
 
 from compare import start
 
+COMMIT = "COMPARE_COMMIT"  # in the environment: of the source, where this is a copy of it that no repository knows
 POWERCAP = Path("/sys/class/powercap")
 APPLE_GPU = "Apple's GPU"
 SECONDS_BETWEEN_READINGS = 60  # a processor's counter may begin anew after some ten minutes
@@ -79,17 +81,32 @@ def processor_seconds(process: int) -> float | None:
         return None
 
 
+def visible_gpus() -> list[str]:
+    """What `CUDA_VISIBLE_DEVICES` calls the NVIDIA GPUs that a process started here may use: numbers, or its own words;
+    none without their driver."""
+    try:
+        pynvml.nvmlInit()
+        here = [str(number) for number in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = here if asked is None else [name.strip() for name in asked.split(",")]
+    # as CUDA has it, the first one that is not there hides those after it
+    return list(itertools.takewhile(lambda name: name in here or name.startswith(("GPU-", "MIG-")), names))
+
+
 class EnergyMeter:
     """The energy that the device of a training takes, whatever else runs on it: a GPU board by the counter of NVIDIA's
     driver, or the processor by Linux' powercap counters, its packages together, without memory, disks and fans.
 
     Args:
         gpu: the GPU's number among the visible ones; None for the processor.
+        is_shared: whether other trainings are known to run on it: then no part is known to be this one's.
     """
 
-    def __init__(self, gpu: int | None = None):
+    def __init__(self, gpu: int | None = None, *, is_shared: bool = False):
         # each is read in joules, and begins anew at its second number
-        self._counters = _processor_counters(POWERCAP) if gpu is None else _gpu_counters(gpu)
+        self._counters = [] if is_shared else _processor_counters(POWERCAP) if gpu is None else _gpu_counters(gpu)
         self._lock, self._joules = threading.Lock(), 0.0
         self._before = [read() for read, _ in self._counters]
         if self._counters:
@@ -163,6 +180,8 @@ def source_sha256() -> str:
 def commit() -> str | None:
     """The commit of the source, with `+changes` where the working tree differs; None outside a checkout, and where the
     checkout is somebody's in which this is installed: then its version tells."""
+    if (told := os.environ.get(COMMIT)) is not None:
+        return told or None
     is_ours = ["git", "-C", start.ROOT, "ls-files", "--error-unmatch", "compare/start.py"]
     describe = ["git", "-C", start.ROOT, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+changes"]
     try:

@@ -6,7 +6,7 @@ goes on.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -40,6 +40,16 @@ def measured(run: Callable[[], object], *, num_images: int, seconds: float = 1.0
 def likely(pair: np.ndarray) -> float:
     """One number for a pair: between the two, as many times the one as the other is of it."""
     return float(np.sqrt(pair.prod()))
+
+
+def side_by_side(pairs: Sequence[np.ndarray], places: Sequence[int], *, number: int) -> np.ndarray:
+    """What trainings that take these seconds each take together in `number` places, each begun, in their order, as soon
+    as as many are free as it takes: the pair of seconds until the last one ends."""
+    free_from = np.zeros((number, 2))
+    for pair, num_places in zip(pairs, places, strict=True):
+        free_from.sort(axis=0)
+        free_from[:num_places] = free_from[num_places - 1] + pair
+    return free_from.max(axis=0)
 
 
 def words(pair: np.ndarray) -> str:

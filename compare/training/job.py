@@ -25,7 +25,7 @@ from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
 from compare.training import crops, estimate
 from compare.training.limits import diverged
-from compare.training.options import ESTIMATE, EXPECTED
+from compare.training.options import ESTIMATE, EXPECTED, SHARED
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
 
@@ -190,6 +190,7 @@ class Job:
             others = map(self._with_labels, os.environ[ESTIMATE].split())
             for epochs in (self._estimated, *map(seconds_of, others)):
                 told = {"seconds": sum(epochs) + so_far, "epochs": epochs, "data": self.record.data.fingerprint}
+                told["memory"] = machine.peak_memory_bytes()
                 print(ESTIMATE, json.dumps(told, default=np.ndarray.tolist), flush=True)
 
     def _with_labels(self, labels: str) -> "Job":
@@ -318,7 +319,7 @@ class Job:
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
         record.check_readable(self.record.as_json())
         if gpu is not None or processes.is_first("LOCAL_RANK"):  # which reads those of the processors, for all here
-            self.meter = machine.EnergyMeter(gpu)
+            self.meter = machine.EnergyMeter(gpu, is_shared=SHARED in os.environ)
         self._kept, self._processor = time.perf_counter(), time.process_time()
         if not processes.is_first():
             with self.stopping.heard():

@@ -35,9 +35,11 @@ CLASS_WEIGHTS = ("none", "balanced")
 UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in
 # further lines, how many the same would take after that with each of the numbers of labels a class that it lists. JSON:
-# `seconds` of the whole process, `epochs` of each and of what follows them, as pairs, and the fingerprint of `data`.
+# `seconds` of the whole process, `epochs` of each and of what follows them, as pairs, the fingerprint of `data`, and
+# the bytes of main `memory` that the process has held at most.
 ESTIMATE = "COMPARE_ESTIMATE"
 EXPECTED = "COMPARE_EXPECTED"  # in the environment: these `epochs`, which are not measured again
+SHARED = "COMPARE_SHARED"  # in the environment: other trainings compute on the same device meanwhile
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 
 

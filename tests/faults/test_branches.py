@@ -1,6 +1,7 @@
 """One of two real branches fails: the other's run and the report are there, and --resume goes on with the failed one.
+And several train at a time, here and on a Ray cluster of this machine, to the same bits as one after the other.
 
-`tests/test_run.py` has the same, and signals, with branches that train nothing.
+`tests/test_run.py`, `test_jobs.py` and `test_cluster.py` have the same, and signals, with branches that train nothing.
 """
 
 import os
@@ -10,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from systems import skip_elsewhere
+from test_resume import outcome
 
 from compare.runs import checkpoint, record
 
@@ -29,7 +32,8 @@ WORDS = [sys.executable, "-c", COMMAND]
 
 def child_of(process: subprocess.Popen) -> int:
     """The process that a command has started and waits for."""
-    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    (child,) = psutil.Process(process.pid).children()
+    return child.pid
 
 
 @pytest.mark.thorough
@@ -62,3 +66,30 @@ def test_a_branch_is_killed_or_hangs(tmp_path, faults, number, told):
     assert len(record.read_run(scratch).record.history) == 3
     assert told not in (out / "index.html").read_text(encoding="utf-8")
     faults.survived += 1
+
+
+PLAN = ("scratch_resnet --recipe demo --epochs 1", "pretrained --recipe demo", "pretrained --recipe demo --seed 1")
+
+
+def trained(folder: Path, jobs: str) -> dict[str, dict]:
+    """What the trainings of `PLAN` come to, so many at a time with a thread each, and none has the features of another
+    comparison."""
+    words = [sys.executable, "-m", "compare.run", "--jobs", jobs, "--out", str(folder / "out")]
+    words += [word for training in PLAN for word in ("--run", training)]
+    environment = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {run.name: outcome(run) for run in (folder / "out" / "runs").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("one by one"), "1")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("jobs", ["3", "ray"])
+def test_how_many_train_at_a_time_changes_no_bit(one_by_one, tmp_path, jobs):
+    if jobs == "ray":
+        pytest.importorskip("ray")
+    assert len(one_by_one) == len(PLAN) and trained(tmp_path, jobs) == one_by_one

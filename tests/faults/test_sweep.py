@@ -31,15 +31,16 @@ SECONDS_TO_BE_GONE = 5
 class Comparison:
     """One comparison in a folder of its own, in which all that it leaves can be found."""
 
-    def __init__(self, place: Path):
-        self.place, self.folder, self.num_lives = place, place / "reports" / "swept", 0
+    def __init__(self, place: Path, jobs: str = "1"):
+        self.place, self.folder, self.jobs, self.num_lives = place, place / "reports" / "swept", jobs, 0
         place.mkdir(exist_ok=True)
 
     def live(self) -> "Life":
         """Begin it, or go on with it."""
         self.num_lives += 1
         begun = (self.folder / out_folder.COMPARISON).exists()
-        return Life(self.place, self.num_lives, ("--resume", str(self.folder)) if begun else WORDS)
+        words = ("--resume", str(self.folder)) if begun else WORDS
+        return Life(self.place, self.num_lives, (*words, "--jobs", self.jobs))
 
     def comes_to(self) -> tuple[list[dict], set[str]]:
         """What both runs have come to, and all files in the report and the runs."""
@@ -107,8 +108,10 @@ def whole(tmp_path_factory):
 
 @pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and sessions")
-@pytest.mark.parametrize("whom", ["the command alone", "all its processes"])
-def test_killed_at_any_time_it_comes_to_the_same_end(whole, faults, tmp_path, whom):
+@pytest.mark.parametrize(
+    ("whom", "jobs"), [("the command alone", "1"), ("all its processes", "1"), ("the command alone", "2")]
+)
+def test_killed_at_any_time_it_comes_to_the_same_end(whole, faults, tmp_path, whom, jobs):
     comes_to, seconds = whole
     kill = os.kill if whom == "the command alone" else os.killpg
     points = random.Random(whom)
@@ -117,7 +120,7 @@ def test_killed_at_any_time_it_comes_to_the_same_end(whole, faults, tmp_path, wh
     num_comparisons = num_killed = 0
     with concurrent.futures.ThreadPoolExecutor() as later:
         while num_killed < NUM_KILLS:
-            comparison, looks = Comparison(tmp_path / str(num_comparisons)), []
+            comparison, looks = Comparison(tmp_path / str(num_comparisons), jobs), []
             num_comparisons += 1
             # The next life begins at once, while what this one had begun may still be there.
             while (life := comparison.live()).end_by(kill, moments[num_killed] if num_killed < NUM_KILLS else 600):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -55,6 +57,30 @@ def test_once_kept_nothing_is_looked_at_again(data):
     assert cache.missing("train", rows) == [] and cache.num_to_extract("train", rows) == 0
     np.testing.assert_array_equal(cache.features_of("train", rows), features(data.train_images, rows))
     assert looked_at == []
+
+
+def test_two_at_the_same_time_make_each_file_once(data):
+    """While the first makes its first file the second makes the others, and waits for that one."""
+    rows, looked_at, seconds_thread = np.arange(NUM_IMAGES), [[], []], []
+    second = cache_of(data, looked_at[1])
+
+    def extract(images, some):
+        if not seconds_thread:
+            fill = threading.Thread(target=second.fill, args=("train", second.missing("train", rows), print))
+            seconds_thread.append(fill)
+            fill.start()
+            while looked_at[1] != list(range(16, NUM_IMAGES)):
+                time.sleep(0.01)
+        looked_at[0].extend(some.tolist())
+        return features(images, some)
+
+    first = FeatureCache(data, {"backbone": "made up"}, num_features=16, extract=extract)
+    first.fill("train", first.missing("train", rows), lambda num_images: None)
+    seconds_thread[0].join()
+    assert first.folder == second.folder and looked_at == [list(range(16)), list(range(16, NUM_IMAGES))]
+    for cache in (first, second):
+        np.testing.assert_array_equal(cache.features_of("train", rows), features(data.train_images, rows))
+    assert sum(map(len, looked_at)) == NUM_IMAGES
 
 
 def test_what_a_killed_process_left_is_deleted(data):

@@ -51,6 +51,12 @@ def test_packages_are_added_up_over_a_counter_that_begins_anew(powercap):
     assert meter.taken() == 0
 
 
+def test_of_a_processor_that_several_share_nothing_is_told(powercap):
+    meter = machine.EnergyMeter(is_shared=True)
+    powercap(403_500_000, 999, 999_250_000, 999)
+    assert meter.taken() is None
+
+
 def test_counters_are_read_in_between(powercap, monkeypatch):
     monkeypatch.setattr(machine, "SECONDS_BETWEEN_READINGS", 0.01)
     meter = machine.EnergyMeter()
@@ -81,6 +87,7 @@ class Driver:
     def __init__(self, monkeypatch):
         self.millijoules = {0: 5_000, 1: 9_000}
         monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", {0: 0, 1: 1}.__getitem__)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", {"GPU-beef": 1}.__getitem__)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda gpu: self.millijoules[gpu])
@@ -98,6 +105,21 @@ def test_the_gpu_that_trains_is_counted(monkeypatch, visible, gpu, counted):
     driver.millijoules[counted] += 1_500
     driver.millijoules[1 - counted] += 77_000
     assert meter.taken() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"),
+    [(None, ["0", "1"]), ("1", ["1"]), ("1, 0", ["1", "0"]), ("GPU-beef", ["GPU-beef"]), ("", []), ("0,-1,1", ["0"])],
+)
+def test_the_gpus_that_a_process_may_use(monkeypatch, visible, gpus):
+    """As NVIDIA's programming guide has it: what is not there hides all that come after it."""
+    Driver(monkeypatch)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.visible_gpus() == gpus
+    monkeypatch.setattr(pynvml, "nvmlInit", does_not)
+    assert machine.visible_gpus() == []
 
 
 def does_not(*_):

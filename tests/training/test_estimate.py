@@ -51,6 +51,22 @@ def test_a_pair_in_words(pair, said):
     assert estimate.words(np.array(pair, float)) == said
 
 
+@pytest.mark.parametrize(
+    ("seconds", "places", "number", "ends"),
+    [
+        ([5, 4, 3], [1, 1, 1], 1, 12),
+        ([5, 4, 3], [1, 1, 1], 2, 7),  # the third follows the second
+        ([5, 4, 3], [1, 1, 1], 3, 5),
+        ([5, 4, 3], [1, 2, 1], 2, 12),  # the second waits for both places
+        ([5, 4, 3], [2, 1, 1], 2, 9),
+        ([], [], 2, 0),
+    ],
+)
+def test_trainings_side_by_side(seconds, places, number, ends):
+    pairs = [np.array([one, 2.0 * one]) for one in seconds]
+    assert estimate.side_by_side(pairs, places, number=number).tolist() == [ends, 2 * ends]
+
+
 def test_what_is_left_goes_by_the_epochs_of_the_same_kind():
     """An epoch of the head in a tenth of its time, as its features were kept, makes fine-tuning no shorter: 4 epochs of
     100 s and 20 s after them. Of these the first two take 150 s each."""
