@@ -43,18 +43,21 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Parse, check, train."""
     arguments = parse()
-    if arguments.describe:
-        return describe(arguments.depth or RECIPES[arguments.recipe or DEFAULT_RECIPE].depth)
 
+    from compare.training import recipe_file
     from compare.training.preparation import prepare
 
+    recipes, file = recipe_file.with_file(RECIPES, arguments.recipe, "scratch_resnet")
+    if arguments.describe:
+        return describe(arguments.depth or recipes[arguments.recipe or DEFAULT_RECIPE].depth)
     words = {"--device": arguments.device} if arguments.device != "auto" else {}
     prepared = prepare(
         "scratch_resnet",
         arguments,
-        RECIPES,
+        recipes,
         overrides=OVERRIDES | {"depth": "--depth"},
         words=words,
+        recipe_file=file,
     )
     return train(prepared, device_name=arguments.device, check_only=arguments.check)
 

@@ -423,7 +423,25 @@ def test_what_was_asked_for_is_kept(fakes, run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_main(run, "--scratch", "--name", "quick", "--device", "cpu")[0] == 0
     trainings = [plan.Training("scratch_fake", "scratch_fake", ("--device", "cpu"))]
-    assert plan_file.read(Path("reports/quick")) == ("quick", trainings)
+    assert plan_file.read(Path("reports/quick")) == ("quick", trainings, {})
+
+
+def test_a_recipe_file_may_be_moved_and_changed_once_it_was_read(fakes, run_main, tmp_path, monkeypatch):
+    """What the comparison began with is what every training of it gets, wherever its folder lies by then."""
+    monkeypatch.chdir(tmp_path)
+    file, text = tmp_path / "mine.toml", 'base = "tuned"\n[pretrained_fake]\nimage_size = 96\n'
+    file.write_text(text)
+    monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
+    assert run_main(run, "--both", "--recipe", "mine.toml", "--name", "it")[0] == 130
+    assert fakes()[0].startswith(f"scratch_fake --recipe {file} ")  # checked from where it was
+    assert f"--recipe {tmp_path}/reports/it/mine.toml" in fakes()[-1]
+    file.write_text("base = 1")
+    (tmp_path / "reports" / "it").rename(tmp_path / "moved")
+    kept = tmp_path / "moved" / "mine.toml"
+    kept.write_text("base = 2")
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    assert run_main(run, "--resume", "moved")[0] == 0
+    assert fakes()[-1].startswith(f"pretrained_fake --recipe {kept} ") and kept.read_text() == text
 
 
 def test_a_plan_of_several_trainings_is_checked_trained_and_gone_on_with(fakes, run_main, tmp_path, monkeypatch):

@@ -246,14 +246,18 @@ def settings(shown: list[Shown]) -> dict:
 def _of_recipe(record: Record) -> dict:
     left_out = ("name", "known_mistakes", "on_photographs")
     fields = {name: value for name, value in record.recipe.as_json().items() if name not in left_out}
-    return {say("Recipe"): record.recipe.name} | fields
+    file = record.recipe_file
+    of_file = file and joined([file.base, *_changes(file.fields)])
+    return {say("Recipe"): record.recipe.name, say("of a file: its base, and its changes"): of_file} | fields
+
+
+def _changes(fields: dict) -> list[str]:
+    return [say("{name} {value}", name=name, value=in_words(value)) for name, value in fields.items()]
 
 
 def _of_run(record: Record) -> dict:
     return {
-        say("changed on the command line"): joined(
-            say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
-        ),
+        say("changed on the command line"): joined(_changes(record.overrides)),
         say("seed"): record.seed,
         say("started"): record.started and record.started[:10],
         say("commit"): record.commit and record.commit[:12],

@@ -4,6 +4,7 @@ Standard library only, as `compare.system.command` is.
 """
 
 import argparse
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from compare import data
 from compare.system.command import MAX_EPOCHS, Parser, place, place_or_word, positive_number, whole_number, writable
 from compare.system.environment import OFFLINE_VARIABLE
-from compare.system.errors import UserError
+from compare.system.errors import UserError, printable
 
 # The recipe's fields that the command line can change, and their words.
 OVERRIDES = {
@@ -37,6 +38,7 @@ UNFREEZE = ("none", "last-stage", "backbone", "all")
 # `seconds` of the whole process, `epochs` of each and of what follows them, as pairs, and the fingerprint of `data`.
 ESTIMATE = "COMPARE_ESTIMATE"
 EXPECTED = "COMPARE_EXPECTED"  # in the environment: these `epochs`, which are not measured again
+RECIPE_ENDING = ".toml"  # of a file that `--recipe` names
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 
 
@@ -119,12 +121,27 @@ def add_subset_options(group, kind: Callable = labels_per_class, metavar: str = 
     group.add_argument("--subset-seed", type=seed, metavar="N", help="seed of the draw of these images (--seed)")
 
 
+def recipe_word(known: list[str]) -> Callable[[str], str]:
+    """The argparse type of `--recipe`: one of the known names, of which an empty list knows any, or the full path of a
+    file."""
+
+    def parse(text: str) -> str:
+        if text.endswith(RECIPE_ENDING):
+            return os.path.abspath(place_or_word(text))
+        if known and text not in known:
+            close = difflib.get_close_matches(text, known, n=1)
+            expected = f"{', '.join(known)}, or a file that ends with {RECIPE_ENDING}"
+            raise UserError(f"--recipe {printable(text)}", expected, f"say {(close or known)[0]}")
+        return writable(text)
+
+    return parse
+
+
 def add_recipe_options(group, recipes: list[str]) -> None:
     """Add the choice of a recipe by name. An empty list takes any name; the branches know theirs."""
     choice = group.add_mutually_exclusive_group()
-    known = {"choices": recipes} if recipes else {}
-    words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'} (article)"
-    choice.add_argument("--recipe", type=writable, metavar="NAME", help=words, **known)
+    words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'}, or a file of yours, NAME.toml"
+    choice.add_argument("--recipe", type=recipe_word(recipes), metavar="NAME", help=f"{words} (article)")
     choice.add_argument("--demo", dest="recipe", action="store_const", const="demo", help="the same as --recipe demo")
     seed = whole_number("--seed", 0, "leave it out for seed 0")
     group.add_argument("--seed", type=seed, metavar="N", help="seed of every random draw (0)")
