@@ -23,8 +23,8 @@ from compare.training.options import OVERRIDES, RECIPE_ENDING, WEIGHTS_WORDS, la
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}  # what the short forms know
 # What a resumed branch is told again; the last two where it has them.
-PLACE_WORDS = ("--data", "--data-dir", "--split", "--device", "--weights", "--keras-backend")
-OURS = ("--out", "--resume", "--check")  # what this command says to a branch itself
+PLACE_WORDS = ("--data", "--data-dir", "--split", "--device", "--log", "--weights", "--keras-backend")
+OURS = ("--out", "--resume", "--check", "--find-learning-rate")  # what this command says to a branch itself
 MAX_TRAININGS = 300
 MAX_NAME = 60  # characters, before what makes it the only one
 OPTION = re.compile(r"--?[A-Za-z]")
@@ -234,7 +234,7 @@ def shared_options(branch: str, arguments: argparse.Namespace) -> Options:
 def place_options(branch: str, arguments: argparse.Namespace) -> Options:
     """Those of `PLACE_WORDS` that were given and this branch knows."""
     options = {"--data": arguments.data, "--data-dir": arguments.data_dir, "--split": arguments.split}
-    options["--device"] = arguments.device
+    options |= {"--device": arguments.device, "--log": arguments.log}
     if branch == BRANCHES["pretrained"]:
         options |= {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend}
     return {option: [full_path(option, str(value))] for option, value in options.items() if value not in (None, "auto")}

@@ -200,6 +200,7 @@ def train_and_report(folder: Path, name: str, trainings: list[Training], expecte
     claimed."""
     from compare import report
     from compare.page.language import say
+    from compare.training import trackers
 
     page, unfinished = None, ()
     try:
@@ -217,6 +218,8 @@ def train_and_report(folder: Path, name: str, trainings: list[Training], expecte
             go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
             print(f"to go on: {go_on}", file=sys.stderr)
     if page is not None:
+        for tool in {word for training in trainings for word in plan.by_option(training.words).get("--log", [])}:
+            trackers.send_page(tool, folder, name, lambda said: print(said, file=sys.stderr))
         print(page)
     return code or (EXIT_FAILED if unfinished else EXIT_DONE)
 
@@ -320,7 +323,7 @@ def parse() -> argparse.Namespace:
 
 def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
     """Refuse `--resume` beside anything that a comparison already under way has settled; places may have changed."""
-    free = {"resume", "check", "data", "data_dir", "split", "device", "weights", "keras_backend"}
+    free = {"resume", "check", "log", "data", "data_dir", "split", "device", "weights", "keras_backend"}
     for name, value in vars(arguments).items():
         if name not in free and value != parser.get_default(name):
             raise UserError(

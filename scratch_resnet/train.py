@@ -10,7 +10,7 @@ from pathlib import Path
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare.system.command import Parser
+from compare.system.command import Parser, place
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
 from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options, add_depth_option
 from compare.training.stopping import run_training
@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train                             the article's training
   python -m scratch_resnet.train --epochs 1 --device cuda:1  one epoch on the second GPU
   python -m scratch_resnet.train --recipe tuned --depth 50   the network of fifty layers
+  python -m scratch_resnet.train --recipe tuned --find-learning-rate rates.png  which learning rate, in a minute
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
 """
 SMALLER = "the batch (--batch-size) or the images (--image-size)"  # what to make so when memory runs out
@@ -37,6 +38,8 @@ def parse() -> argparse.Namespace:
     network = parser.add_argument_group("network")
     add_depth_option(network)
     network.add_argument("--describe", action="store_true", help="print the network's shapes at 1×1×224×224, and stop")
+    words = "try learning rates for a minute on a network that is thrown away, draw the losses, suggest one, and stop"
+    network.add_argument("--find-learning-rate", type=place, metavar="PNG", help=words)
     return parser.parse_args()
 
 
@@ -44,12 +47,20 @@ def main() -> int:
     """Parse, check, train."""
     arguments = parse()
 
-    from compare.training import recipe_file
+    from compare.training import range_test, recipe_file
     from compare.training.preparation import prepare
 
     recipes, file = recipe_file.with_file(RECIPES, arguments.recipe, "scratch_resnet")
     if arguments.describe:
         return describe(arguments.depth or recipes[arguments.recipe or DEFAULT_RECIPE].depth)
+    if arguments.find_learning_rate is not None:
+        if arguments.resume is not None:
+            raise UserError(
+                "--find-learning-rate together with --resume",
+                "it before a training begins",
+                "leave --resume out: a run keeps its learning rate to the end",
+            )
+        range_test.check_place(arguments.find_learning_rate)
     words = {"--device": arguments.device} if arguments.device != "auto" else {}
     prepared = prepare(
         "scratch_resnet",
@@ -59,6 +70,8 @@ def main() -> int:
         words=words,
         recipe_file=file,
     )
+    if arguments.find_learning_rate is not None:
+        return find_learning_rate(prepared, device_name=arguments.device, picture=arguments.find_learning_rate)
     return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
 
@@ -121,6 +134,39 @@ def train(job, *, device_name: str, check_only: bool) -> int:
             job.write_checkpoint(loop.checkpoint_arrays(model, optimizer))
         logits = loop.train_epochs(job, model, optimizer, train_batches=train_batches, watched_batches=watched_batches)
         end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
+    return EXIT_DONE
+
+
+def find_learning_rate(job, *, device_name: str, picture: Path) -> int:
+    """Try learning rates on the network that `job` would train, and suggest one (`compare.training.range_test`)."""
+    from compare.training import range_test
+    from compare.training.limits import limits_in_words
+    from scratch_resnet import hardware, loop
+
+    recipe, device = job.recipe, hardware.choose_device(device_name)
+    hardware.keep_freed_memory()
+    job.journal.line(
+        f"trying learning rates from {range_test.LOWEST:g} to {range_test.HIGHEST:g} on {job.data.title} at "
+        f"{recipe.image_size}×{recipe.image_size}, {range_test.NUM_STEPS} steps of {recipe.batch_size} images"
+    )
+    with limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+        train_batches, _, _ = batches_of(job, device)
+        check_last_batch(job)
+        step = loop.trial_step(
+            train_batches,
+            len(job.data.class_names),
+            recipe=recipe,
+            seed=job.seed,
+            class_weights=loop.weights_of_classes(job, device),
+        )
+        rates, losses = range_test.try_rates(step)
+    rate = range_test.suggested(rates, losses)
+    title = f"{recipe.network} from scratch on {job.data.title}, recipe {recipe.name}"
+    range_test.draw(picture, rates, losses, title=title, planned=recipe.learning_rate)
+    job.journal.line(
+        f"suggested: --learning-rate {rate:g}, a tenth of where the loss was the lowest; the recipe has "
+        f"{recipe.learning_rate:g} ({recipe.schedule}). {picture} shows the losses; nothing else was kept"
+    )
     return EXIT_DONE
 
 

@@ -10,8 +10,10 @@ looking      what a branch gives for pictures: probabilities, features, and wher
 predicting   the process in which it does so for a finished run
 exporting    the process in which it writes the network of one for other programs
 stopping     how its process begins, and how it is told to stop
+range_test   which step size to take
 schedule     its step size, as it changes
 limits       what a device, or the numbers, cannot do, in words
 estimate     how long it will take
+trackers     what it sends to TensorBoard, MLflow or Weights & Biases
 progress     its lines and bars, on the terminal and in its log
 """

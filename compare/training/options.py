@@ -32,6 +32,7 @@ WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's n
 DEPTHS = (18, 34, 50, 101, 152)
 UNREADABLE = ("skip", "refuse")
 CLASS_WEIGHTS = ("none", "balanced")
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in
 # further lines, how many the same would take after that with each of the numbers of labels a class that it lists. JSON:
@@ -189,6 +190,8 @@ def add_how_options(group) -> None:
     group.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
     words = "predict shifted, noisy, … copies of test images as well, at the end"
     group.add_argument("--robustness", action="store_true", help=words)
+    words = f"send settings, curves and results to one of {', '.join(TRACKERS)} as well"
+    group.add_argument("--log", choices=TRACKERS, metavar="T", help=words)
 
 
 def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:

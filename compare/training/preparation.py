@@ -11,7 +11,7 @@ from compare.runs import checkpoint, out_folder, record
 from compare.runs.schema import Data, RecipeFile, Record, Robustness
 from compare.system import environment, machine
 from compare.system.errors import UserError
-from compare.training import crops
+from compare.training import crops, trackers
 from compare.training.job import UNDER_WAY, Job, subset
 from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED, RECIPE_ENDING
 
@@ -40,6 +40,7 @@ def prepare(
         UserError: a check failed; nothing was written.
     """
     started, load = time.perf_counter(), environment.Load()
+    trackers.check(arguments.log)
     overrides = overrides | {"data": "--data"}
     changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
     for name, value in changes.items():
@@ -128,6 +129,7 @@ def prepare(
         validation_rows=split[1],
         started=started,
         is_unnamed=arguments.resume is None and arguments.out is None,
+        tracker=trackers.Tracker(arguments.log),
     )
     job.check_same("num_threads", new.num_threads, advice=f"unset {environment.THREADS}, or set it to that")
     job.check_same("environment", new.environment, advice="set these variables as they were")
