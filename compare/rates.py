@@ -32,6 +32,7 @@ def main() -> int:
             title=told["title"],
             ylim=(0.9 * lowest, 1.5 * first),  # what leaps leaves the picture
         )
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.legend()
         disk.write_atomically(Path(sys.argv[1]), figures.png(figures.laid_out(figure)))
     return EXIT_DONE

@@ -164,7 +164,7 @@ def find_learning_rate(job, *, device_name: str, picture: Path) -> int:
     title = f"{recipe.network} from scratch on {job.data.title}, recipe {recipe.name}"
     range_test.draw(picture, rates, losses, title=title, planned=recipe.learning_rate)
     job.journal.line(
-        f"suggested: --learning-rate {rate:g}, a tenth of where the loss was the lowest; the recipe has "
+        f"suggested: --learning-rate {rate:g}, a tenth of where the loss is back where it began; the recipe has "
         f"{recipe.learning_rate:g} ({recipe.schedule}). {picture} shows the losses; nothing else was kept"
     )
     return EXIT_DONE

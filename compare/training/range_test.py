@@ -1,9 +1,10 @@
 """A range test of learning rates: L. N. Smith, *Cyclical Learning Rates for Training Neural Networks* (2015, arXiv
 1506.01186), section 3.3, with rates that grow by a factor from step to step, as fastai's `lr_find` has them.
 
-A network that is thrown away learns for `NUM_STEPS` steps, each at a higher rate than the one before. First too little
-happens, then the loss falls, and in the end it leaps. What is suggested is a tenth of the rate at which the smoothed
-loss was the lowest: there it is about to rise again, and a tenth of that is where it falls fast (fastai's `minimum`).
+A network that is thrown away learns for up to `NUM_STEPS` steps, each at a higher rate than the one before. At first
+too little happens, then the loss falls, and in the end it leaps. What is suggested is a tenth of the rate at which the
+smoothed loss is back where it began: there steps undo whatever was learned. (Where the loss is the lowest, by which
+others go, tells little where the images are few or easy: it reaches its floor long before steps are too large.)
 """
 
 import json
@@ -20,10 +21,10 @@ from compare.runs import out_folder
 from compare.system.errors import EXIT_FAILED, UserError
 
 LOWEST, HIGHEST, NUM_STEPS = 1e-6, 10.0, 100
-LEAP = 4  # times the lowest mean so far: here the test ends
-MEMORY = 0.9  # of that running mean
+LEAP = 2  # times the first loss: where the running mean is above that, the test ends
+MEMORY = 0.9  # of that mean
 BREADTH = 3  # steps, the standard deviation of the smoothing
-SHARE = 0.1  # of the rate with the lowest loss
+SHARE = 0.1  # of the rate at which the loss is back
 LEAST_FALL = 0.9  # times the first loss, which the lowest has to be below
 
 
@@ -45,16 +46,14 @@ def try_rates(step: Callable[[float], float]) -> tuple[np.ndarray, np.ndarray]:
         The rates and the losses, float64 (num_steps,), as far as they are numbers.
     """
     rates, losses = np.geomspace(LOWEST, HIGHEST, NUM_STEPS), []
-    mean, lowest = 0.0, math.inf
+    mean = 0.0
     for number, rate in enumerate(rates, start=1):
         loss = step(float(rate))
         if not math.isfinite(loss):
             break
         losses.append(loss)
         mean = MEMORY * mean + (1 - MEMORY) * loss
-        unbiased = mean / (1 - MEMORY**number)
-        lowest = min(lowest, unbiased)
-        if unbiased > LEAP * lowest:
+        if mean / (1 - MEMORY**number) > LEAP * losses[0]:
             break
     return rates[: len(losses)], np.array(losses, np.float64)
 
@@ -68,17 +67,20 @@ def suggested(rates: np.ndarray, losses: np.ndarray) -> float:
     """The rate to take, with two digits.
 
     Raises:
-        UserError: at none of them the loss fell.
+        UserError: the loss did not fall, or did not leap.
     """
     smooth = smoothed(losses) if len(losses) else np.array([math.inf])
-    if not smooth.min() < LEAST_FALL * smooth[0]:
-        raise UserError(
-            f"in {len(losses)} steps the loss fell by less than {1 - LEAST_FALL:.0%}, at rates from {LOWEST:g} on",
-            "a loss that falls, and then leaps",
-            "take larger batches (--batch-size), or more images",
-            exit_code=EXIT_FAILED,
-        )
-    return float(f"{SHARE * rates[smooth.argmin()]:.2g}")
+    lowest = int(smooth.argmin())
+    back = lowest + np.flatnonzero(smooth[lowest:] >= smooth[0])
+    if smooth[lowest] < LEAST_FALL * smooth[0] and (len(back) or len(rates) < NUM_STEPS):
+        return float(f"{SHARE * rates[back[0] if len(back) else -1]:.2g}")
+    raise UserError(
+        f"in {len(losses)} steps at learning rates from {LOWEST:g} on the loss went from {smooth[0]:.3g} to "
+        f"{smooth[lowest]:.3g}, and in the end it was {smooth[-1]:.3g}",
+        f"one that falls by {1 - LEAST_FALL:.0%} or more, and then leaps",
+        "take larger batches (--batch-size) or more images, or leave the recipe's learning rate",
+        exit_code=EXIT_FAILED,
+    )
 
 
 def draw(path: Path, rates: np.ndarray, losses: np.ndarray, *, title: str, planned: float) -> None:

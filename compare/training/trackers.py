@@ -276,7 +276,9 @@ def _wandb_run(key: str, name: str, **more):
         name=name,
         resume="allow",
         mode="offline" if os.environ.get(OFFLINE_VARIABLE) else None,
-        settings=wandb.Settings(console="off", silent=True, init_timeout=60, login_timeout=60),
+        settings=wandb.Settings(
+            console="off", silent=True, login_timeout=60, init_timeout=60, finish_timeout=60, finish_timeout_raises=True
+        ),
         **more,
     )
 

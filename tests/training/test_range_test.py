@@ -15,10 +15,10 @@ from scratch_resnet import train
 RATES = np.geomspace(range_test.LOWEST, range_test.HIGHEST, range_test.NUM_STEPS)
 
 
-@pytest.mark.parametrize("lowest_at", [30, 60, 85])
-def test_the_suggestion_is_a_tenth_of_where_a_known_curve_is_lowest(lowest_at):
+@pytest.mark.parametrize("lowest_at", [20, 30, 45])
+def test_the_suggestion_is_a_tenth_of_where_a_known_curve_is_back(lowest_at):
     losses = np.exp(np.abs(np.arange(len(RATES)) - lowest_at) / 20)
-    assert range_test.suggested(RATES, losses) == float(f"{RATES[lowest_at] / 10:.2g}")
+    assert range_test.suggested(RATES, losses) == pytest.approx(RATES[2 * lowest_at] / 10, rel=0.3)  # two steps
 
 
 def least_squares(curvature: float, seed: int = 0):
@@ -41,7 +41,7 @@ def least_squares(curvature: float, seed: int = 0):
 @pytest.mark.parametrize("curvature", [1.0, 30.0, 1000.0])
 def test_the_suggestion_lies_below_what_is_stable_and_descends(curvature):
     found = range_test.suggested(*range_test.try_rates(least_squares(curvature)[0]))
-    assert 0.02 < found * curvature < 0.5  # of 2 at most
+    assert 0.3 < found * curvature < 0.6  # and what is stable is 2: it takes some steps to leap
     step, losses = least_squares(curvature, seed=1)
     for _ in range(300):
         step(found)
@@ -54,14 +54,14 @@ def test_the_suggestion_lies_below_what_is_stable_and_descends(curvature):
 
 def test_it_ends_where_the_loss_leaps_or_is_no_number():
     for leap in (1e3, math.nan, math.inf):
-        rates, losses = range_test.try_rates(lambda rate, leap=leap: leap if rate > 0.1 else 1.0)
+        rates, losses = range_test.try_rates(lambda rate, leap=leap: leap if rate > 0.1 else 1 - rate)
         assert len(rates) == len(losses) < 80 and np.isfinite(losses).all() and 0.08 < rates[-1] < 0.2
 
 
-@pytest.mark.parametrize("loss", [1.0, math.nan, 0.0])
-def test_a_loss_that_does_not_fall_is_refused(loss):
-    with pytest.raises(UserError, match="the loss fell by less than 10%"):
-        range_test.suggested(*range_test.try_rates(lambda _: loss))
+@pytest.mark.parametrize("loss", [lambda _: 1.0, lambda _: math.nan, lambda _: 0.0, lambda rate: 1 / (1 + rate)])
+def test_a_loss_that_does_not_fall_or_does_not_leap_is_refused(loss):
+    with pytest.raises(UserError, match="falls by 10% or more, and then leaps"):
+        range_test.suggested(*range_test.try_rates(loss))
 
 
 def test_the_command_draws_and_keeps_nothing_else(run_main, tmp_path, monkeypatch):
@@ -70,7 +70,7 @@ def test_the_command_draws_and_keeps_nothing_else(run_main, tmp_path, monkeypatc
     code, out, err = run_main(train, *words)
     assert code == 0, err
     rate = float(re.search(r"suggested: --learning-rate (\S+),", out)[1])
-    assert 1e-4 < rate < 0.1 and "the recipe has 0.003 (one-cycle)" in out
+    assert 1e-3 < rate < 0.1 and "the recipe has 0.003 (one-cycle)" in out
     assert [path.name for path in tmp_path.iterdir()] == ["rates.png"]
     with Image.open("rates.png") as picture:
         assert picture.format == "PNG" and picture.width == 1120

@@ -31,6 +31,7 @@ from compare.training.trackers import Tracker, send_page
 name, folder, *parts = sys.argv[1:]
 content = json.loads(Path(folder, "content.json").read_text())
 rows = [schema.Row(**row) for row in content.pop("history")]
+del content["sha256"]
 for part in parts:
     first, last, how = part.split(",")
     tracker = Tracker(name)
