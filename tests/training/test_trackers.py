@@ -127,36 +127,46 @@ def test_wandb_keeps_every_epoch_once_without_a_network(folder, tmp_path, monkey
         sent = ours(SENT, "wandb", folder, part, WANDB_MODE="offline", WANDB_DIR=str(tmp_path))
         assert sent.returncode == 0, sent.stderr
     reader = """
-import json, sys
+import json, struct, sys
 from pathlib import Path
 from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
-told, settings, summary, files = [], {}, {}, 0
+
+def records(content):  # LevelDB's log, in blocks of 32 KB; 7 bytes before it say whose it is
+    at, whole = 7, b""
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        whole, at = whole + content[at + 7 : at + 7 + length], at + 7 + length
+        if kind in (1, 4):  # whole, or its last part
+            yield wandb_internal_pb2.Record.FromString(whole)
+            whole = b""
+
+told, settings, summary, files = [], {}, {}, set()
 for path in sorted(Path(sys.argv[1]).glob("wandb/offline-run-*/*.wandb")):
-    store = DataStore()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
-        one = wandb_internal_pb2.Record()
-        one.ParseFromString(data)
-        kind = one.WhichOneof("record_type")
-        if kind == "history":
+    for one in records(path.read_bytes()):
+        if one.HasField("history"):
             row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in one.history.item}
-            told.append({"run": path.stem} | row)
-        if kind == "run":
+            told.append(row | {"run": path.stem})
+        if one.HasField("run"):
             settings |= {item.key: json.loads(item.value_json) for item in one.run.config.update}
-        if kind == "summary":
+        if one.HasField("summary"):
             summary |= {item.key or item.nested_key[0]: item.value_json for item in one.summary.update}
-        files += kind == "artifact" or (kind == "request" and "log_artifact" in str(one.request)[:20])
-print("told", json.dumps([told, settings, summary, files]))
+        if one.HasField("artifact"):
+            files |= {item.path for item in one.artifact.manifest.contents}
+        if one.HasField("request") and one.request.HasField("log_artifact"):
+            files |= {item.path for item in one.request.log_artifact.artifact.manifest.contents}
+print("told", json.dumps([told, settings, summary, sorted(files)]))
 """
     read = ours(reader, tmp_path)
     assert read.returncode == 0, read.stderr
-    rows, settings, summary, _ = json.loads(read.stdout.partition("told ")[2])
+    rows, settings, summary, files = json.loads(read.stdout.partition("told ")[2])
     expected = [trackers.numbers_of(row) for row in record.read_run(folder).record.history]
     rows = [row for row in rows if "train_loss" in row]
     assert [row["_step"] for row in rows] == [1, 2, 3, 4] and len({row["run"] for row in rows}) == 1
     assert [row["train_loss"] for row in rows] == pytest.approx([row["train_loss"] for row in expected])
     assert settings["recipe.name"] == "tuned" and summary["accuracy"] == "0.75"
+    assert files == sorted(trackers.PAGE_FILES)
 
 
 class Failing:
