@@ -46,9 +46,9 @@ class Tracker:
     def __init__(self, name: str | None):
         self._name, self._tool, self._num_epochs = name, None, 0
 
-    def begin(self, folder: Path, record: Record, say: Callable[[str], None]) -> None:
-        """Send the settings, and the epochs so far that were not sent yet. `say` is told what goes wrong."""
-        self._say, self._num_epochs = say, len(record.history)
+    def begin(self, folder: Path, record: Record, tell: Callable[[str], None]) -> None:
+        """Send the settings, and the epochs so far that were not sent yet. `tell` is told what goes wrong."""
+        self._tell, self._num_epochs = tell, len(record.history)
 
         def begin() -> None:
             self._tool = TOOLS[self._name](folder, key_of(record), settings_of(record), len(record.history))
@@ -76,10 +76,10 @@ class Tracker:
             _quietly(call)
         except Exception as error:  # of any kind: the tools, their servers and their disks are not ours
             self._tool = None
-            self._say(f"{_in_words(self._name, error)}; nothing more is sent there, and training goes on")
+            self._tell(f"{_in_words(self._name, error)}; nothing more is sent there, and training goes on")
 
 
-def send_page(name: str, folder: Path, title: str, say: Callable[[str], None]) -> None:
+def send_page(name: str, folder: Path, title: str, tell: Callable[[str], None]) -> None:
     """Send a comparison's page, which lies in `folder`, with the numbers beside it, to a tool that keeps files."""
     files = [path for path in (folder / name for name in PAGE_FILES) if path.is_file()]
     key = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]  # a later page takes the place of this one
@@ -87,7 +87,7 @@ def send_page(name: str, folder: Path, title: str, say: Callable[[str], None]) -
         if hasattr(TOOLS.get(name), "send_files"):
             _quietly(lambda: TOOLS[name].send_files(key, title, files))
     except Exception as error:
-        say(f"{_in_words(name, error)}; the page was not sent there")
+        tell(f"{_in_words(name, error)}; the page was not sent there")
 
 
 def _quietly(call: Callable[[], None]) -> None:
