@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -49,9 +49,7 @@ def train_epochs(
     """
     recipe = job.recipe
     num_steps = math.ceil(len(train_batches) / recipe.batch_size)
-    class_weights = job.class_weights
-    if class_weights is not None:
-        class_weights = torch.from_numpy(class_weights).to(train_batches.device)
+    class_weights = weights_of_classes(job, train_batches.device)
     logits = None
     for epoch in job.epochs_left:
         start = time.perf_counter() - job.seconds_under_way
@@ -94,6 +92,12 @@ def train_epochs(
             arrays=checkpoint_arrays(model, optimizer),
         )
     return logits
+
+
+def weights_of_classes(job: Job, device: torch.device) -> Tensor | None:
+    """What an image of each class counts in the mean over a batch, float32 (num_classes,); None where all count
+    alike."""
+    return None if job.class_weights is None else torch.from_numpy(job.class_weights).to(device)
 
 
 def train_epoch(
@@ -283,6 +287,33 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
     model.eval()
     predicting = estimate.measured(predict, num_images=len(many), seconds=0.5)
     return training, (1 + recipe.mirrored_predictions) * predicting
+
+
+def trial_step(
+    batches: Batches, num_classes: int, *, recipe, seed: int, class_weights: Tensor | None
+) -> Callable[[float], float]:
+    """A step of a network that is thrown away, as `train_epoch` does it but at the learning rate that it is given; it
+    gives the loss that it learned by, nats an image."""
+    device = batches.device
+    model = new_model(num_classes, num_channels=batches.num_channels, recipe=recipe, seed=seed, device=device).train()
+    optimizer = new_optimizer(model, recipe)
+    drawn = itertools.chain.from_iterable(
+        batches.shuffled(recipe, seed=seed, epoch=epoch) for epoch in itertools.count(1)
+    )
+
+    def step(rate: float) -> float:
+        images, labels = next(drawn)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with hardware.autocast(recipe, device):
+            logits = model(images)  # (batch, num_classes)
+        loss = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
 
 
 def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ if not __package__:  # run as a file: then its own folder is on the path, not th
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.system import processes
-from compare.system.command import Parser
+from compare.system.command import Parser, place
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
 from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options, add_depth_option
 from compare.training.stopping import run_training
@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train                             the article's training
   python -m scratch_resnet.train --epochs 1 --device cuda:1  one epoch on the second GPU
   python -m scratch_resnet.train --recipe tuned --depth 50   the network of fifty layers
+  python -m scratch_resnet.train --recipe tuned --find-learning-rate rates.png  which learning rate, in a minute
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
   torchrun --nproc-per-node=4 -m scratch_resnet.train        the same training by four GPUs together
 """
@@ -39,36 +40,52 @@ def parse() -> argparse.Namespace:
     network = parser.add_argument_group("network")
     add_depth_option(network)
     network.add_argument("--describe", action="store_true", help="print the network's shapes at 1×1×224×224, and stop")
+    words = "try learning rates for a minute on a network that is thrown away, draw the losses, suggest one, and stop"
+    network.add_argument("--find-learning-rate", type=place, metavar="PNG", help=words)
     return parser.parse_args()
 
 
 def main() -> int:
     """Parse, check, train."""
     arguments = parse()
-    if arguments.describe:
-        return describe(arguments.depth or RECIPES[arguments.recipe or DEFAULT_RECIPE].depth)
 
+    from compare.training import range_test, recipe_file
+
+    recipes, file = recipe_file.with_file(RECIPES, arguments.recipe, "scratch_resnet")
+    if arguments.describe:
+        return describe(arguments.depth or recipes[arguments.recipe or DEFAULT_RECIPE].depth)
+    if arguments.find_learning_rate is not None:
+        if arguments.resume is not None or processes.num_together() > 1:
+            raise UserError(
+                "--find-learning-rate together with " + ("--resume" if arguments.resume is not None else "torchrun"),
+                "it before a training begins, and by one process",
+                "leave that out: a run keeps its learning rate to the end, whoever trains it",
+            )
+        range_test.check_place(arguments.find_learning_rate)
+        job = prepared(arguments, recipes, file)
+        return find_learning_rate(job, device_name=arguments.device, picture=arguments.find_learning_rate)
     if processes.num_together() == 1:
-        return train(prepared(arguments), device_name=arguments.device, check_only=arguments.check)
+        return train(prepared(arguments, recipes, file), device_name=arguments.device, check_only=arguments.check)
 
     from scratch_resnet import several
 
     with several.together():
-        job = several.in_turn(lambda: prepared(arguments))
+        job = several.in_turn(lambda: prepared(arguments, recipes, file))
         job.total = several.total
         return train(job, device_name=arguments.device, check_only=arguments.check)
 
 
-def prepared(arguments: argparse.Namespace):
-    """The training that the command line asks for, checked."""
+def prepared(arguments: argparse.Namespace, recipes: dict, file):
+    """The training that the command line asks for, checked, by one of `recipes`, which may be of a file."""
     from compare.training.preparation import prepare
 
     return prepare(
         "scratch_resnet",
         arguments,
-        RECIPES,
+        recipes,
         overrides=OVERRIDES | {"depth": "--depth"},
         words={"--device": arguments.device} if arguments.device != "auto" else {},
+        recipe_file=file,
     )
 
 
@@ -134,6 +151,39 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         several.leave()
         if processes.is_first():  # what is left takes less than an epoch
             end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
+    return EXIT_DONE
+
+
+def find_learning_rate(job, *, device_name: str, picture: Path) -> int:
+    """Try learning rates on the network that `job` would train, and suggest one (`compare.training.range_test`)."""
+    from compare.training import range_test
+    from compare.training.limits import limits_in_words
+    from scratch_resnet import hardware, loop
+
+    recipe, device = job.recipe, hardware.choose_device(device_name)
+    hardware.keep_freed_memory()
+    job.journal.line(
+        f"trying learning rates from {range_test.LOWEST:g} to {range_test.HIGHEST:g} on {job.data.title} at "
+        f"{recipe.image_size}×{recipe.image_size}, {range_test.NUM_STEPS} steps of {recipe.batch_size} images"
+    )
+    with limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+        train_batches, _, _ = batches_of(job, device)
+        check_last_batch(job)
+        step = loop.trial_step(
+            train_batches,
+            len(job.data.class_names),
+            recipe=recipe,
+            seed=job.seed,
+            class_weights=loop.weights_of_classes(job, device),
+        )
+        rates, losses = range_test.try_rates(step)
+    rate = range_test.suggested(rates, losses)
+    title = f"{recipe.network} from scratch on {job.data.title}, recipe {recipe.name}"
+    range_test.draw(picture, rates, losses, title=title, planned=recipe.learning_rate)
+    job.journal.line(
+        f"suggested: --learning-rate {rate:g}, a tenth of where the loss is back where it began; the recipe has "
+        f"{recipe.learning_rate:g} ({recipe.schedule}). {picture} shows the losses; nothing else was kept"
+    )
     return EXIT_DONE
 
 

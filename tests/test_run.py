@@ -18,6 +18,7 @@ import pytest
 from systems import needs_posix
 
 from compare import plan, plan_file, report, run, supervise
+from compare.training import trackers
 
 HERE = Path(__file__).parent
 
@@ -432,7 +433,47 @@ def test_what_was_asked_for_is_kept(fakes, run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_main(run, "--scratch", "--name", "quick", "--device", "cpu")[0] == 0
     trainings = [plan.Training("scratch_fake", "scratch_fake", ("--device", "cpu"))]
-    assert plan_file.read(Path("reports/quick")) == ("quick", trainings)
+    assert plan_file.read(Path("reports/quick")) == ("quick", trainings, {})
+
+
+def test_a_recipe_file_may_be_moved_and_changed_once_it_was_read(fakes, run_main, tmp_path, monkeypatch):
+    """What the comparison began with is what every training of it gets, wherever its folder lies by then."""
+    monkeypatch.chdir(tmp_path)
+    file, text = tmp_path / "mine.toml", 'base = "tuned"\n[pretrained_fake]\nimage_size = 96\n'
+    file.write_text(text)
+    monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
+    assert run_main(run, "--both", "--recipe", "mine.toml", "--name", "it")[0] == 130
+    assert fakes()[0].startswith(f"scratch_fake --recipe {file} ")  # checked from where it was
+    assert f"--recipe {tmp_path}/reports/it/mine.toml" in fakes()[-1]
+    file.write_text("base = 1")
+    (tmp_path / "reports" / "it").rename(tmp_path / "moved")
+    kept = tmp_path / "moved" / "mine.toml"
+    kept.write_text("base = 2")
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    assert run_main(run, "--resume", "moved")[0] == 0
+    assert fakes()[-1].startswith(f"pretrained_fake --recipe {kept} ") and kept.read_text() == text
+
+
+def test_what_trainings_are_sent_to_gets_the_page_as_well(fakes, run_main, tmp_path, monkeypatch):
+    """Also where one was interrupted; a resumed comparison goes on sending, and a tool that fails costs nothing."""
+    sent = []
+
+    def send_files(key, title, files):
+        sent.append((key, title, [path.name for path in files]))
+        if len(sent) > 1:
+            raise OSError("no room")
+
+    monkeypatch.setitem(trackers.TOOLS, "mlflow", types.SimpleNamespace(send_files=send_files))
+    monkeypatch.setenv("FAKE_pretrained_fake", "interrupt")
+    out = tmp_path / "out"
+    code, printed, _ = run_main(run, "--both", "--log", "mlflow", "--out", out)
+    assert code == 130 and printed.splitlines()[-1] == str(out / "index.html")
+    assert sent == [(sent[0][0], "out", ["index.html"])] and all("--log mlflow" in line for line in fakes())
+    monkeypatch.setenv("FAKE_pretrained_fake", "finish")
+    code, printed, err = run_main(run, "--resume", out)
+    assert code == 0 and printed.splitlines()[-1] == str(out / "index.html")
+    assert "--log mlflow: OSError: no room; the page was not sent there" in err
+    assert sent[1] == sent[0] and fakes()[-1].startswith("pretrained_fake --log mlflow --resume")
 
 
 def test_a_plan_of_several_trainings_is_checked_trained_and_gone_on_with(fakes, run_main, tmp_path, monkeypatch):

@@ -51,6 +51,7 @@ def as_json(
                 "recipe": one.record.recipe.as_json(),
                 "overrides": one.record.overrides,
                 "command": without_folders(one.record.command or ""),
+                **({} if one.record.recipe_file is None else {"recipe_file": one.record.recipe_file.model_dump()}),
                 "versions": one.record.versions,
                 "data": one.record.data.model_dump(exclude=_not_told(one.record.data)),
                 "history": [row.model_dump(exclude_none=True) for row in one.record.history],

@@ -253,9 +253,12 @@ def settings(shown: list[Shown]) -> dict:
 
 def _of_recipe(record: Record) -> dict:
     fields = {name: value for name, value in record.recipe.as_json().items() if name not in SAID_ELSEWHERE}
-    return {say("Recipe"): known(record.recipe.name, of="recipe")} | {
-        setting_in_words(name): in_words(value, of=name) for name, value in fields.items()
-    }
+    file = record.recipe_file
+    of_file = file and joined([known(file.base, of="recipe"), settings_in_words(file.fields)])
+    return {
+        say("Recipe"): known(record.recipe.name, of="recipe"),
+        say("of a file: its base, and its changes"): of_file,
+    } | {setting_in_words(name): in_words(value, of=name) for name, value in fields.items()}
 
 
 def _of_run(record: Record) -> dict:

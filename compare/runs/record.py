@@ -92,6 +92,7 @@ def start_record(
     split: tuple[np.ndarray, np.ndarray],
     labels_per_class: int | None = None,
     subset_seed: int | None = None,
+    recipe_file: schema.RecipeFile | None = None,
 ) -> Record:
     """The record of a run that is about to begin: all that is known before training.
 
@@ -100,6 +101,7 @@ def start_record(
         recipe: a dataclass, with the overrides applied.
         split: training and validation indices into the training images.
         labels_per_class, subset_seed: how these were drawn, if not all were taken.
+        recipe_file: what the recipe's file says, if it came from one.
     """
     train, validation = split
     num_processes = processes.num_together()
@@ -112,6 +114,7 @@ def start_record(
             num_processes=num_processes,
             # tuples become lists, as they will when read
             recipe=schema.Recipe.model_validate(json.loads(json.dumps(dataclasses.asdict(recipe)))),
+            recipe_file=recipe_file,
             num_epochs=num_epochs,
             overrides=overrides,
             seed=seed,

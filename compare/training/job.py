@@ -28,6 +28,7 @@ from compare.training.limits import diverged
 from compare.training.options import ESTIMATE, EXPECTED, SHARED
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
+from compare.training.trackers import Tracker
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
@@ -49,6 +50,7 @@ class Job:
         is_unnamed: whether nobody has named the folder, so that another may be taken where this one is.
         meter: of the energy that training takes, from its beginning; None where another process reads the same.
         total: adds up a number over the processes that train together (`processes.num_together`), all of which ask.
+        tracker: sends it to the tool of `--log`.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Job:
     total: Callable[[float], float] = float
     journal: Journal = dataclasses.field(default_factory=Journal)
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
+    tracker: Tracker = dataclasses.field(default_factory=lambda: Tracker(None))
     _estimated: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the epochs to come, and what follows
     _taken: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # by the epochs so far, and estimated
     _processor: float = 0.0  # the seconds that this process had computed when that was last asked
@@ -261,6 +264,8 @@ class Job:
             self.under_way = {}
             self.write_checkpoint(arrays)
             self.journal.line(epoch_line(row, self.record.num_epochs) + self._left(row))
+            self.tracker.row(row)
+            self._processor = time.process_time()  # what sending it took is no epoch's
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
@@ -335,6 +340,8 @@ class Job:
             try:
                 for name in checkpoint.set_damaged_aside(self.folder):
                     self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
+                with self.stopping.finishing():
+                    self.tracker.begin(self.folder, self.record, self.journal.line)
                 yield
             except KeyboardInterrupt as stop:
                 said = "terminated" if isinstance(stop, Terminated) else "interrupted"
@@ -354,6 +361,8 @@ class Job:
                     f"the whole story is in {self.folder / record.LOG}; to go on: {resume}",
                     exit_code=EXIT_FAILED,
                 ) from error
+            finally:
+                self.tracker.end()
 
 
 def subset(

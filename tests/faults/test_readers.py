@@ -317,15 +317,15 @@ def test_what_was_asked_for_damaged_anywhere(tmp_path, faults):
         plan.Training("scratch_resnet-seed-1", "scratch_resnet", ("--recipe", "demo", "--seed", "1")),
         plan.Training("pretrained-seed-23", "pretrained", ("--epochs", "12", "--seed", "23")),
     ]
-    asked = plan_file.as_json("n", trainings)
+    asked = plan_file.as_json("n", trainings, {})
     rest = json.dumps(asked, sort_keys=True).encode()
     content = json.dumps(asked | {"sha256": hashlib.sha256(rest).hexdigest()}, indent=1).encode()
     path = tmp_path / out_folder.COMPARISON
     path.write_bytes(content)
-    assert plan_file.read(tmp_path) == ("n", trainings)
+    assert plan_file.read(tmp_path) == ("n", trainings, {})
     for damaged in damages(content):
         path.write_bytes(damaged)
-        faults.meets(lambda: plan_file.read(tmp_path), right=lambda got: got == ("n", trainings))
+        faults.meets(lambda: plan_file.read(tmp_path), right=lambda got: got == ("n", trainings, {}))
 
 
 def test_numbers_of_reports_damaged_anywhere(run_folder, tmp_path, faults):

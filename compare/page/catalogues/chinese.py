@@ -637,6 +637,7 @@ TEXTS = {
     "Recipe, as it ran": "实际运行的配方",
     "Run": "运行",
     "changed on the command line": "命令行改动",
+    "of a file: its base, and its changes": "来自文件：基础配方与改动",
     "seed": "随机种子",
     "started": "开始时间",
     "commit": "代码提交",
