@@ -72,8 +72,8 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
             "the package of the extra `ray`",
             f"pip install 'scratch-or-pretrained[ray]', or uv run --extra ray; {INSTALL}",
         )
-    # Ray's own: every training's lines are shown, and nodes need no uv where this process was begun by it
-    os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    # Ray's own: every training's lines are shown, plain, and nodes need no uv where this process was begun by it
+    os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     import ray
 
     from compare.data import download
