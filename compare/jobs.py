@@ -129,9 +129,10 @@ def settled(jobs: Asked, most: Jobs, expected: dict[str, dict]) -> tuple[Jobs, d
     needed = sorted(MEMORY_GROWS * told["memory"] for told in expected.values())
     fit = next(number for number in range(most.number, 0, -1) if number == 1 or sum(needed[-number:]) <= free)
     if jobs != "auto" and fit < most.number:
+        total = sum(needed[-most.number :])
         raise UserError(
-            f"--jobs {jobs}, and {most.number} of these trainings take about {sum(needed[-most.number :]) / 1e9:.1f} GB, "
-            f"of {free / 1e9:.1f} GB that are free",
+            f"--jobs {jobs}, and {most.number} of these trainings take about {total / 1e9:.1f} GB, of "
+            f"{free / 1e9:.1f} GB that are free",
             "memory for all that train at a time",
             f"say --jobs {fit} or auto, or end what else runs",
         )
