@@ -17,6 +17,8 @@
     inspect   what is in a folder of images, and what is wrong with it: `python -m compare.inspect FOLDER`
     predict   what trained networks take pictures for: `python -m compare.predict RUN PICTURE`
     export    one as a file for other programs: `python -m compare.export RUN --format onnx`
+    card      the model card beside it
+    rates     draws what a range test of learning rates has found
     doctor    what is here, what is missing, and what to do: `python -m compare.doctor`
     __main__  what there is: `python -m compare`
 

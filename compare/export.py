@@ -1,7 +1,8 @@
 """A trained network as a file for other programs: `python -m compare.export RUN --format onnx|keras|torch`.
 
 The branch that trained the run writes it, in a process of its own: `python -m <branch>.export`, as
-`compare.training.exporting` says. It is done when the file has given the probabilities that the run gives.
+`compare.training.exporting` says. It is done when the file has given the probabilities that the run gives. Beside it
+lies a model card: README.md in the run's folder, else NAME.md, which is not overwritten.
 """
 
 import argparse
@@ -36,7 +37,8 @@ def parse() -> argparse.Namespace:
     parser = Parser(
         prog="python -m compare.export",
         description="Write the network of a finished run for other programs, its preprocessing inside: bytes of images "
-        "in, probabilities out.",
+        "in, probabilities out. Beside it a model card says what it is, how good, and how to use it: README.md, or "
+        "NAME.md where it lies elsewhere than in the run's folder.",
         epilog=EXAMPLES,
     )
     parser.add_argument("run", type=place, metavar="RUN", help="the run's folder")
@@ -54,7 +56,7 @@ def main() -> int:
     arguments = parse()
     import numpy as np
 
-    from compare import plan, supervise
+    from compare import card, plan, supervise
     from compare.predict import in_branch
     from compare.runs import record
     from compare.system import disk, processes
@@ -90,6 +92,13 @@ def main() -> int:
         found = np.load(taken, allow_pickle=False)
         said = compared(run, found, in_branch(run, branch, images, where=False)["probabilities"], rows)
     print(f"{out}: {said}")
+    is_in_run = out.absolute().parent == run.folder.absolute()
+    described = out.with_name("README.md") if is_in_run else out.with_suffix(".md")
+    if described.exists():
+        print(f"{described} is there already, and stays as it is: without it a model card would be written")
+    else:
+        disk.write_atomically(described, card.text(run, arguments.format, out.name).encode())
+        print(f"{described}: its model card")
     return EXIT_DONE
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from compare import data
 from compare.system.command import place_or_word, whole_number
 from compare.system.errors import UserError, writable
-from compare.training.options import OVERRIDES, WEIGHTS_WORDS, labels_per_class
+from compare.training.options import OVERRIDES, RECIPE_ENDING, WEIGHTS_WORDS, labels_per_class
 
 BRANCHES = {"scratch": "scratch_resnet", "pretrained": "pretrained"}  # what the short forms know
 # What a resumed branch is told again; the last two where it has them.
-PLACE_WORDS = ("--data", "--data-dir", "--split", "--device", "--weights", "--keras-backend")
-OURS = ("--out", "--resume", "--check")  # what this command says to a branch itself
+PLACE_WORDS = ("--data", "--data-dir", "--split", "--device", "--log", "--weights", "--keras-backend")
+OURS = ("--out", "--resume", "--check", "--find-learning-rate")  # what this command says to a branch itself
 MAX_TRAININGS = 300
 MAX_NAME = 60  # characters, before what makes it the only one
 OPTION = re.compile(r"--?[A-Za-z]")
@@ -203,7 +203,7 @@ def names_of(variants: list[tuple[str, Options]]) -> list[str]:
         for option, values in options.items():
             if any(options_there.get(option) != values for options_there in others):
                 words += [] if option in SPEAKS_FOR_ITSELF else [option.lstrip("-")]
-                words += [Path(value).name for value in values]
+                words += [Path(value).name.removesuffix(RECIPE_ENDING) for value in values]
         name = unicodedata.normalize("NFC", "-".join(words))
         names.append(re.sub(r"[^\w.]+", "-", name)[:MAX_NAME].strip("-."))
     return names
@@ -234,7 +234,7 @@ def shared_options(branch: str, arguments: argparse.Namespace) -> Options:
 def place_options(branch: str, arguments: argparse.Namespace) -> Options:
     """Those of `PLACE_WORDS` that were given and this branch knows."""
     options = {"--data": arguments.data, "--data-dir": arguments.data_dir, "--split": arguments.split}
-    options["--device"] = arguments.device
+    options |= {"--device": arguments.device, "--log": arguments.log}
     if branch == BRANCHES["pretrained"]:
         options |= {"--weights": arguments.weights, "--keras-backend": arguments.keras_backend}
     return {option: [full_path(option, str(value))] for option, value in options.items() if value not in (None, "auto")}
@@ -308,6 +308,8 @@ def words_of_item(item: tuple[str, list[str]]) -> list[str]:
 
 def full_path(option: str, value: str) -> str:
     """A place by its full path, as a resumed command may stand elsewhere; all else as it is."""
+    if option == "--recipe" and value.endswith(RECIPE_ENDING):
+        return os.path.abspath(place_or_word(value))
     words = {"--data": data.NAMES, "--data-dir": (), "--split": (), "--weights": WEIGHTS_WORDS}.get(option)
     if words is None or value in words:
         return value

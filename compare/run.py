@@ -49,6 +49,7 @@ from compare.training.options import (
     ESTIMATE,
     EXPECTED,
     OVERRIDES,
+    RECIPE_ENDING,
     add_backbone_options,
     add_depth_option,
     add_folder_options,
@@ -72,6 +73,7 @@ EXAMPLES = """examples:
   python -m compare.run --both                            the article's two trainings on Fashion-MNIST
   python -m compare.run --both --recipe tuned             the same two networks, the best result for the least time
   python -m compare.run --both --recipe tuned --data DIR  the same on your own images, in a folder for each class
+  python -m compare.run --both --recipe mine.toml         recipes of yours, in a file as the README has it
   python -m compare.run --both --weights random           the control: the same without pretraining
   python -m compare.run --both --epochs 1 --name quick    one epoch each, in reports/quick
   python -m compare.run --both --robustness               and how robust each is to shifts, noise, blur, …
@@ -95,17 +97,18 @@ def main() -> int:
     unnamed = arguments.resume is None and arguments.name is None and arguments.out is None
     if arguments.resume is not None:
         folder = arguments.resume
-        name, trainings = plan_file.read(folder)
+        name, trainings, recipes = plan_file.read(folder)
         trainings = plan.told_again(trainings, arguments)
     else:
         trainings = plan.planned(arguments)
+        recipes = plan_file.recipes_of(trainings)
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         what = "label-curve" if arguments.label_curve else "plan" if arguments.run else DEFAULT_RECIPE
-        begin = arguments.recipe or what
+        begin = Path(arguments.recipe or what).name.removesuffix(RECIPE_ENDING)
         folder = arguments.out or Path("reports", arguments.name or f"{begin}-{now}")
         folder = out_folder.unshared(folder) if unnamed else folder
         name = arguments.name or Path(os.path.abspath(folder)).name
-        record.check_readable(plan_file.as_json(name, trainings), plan_file.check)
+        record.check_readable(plan_file.as_json(name, trainings, recipes), plan_file.check)
         out_folder.check(folder, NUM_REPORT_BYTES + NUM_RUN_BYTES * len(trainings))
     out_folder.check_writable(folder)
     report.check_plotting()
@@ -113,6 +116,7 @@ def main() -> int:
     with contextlib.ExitStack() as held:
         if arguments.resume is not None:
             held.enter_context(out_folder.claim(folder))
+            trainings = plan_file.put_recipes(folder, trainings, recipes)
             for run in (folder / "runs" / training.name for training in trainings):
                 if run.exists() and not (run / record.RECORD).exists():
                     # where compare.run was killed, the branch that it had begun takes a moment to end
@@ -134,7 +138,7 @@ def main() -> int:
             name = folder.name
         if arguments.resume is None:
             held.enter_context(out_folder.claim(folder, new=True))
-        plan_file.write(folder, name, trainings)
+        trainings = plan_file.write(folder, name, trainings, recipes)
         return train_and_report(folder, name, trainings, at_once, expected)
 
 
@@ -218,6 +222,7 @@ def train_and_report(
     """Bring every training to its end, as `train` does, and write the report; the exit code. The folder is claimed."""
     from compare import report
     from compare.page.language import say
+    from compare.training import trackers
 
     page, unfinished = None, ()
     try:
@@ -236,6 +241,8 @@ def train_and_report(
             go_on = shlex.join(["python", "-m", "compare.run", "--resume", str(folder)])
             print(f"to go on: {go_on}", file=sys.stderr)
     if page is not None:
+        for tool in {word for training in trainings for word in plan.by_option(training.words).get("--log", [])}:
+            trackers.send_page(tool, folder, name, lambda said: print(said, file=sys.stderr))
         print(page)
     return code or (EXIT_FAILED if unfinished else EXIT_DONE)
 
@@ -364,7 +371,7 @@ def parse() -> argparse.Namespace:
 def refuse_beside_resume(parser: Parser, arguments: argparse.Namespace) -> None:
     """Refuse `--resume` beside anything that a comparison already under way has settled; places may have changed, and
     how many train at a time."""
-    free = {"resume", "check", "jobs", "data", "data_dir", "split", "device", "weights", "keras_backend"}
+    free = {"resume", "check", "jobs", "log", "data", "data_dir", "split", "device", "weights", "keras_backend"}
     for name, value in vars(arguments).items():
         if name not in free and value != parser.get_default(name):
             raise UserError(

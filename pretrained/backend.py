@@ -6,6 +6,7 @@ TensorFlow and PyTorch are never imported into the same process: their current r
 
 import contextlib
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -21,8 +22,10 @@ from compare.training.options import KERAS_BACKENDS
 TIED = "from compare.system import processes; processes.end_with_parent(); "
 NUM_GPUS = {
     "tensorflow": TIED + "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))",
-    "torch": TIED + "import torch; print(torch.cuda.device_count() + torch.backends.mps.is_available())",
+    "torch": TIED
+    + "import torch; print(torch.cuda.device_count() + torch.xpu.device_count() + torch.backends.mps.is_available())",
 }
+ONLY_TORCH = ("mps", "xpu")  # the devices that no other backend has: Apple's GPU and Intel's
 DRIVER_FILES = ("nvidia*", "nvhost*", "kfd", "dxg")  # NVIDIA's, its small computers', AMD's, Windows' below Linux
 
 
@@ -32,7 +35,7 @@ def choose(backend: str, device: str) -> str:
     Args:
         backend: one of `KERAS_BACKENDS`, or auto: the one that the variable KERAS_BACKEND names, else TensorFlow,
             unless PyTorch alone sees the GPU.
-        device: auto, cpu, cuda, cuda:N or mps, which only PyTorch has.
+        device: auto, cpu, cuda, cuda:N, or mps or xpu, which only PyTorch has.
 
     Returns:
         The backend's name.
@@ -48,9 +51,9 @@ def choose(backend: str, device: str) -> str:
             "unset it, set one of these, or say which with --keras-backend",
         )
     backend = named if backend == "auto" else backend
-    if device == "mps" and backend not in ("auto", "torch"):
+    if device in ONLY_TORCH and backend not in ("auto", "torch"):
         raise UserError(
-            f"--device mps with Keras on {backend}",
+            f"--device {device} with Keras on {backend}",
             "PyTorch, which alone has that device",
             "say --keras-backend torch, or leave out one of the two",
         )
@@ -74,7 +77,7 @@ def choose(backend: str, device: str) -> str:
     installed = [name for name in KERAS_BACKENDS if importlib.util.find_spec(name)]
     if backend == "auto":
         backend = installed[0] if installed else KERAS_BACKENDS[0]
-        if device == "mps":
+        if device in ONLY_TORCH:
             backend = "torch"
         elif device != "cpu" and backend == "tensorflow" and "torch" in installed:
             if _num_gpus_elsewhere("torch") > 0 and _num_gpus_elsewhere("tensorflow") == 0:
@@ -129,8 +132,12 @@ def quiet_start() -> Iterator[None]:
 
 
 def _has_gpu_driver() -> bool:
-    """Whether a process may reach a GPU here: on Linux, where its driver has files."""
-    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in DRIVER_FILES)
+    """Whether a process may reach a GPU here: on Linux, where its driver has files; of Intel's small ones, which are
+    everywhere, only a PyTorch that is built for Intel's makes use."""
+    names = DRIVER_FILES
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        names += ("dri/renderD*",) if "+xpu" in importlib.metadata.version("torch") else ()
+    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in names)
 
 
 def _num_gpus_elsewhere(backend: str) -> int:
@@ -145,7 +152,7 @@ def _num_gpus_elsewhere(backend: str) -> int:
 
 
 def describe_device(backend: str, device: str) -> tuple[str, str | None]:
-    """What Keras computes on, by where it puts a tensor: the kind, cpu, cuda or mps, and the GPU's name.
+    """What Keras computes on, by where it puts a tensor: the kind, cpu, cuda, mps or xpu, and the GPU's name.
 
     Raises:
         UserError: `--device` asks for another, as this backend does not see it, or Keras runs on another backend.
@@ -172,8 +179,8 @@ def describe_device(backend: str, device: str) -> tuple[str, str | None]:
         kind = tensor.device.type
         if kind != "cpu":
             name = machine.APPLE_GPU if kind == "mps" else kind
-        if kind == "cuda":
-            name = torch.cuda.get_device_name(tensor.device)
+        if kind in ("cuda", "xpu"):
+            name = torch.get_device_module(kind).get_device_name(tensor.device)
     else:
         (found,) = tensor.devices()
         kind = {"gpu": "cuda"}.get(found.platform, found.platform)
@@ -194,6 +201,10 @@ def precision(recipe, backend: str, device_kind: str) -> str:
         return recipe.precision
     if device_kind == "mps":
         native = False
+    elif device_kind == "xpu":
+        import torch
+
+        native = torch.xpu.is_bf16_supported(including_emulation=False)
     elif device_kind == "cpu":
         native = machine.processor_computes_in_bfloat16()
     elif backend == "tensorflow":

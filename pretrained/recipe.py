@@ -14,18 +14,19 @@ demo, demo-fine-tuned
 
 import dataclasses
 import typing
-from typing import Literal
+from typing import Annotated, Literal
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """One way to train, whole. Derive another with `dataclasses.replace` and add it to `RECIPES`."""
+    """One way to train, whole. Derive another with `dataclasses.replace` and add it to `RECIPES`, or in a TOML file
+    (`compare.training.recipe_file`), which is held to the types and the intervals that stand here."""
 
     name: str
     """What `--recipe` calls it."""
     data: str
     """The data set, a name that `compare.data.dataset.load` knows."""
-    validation_fraction: float
+    validation_fraction: Annotated[float, "[0, 1)"]
     """Share of the training set, in [0, 1), that is held out and watched after every epoch. With 0 the test set is
     watched instead."""
     backbone: str
@@ -33,15 +34,15 @@ class Recipe:
     weights: Literal["imagenet", "random"] | str
     """The backbone's weights if `--weights` names none: imagenet (found or downloaded), or random. In the recipe of a
     run it may be the name of somebody's file."""
-    image_size: int
+    image_size: Annotated[int, "[8, 4096]"]
     """Pixels a side that images are resized to, after augmentation: of others than square ones the longer side, and
     the rest is black, in equal parts before and after."""
     preprocessing: Literal["unit", "imagenet"]
     """unit: levels divided by 255. imagenet: what the backbone's weights expect, `preprocess_input` of its module in
     `keras.applications`; for ResNet50 BGR in 0…255 with ImageNet's mean subtracted."""
-    shear_degrees: float
+    shear_degrees: Annotated[float, "[0, 90)"]
     """Each training image is sheared by an angle drawn from ± this many degrees."""
-    zoom_range: float
+    zoom_range: Annotated[float, "[0, 1)"]
     """Width and height are each zoomed by a factor drawn from 1 ± this."""
     horizontal_flip: bool
     """Whether every other training image, on average, is mirrored."""
@@ -50,16 +51,16 @@ class Recipe:
     are kept for other runs (`pretrained.feature_cache`)."""
     normalize_features: bool
     """Whether the head begins with a batch normalisation of the features (without scale and offset of its own)."""
-    num_epochs: int
+    num_epochs: Annotated[int, "[0, 10000]"]
     """Passes over the training images, each augmented anew, for the head on the frozen backbone."""
     solver: Literal["sgd", "lbfgs"]
     """sgd: the head learns batch by batch while the images pass, by plain gradient descent. lbfgs: the features of
     every pass are kept, and after each pass the head is brought to its optimum on all of them."""
-    batch_size: int
+    batch_size: Annotated[int, "[1, 4294967295]"]
     """Images a step, with sgd and in fine-tuning."""
-    learning_rate: float
+    learning_rate: Annotated[float, "(0, 1e100]"]
     """With sgd: its step size, constant; no unit."""
-    penalties: tuple[float, ...]
+    penalties: Annotated[tuple[float, ...], "(0, 1e100]"]
     """With lbfgs: the penalty is half the sum of squares of the head's weights, on scaled features
     (`pretrained.solver.Scale`), times one of these, the strongest first; the loss on the validation split chooses
     which, after the first pass. Where too few labels leave no such split, the middle one (of an even number the
@@ -68,15 +69,15 @@ class Recipe:
     """What is trained together with the head after that: none, last-stage (of the backbone, what works at the
     size of its last maps: ResNet50's `conv5`), backbone (all of it, but batch normalisation stays as it was), or all,
     batch normalisation with its statistics too."""
-    num_unfrozen_epochs: int
+    num_unfrozen_epochs: Annotated[int, "[1, 10000]"]
     """Passes over the training images, each augmented anew, for this fine-tuning."""
-    least_steps: int
+    least_steps: Annotated[int, "[0, 4294967295]"]
     """Gradient descent takes no fewer: with few images each of them comes several times in an epoch."""
-    unfrozen_learning_rate: float
+    unfrozen_learning_rate: Annotated[float, "(0, 1e100]"]
     """Adam's step size in fine-tuning, constant, or the highest of the schedule; no unit."""
     schedule: Literal["constant", "one-cycle"]
     """Of that step size: constant, or one-cycle: up from nearly nothing and down to it again, once."""
-    label_smoothing: float
+    label_smoothing: Annotated[float, "[0, 1)"]
     """Probability, in [0, 1), that the targets of fine-tuning spread evenly over all classes."""
     precision: Literal["float32", "bfloat16"]
     """float32; or bfloat16, for the backbone on devices that compute in it, others keep float32."""
@@ -85,13 +86,13 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"
     """How much a training image counts in the loss: none, as much as any other; or balanced, the more the fewer images
     its class has, so that every class counts alike."""
-    crop_area: float = 1.0
+    crop_area: Annotated[float, "(0, 1]"] = 1.0
     """Each training image shows a part of itself, drawn anew: of its area this share or more, in (0, 1], and its sides
     in a ratio of 3:4 to 4:3, mirrored or not, and nothing else moves it. With 1 it shows the whole."""
-    centre_crop: float = 1.0
+    centre_crop: Annotated[float, "(0, 1]"] = 1.0
     """Share of each side, in (0, 1], whose middle is shown where nothing is drawn, as in the test: images of a folder
     are decoded to so much more than `image_size`."""
-    colour_jitter: float = 0.0
+    colour_jitter: Annotated[float, "[0, 1]"] = 0.0
     """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
     on_photographs: dict[str, int | float] = dataclasses.field(default_factory=dict)
     """Fields that have other values where the images are photographs (`Dataset.are_photographs`). Of a run it is
@@ -109,6 +110,8 @@ class Recipe:
             raise ValueError("lbfgs needs penalties, a validation split to choose by, and features as they are")
         if not self.augmented_head and (self.solver != "lbfgs" or self.num_epochs > 1):
             raise ValueError("images as they are have the same features in every pass: lbfgs in one epoch is for them")
+        if not self.num_epochs_in_all:
+            raise ValueError("no epoch of the head and none of fine-tuning trains nothing")
         if self.colour_jitter and self.crop_area == 1:
             raise ValueError(f"recipe {self.name} has a colour_jitter, which is of parts, and a crop_area of 1")
         if self.centre_crop < 1 and self.fit == "pad":

@@ -8,6 +8,7 @@ import functools
 import math
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
@@ -15,10 +16,16 @@ if not __package__:  # run as a file: then its own folder is on the path, not th
 
 from compare.system.command import Parser
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
-from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_backbone_options, add_branch_options
+from compare.training.options import (
+    DEFAULT_RECIPE,
+    OVERRIDES,
+    WEIGHTS_WORDS,
+    add_backbone_options,
+    add_branch_options,
+)
 from compare.training.stopping import run_training
 from pretrained.backbones import BACKBONES
-from pretrained.recipe import RECIPES
+from pretrained.recipe import RECIPES, Recipe
 
 EXAMPLES = """examples:
   python -m pretrained.train --demo                              a minute, to see it work
@@ -57,14 +64,17 @@ def main() -> int:
     """Parse, check, train."""
     arguments = parse()
 
+    from compare.training import recipe_file
     from compare.training.preparation import prepare
     from pretrained import backend, weights
 
-    check_of_use(arguments)
+    choices = {"backbone": BACKBONES, "weights": WEIGHTS_WORDS}
+    recipes, file = recipe_file.with_file(RECIPES, arguments.recipe, "pretrained", choices=choices)
+    check_of_use(arguments, recipes[arguments.recipe or DEFAULT_RECIPE], {} if file is None else file.fields)
     words = {"--keras-backend": arguments.keras_backend, "--device": arguments.device}
     words = {word: value for word, value in words.items() if value != "auto"}
     overrides = OVERRIDES | {"backbone": "--backbone", "weights": "--weights", "unfreeze": "--unfreeze"}
-    prepared = prepare("pretrained", arguments, RECIPES, overrides=overrides, words=words)
+    prepared = prepare("pretrained", arguments, recipes, overrides=overrides, words=words, recipe_file=file)
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
@@ -88,14 +98,18 @@ def main() -> int:
     return train(prepared, found, backend_name, device_name=arguments.device, check_only=arguments.check)
 
 
-def check_of_use(arguments: argparse.Namespace) -> None:
+def check_of_use(arguments: argparse.Namespace, recipe: Recipe, file_fields: Collection[str]) -> None:
     """Refuse a step size or a batch for a head that is brought to its optimum without either, and another backbone with
     what is made for the recipe's own.
+
+    Args:
+        arguments: of the command line.
+        recipe: which it chooses.
+        file_fields: those that the recipe's file sets, if it came from one.
 
     Raises:
         UserError: it was given.
     """
-    recipe = RECIPES[arguments.recipe or DEFAULT_RECIPE]
     backbone = BACKBONES[arguments.backbone or recipe.backbone]
     size = arguments.image_size or recipe.image_size
     if arguments.resume is None and backbone.name != recipe.backbone and recipe.preprocessing == "unit":
@@ -119,12 +133,15 @@ def check_of_use(arguments: argparse.Namespace) -> None:
         )
     fine_tunes = (arguments.unfreeze or recipe.unfreeze) != "none"
     for name, used in (("learning_rate", False), ("batch_size", fine_tunes)):
-        if recipe.solver == "lbfgs" and getattr(arguments, name) is not None and not used:
+        is_given = getattr(arguments, name) is not None
+        if recipe.solver == "lbfgs" and (is_given or name in file_fields) and not used:
             raise UserError(
-                f"{OVERRIDES[name]} with recipe {recipe.name} of the pretrained branch, which makes no use of it: the "
-                "head is brought to its optimum",
+                f"{OVERRIDES[name] if is_given else name} with recipe {recipe.name} of the pretrained branch, which "
+                "makes no use of it: the head is brought to its optimum",
                 "it with a recipe that trains by gradient descent, as the article's does",
-                f"leave it out; for the other branch alone, say {OVERRIDES[name]} scratch=…",
+                f"leave it out; for the other branch alone, say {OVERRIDES[name]} scratch=…"
+                if is_given
+                else "leave it out; for the other branch alone, put it in [scratch_resnet]",
             )
 
 

@@ -5,6 +5,7 @@ model       the network
 small_maps  its convolutions, fast where feature maps are small
 batches     the images: shuffled, augmented and resized on the device
 hardware    the device, its precision and its memory
+several     what several processes do together in one training
 loop        a training: its epochs and their steps
 train       the command: `python -m scratch_resnet.train`
 """

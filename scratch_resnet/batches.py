@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from compare.data.images import take
 from compare.training import crops
-from scratch_resnet import hardware
+from scratch_resnet import hardware, several
 
 MAX_SHARE_OF_GPU = 0.5  # of its free memory, that images may take: the network needs the rest
 IMAGES_AT_ONCE = 1024  # copied to a GPU
@@ -47,23 +47,24 @@ class Batches:
         return self._images.shape[3]
 
     def in_order(
-        self, batch_size: int, *, image_size: int, centre_crop: float = 1.0
+        self, batch_size: int, *, image_size: int, centre_crop: float = 1.0, which: slice = slice(None)
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in their own order, as batches of images float32 (batch, channels, size, size) in [0, 1] and
-        labels int64 (batch,)."""
-        places = torch.arange(len(self), device=self.device)
+        """All images, or `which` of them, in their own order, as batches of images float32 (batch, channels, size,
+        size) in [0, 1] and labels int64 (batch,)."""
+        places = torch.arange(len(self), device=self.device)[which]
         for part in places.split(batch_size):
             yield network_input(self._gathered(part), image_size, centre_crop), self.labels[part]
 
     def shuffled(self, recipe, *, seed: int, epoch: int, begin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, augmented and at the recipe's size, as batches as in `in_order`, the first `begin` left out.
+        """All images once, augmented and at the recipe's size, as batches as in `in_order`, the first `begin` left out;
+        of each batch the share of this process.
 
         Order and augmentation depend on the seed and the epoch alone, so that a resumed run meets the batches of an
         uninterrupted one.
         """
         order, draws = self._drawn(recipe, seed, epoch)
         for start in range(begin * recipe.batch_size, len(self), recipe.batch_size):
-            part = slice(start, start + recipe.batch_size)
+            part = several.share(start, start + recipe.batch_size)
             places = order[part]
             yield self._augmented(places, [one[part] for one in draws], recipe), self.labels[places]
 

@@ -3,19 +3,20 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compare.system import processes
 from compare.training import estimate, schedule
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.looking import Looked
 from compare.training.progress import EpochBar
-from scratch_resnet import hardware
+from scratch_resnet import hardware, several
 from scratch_resnet.batches import Batches
 from scratch_resnet.model import ResNet
 from scratch_resnet.recipe import ARTICLE, Recipe
@@ -48,9 +49,7 @@ def train_epochs(
     """
     recipe = job.recipe
     num_steps = math.ceil(len(train_batches) / recipe.batch_size)
-    class_weights = job.class_weights
-    if class_weights is not None:
-        class_weights = torch.from_numpy(class_weights).to(train_batches.device)
+    class_weights = weights_of_classes(job, train_batches.device)
     logits = None
     for epoch in job.epochs_left:
         start = time.perf_counter() - job.seconds_under_way
@@ -72,7 +71,7 @@ def train_epochs(
                 class_weights=class_weights,
             )
             for num_done in steps:
-                if job.must_keep():
+                if several.must_keep(job):
                     job.keep(
                         checkpoint_arrays(model, optimizer),
                         {"steps": np.array(num_done), "totals": totals.cpu().numpy()},
@@ -93,6 +92,12 @@ def train_epochs(
             arrays=checkpoint_arrays(model, optimizer),
         )
     return logits
+
+
+def weights_of_classes(job: Job, device: torch.device) -> Tensor | None:
+    """What an image of each class counts in the mean over a batch, float32 (num_classes,); None where all count
+    alike."""
+    return None if job.class_weights is None else torch.from_numpy(job.class_weights).to(device)
 
 
 def train_epoch(
@@ -135,15 +140,16 @@ def train_epoch(
             group["lr"] = learning_rate(recipe, epoch, step, num_steps)
         with hardware.autocast(recipe, batches.device):
             logits = model(images)  # (batch, num_classes)
-        loss = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=recipe.label_smoothing)
+        loss = several.mean_loss(logits, labels, class_weights=class_weights, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-
         # Kept on the device: reading a number in every step would make the device wait for Python.
         totals[0, step] = F.cross_entropy(logits.detach(), labels, reduction="sum")
         totals[1, step] = (logits.detach().argmax(dim=1) == labels).sum()
-        if bar.due() or step + 1 == num_steps:
+        several.add_up(model, totals[:, step])
+        optimizer.step()
+
+        if processes.is_first() and (bar.due() or step + 1 == num_steps):
             num_seen = min(recipe.batch_size * (step + 1), len(batches))
             loss, accuracy = means(totals, num_seen)
             if not math.isfinite(loss):
@@ -177,12 +183,17 @@ def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
     batch_size = 4 * recipe.batch_size  # without gradients it needs less memory than a step of training
     parts = []
     with hardware.autocast(recipe, batches.device):
-        for images, _ in batches.in_order(batch_size, image_size=recipe.image_size, centre_crop=recipe.centre_crop):
+        for images, _ in batches.in_order(
+            batch_size,
+            image_size=recipe.image_size,
+            centre_crop=recipe.centre_crop,
+            which=several.share(0, len(batches)),
+        ):
             logits = model(images)
             if recipe.mirrored_predictions:
                 logits = (logits + model(images.flip(3))) / 2
             parts.append(logits)
-    return torch.cat(parts)
+    return several.joined(torch.cat(parts), len(batches))
 
 
 @torch.inference_mode()
@@ -225,7 +236,7 @@ def new_model(
     torch.manual_seed(seed)
     model = fast_on_small_maps(ResNet(num_classes, num_channels, recipe.depth, standardised=recipe.standardised))
     # channels_last is a layout, not another network: 1.1 times faster on CPUs with AVX-512, and what tensor cores want
-    return model.to(device, memory_format=torch.channels_last)
+    return several.normalised_together(model.to(device, memory_format=torch.channels_last))
 
 
 def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
@@ -241,7 +252,7 @@ def seconds_expected(job: Job, *, training: np.ndarray, predicting: np.ndarray) 
     """The seconds of every epoch that is left, and of what follows them, as pairs (`estimate`), by those that training
     on one image and predicting one take."""
     num_watched = 0 if job.watched is None else len(job.watched_images[2])
-    epoch = len(job.rows_of_epoch(job.recipe.num_epochs)) * training + num_watched * predicting
+    epoch = len(job.rows_of_epoch(job.recipe.num_epochs)) * training + num_watched * predicting / several.number()
     after = (job.num_more_test_images + job.num_looked_at + job.num_corrupted_images) * predicting
     return [epoch] * len(job.epochs_left) + [after]
 
@@ -260,7 +271,8 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
         with hardware.autocast(recipe, device):
             logits = model(images)
         optimizer.zero_grad()
-        F.cross_entropy(logits, labels).backward()
+        several.mean_loss(logits, labels, class_weights=None, label_smoothing=0.0).backward()
+        several.add_up(model, torch.zeros(2, device=device))
         optimizer.step()
         hardware.wait_for(device)
 
@@ -270,10 +282,38 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
         hardware.wait_for(device)
 
     batch_size = min(recipe.batch_size, len(batches))
-    training = estimate.measured(train, num_images=batch_size, seconds=3.0, warm_up=2)
+    seconds = 3.0 if several.number() == 1 else 0.0  # as many steps in every process: the fewest
+    training = estimate.measured(train, num_images=batch_size, seconds=seconds, warm_up=2)
     model.eval()
     predicting = estimate.measured(predict, num_images=len(many), seconds=0.5)
     return training, (1 + recipe.mirrored_predictions) * predicting
+
+
+def trial_step(
+    batches: Batches, num_classes: int, *, recipe, seed: int, class_weights: Tensor | None
+) -> Callable[[float], float]:
+    """A step of a network that is thrown away, as `train_epoch` does it but at the learning rate that it is given; it
+    gives the loss that it learned by, nats an image."""
+    device = batches.device
+    model = new_model(num_classes, num_channels=batches.num_channels, recipe=recipe, seed=seed, device=device).train()
+    optimizer = new_optimizer(model, recipe)
+    drawn = itertools.chain.from_iterable(
+        batches.shuffled(recipe, seed=seed, epoch=epoch) for epoch in itertools.count(1)
+    )
+
+    def step(rate: float) -> float:
+        images, labels = next(drawn)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with hardware.autocast(recipe, device):
+            logits = model(images)  # (batch, num_classes)
+        loss = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
 
 
 def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:

@@ -11,14 +11,15 @@ demo     scikit-learn's digits at 28×28: expect 0.96, in a quarter of a minute 
 
 import dataclasses
 import typing
-from typing import Literal
+from typing import Annotated, Literal
 
 Depth = Literal[18, 34, 50, 101, 152]
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """One way to train, whole. Derive another with `dataclasses.replace` and add it to `RECIPES`."""
+    """One way to train, whole. Derive another with `dataclasses.replace` and add it to `RECIPES`, or in a TOML file
+    (`compare.training.recipe_file`), which is held to the types and the intervals that stand here."""
 
     name: str
     """What `--recipe` calls it."""
@@ -26,28 +27,28 @@ class Recipe:
     """The data set, a name that `compare.data.dataset.load` knows."""
     depth: Depth
     """The network's layers with weights, as its name counts them: 18 is the article's ResNet-18."""
-    validation_fraction: float
+    validation_fraction: Annotated[float, "[0, 1)"]
     """Share of the training set, in [0, 1), that is held out and watched after every epoch. With 0 the test set is
     watched instead."""
-    image_size: int
+    image_size: Annotated[int, "[8, 4096]"]
     """Pixels a side that the images are resized to."""
     horizontal_flip: bool
     """Whether every other training image, on average, is mirrored."""
-    shift_pixels: int
+    shift_pixels: Annotated[int, "[0, 4096]"]
     """Each training image is shifted, down and across, by up to this many of its own pixels; black comes in."""
-    batch_size: int
+    batch_size: Annotated[int, "[1, 4294967295]"]
     """Images a step."""
-    num_epochs: int
+    num_epochs: Annotated[int, "[1, 10000]"]
     """Passes over the training images."""
-    least_steps: int
+    least_steps: Annotated[int, "[0, 4294967295]"]
     """The training takes no fewer: with few images each of them comes several times in an epoch."""
-    learning_rate: float
+    learning_rate: Annotated[float, "(0, 1e100]"]
     """Adam's step size, no unit: constant, or the highest of the schedule."""
     schedule: Literal["constant", "one-cycle"]
     """constant, or one-cycle: up from nearly nothing and down to it again, once."""
-    weight_decay: float
+    weight_decay: Annotated[float, "[0, 1e100]"]
     """Share of each convolution's and linear layer's weights, times the step size, that every step takes away."""
-    label_smoothing: float
+    label_smoothing: Annotated[float, "[0, 1)"]
     """Probability, in [0, 1), that the training targets spread evenly over all classes."""
     mirrored_predictions: bool
     """Whether a prediction is the mean of the logits of the image and of its mirror image."""
@@ -59,13 +60,13 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"
     """How much a training image counts in the loss: none, as much as any other; or balanced, the more the fewer images
     its class has, so that every class counts alike."""
-    crop_area: float = 1.0
+    crop_area: Annotated[float, "(0, 1]"] = 1.0
     """Each training image shows a part of itself, drawn anew: of its area this share or more, in (0, 1], and its sides
     in a ratio of 3:4 to 4:3, mirrored or not, and nothing else moves it. With 1 it shows the whole."""
-    centre_crop: float = 1.0
+    centre_crop: Annotated[float, "(0, 1]"] = 1.0
     """Share of each side, in (0, 1], whose middle is shown where nothing is drawn, as in the test: images of a folder
     are decoded to so much more than `image_size`."""
-    colour_jitter: float = 0.0
+    colour_jitter: Annotated[float, "[0, 1]"] = 0.0
     """Brightness, contrast and saturation of each such part are multiplied by a factor each, drawn from 1 ± this."""
     standardised: bool = False
     """Whether of each channel the mean that photographs have is taken away, and the rest divided by their deviation."""

@@ -10,7 +10,8 @@ from pathlib import Path
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from compare.system.command import Parser
+from compare.system import processes
+from compare.system.command import Parser, place
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
 from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options, add_depth_option
 from compare.training.stopping import run_training
@@ -21,7 +22,9 @@ EXAMPLES = """examples:
   python -m scratch_resnet.train                             the article's training
   python -m scratch_resnet.train --epochs 1 --device cuda:1  one epoch on the second GPU
   python -m scratch_resnet.train --recipe tuned --depth 50   the network of fifty layers
+  python -m scratch_resnet.train --recipe tuned --find-learning-rate rates.png  which learning rate, in a minute
   python -m scratch_resnet.train --resume DIR                go on with an interrupted run
+  torchrun --nproc-per-node=4 -m scratch_resnet.train        the same training by four GPUs together
 """
 SMALLER = "the batch (--batch-size) or the images (--image-size)"  # what to make so when memory runs out
 
@@ -37,26 +40,53 @@ def parse() -> argparse.Namespace:
     network = parser.add_argument_group("network")
     add_depth_option(network)
     network.add_argument("--describe", action="store_true", help="print the network's shapes at 1×1×224×224, and stop")
+    words = "try learning rates for a minute on a network that is thrown away, draw the losses, suggest one, and stop"
+    network.add_argument("--find-learning-rate", type=place, metavar="PNG", help=words)
     return parser.parse_args()
 
 
 def main() -> int:
     """Parse, check, train."""
     arguments = parse()
-    if arguments.describe:
-        return describe(arguments.depth or RECIPES[arguments.recipe or DEFAULT_RECIPE].depth)
 
+    from compare.training import range_test, recipe_file
+
+    recipes, file = recipe_file.with_file(RECIPES, arguments.recipe, "scratch_resnet")
+    if arguments.describe:
+        return describe(arguments.depth or recipes[arguments.recipe or DEFAULT_RECIPE].depth)
+    if arguments.find_learning_rate is not None:
+        if arguments.resume is not None or processes.num_together() > 1:
+            raise UserError(
+                "--find-learning-rate together with " + ("--resume" if arguments.resume is not None else "torchrun"),
+                "it before a training begins, and by one process",
+                "leave that out: a run keeps its learning rate to the end, whoever trains it",
+            )
+        range_test.check_place(arguments.find_learning_rate)
+        job = prepared(arguments, recipes, file)
+        return find_learning_rate(job, device_name=arguments.device, picture=arguments.find_learning_rate)
+    if processes.num_together() == 1:
+        return train(prepared(arguments, recipes, file), device_name=arguments.device, check_only=arguments.check)
+
+    from scratch_resnet import several
+
+    with several.together():
+        job = several.in_turn(lambda: prepared(arguments, recipes, file))
+        job.total = several.total
+        return train(job, device_name=arguments.device, check_only=arguments.check)
+
+
+def prepared(arguments: argparse.Namespace, recipes: dict, file):
+    """The training that the command line asks for, checked, by one of `recipes`, which may be of a file."""
     from compare.training.preparation import prepare
 
-    words = {"--device": arguments.device} if arguments.device != "auto" else {}
-    prepared = prepare(
+    return prepare(
         "scratch_resnet",
         arguments,
-        RECIPES,
+        recipes,
         overrides=OVERRIDES | {"depth": "--depth"},
-        words=words,
+        words={"--device": arguments.device} if arguments.device != "auto" else {},
+        recipe_file=file,
     )
-    return train(prepared, device_name=arguments.device, check_only=arguments.check)
 
 
 def num_bytes(recipe, *, num_classes: int, num_channels: int) -> int:
@@ -75,7 +105,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder."""
     from compare.runs.record import readable
     from compare.training.limits import limits_in_words
-    from scratch_resnet import hardware, loop
+    from scratch_resnet import hardware, loop, several
 
     recipe, num_classes, num_channels = job.recipe, len(job.data.class_names), job.data.train_images.shape[3]
     job.check_room(num_bytes(recipe, num_classes=num_classes, num_channels=num_channels))
@@ -113,11 +143,47 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     with readable():
         note_facts(job.record, model, recipe, device)
     gpu = device.index or 0 if device.type == "cuda" else None
-    with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+    in_words = limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER)
+    with job.running(gpu), several.loss_in_words(exit_code=EXIT_FAILED), in_words:
         if job.checkpoint is None:
             job.write_checkpoint(loop.checkpoint_arrays(model, optimizer))
         logits = loop.train_epochs(job, model, optimizer, train_batches=train_batches, watched_batches=watched_batches)
-        end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
+        several.leave()
+        if processes.is_first():  # what is left takes less than an epoch
+            end(job, model, logits, train_batches=train_batches, test_batches=test_batches)
+    return EXIT_DONE
+
+
+def find_learning_rate(job, *, device_name: str, picture: Path) -> int:
+    """Try learning rates on the network that `job` would train, and suggest one (`compare.training.range_test`)."""
+    from compare.training import range_test
+    from compare.training.limits import limits_in_words
+    from scratch_resnet import hardware, loop
+
+    recipe, device = job.recipe, hardware.choose_device(device_name)
+    hardware.keep_freed_memory()
+    job.journal.line(
+        f"trying learning rates from {range_test.LOWEST:g} to {range_test.HIGHEST:g} on {job.data.title} at "
+        f"{recipe.image_size}×{recipe.image_size}, {range_test.NUM_STEPS} steps of {recipe.batch_size} images"
+    )
+    with limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
+        train_batches, _, _ = batches_of(job, device)
+        check_last_batch(job)
+        step = loop.trial_step(
+            train_batches,
+            len(job.data.class_names),
+            recipe=recipe,
+            seed=job.seed,
+            class_weights=loop.weights_of_classes(job, device),
+        )
+        rates, losses = range_test.try_rates(step)
+    rate = range_test.suggested(rates, losses)
+    title = f"{recipe.network} from scratch on {job.data.title}, recipe {recipe.name}"
+    range_test.draw(picture, rates, losses, title=title, planned=recipe.learning_rate)
+    job.journal.line(
+        f"suggested: --learning-rate {rate:g}, a tenth of where the loss is back where it began; the recipe has "
+        f"{recipe.learning_rate:g} ({recipe.schedule}). {picture} shows the losses; nothing else was kept"
+    )
     return EXIT_DONE
 
 
@@ -181,12 +247,11 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
     """
     import numpy as np
     import safetensors.numpy
-    import torch
 
     from compare.system import disk
     from compare.training import ending
     from compare.training.ending import NUM_SEEN
-    from scratch_resnet import loop
+    from scratch_resnet import hardware, loop
     from scratch_resnet.batches import Batches
 
     recipe, device = job.recipe, test_batches.device
@@ -218,7 +283,7 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         channels="grey" if test_batches.num_channels == 1 else "RGB",
         save=save,
         look_at=look_at,
-        device_bytes=lambda: torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        device_bytes=lambda: hardware.peak_bytes(device),
     )
 
 
@@ -237,4 +302,4 @@ def describe(depth: int) -> int:
 
 
 if __name__ == "__main__":
-    run_training("scratch_resnet", main)
+    run_training("scratch_resnet", main, is_shared=True)

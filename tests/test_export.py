@@ -44,6 +44,7 @@ PRETRAINED = [
             {"image_shape": (40, 30, 3), "image_size": 48, "unfreeze": "backbone"},
             *({"backbone": name, "image_shape": (20, 20, 3)} for name in (*FAMILIES, "ConvNeXtTiny")),
             {"backbone": "ResNet50", "preprocessing": "unit"},
+            {"normalize_features": True, "solver": "sgd", "augmented_head": True, "penalties": ()},
         )
         for form in ("keras", "onnx")
         if (changes.get("backbone"), form) != ("ConvNeXtTiny", "onnx")
@@ -135,9 +136,14 @@ def test_the_command_leaves_a_checked_file_and_no_other(monkeypatch, capsys, tmp
     run = trained.scratch_run(tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["export", str(run), "--format", "torch", "--out", str(tmp_path / "n.pt2")])
     export.main()
-    assert "within" in capsys.readouterr().out and (tmp_path / "n.pt2").is_file()
+    printed = capsys.readouterr().out
+    assert "within" in printed and (tmp_path / "n.pt2").is_file() and f"{tmp_path / 'n.md'}: its model card" in printed
     with pytest.raises(UserError, match="is there already"):
         export.main()
+    (tmp_path / "n.pt2").unlink()
+    (tmp_path / "n.md").write_text("mine")
+    export.main()
+    assert "stays as it is" in capsys.readouterr().out and (tmp_path / "n.md").read_text() == "mine"
     monkeypatch.setattr(sys, "argv", ["export", str(run), "--format", "keras"])
     with pytest.raises(UserError, match="exit code 2"):
         export.main()

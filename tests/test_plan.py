@@ -67,7 +67,7 @@ def test_names(monkeypatch, tmp_path, words, expected):
     trainings = planned(monkeypatch, *words)
     assert [training.name for training in trainings] == expected
     plan_file.write(tmp_path, "name", trainings)
-    assert plan_file.read(tmp_path) == ("name", trainings)
+    assert plan_file.read(tmp_path) == ("name", trainings, {})
     for training in trainings:
         (tmp_path / training.name).mkdir()
 
@@ -152,6 +152,10 @@ def test_what_is_no_plan_is_refused(monkeypatch, words, says):
         {"trainings": [{"name": "a", "branch": "pretrained", "words": "--seed"}]},
         {"trainings": [{"name": "a", "branch": "pretrained", "words": [1]}]},
         {"trainings": [{"name": one, "branch": "pretrained", "words": []} for one in "aA"]},
+        {"recipes": {"../up.toml": ""}},
+        {"recipes": {"record.json": ""}},
+        {"recipes": {"mine.toml": 1}},
+        {"recipes": ["mine.toml"]},
         {"trainings": [{"name": str(one), "branch": "pretrained", "words": []} for one in range(301)]},
     ],
 )
@@ -164,6 +168,26 @@ def test_what_was_asked_for_is_read_strictly(tmp_path, change):
 
 def test_depths_are_those_that_there_are():
     assert options.DEPTHS == typing.get_args(recipe.Depth)
+
+
+def test_recipe_files_keep_their_place_and_name_their_trainings(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.toml", "other/mine.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('base = "tuned"')
+    for words in (["--scratch", "--recipe", "mine.toml"], ["--run", "scratch_resnet --recipe mine.toml"]):
+        (one,) = planned(monkeypatch, *words)
+        assert one.words == ("--recipe", str(tmp_path / "mine.toml"))
+    trainings = planned(monkeypatch, "--scratch", "--vary", "recipe=mine.toml,tuned")
+    assert [one.name for one in trainings] == ["scratch_resnet-mine", "scratch_resnet-tuned"]
+    assert plan_file.recipes_of(trainings) == {"mine.toml": 'base = "tuned"'}
+    for values, says in (
+        ("mine.toml,other/mine.toml", "which are called alike"),
+        ("none.toml", "none.toml cannot be read"),
+        ("-x!.toml", "letters, digits"),
+    ):
+        with pytest.raises(UserError, match=says):
+            plan_file.recipes_of(planned(monkeypatch, "--scratch", "--vary", f"recipe={values}"))
 
 
 def test_a_label_curve_is_three_strategies_at_every_number_of_labels(monkeypatch):

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import fake_branches
 import pytest
+from systems import needs_posix
 
 from compare import plan, plan_file, report, run, supervise
+from compare.training import trackers
 
 HERE = Path(__file__).parent
 
@@ -63,6 +65,7 @@ def test_one_branch_alone(fakes, run_main, tmp_path, word, branch):
     assert "--recipe demo" in fakes()[0]
 
 
+@needs_posix
 @pytest.mark.parametrize(
     ("does", "code", "says"),
     [
@@ -78,6 +81,7 @@ def test_a_failed_check_trains_nothing(fakes, run_main, tmp_path, monkeypatch, d
     assert all("--check" in line for line in fakes())
 
 
+@needs_posix
 @pytest.mark.parametrize(
     ("does", "how"),
     [("crash", "exit code 1"), ("kill", "signal 9 (SIGKILL), which a system short of memory"), ("hang", "no progress")],
@@ -210,11 +214,12 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_does(fakes, run_main, t
     assert (out / "index.html").read_text().startswith("From scratch or pretrained: mine\n")
 
 
+@needs_posix
 @pytest.mark.parametrize("branch", ["scratch_fake", "pretrained_fake"])
 @pytest.mark.parametrize(
     ("number", "send", "code"),
     # Ctrl-C reaches all, SIGTERM compare.run alone, which passes SIGHUP on as such
-    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143), (signal.SIGHUP, os.kill, 143)],
+    [("SIGINT", "killpg", 130), ("SIGTERM", "kill", 143), ("SIGHUP", "kill", 143)],
 )
 def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
     fakes, tmp_path, monkeypatch, branch, number, send, code
@@ -224,7 +229,8 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
     process = fake_branches.start("--both", "--out", out)
     while not (tmp_path / "log.ready").exists():
         assert process.poll() is None, process.communicate()
-    send(process.pid, number)
+    number = getattr(signal, number)
+    getattr(os, send)(process.pid, number)
     printed, err = process.communicate(timeout=60)
     got = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
     assert process.returncode == code and (out / "runs" / branch / "saved").read_text() == f"[{got:d}]"
@@ -236,6 +242,7 @@ def test_a_signal_lets_the_branch_save_and_keeps_what_is_complete(
         assert "unfinished pretrained_fake" in (out / "index.html").read_text()
 
 
+@needs_posix
 def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_scratch_fake", "stop slowly")
     process = fake_branches.start("--scratch", "--out", tmp_path / "out")
@@ -249,6 +256,7 @@ def test_a_second_signal_leaves_at_once(fakes, tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "runs" / "scratch_fake" / "saved").exists()
 
 
+@needs_posix
 @pytest.mark.parametrize("does", ["stop slowly", "heed nothing"])
 def test_a_branch_ends_with_a_command_that_was_killed(fakes, tmp_path, monkeypatch, does):
     """It saves what it has, or is ended; the next command waits for that, and leaves its log alone."""
@@ -327,6 +335,7 @@ def test_commands_of_the_same_second_have_folders_of_their_own(fakes, run_main, 
     assert not list(Path("reports", "article-20261126-120000-2").iterdir())
 
 
+@needs_posix
 @pytest.mark.parametrize("whom", ["alone", "group"])
 def test_a_check_that_is_killed_leaves_nothing(fakes, tmp_path, monkeypatch, whom):
     (tmp_path / "temporary").mkdir()
@@ -341,6 +350,7 @@ def test_a_check_that_is_killed_leaves_nothing(fakes, tmp_path, monkeypatch, who
     assert not list((tmp_path / "temporary").iterdir()) and not (tmp_path / "out").exists()
 
 
+@needs_posix
 def test_a_branch_that_heeds_no_signal_is_ended(monkeypatch):
     monkeypatch.setattr(supervise, "STOP_SECONDS", 0.2)
     monkeypatch.setattr(supervise, "POLL_SECONDS", 0.1)
@@ -423,7 +433,47 @@ def test_what_was_asked_for_is_kept(fakes, run_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_main(run, "--scratch", "--name", "quick", "--device", "cpu")[0] == 0
     trainings = [plan.Training("scratch_fake", "scratch_fake", ("--device", "cpu"))]
-    assert plan_file.read(Path("reports/quick")) == ("quick", trainings)
+    assert plan_file.read(Path("reports/quick")) == ("quick", trainings, {})
+
+
+def test_a_recipe_file_may_be_moved_and_changed_once_it_was_read(fakes, run_main, tmp_path, monkeypatch):
+    """What the comparison began with is what every training of it gets, wherever its folder lies by then."""
+    monkeypatch.chdir(tmp_path)
+    file, text = tmp_path / "mine.toml", 'base = "tuned"\n[pretrained_fake]\nimage_size = 96\n'
+    file.write_text(text)
+    monkeypatch.setenv("FAKE_scratch_fake", "interrupt")
+    assert run_main(run, "--both", "--recipe", "mine.toml", "--name", "it")[0] == 130
+    assert fakes()[0].startswith(f"scratch_fake --recipe {file} ")  # checked from where it was
+    assert f"--recipe {tmp_path}/reports/it/mine.toml" in fakes()[-1]
+    file.write_text("base = 1")
+    (tmp_path / "reports" / "it").rename(tmp_path / "moved")
+    kept = tmp_path / "moved" / "mine.toml"
+    kept.write_text("base = 2")
+    monkeypatch.setenv("FAKE_scratch_fake", "finish")
+    assert run_main(run, "--resume", "moved")[0] == 0
+    assert fakes()[-1].startswith(f"pretrained_fake --recipe {kept} ") and kept.read_text() == text
+
+
+def test_what_trainings_are_sent_to_gets_the_page_as_well(fakes, run_main, tmp_path, monkeypatch):
+    """Also where one was interrupted; a resumed comparison goes on sending, and a tool that fails costs nothing."""
+    sent = []
+
+    def send_files(key, title, files):
+        sent.append((key, title, [path.name for path in files]))
+        if len(sent) > 1:
+            raise OSError("no room")
+
+    monkeypatch.setitem(trackers.TOOLS, "mlflow", types.SimpleNamespace(send_files=send_files))
+    monkeypatch.setenv("FAKE_pretrained_fake", "interrupt")
+    out = tmp_path / "out"
+    code, printed, _ = run_main(run, "--both", "--log", "mlflow", "--out", out)
+    assert code == 130 and printed.splitlines()[-1] == str(out / "index.html")
+    assert sent == [(sent[0][0], "out", ["index.html"])] and all("--log mlflow" in line for line in fakes())
+    monkeypatch.setenv("FAKE_pretrained_fake", "finish")
+    code, printed, err = run_main(run, "--resume", out)
+    assert code == 0 and printed.splitlines()[-1] == str(out / "index.html")
+    assert "--log mlflow: OSError: no room; the page was not sent there" in err
+    assert sent[1] == sent[0] and fakes()[-1].startswith("pretrained_fake --log mlflow --resume")
 
 
 def test_a_plan_of_several_trainings_is_checked_trained_and_gone_on_with(fakes, run_main, tmp_path, monkeypatch):

@@ -66,6 +66,10 @@ def pretrained_run(folder: Path, *, image_shape=(28, 28, 1), **changes) -> Path:
         network, backbone, image_shape=image_shape, image_size=recipe.image_size, preprocessing=recipe.preprocessing
     )
     head = model.build_head(network.output_shape[1], 3, normalize_features=recipe.normalize_features, learning_rate=1.0)
+    rng = np.random.default_rng(1)
+    for layer in head.layers:
+        if layer.name.startswith("batch_normalization"):  # statistics as after training, not 0 and 1
+            layer.set_weights([rng.uniform(0.5, 2, weights.shape) for weights in layer.get_weights()])
     folder.mkdir(parents=True)
     model.join(extractor, head).save(folder / "model.keras")
     inside = Inside(network, head, backbone=backbone, recipe=recipe, image_shape=image_shape)

@@ -242,7 +242,7 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, li
     of a file in the cache, which is written where it is not there yet; a hash of each one's pixels; and by the row of
     the others why they cannot be, which is kept beside it."""
     num_channels = 1 if all(one.head.mode in GREY_MODES for one in found) else 3
-    about = f"2 {size} {fit} {num_channels} " + " ".join(one.head.sha256 for one in found)
+    about = f"3 {size} {fit} {num_channels} " + " ".join(one.head.sha256 for one in found)
     shape, hashes, damaged = (len(found), size, size, num_channels), [], []
 
     def decode(path: Path) -> tuple[np.ndarray, str]:

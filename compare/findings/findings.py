@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import scipy.stats
@@ -14,7 +14,7 @@ from compare.data.images import Dataset
 from compare.findings import history, metrics
 from compare.findings.baseline import Baseline, baselines, majorities
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
-from compare.findings.label_curve import LabelCurve, label_curve, strategy_of
+from compare.findings.label_curve import LabelCurve, label_curve, lead_of_seeds, strategy_of
 from compare.findings.metrics import Balanced, Paired, Result, Suspect
 from compare.findings.robustness import Robustness, robustness, robustness_ahead
 from compare.runs import record
@@ -79,6 +79,8 @@ class Headline(Pair):
         suspects: the test images that both are sure of, against the label.
         seeds: the seeds of each; None where they are seeds of the same settings, or one has no other seed.
         p_value_of_seeds: of Welch's t test of the accuracies of these; None where one's seeds all score alike, too.
+        lead_of_seeds: how far the first's mean accuracy is ahead of the second's, and its interval, as
+            `label_curve.lead_of_seeds` has it; None where each has one seed, or they are seeds of the same settings.
     """
 
     classes_apart: list[tuple[int, Paired]]
@@ -87,6 +89,7 @@ class Headline(Pair):
     suspects: list[Suspect]
     seeds: tuple[Seeds, Seeds] | None
     p_value_of_seeds: float | None
+    lead_of_seeds: tuple[float, float, float] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +172,8 @@ def find(runs: list[Run], data: Dataset | None = None) -> Findings:
         seconds = None if None in times else statistics.median(times)
         seeds.append(Seeds(tuple(places), *itertools.chain.from_iterable(spread), seconds))
     compared = same_images(found, range(len(found)))
-    best, *others = sorted(compared, key=lambda place: -found[place].result.accuracy) or [None]
+    means = {place: group.mean for group in seeds for place in group.places}
+    best, *others = sorted(compared, key=_merit(found, means)) or [None]
     corrupted = [place for place, one in enumerate(found) if one.robustness is not None]
     same = tuple(place for place in corrupted if record.same_corruptions(runs[corrupted[0]], runs[place]))
     return Findings(
@@ -180,9 +184,9 @@ def find(runs: list[Run], data: Dataset | None = None) -> Findings:
             Pair(best, other, metrics.paired(runs[best], runs[other]), metrics.balanced(runs[best], runs[other]))
             for other in others
         ),
-        headline=_headline(found, seeds, compared) if len(runs) > 1 else None,
+        headline=_headline(found, seeds, two_to_compare(found, compared, means)) if len(runs) > 1 else None,
         same_corruptions=same,
-        robust_pair=_robust_pair(found, same) if len(same) > 1 else None,
+        robust_pair=_robust_pair(found, same, means) if len(same) > 1 else None,
         together=tuple(metrics.confused_together(sum(one.result.counts for one in found)).tolist()) if runs else (),
         label_curve=label_curve(runs),
     )
@@ -236,11 +240,16 @@ def same_images(found: tuple[RunFindings, ...], places: Iterable[int]) -> list[i
     return groups[best] if best and len(groups[best]) > 1 else list(places)
 
 
-def two_to_compare(found: tuple[RunFindings, ...], places: Iterable[int]) -> tuple[int, int]:
+def _merit(found: tuple[RunFindings, ...], means: dict[int, float]) -> Callable[[int], tuple]:
+    """By what the best of runs comes first, given the mean accuracy of each one's seeds: by that, then by its own."""
+    return lambda place: (-means[place], -found[place].result.accuracy)
+
+
+def two_to_compare(found: tuple[RunFindings, ...], places: Iterable[int], means: dict[int, float]) -> tuple[int, int]:
     """The two of these runs that a verdict is about, the better one first: the best that was trained from scratch and
     the best that was not, a pretrained one where there is one, since nothing has taught the others' frozen part; or the
-    two best where all are of one side."""
-    ranked = sorted(places, key=lambda place: -found[place].result.accuracy)
+    two best where all are of one side. `means` are of each one's seeds."""
+    ranked = sorted(places, key=_merit(found, means))
     scratch = [place for place in ranked if found[place].record.is_from_scratch]
     others = [place for place in ranked if not found[place].record.is_from_scratch]
     if scratch and others:
@@ -249,11 +258,13 @@ def two_to_compare(found: tuple[RunFindings, ...], places: Iterable[int]) -> tup
     return ranked[0], ranked[1]
 
 
-def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: list[int]) -> Headline:
-    first, second = two_to_compare(found, places)
+def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: tuple[int, int]) -> Headline:
+    first, second = places
     one, other = found[first].run, found[second].run
     of_both = tuple(next(group for group in seeds if place in group.places) for place in (first, second))
-    p_value = None
+    p_value = of_means = None
+    if of_both[0] is not of_both[1] and max(len(group.places) for group in of_both) > 1:
+        of_means = lead_of_seeds([one.run for one in found], *(group.places for group in of_both))
     if of_both[0] is of_both[1] or min(len(group.places) for group in of_both) < 2:
         of_both = None
     else:
@@ -271,11 +282,12 @@ def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: list[i
         suspects=metrics.suspects(one, other),
         seeds=of_both,
         p_value_of_seeds=p_value,
+        lead_of_seeds=of_means,
     )
 
 
-def _robust_pair(found: tuple[RunFindings, ...], places: tuple[int, ...]) -> RobustPair:
-    pair = two_to_compare(found, same_images(found, places))
+def _robust_pair(found: tuple[RunFindings, ...], places: tuple[int, ...], means: dict[int, float]) -> RobustPair:
+    pair = two_to_compare(found, same_images(found, places), means)
     first, second = sorted(pair, key=lambda place: -found[place].robustness.mean)
     ahead = robustness_ahead(found[first].run, found[second].run)
     second_ahead = found[second].robustness.low > found[first].robustness.high

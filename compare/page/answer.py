@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from compare.findings.findings import Findings
-from compare.findings.label_curve import StrategyPair
+from compare.findings.label_curve import StrategyPair, labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE
 from compare.page import cautions, figures, label_figures, labels, pictures, verdict
 from compare.page.audit import FAILED, NOT_RUN, Cell
@@ -13,7 +13,7 @@ from compare.page.banners import Banner
 from compare.page.label_figures import Dot
 from compare.page.language import say
 from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, strategy_names
-from compare.page.words import data_in_words, duration, labels_in_words, network_in_words
+from compare.page.words import NOTHING, data_in_words, duration, labels_in_words, network_in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +51,19 @@ def claim(found: Findings, shown: list[Shown]) -> str:
     if found.label_curve is not None and found.label_curve.headline:
         curve_pair, of_strategies = found.label_curve.headline[0], strategy_names(found)
         return of_labels(curve_pair, of_strategies[curve_pair.first], of_strategies[curve_pair.second])
+    of_seeds = lead(found)
     found, shown = of_compared(found, shown)
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
     names = (first.network, second.network) if first.network != second.network else (first.label, second.label)
-    if pair.paired.p_value >= MORE_THAN_CHANCE:
+    if pair.paired.p_value >= MORE_THAN_CHANCE or (of_seeds and of_seeds.points_low <= 0):
         return say("Neither {first} nor {second} is shown to be better.", first=names[0], second=names[1])
     if first.result.is_unequal and pair.balanced.points_high < 0:
         return say(
             "{first} beats {second} by {points:.1f} points on {data}; with every class counting alike {second} wins.",
             first=names[0],
             second=names[1],
-            points=pair.paired.points_ahead,
+            points=(of_seeds or pair.paired).points_ahead,
             data=data_in_words(first.record.data),
         )
     return say(
@@ -132,18 +133,22 @@ def of_labels(pair: StrategyPair, first: str, second: str) -> str:
 
 class Lead(NamedTuple):
     """How far the first strategy of the verdict is ahead of the second, percentage points, with its 95 % interval, all
-    seeds with so many labels a class together."""
+    seeds together; of a label curve with so many labels a class, else None."""
 
-    labels: float
+    labels: float | None
     points_ahead: float
     points_low: float
     points_high: float
 
 
 def lead(found: Findings) -> Lead | None:
-    """That of the label curve; None where it has not both strategies at the labels that they are compared with."""
-    if found.label_curve is None or found.headline is None:
+    """That of the label curve or, where it has not both strategies at the labels that they are compared with, that of
+    the verdict's seeds; None where each has one."""
+    if found.headline is None or found.headline.lead_of_seeds is None:
         return None
+    alone = Lead(None, *found.headline.lead_of_seeds)
+    if found.label_curve is None:
+        return alone
     at = {
         place: (number, point.labels)
         for number, strategy in enumerate(found.label_curve.strategies)
@@ -158,7 +163,7 @@ def lead(found: Findings) -> Lead | None:
                 return Lead(one.labels, one.points_ahead, one.points_low, one.points_high)
             if both == (second, first):
                 return Lead(one.labels, -one.points_ahead, -one.points_high, -one.points_low)
-    return None
+    return alone
 
 
 def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
@@ -192,32 +197,35 @@ def numbers(found: Findings, shown: list[Shown]) -> list[Number]:
     time, *other = (
         duration(one.seeds.seconds) if of_seeds else duration(one.record.seconds.training_alone) for one in timed
     )
-    beside = say("against {time}", time=other[0]) if other else ""
+    if time == NOTHING:
+        return found_numbers
+    beside = say("against {time}", time=other[0]) if other and other[0] != NOTHING else ""
     return [*found_numbers, Number(say("Training time"), time, beside)]
 
 
 def subject(found: Findings, shown: list[Shown]) -> str:
     """Which runs the three numbers are of."""
-    of_seeds = found.headline and lead(found)
+    of_seeds, is_curve = lead(found), found.label_curve is not None
     found, shown = of_compared(found, shown)
     if found.headline is None:
         return shown[0].label if shown else ""
     first, second = shown[found.headline.first], shown[found.headline.second]
-    if not of_seeds:
-        return say("{first}, beside {second}", first=first.label, second=second.label)
-    both = say(
-        "{first}, beside {second}, with {labels} labels a class",
-        first=network_in_words(first.record),
-        second=network_in_words(second.record),
-        labels=labels_in_words(of_seeds.labels),
-    )
-    if len(first.seeds.places) == len(second.seeds.places) == 1:
-        return both
-    return say("{both}; means of the seeds, of times the median", both=both)
+    both = say("{first}, beside {second}", **verdict.called(first, second))
+    if is_curve:
+        both = say(
+            "{first}, beside {second}, with {labels} labels a class",
+            first=network_in_words(first.record),
+            second=network_in_words(second.record),
+            labels=labels_in_words(labels_of(first.record)),
+        )
+    if of_seeds:
+        both = say("{both}; means of the seeds, of times the median", both=both)
+    return say("{both}; 95 % intervals", both=both)
 
 
 def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: list[Banner]) -> list[Doubt]:
-    """The line of trust: the seeds, the checks that failed or were not run, the warnings."""
+    """The line of trust: the seeds, the checks that failed or were not run, whether accuracy is that of the larger
+    classes, whether times compare, the warnings."""
     if not shown:
         return [Doubt(warning.about, "warnings", warning.is_grave) for warning in warnings]
     counts = [len(group) for group in by_seeds(shown)]
@@ -235,7 +243,9 @@ def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: l
         said.append(Doubt(say("{number} checks not run", number=not_run), "audit"))
     if not failed + not_run:
         said.append(Doubt(say("all checks passed"), "audit"))
-    if cautions.different_devices(shown):
+    if shown[0].result.is_unequal:
+        said.append(Doubt(say("classes of unequal size"), "summary"))
+    if cautions.times_mislead(shown):
         said.append(Doubt(say("times do not compare"), "doubts"))
     grave = {warning.about: warning.is_grave for warning in sorted(warnings, key=lambda one: one.is_grave)}
     return said + [Doubt(about, "warnings", grave[about]) for about in dict.fromkeys(one.about for one in warnings)]
@@ -264,7 +274,7 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
     rules = [(say("logistic regression"), accuracy) for _, accuracy in fitted]
     if shown[0].record.data.name == "fashion-mnist":
         rules.append((say("the article"), pictures.ARTICLE_ACCURACIES[-1]))
-    title = say("Accuracy against training time")
+    title = say("Accuracy against training time") if label_figures.are_timed(dots) else say("Test accuracy")
     parts = [say("{run} {accuracy:.4f}", run=dot.name, accuracy=dot.accuracy) for dot in dots]
     with figures.drawing():
         figure = label_figures.accuracy_and_time(dots, rules, aside=behind)

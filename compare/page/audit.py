@@ -172,7 +172,7 @@ def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     steps = [row for row in one.record.history if row.penalty is None]  # with one, a solver's
     if one.record.history and not steps:
         return Answer(None, SOLVED)
-    losses = [row.train_loss for row in steps]
+    losses = [row.train_loss for row in steps if row.train_loss is not None]
     if len(losses) < 2:
         return Answer(None, say("a single epoch"), known=False, to_do=say("train for two epochs or more"))
     rates = [row.learning_rate for row in steps if row.learning_rate is not None]
@@ -205,7 +205,7 @@ def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
     if len(losses) < 2:
         return Answer(None, say("a single epoch"), known=False, to_do=say("train for two epochs or more"))
     lowest = min(losses)
-    values = {"split": known(one.watched), "last": losses[-1], "lowest": lowest}
+    values = {"split": known(one.watched, of="split"), "last": losses[-1], "lowest": lowest}
     if losses[-1] <= OVERFITTED * lowest:
         return Answer(True, say("the {split} loss ended at {last:.4f}, its lowest is {lowest:.4f}", **values))
     values["epoch"] = one.record.history[losses.index(lowest)].epoch

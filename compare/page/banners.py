@@ -3,8 +3,8 @@
 import collections
 import dataclasses
 
-from compare.page.language import joined, say
-from compare.page.words import data_in_words, in_words, unfinished_label, without_folders
+from compare.page.language import joined, known, say
+from compare.page.words import data_in_words, settings_in_words, unfinished_label, without_folders
 from compare.runs.checkpoint import UnfinishedRun
 from compare.runs.schema import Record
 
@@ -38,7 +38,7 @@ def of(named: list[tuple[str, Record]], unfinished: list[UnfinishedRun]) -> list
         demo_banner([record for _, record in every]),
         random_backbone_banner(every),
         *(changed_backbone_banner(label, record) for label, record in every),
-        *changed_settings_banners(every),
+        changed_settings_banner(every),
         different_splits_banner(named),
         None if unfinished else one_side_banner([record for _, record in named]),
     ]
@@ -136,30 +136,29 @@ def changed_backbone_banner(label: str, record: Record) -> Banner | None:
     )
 
 
-def changed_settings_banners(named: list[tuple[str, Record]]) -> list[Banner]:
-    """Recipes whose settings were overridden: one banner for all runs with the same changes. Random weights have a
-    banner of their own."""
+def changed_settings_banner(named: list[tuple[str, Record]]) -> Banner | None:
+    """Recipes whose settings were overridden, runs with the same changes together. Random weights have a banner of
+    their own."""
     labels_by_change = collections.defaultdict(list)
     for label, record in named:
-        changes = [
-            say("{name} {value}", name=name, value=in_words(value))
+        changes = {
+            name: value
             for name, value in record.overrides.items()
             if name not in SAID_ELSEWHERE and f"{name} {value}" not in SAID_ELSEWHERE
-        ]
+        }
         if changes:
-            labels_by_change[record.recipe.name, joined(changes)].append(label)
-    return [
-        Banner(
-            say("Changed settings"),
-            say(
-                "{runs} ran with {changes} in place of what recipe {recipe} says: these numbers are not that recipe's.",
-                runs=joined(labels, " and "),
-                changes=words,
-                recipe=recipe,
-            ),
+            labels_by_change[record.recipe.name, settings_in_words(changes)].append(label)
+    parts = [
+        say(
+            "{runs} ran with {changes} in place of what recipe {recipe} says",
+            runs=joined(labels, " and "),
+            changes=words,
+            recipe=known(recipe, of="recipe"),
         )
         for (recipe, words), labels in labels_by_change.items()
     ]
+    text = say("{parts}: these numbers are not that recipe's.", parts=joined(parts, "; "))
+    return Banner(say("Changed settings"), text) if parts else None
 
 
 def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:

@@ -22,16 +22,18 @@ class Line:
 
 
 def section(found: Findings, shown: list[Shown]) -> dict:
-    """What the page says of confidence: `lines` of the table and of `more`, which is folded; why some runs have no
-    temperature, and what label smoothing does."""
+    """What the page says of confidence: `lines` of the table, with log losses if it `knows_loss`, and of `more`, which
+    is folded; why some runs have no temperature, and what label smoothing does."""
+    knows_loss = any(one.result.log_loss is not None for one in shown)
     return {
+        "knows_loss": knows_loss,
         "lines": [
             Line(
                 label_of(group),
                 group[0],
                 [
                     of_seeds([one.calibration.error for one in group], 4),
-                    of_seeds([one.result.log_loss for one in group], 4),
+                    *([of_seeds([one.result.log_loss for one in group], 4)] if knows_loss else []),
                     *(
                         of_seeds([100 * (1 - one.calibration.accuracy_kept[kept]) for one in group], 1, " %")
                         for kept in (80, 90)
@@ -116,7 +118,12 @@ def weak_sides(found: Findings, shown: list[Shown]) -> str:
         if all(one in corrupted for one in (*winner, *other)) and robustness_ahead(other_runs[0], runs[0])[1] > 0:
             fragile.append(other)
     add(say("log loss"), losing, lambda group: _mean(group, "result", "log_loss"), min)
-    add(say("calibration error"), miscalibrated, lambda group: _mean(group, "calibration", "error"), min)
+    measure = say("calibration error")
+    if miscalibrated:
+        surer = np.mean([one.run.test_probabilities.max(axis=1).mean() - one.result.accuracy for one in winner])
+        direction = say("surer than it is right") if surer > 0 else say("less sure than it is right")
+        measure = say("{measure}, {direction}", measure=measure, direction=direction)
+    add(measure, miscalibrated, lambda group: _mean(group, "calibration", "error"), min)
     add(say("accuracy on corrupted images"), fragile, lambda group: _mean(group, "robustness", "mean"), max)
     if sides:
         parts = [say("{run} in {measures}", run=run, measures=joined(said, " and ")) for run, said in sides.items()]

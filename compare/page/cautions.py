@@ -20,6 +20,7 @@ def of(found: Findings, shown: list[Shown]) -> list[str]:
         different_devices(shown),
         processors_shared(compared),
         files_left_out(shown),
+        several_versions(shown),
     ]
     return [caution for caution in said if caution is not None]
 
@@ -38,13 +39,13 @@ def one_seed(shown: list[Shown]) -> str | None:
 
 
 def chosen_by_test_set(shown: list[Shown]) -> str | None:
-    """A side with several runs has the better chance to have a lucky one."""
-    sides = [one.record.is_from_scratch for one in shown]
-    if len(sides) < 3:
+    """A side with several strategies has the better chance to have a lucky one."""
+    sides = [group[0].record.is_from_scratch for group in by_seeds(shown)]
+    if len(sides) - len(set(sides)) == 0:
         return None
     return say(
-        "The verdict is about the best run of each side, chosen by the test set itself, which favours the side with "
-        "more runs."
+        "The verdict is about the best strategy of each side, and which that is was decided by the test set, which "
+        "favours the side with more of them: their validation splits would be fairer."
     )
 
 
@@ -68,8 +69,13 @@ def more_than_pretraining(found: Findings, shown: list[Shown]) -> str | None:
     controls = {one.record.model.name for one in shown if one.record.is_from_scratch}
     if len(sides) < 2 or len(names) < 2 or names <= controls:
         return None
+    differ = [say("network")]
+    if len({one.record.recipe.image_size for one in pair}) > 1:
+        differ.append(say("image size"))
     return say(
-        "The two differ in more than pretraining, also in network and recipe: --recipe from-scratch tells these apart."
+        "The two differ in more than pretraining, also in {differ} and recipe: --recipe from-scratch tells these "
+        "apart.",
+        differ=joined(differ),
     )
 
 
@@ -92,6 +98,11 @@ def different_devices(shown: list[Shown]) -> str | None:
     return say("The runs had different devices or numbers of threads, so their times and memory do not compare.")
 
 
+def times_mislead(shown: list[Shown]) -> bool:
+    """Whether their times do not compare."""
+    return different_devices(shown) is not None or processors_shared(shown) is not None
+
+
 def files_left_out(shown: list[Shown]) -> str | None:
     """Files of the folder that no network saw."""
     kinds = next((one.record.data.unreadable for one in shown if one.record.data.unreadable), None)
@@ -107,6 +118,19 @@ def files_left_out(shown: list[Shown]) -> str | None:
     )
 
 
+def several_versions(shown: list[Shown]) -> str | None:
+    """Runs that were not trained by the same program."""
+    commits = dict.fromkeys(one.record.commit[:12] for one in shown if one.record.commit)
+    if len(commits) < 2:
+        return None
+    return say(
+        "The runs were trained by {number} versions of this program ({commits}); what changed between them may be part "
+        "of a difference.",
+        number=len(commits),
+        commits=joined(commits),
+    )
+
+
 def processors_shared(shown: list[Shown]) -> str | None:
     """Times of trainings that were paused, or that shared the processors with other work."""
     shares = []
@@ -114,6 +138,7 @@ def processors_shared(shown: list[Shown]) -> str | None:
         seconds, num_threads = one.record.processor_seconds, one.record.num_threads
         on_processor = one.record.device is not None and one.record.device.kind == "cpu"
         if on_processor and seconds is not None and num_threads and one.record.seconds.training:
+            num_threads *= one.record.num_processes
             shares.append((seconds / one.record.seconds.training / num_threads, one))
     waited = [(share, one) for share, one in shares if share < MOST_OF_THE_TIME]
     if not waited:

@@ -7,7 +7,7 @@ from compare.findings.calibration import Calibration, folded
 from compare.findings.robustness import Robustness
 from compare.page.figures import DRAWN, Figure, band, laid_out, line_of, mark_of
 from compare.page.language import say
-from compare.page.line_ends import NAMES, WIDTH, named_beside, named_outside, spread, two_lines, with_names
+from compare.page.line_ends import NAMES, WIDTH, lines_of, named_beside, named_outside, spread, with_names
 
 MARKED = (80, 90)  # per cent of the images kept, whose errors are written
 LEAST_KEPT = 60  # per cent: where fewer are kept there are too few errors to draw
@@ -32,7 +32,7 @@ def reliability(runs: list[tuple[str, int, list[Calibration]]], *, aside: frozen
         axes.vlines(bins.confidence, bins.low, bins.high, linewidth=1, alpha=0.6, **mark_of(look))
         sizes = 10 + 150 * bins.num_images / bins.num_images.sum()
         axes.scatter(bins.confidence, bins.accuracy, sizes, marker=line["marker"], linewidths=0, **mark_of(look))
-        ends.append((two_lines(label), (bins.confidence[-1], bins.accuracy[-1]), look))
+        ends.append((lines_of(label), (bins.confidence[-1], bins.accuracy[-1]), look))
     low = max(0, np.floor(lowest * 10) / 10)
     axes.set(xlabel=say("Confidence"), ylabel=say("Accuracy"), xlim=(low - 0.03, 1.03), ylim=(low - 0.02, 1.03))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -56,7 +56,7 @@ def selective(runs: list[tuple[str, int, list[Calibration]]], *, aside: frozense
         if len(seeds) > 1:
             band(axes, kept, errors.min(axis=0), errors.max(axis=0), look)
         if np.isfinite(mean[-1]):
-            lines = two_lines(label)
+            lines = lines_of(label)
             ends.append(([*lines, f"{mean[-1]:.1f} %"], (100, mean[-1]), look))
         for place in places[:-1]:
             if np.isfinite(mean[place]):
@@ -111,7 +111,7 @@ def robustness(
         axes.tick_params(labelsize=NAMES)
         axes.set_xlabel(say("Strength"), fontsize=NAMES, labelpad=1)
     ends = [
-        named_outside(axes, two_lines(label), (strengths[-1], accuracy[-1, -1]), look)
+        named_outside(axes, lines_of(label), (strengths[-1], accuracy[-1, -1]), look)
         for (label, look, _), (accuracy, _, _) in zip(runs, curves, strict=True)
     ]
     laid_out(figure)

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from compare.page.figures import BASELINE_LINE, DRAWN, Figure, band, line_of, mark_of
 from compare.page.language import known, say
-from compare.page.line_ends import WIDTH, two_lines, with_names
+from compare.page.line_ends import WIDTH, lines_of, with_names
 from compare.runs.schema import Row
 
 PRINTED = say("the article, printed")
@@ -74,10 +74,10 @@ def accuracy_curves(
     if printed and over == "epochs":
         epochs = range(1, len(printed) + 1)
         axes.plot(epochs, printed, color=DRAWN.muted, linestyle=":", linewidth=1.6, label=PRINTED)
-        ends.append((two_lines(PRINTED), (epochs[-1], printed[-1]), None))
+        ends.append((lines_of(PRINTED), (epochs[-1], printed[-1]), None))
     for name, accuracy in baselines:
         axes.axhline(accuracy, label=name, **BASELINE_LINE)
-        ends.append((two_lines(name), (axes.get_xlim()[1], accuracy), None))
+        ends.append((lines_of(name), (axes.get_xlim()[1], accuracy), None))
     values = [*_values(curves, "accuracy"), *printed, *(accuracy for _, accuracy in baselines)]
     if values:
         if max(values) - min(values) > FAR_APART:
@@ -121,7 +121,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
         reach += [x[0], x[-1]]
         for split in run.splits:
             line = line_of(run.look) | {"markevery": -(-len(x) // MOST_MARKERS)}
-            line |= {"label": say("{run}, {split}", run=run.label, split=known(split))}
+            line |= {"label": say("{run}, {split}", run=run.label, split=known(split, of="split"))}
             if split == "train":
                 line |= {"linestyle": "--", "fillstyle": "none", "linewidth": 1}
             if split != run.splits[-1]:
@@ -135,7 +135,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
                 best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
                 ring = {"fillstyle": "none", "markersize": 10, "label": "_best"} | mark_of(run.look)
                 axes.plot(x[best], y[best], "o", **ring)
-        names.append((two_lines(run.label), (x[-1], y[-1]), run.look))
+        names.append((lines_of(run.label), (x[-1], y[-1]), run.look))
         for index, (before, after) in enumerate(itertools.pairwise(run.histories[0])):
             if before.phase != after.phase:
                 between = (x[index] + x[index + 1]) / 2

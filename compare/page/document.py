@@ -34,6 +34,7 @@ from compare.page.language import joined, known, say
 from compare.page.shown import MOST_PINNED, Shown, aside, by_seeds, label_of, named, of_compared
 from compare.page.words import (
     KINDS,
+    NOTHING,
     amount_in_words,
     data_in_words,
     duration,
@@ -126,10 +127,14 @@ def subtitle(shown: list[Shown], section: dict | None) -> str:
         fewest, *_, most = section["labels"]
         parts.append(say("{fewest} to {most} labels a class", fewest=fewest, most=most))
     elif data.num_train is not None:
-        parts.append(say("{number:,} training images", number=data.num_train + data.num_validation))
-    if not section and len({one.record.data.split_fingerprint for one in shown}) == 1 and data.num_validation:
-        parts.append(say("{number:,} of them held out for validation", number=data.num_validation))
+        images = say("{number:,} training images", number=data.num_train + data.num_validation)
+        if data.num_validation and len({one.record.data.split_fingerprint for one in shown}) == 1:
+            number = data.num_validation
+            images = say("{images}, {number:,} of them held out for validation", images=images, number=number)
+        parts.append(images)
     parts.append(say("{number:,} test images", number=data.num_test))
+    if data.title == NOTHING:
+        return joined(parts)
     return say("{data}: {parts}", data=data_in_words(data), parts=joined(parts))
 
 

@@ -174,11 +174,12 @@ def webp(content: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(content).decode()
 
 
-def maps(gallery: Gallery, runs: list[Run]) -> list[dict]:
-    """Where each run that keeps that looked in the gallery's images, of what it took them for: the run's place, the
-    maps' height and width, and their bytes, `features.small_maps`, in the order of `rows`."""
+def maps(gallery: Gallery, runs: dict[int, Run]) -> list[dict]:
+    """Where runs, by their places, looked in the gallery's images, of what they took them for, as far as they keep
+    that: each run's place, its maps' height and width, and their bytes, `features.small_maps`, in the order of
+    `rows`."""
     found = []
-    for place, run in enumerate(runs):
+    for place, run in runs.items():
         kept = features.read(run)
         if kept is not None and kept.test_maps is not None:
             of_gallery = kept.test_maps[gallery.rows]  # (num_shown, height, width)

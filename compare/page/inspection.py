@@ -19,7 +19,11 @@ NUM_SETS = 24  # sets of images that a section shows
 NUM_IN_SET = 4  # images of one
 NUM_FILES = 200  # files that cannot be read, by name
 NUM_COLUMNS = 20  # of tiles
-PART_WORDS = {"train": known("train"), "val": known("validation"), "test": known("test")}
+PART_WORDS = {
+    "train": known("train", of="split"),
+    "val": known("validation", of="split"),
+    "test": known("test", of="split"),
+}
 LAYOUTS = {
     "parts": say("train, test, … with a folder for each class"),
     "classes": say("a folder for each class"),

@@ -9,11 +9,12 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLoca
 from compare.findings.label_curve import LabelCurve
 from compare.page.figures import BASELINE_LINE, DRAWN, MARKERS, Figure, laid_out, marker_of
 from compare.page.language import say
-from compare.page.line_ends import LINE, NAMES, WIDTH, named_beside, spread, two_lines
+from compare.page.line_ends import LINE, NAMES, WIDTH, lines_of, named_beside, spread
 from compare.page.words import LOGISTIC_REGRESSION, labels_in_words
 
 NEAREST_NAMES = 0.09  # of the axis, between two numbers of labels that are both named below it
 NEAR_TOGETHER, FAR_APART = 4, 30  # the largest over the smallest
+NEAR_TIMES = 1.2  # the longest training over the shortest: up to that, runs stand beside each other
 FAR_BELOW = 0.3  # the best accuracy: what is drawn as an arrow
 ROOM = (38, 14)  # of a number beside a point, dots at 100 an inch
 
@@ -73,7 +74,7 @@ def label_curve(
         last = next(
             (point for point in reversed(strategy.points) if point.error), strategy.points[-1]
         )  # the axis lacks 0
-        beside_lines.append(named_beside(axes, two_lines(name), (last.labels, last.error), colour, side="outside"))
+        beside_lines.append(named_beside(axes, lines_of(name), (last.labels, last.error), colour, side="outside"))
     if baselines:
         axes.plot(*zip(*baselines, strict=True), label=LOGISTIC_REGRESSION, **BASELINE_LINE)
         lines = [say("logistic regression"), say("on the pixels")]
@@ -87,6 +88,17 @@ def label_curve(
             for panel in (axes, below):
                 panel.axvspan(max(pair.crossing_low, low), min(pair.crossing_high, high), color=colour, alpha=0.1, lw=0)
                 panel.axvline(pair.crossing, color=colour, linewidth=1.2, linestyle=(0, (4, 2)))
+            on_left = pair.crossing > math.sqrt(low * high)
+            axes.annotate(
+                say("even at {labels}", labels=labels_in_words(pair.crossing)),
+                (pair.crossing, 1),
+                (-3 if on_left else 3, -9),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="right" if on_left else "left",
+                color=colour,
+                fontsize=8,
+            )
         beside = (every[-1] / every[0]) ** (0.008 * (index - (len(curve.headline) - 1) / 2))  # not one on the other
         labels = [one.labels * beside for one in pair.differences]
         ahead, *ends = np.array([[one.points_ahead, one.points_low, one.points_high] for one in pair.differences]).T
@@ -124,7 +136,7 @@ def time_and_accuracy(
         line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
         axes.plot(*at, **line | {"linewidth": 0.7})
         if points:
-            beside_lines.append(named_beside(axes, two_lines(name), (1, at[1][-1]), line["color"], **at_the_edge))
+            beside_lines.append(named_beside(axes, lines_of(name), (1, at[1][-1]), line["color"], **at_the_edge))
         front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
     front.sort()
     seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
@@ -158,6 +170,12 @@ def time_and_accuracy(
     return figure
 
 
+def are_timed(dots: list[Dot]) -> bool:
+    """Whether `accuracy_and_time` draws times: all are known, and not so near that dots would lie on one another."""
+    means = [float(np.mean(dot.seconds)) for dot in dots if dot.seconds]
+    return len(means) == len(dots) and (len(dots) == 1 or max(means) > NEAR_TIMES * min(means))
+
+
 def accuracy_and_time(
     dots: list[Dot], rules: list[tuple[str, float]], *, aside: frozenset[int] = frozenset()
 ) -> Figure:
@@ -171,7 +189,7 @@ def accuracy_and_time(
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
-    timed = all(dot.seconds for dot in dots)
+    timed = are_timed(dots)
     best = max(dot.accuracy for dot in dots)
     inside = [dot for dot in dots if dot.accuracy > best - FAR_BELOW]
     rules = [(name, accuracy) for name, accuracy in rules if accuracy > best - FAR_BELOW]
@@ -187,7 +205,7 @@ def accuracy_and_time(
             DRAWN.grid if dot.look in aside else DRAWN.colour(dot.look),
             MARKERS[marker_of(dot.look)],
         )
-        lines = two_lines(dot.name)
+        lines = lines_of(dot.name)
         if dot in inside:
             axes.plot(seconds, dot.accuracies, ".", color=colour, alpha=0.35, markersize=5)
             axes.vlines(x, dot.low, dot.high, color=colour, linewidth=1.6)

@@ -7,21 +7,18 @@ import statistics
 
 from compare.findings.findings import Findings
 from compare.findings.label_curve import Difference, LabelCurve, StrategyPair, labels_of
-from compare.page import figures, label_figures, pictures
+from compare.page import cautions, figures, label_figures, pictures
 from compare.page.language import for_report, joined, say
 from compare.page.shown import Shown, of_compared, strategy_names
 from compare.page.words import LOGISTIC_REGRESSION, NOTHING, labels_in_words, with_three_digits
 from compare.runs.schema import Record
 
 
-def sentences(found: Findings, *, is_silent: bool) -> list[str]:
-    """The verdict on what labels buy, or the numbers alone where it `is_silent` on who is ahead; nothing without a
-    label curve."""
+def sentences(found: Findings) -> list[str]:
+    """The verdict on what labels buy; nothing without a label curve."""
     curve = found.label_curve
     if curve is None:
         return []
-    if is_silent:
-        return [in_numbers(found)]
     names = strategy_names(found)
     return [of_pair(pair, names[pair.first], names[pair.second]) for pair in curve.headline]
 
@@ -151,7 +148,10 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
         made = [pictures.picture("label-curve", say("Test error against labels a class"), in_numbers(found), errors)]
         if front:
             times = label_figures.time_and_accuracy(*what, baselines(found))
-            made.append(pictures.picture("time-and-accuracy", say("Accuracy against training time"), of_times, times))
+            title = say("Accuracy against training time")
+            if cautions.times_mislead(shown):
+                title = say("Accuracy against training time, and times do not compare here")
+            made.append(pictures.picture("time-and-accuracy", title, of_times, times))
     return made
 
 
@@ -233,8 +233,14 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     _, compared = of_compared(found, shown)
     rest = None
     if len(compared) < len(shown):
-        number = labels_in_words(labels_of(compared[0].record))
-        rest = say("All below is of {number} labels a class, where all learned from the same images.", number=number)
+        data = compared[0].record.data
+        rest = say(
+            "All below is of {number} labels a class, where all learned from the same images: {training:,} to train "
+            "on, {validation:,} to validate with.",
+            number=labels_in_words(labels_of(compared[0].record)),
+            training=data.num_train,
+            validation=data.num_validation,
+        )
     ordered = [*curve.headline, *(pair for pair in curve.pairs if pair not in curve.headline)]
     return {
         "labels": [labels_in_words(labels) for labels in every],

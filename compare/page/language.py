@@ -52,10 +52,11 @@ def say(english: str, /, **values) -> Text:
     return Text(english.format(**values), translations)
 
 
-def known(text: str) -> str:
+def known(text: str, of: str = "") -> str:
     """A text that comes from a record, such as a class's name, in the languages whose catalogues have it, else as it
-    is."""
-    translations = {code: catalogue.KNOWN[text] for code, catalogue in LANGUAGES.items() if text in catalogue.KNOWN}
+    is. What is `of` a setting, a recipe or a split has its own translation: a class may be called `train`, too."""
+    key = f"{of} {text}" if of else text
+    translations = {code: catalogue.KNOWN[key] for code, catalogue in LANGUAGES.items() if key in catalogue.KNOWN}
     return Text(text, translations) if translations else text
 
 
@@ -119,6 +120,12 @@ def unbroken(text: str) -> str:
     )
 
 
+def typeset(text: str) -> str:
+    """A text whose numbers have a minus sign in the place of a hyphen, and stay on one line with their percent sign."""
+    text = re.sub(r" %|(?<=\d)%(?![\w%])", "\N{NO-BREAK SPACE}%", text)  # an address has others
+    return re.sub(r"(?<![^\s(])-(?=\d)", "\N{MINUS SIGN}", text)
+
+
 def in_language(value, code: str):
     """A text in the language of that code, in English where it has none in it; of a list each; anything else as it
     is."""
@@ -148,14 +155,14 @@ def for_report(key: str, value) -> dict:
 
 
 def on_page(value):
-    """A text as an element that carries every language; anything else as it is. A number and its percent sign stay on
-    one line."""
+    """A text as an element that carries every language, its numbers as `typeset` has them; anything else as it is."""
     if type(value) not in (str, Text):
         return value
+    value = changed(value, typeset)
     written = str.__str__(value)
     if translations := translations_of(value):
         written = markupsafe.Markup("<span{}>{}</span>").format(translations, written)
-    return written.replace(" %", "\N{NO-BREAK SPACE}%")
+    return written
 
 
 def attribute(text: str, name: str) -> markupsafe.Markup:

@@ -1,24 +1,30 @@
 """Names at the ends of lines, in the place of a legend."""
 
+import textwrap
 from typing import Literal
 
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from compare.page.figures import DRAWN, Figure, laid_out, mark_of
-from compare.page.language import joined, parts_of
+from compare.page.language import parts_of
 from compare.page.words import shortened
 
 WIDTH = 4.2  # inches of a picture: on a phone, some 360 pixels wide, letters of 9.5 points are 11 pixels high
 NAMES = 9.5  # points that letters of names are high
 LONGEST_LINE = 23  # letters of a name beside a point
+BETWEEN = 2  # of them above and below a name
+EDGE = 5  # dots at 100 an inch that stay free above names: a reader's font may be a little higher
 LINE = {"markersize": 5, "linewidth": 1.6}
 
 
-def two_lines(name: str) -> list[str]:
-    """A name's first part, and what else it has; long ones are cut."""
-    first, *others = parts_of(name)
-    return [shortened(line, LONGEST_LINE) for line in ([first, joined(others)] if others else [first])]
+def lines_of(name: str) -> list[str]:
+    """A name's parts, a line each, long ones cut; the last of three and more, which tells it from others, is whole."""
+    *parts, last = parts_of(name)
+    if len(parts) < 2:
+        return [shortened(part, LONGEST_LINE) for part in (*parts, last)]
+    wrapped = textwrap.wrap(last, LONGEST_LINE)
+    return [*(shortened(part, LONGEST_LINE) for part in parts), *(wrapped if len(wrapped) > 1 else [last])]
 
 
 def named_beside(
@@ -61,13 +67,13 @@ def named_outside(axes, lines: list[str], point: tuple[float, float], look: int 
 
 def spread(names: list[list[Annotation]]) -> None:
     """Move names until none lies on another: upwards, the lowest first, and down again from the upper edge."""
-    extents = [Bbox.union([line.get_window_extent() for line in lines]) for lines in names]
+    extents = [Bbox.union([line.get_window_extent() for line in lines]).padded(0, BETWEEN) for lines in names]
     moved = dict(enumerate(extents))
     for order, way in ((1, "y1"), (-1, "y0")):
         placed = []
         for number in sorted(moved, key=lambda one: order * moved[one].y0):
             extent = moved[number]
-            if order < 0 and extent.y1 > (top := names[number][0].figure.bbox.y1):
+            if order < 0 and extent.y1 > (top := names[number][0].figure.bbox.y1 - EDGE):
                 extent = extent.translated(0, top - extent.y1)
             for other in placed:
                 if extent.overlaps(other):

@@ -59,7 +59,7 @@ def content(found: Findings, shown: list[Shown], drawn: dict, images: gallery.Ga
         "sprite": gallery.webp(images.sprite) if images else None,
         "groups": sorted_groups,
         "gallery_data": gallery_data(found, shown, images, sorted_groups) if images else None,
-        "where": where(shown) if images else None,
+        "where": where(found, shown) if images else None,
         "difference": difference(found, shown),
     }
 
@@ -244,7 +244,7 @@ def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
 def gallery_data(found: Findings, shown: list[Shown], images: gallery.Gallery, sorted_groups: list[dict]) -> dict:
     """What the page's script needs: the images, the groups of them, which runs speak in these, and what each run is
     called and looks like."""
-    maps = gallery.maps(images, [one.run for one in shown])
+    maps = gallery.maps(images, {shown.index(one): one.run for one in with_maps(found, shown)})
     texts = GALLERY_TEXTS | WHERE_TEXTS if maps else GALLERY_TEXTS
     return (
         gallery.said(images, [one.run for one in shown])
@@ -262,14 +262,20 @@ def gallery_data(found: Findings, shown: list[Shown], images: gallery.Gallery, s
     )
 
 
-def where(shown: list[Shown]) -> dict | None:
+def with_maps(found: Findings, shown: list[Shown]) -> list[Shown]:
+    """The runs whose maps of where they looked the page has: the verdict's first, not more than are pinned."""
+    kept = [(one, features.read(one.run)) for one in with_matrix(found, shown)]
+    return [one for one, of in kept if of is not None and of.test_maps is not None][:MOST_PINNED]
+
+
+def where(found: Findings, shown: list[Shown]) -> dict | None:
     """Whose maps of where it looked the page has, and whose last maps are too small for that, as lists of names; None
     where no run has kept anything of the inside of its network."""
-    kept = [(one, found) for one in shown if (found := features.read(one.run)) is not None]
+    kept = [(one, of) for one in shown if (of := features.read(one.run)) is not None]
     if not kept:
         return None
     return {
-        "with_maps": [one for one, found in kept if found.test_maps is not None],
-        "too_small": joined(named([one for one, found in kept if found.test_maps is None], shown)),
+        "with_maps": with_maps(found, shown),
+        "too_small": joined(named([one for one, of in kept if of.test_maps is None], shown)),
         "smallest": features.SMALLEST_MAP,
     }

@@ -36,7 +36,8 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
     printed, baselines = ARTICLE_ACCURACIES if as_printed else (), baselines_of(shown)
     drawn, behind = {"curves": [], "robustness": []}, aside(found, shown)
     with figures.drawing():
-        for over, ending in (("epochs", ""), ("time", "-over-time")):
+        is_told = any(one.record.history for one in shown)  # not of another program's predictions
+        for over, ending in (("epochs", ""), ("time", "-over-time")) if is_told else ():
             for quantity in ("accuracy", "loss"):
                 if quantity == "accuracy":
                     figure = curves.accuracy_curves(runs, over=over, baselines=baselines, printed=printed, aside=behind)
@@ -182,9 +183,9 @@ def curves_alt(runs: list[Curves], quantity: str, over: str, baselines: tuple[tu
         length = say("1 epoch") if num_epochs == 1 else say("{number} epochs", number=num_epochs)
         if over == "time":
             length = duration(run.seconds[:, -1].mean())
+        last = {split: run.values(f"{split}_{quantity}")[:, -1].mean() for split in run.splits}
         ends = [
-            say("{split} {value:.4f}", split=known(split), value=run.values(f"{split}_{quantity}")[:, -1].mean())
-            for split in run.splits
+            say("{split} {value:.4f}", split=known(split, of="split"), value=value) for split, value in last.items()
         ]
         parts.append(say("{run}, {length}: {ends}", run=run.label, length=length, ends=joined(ends)))
     if quantity == "accuracy":

@@ -2,6 +2,8 @@
 
 import collections
 import importlib.metadata
+import itertools
+import json
 import os
 import re
 import shlex
@@ -11,6 +13,7 @@ from compare.page.shown import Shown
 from compare.page.words import folder_name, network_in_words, without_folders
 from compare.runs.record import RECORD
 from compare.runs.schema import Record
+from compare.system import processes
 
 PACKAGE = "scratch-or-pretrained"
 PLACE = "reports/again"
@@ -23,7 +26,8 @@ def block(shown: list[Shown]) -> str:
     the same."""
     records = [one.record for one in shown]
     commits = collections.Counter(record.commit for record in records if record.commit)
-    lines = [*_clone(commits), *_install(records), *_trainings(records), *_digests(records)]
+    names, files = _recipe_files(records)
+    lines = [*_clone(commits), *_install(records), *files, *_trainings(records, names), *_digests(records)]
     return "\n".join(lines)
 
 
@@ -70,11 +74,49 @@ def _install(records: list[Record]) -> list[str]:
     return [*lines, " ".join(["pip install -e .", *pins])]
 
 
-def _trainings(records: list[Record]) -> list[str]:
+def _recipe_files(records: list[Record]) -> tuple[list[str | None], list[str]]:
+    """The recipe files that the records tell of: for each record the name of its own, None without one, and lines that
+    write all of them. A file has a table for each branch; what its writer changed between two runs is another file."""
+    names, tables = [], {}
+    for record in records:
+        if record.recipe_file is None:
+            names.append(None)
+            continue
+        fields = {"base": record.recipe_file.base} | record.recipe_file.fields
+        table = [f"[{_toml_key(record.branch)}]", *(f"{_toml_key(name)} = {_toml(fields[name])}" for name in fields)]
+        for number in itertools.count(1):
+            name = f"{record.recipe.name}{f'-{number}' * (number > 1)}.toml"
+            if tables.setdefault(name, {}).setdefault(record.branch, table) == table:
+                break
+        names.append(name)
+    lines = []
+    for name, of_branches in tables.items():
+        lines += [
+            f"cat > {shlex.quote(name)} << 'END'",
+            *(line for table in of_branches.values() for line in table),
+            "END",
+        ]
+    return names, lines
+
+
+def _toml(value) -> str:
+    """A value of JSON's as TOML has it: all but objects are alike."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml_key(name)} = {_toml(one)}' for name, one in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+def _trainings(records: list[Record], recipe_files: list[str | None]) -> list[str]:
     """The fewest commands that train all of them: those of the same labels and seeds take one."""
     points, lines = {}, []
-    for record in records:
+    for record, recipe_file in zip(records, recipe_files, strict=True):
         options = _options(record)
+        if options is not None and recipe_file is not None:
+            options["--recipe"] = recipe_file
         if options is None:
             line = f"# {network_in_words(record)}: another program's, which tells no command"
             lines += [line] if line not in lines else []
@@ -107,10 +149,11 @@ def _options(record: Record) -> dict[str, str | None] | None:
     """The words of a run's command by their options, each with what follows it, and those that its record alone has;
     None where it was not trained by one."""
     command = shlex.split(without_folders(record.command or "").replace("…/", ""))
-    if command[:3] != ["python", "-m", f"{record.branch}.train"]:
+    begins = [*processes.launcher(record.num_processes), f"{record.branch}.train"]
+    if command[: len(begins)] != begins:
         return None
     options, last = {}, None
-    for word in command[3:]:
+    for word in command[len(begins) :]:
         if word.startswith("--"):
             last = word
             options[last] = None
@@ -133,5 +176,10 @@ def _digests(records: list[Record]) -> list[str]:
         **{f"weights: {record.model.name}, {record.weights.kind}": record.weights.sha256 for record in records},
     }
     lines = [f"# SHA-256 of the {name}, {digest}" for name, digest in told.items() if digest]
-    devices = dict.fromkeys(f"# computed on {one.device.kind}: {one.device.name}" for one in records if one.device)
+    devices = dict.fromkeys(
+        f"# computed on {one.device.kind}: {one.device.name}"
+        + (f", by {one.num_processes} processes together, as one does but for rounding" * (one.num_processes > 1))
+        for one in records
+        if one.device
+    )
     return [*lines, *devices]

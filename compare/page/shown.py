@@ -44,9 +44,10 @@ class Shown(RunFindings):
 
     @property
     def computed_on(self) -> tuple:
-        """What its times depend on: the device, and on a processor the number of threads."""
+        """What its times depend on: the device, the number of processes, and on a processor that of threads."""
         device = self.record.device
-        return device, self.record.num_threads if device is not None and device.kind == "cpu" else None
+        on_processor = device is not None and device.kind == "cpu"
+        return device, self.record.num_processes, self.record.num_threads if on_processor else None
 
     @property
     def watched(self) -> str | None:
@@ -94,7 +95,7 @@ def told_apart(shown: list[Shown]) -> list[Shown]:
             slug = f"{slug}-{record.data.labels_per_class}"
         alike = [other for other, words in zip(shown, networks, strict=True) if words == network]
         if len({other.record.recipe.name for other in alike}) > 1:
-            strategy = say("{network} · {name}", network=network, name=known(recipe))
+            strategy = say("{network} · {name}", network=network, name=known(recipe, of="recipe"))
         alike = [other for other in alike if other.record.recipe.name == recipe]
         seeds = seeds_of([other.record for other in alike])
         name, label = folder_name(one.run.folder).removeprefix(f"{record.branch}-"), strategy  # in a plan: --vary's
@@ -106,9 +107,10 @@ def told_apart(shown: list[Shown]) -> list[Shown]:
                 seed = seeds[alike.index(one)]
                 name, label = f"{recipe}, seed {seed}", say("{run}, seed {number}", run=strategy, number=seed)
         elif len(alike) > 1:
-            label = say("{network} · {name}", network=network, name=name)
             varied = re.sub(r"-seed-\d+$", "", name)
-            strategy = say("{network} · {name}", network=network, name=varied)
+            label = strategy = say("{network} · {name}", network=network, name=varied)
+            if varied != name and len(one.seeds.places) > 1:
+                label = say("{run}, seed {number}", run=strategy, number=record.seed)
         if networks.count(network) > 1 or branches.count(record.branch) > 1:
             slug = f"{slug}-{name}"
         labels.append(_unique(label, labels))
@@ -134,7 +136,7 @@ def strategy_names(found: Findings) -> list[str]:
     words, names = [network_in_words(record) for record in records], []
     for record, name in zip(records, words, strict=True):
         if words.count(name) > 1:
-            name = say("{network} · {name}", network=name, name=record.recipe.name)
+            name = say("{network} · {name}", network=name, name=known(record.recipe.name, of="recipe"))
             if record.recipe.class_weights != "none":
                 name = say("{network}, classes weighted", network=name)
         names.append(_unique(name, names))

@@ -8,7 +8,7 @@ from compare.findings import history
 from compare.page import pictures
 from compare.page.audit import FAILED, NOT_RUN, PASSED, Cell
 from compare.page.label_figures import FAR_BELOW
-from compare.page.language import joined, say
+from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, label_of
 from compare.page.words import (
     LOGISTIC_REGRESSION,
@@ -22,13 +22,18 @@ from compare.page.words import (
     in_words,
     kilojoules,
     or_nothing,
+    setting_in_words,
+    settings_in_words,
     with_prefix,
 )
 from compare.runs.schema import Record
 
 CLASS_WEIGHTS = say("Weights of the classes in training")
+PROCESSES = say("Processes that trained together")
 EXTRACTING = say("of it for features that another run had made")
 CORRUPTED = say("Time to predict the corrupted copies")
+# fields of a recipe: what precision it came to is the run's
+SAID_ELSEWHERE = ("name", "known_mistakes", "on_photographs", "precision")
 ARTICLE_ACCURACY = pictures.ARTICLE_ACCURACIES[-1]
 RECIPE_WORDS = {
     "article": say(
@@ -49,7 +54,7 @@ class Line:
         one: the first of them.
         seeds: theirs, in words.
         accuracy: the mean.
-        deviation: of three seeds and more the standard deviation, of a sample.
+        deviation: of three seeds and more the standard deviation, of a sample; else nothing.
         interval: of one run in words; of several the lowest and the highest.
         balanced: the mean of the balanced accuracies; of three seeds and more with the standard deviation.
         places: where on the table's scale the ends of that and each run lie, per cent of its width from its left.
@@ -96,9 +101,9 @@ def lines(shown: list[Shown], checks: list[tuple[str, list[Cell]]]) -> list[Line
             Line(
                 label=label_of(group),
                 one=group[0],
-                seeds=joined(str(one.record.seed) for one in group),
+                seeds=joined(NOTHING if one.record.seed is None else str(one.record.seed) for one in group),
                 accuracy=float(np.mean(accuracies)),
-                deviation=NOTHING if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
+                deviation="" if group[0].seeds.deviation is None else f"± {group[0].seeds.deviation:.4f}",
                 interval=say("{low:.4f} to {high:.4f}", low=low, high=high),
                 balanced=f"{group[0].seeds.balanced_mean:.4f}"
                 + ("" if len(group) < 3 else f" ± {group[0].seeds.balanced_deviation:.4f}"),
@@ -151,14 +156,15 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Peak main memory"): lambda one: gigabytes(one.record.peak_memory_bytes.main),
         say("Peak device memory"): lambda one: gigabytes(one.record.peak_memory_bytes.device),
         say("Energy of the device in training"): lambda one: kilojoules(one.record.energy_joules),
-        say("Recipe"): lambda one: one.record.recipe.name,
-        CLASS_WEIGHTS: lambda one: in_words(one.record.recipe.class_weights),
+        say("Recipe"): lambda one: known(one.record.recipe.name, of="recipe"),
+        CLASS_WEIGHTS: lambda one: in_words(one.record.recipe.class_weights, of="class_weights"),
         say("Image size"): lambda one: _image_size(one.record.recipe.image_size),
         say("Precision of the numbers"): lambda one: in_words(one.record.precision),
         say("Epochs"): lambda one: str(len(one.record.history) or NOTHING),
         say("Data"): lambda one: data_in_words(one.record.data),
         say("Weights"): lambda one: WEIGHT_WORDS.get(one.record.weights.kind, one.record.weights.kind or NOTHING),
         say("Device"): lambda one: device_in_words(one.record),
+        PROCESSES: lambda one: str(one.record.num_processes),
         say("Threads"): lambda one: str(one.record.num_threads or NOTHING),
         say("Variables of the environment"): lambda one: (
             ", ".join(f"{name}={value}" for name, value in one.record.environment.items()) or NOTHING
@@ -168,6 +174,8 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         del rows[to_article]
     if all(one.record.recipe.class_weights == "none" for one in shown):
         del rows[CLASS_WEIGHTS]
+    if all(one.record.num_processes == 1 for one in shown):
+        del rows[PROCESSES]
     measured = {name: [cell(one) for one in shown] for name, cell in rows.items()}
     may_be_empty = (
         MAJORITY,
@@ -234,26 +242,28 @@ def settings(shown: list[Shown]) -> dict:
         rows = []
         for name in dict.fromkeys(name for column in columns for run in column for name in run):
             cells = [joined(dict.fromkeys(in_words(run.get(name)) for run in column), "; ") for column in columns]
-            known = [cell for cell in dict.fromkeys(cells) if cell != NOTHING]
-            if len(known) > 1:
+            said = [cell for cell in dict.fromkeys(cells) if cell != NOTHING]
+            if len(said) > 1:
                 differ.append((name, cells))
-            elif known:
-                rows.append((name, known[0]))
+            elif said:
+                rows.append((name, said[0]))
         same.append((caption, rows))
     return {"differ": differ, "same": [(caption, rows) for caption, rows in same if rows]}
 
 
 def _of_recipe(record: Record) -> dict:
-    left_out = ("name", "known_mistakes", "on_photographs")
-    fields = {name: value for name, value in record.recipe.as_json().items() if name not in left_out}
-    return {say("Recipe"): record.recipe.name} | fields
+    fields = {name: value for name, value in record.recipe.as_json().items() if name not in SAID_ELSEWHERE}
+    file = record.recipe_file
+    of_file = file and joined([known(file.base, of="recipe"), settings_in_words(file.fields)])
+    return {
+        say("Recipe"): known(record.recipe.name, of="recipe"),
+        say("of a file: its base, and its changes"): of_file,
+    } | {setting_in_words(name): in_words(value, of=name) for name, value in fields.items()}
 
 
 def _of_run(record: Record) -> dict:
     return {
-        say("changed on the command line"): joined(
-            say("{name} {value}", name=name, value=in_words(value)) for name, value in record.overrides.items()
-        ),
+        say("changed on the command line"): settings_in_words(record.overrides),
         say("seed"): record.seed,
         say("started"): record.started and record.started[:10],
         say("commit"): record.commit and record.commit[:12],

@@ -9,7 +9,7 @@ from compare.findings import history
 from compare.findings.findings import Findings, Headline, RobustPair
 from compare.findings.label_curve import labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE, Balanced, Paired
-from compare.page import calibration, labels
+from compare.page import calibration, cautions, labels
 from compare.page.language import joined, known, say
 from compare.page.shown import Shown, by_seeds, of_compared
 from compare.page.words import class_in_words, classes_in_words, data_in_words, labels_in_words, with_three_digits
@@ -23,18 +23,19 @@ def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     if len(shown) < 2:
         return [each_class_alike(one) for one in shown if one.result.is_unequal]
     reasons = no_winner_because(found, shown)
-    of_labels = labels.sentences(found, is_silent=bool(reasons))
+    of_labels = [] if reasons else labels.sentences(found)
+    is_curve = found.label_curve is not None
     found, shown = of_compared(found, shown)
     pair = found.headline
     first, second = shown[pair.first], shown[pair.second]
-    number = labels_in_words(labels_of(first.record)) if of_labels else None
+    number = labels_in_words(labels_of(first.record)) if is_curve else None
     said = [
         *silence(reasons),
         *of_labels,
         sure(first, second, pair, number),
         balanced(first, second, pair, is_silent=bool(reasons)),
         None if reasons else classes(first, second, pair),
-        None if reasons or pair.paired.p_value >= MORE_THAN_CHANCE else weakest(first),
+        weakest(first),
         None if reasons or len(by_seeds(shown)) < 2 else calibration.weak_sides(found, shown),
         cost(first, second),
     ]
@@ -117,7 +118,7 @@ def jumping(one: Shown) -> str | None:
         "than the choice of {number:,} images explains",
         run=one.label,
         epoch=fall.epoch,
-        split=known(one.watched),
+        split=known(one.watched, of="split"),
         points=fall.points,
         number=fall.num_images,
     )
@@ -197,6 +198,8 @@ def sure(first: Shown, second: Shown, pair: Headline, num_labels: str | None) ->
                 p_value=p_in_words(pair.p_value_of_seeds),
             )
         )
+    if len({paired.p_value < MORE_THAN_CHANCE, (pair.p_value_of_seeds or 0) < MORE_THAN_CHANCE}) > 1 and len(parts) > 1:
+        parts.append(say("only both together would show one to be better"))
     parts = joined(parts, "; ")
     if num_labels is None:
         return say("The difference between {first} and {second} is {parts}.", parts=parts, **both)
@@ -209,10 +212,11 @@ def sure(first: Shown, second: Shown, pair: Headline, num_labels: str | None) ->
 
 
 def classes(first: Shown, second: Shown, pair: Headline) -> str | None:
-    """Where each of two runs is the stronger; None where they are right and wrong on the same images."""
+    """Where each of two runs, not its strategy, is the stronger; None where they are right and wrong on the same
+    images."""
     names = first.record.data.class_names
     parts = []
-    for run, sign in zip(called(first, second).values(), (1, -1), strict=True):
+    for run, sign in ((first.label, 1), (second.label, -1)):
         ahead = [(index, sign * paired.points_ahead) for index, paired in pair.classes_apart]
         ahead = sorted([(index, points) for index, points in ahead if points > 0], key=lambda one: -one[1])
         if ahead:
@@ -234,7 +238,8 @@ def weakest(one: Shown) -> str | None:
         return None
     names = [class_in_words(name) for name in one.record.data.class_names]
     return say(
-        "The winner’s weakest class: {label}, {number:,} of {support:,} wrong, mostly as {predicted} ({times:,}).",
+        "Weakest class of {run}: {label}, {number:,} of {support:,} wrong, mostly as {predicted} ({times:,}).",
+        run=one.label,
         label=names[label],
         number=int(wrong[label].sum()),
         support=int(one.result.support[label]),
@@ -252,7 +257,7 @@ def cost(first: Shown, second: Shown) -> str | None:
         (say("trained parameters"), [one.model.num_trainable_parameters for one in records]),
         (say("operations an image"), [one.model.flops_per_image for one in records]),
     ]
-    if first.computed_on == second.computed_on:
+    if first.computed_on == second.computed_on and not cautions.times_mislead([first, second]):
         costs = [
             (say("training time"), [one.seeds.seconds for one in (first, second)]),
             (say("energy"), [one.energy_joules for one in records]),
@@ -270,8 +275,11 @@ def times(mine: float, other: float) -> str:
     ratio = mine / other
     if 0.95 < ratio < 1.05:
         return say("about the same")
-    larger = with_three_digits(max(ratio, 1 / ratio))
-    return say("{number} times the", number=larger) if ratio > 1 else say("1/{number} of the", number=larger)
+    return (
+        say("{number} times the", number=with_three_digits(ratio))
+        if ratio > 1
+        else say("{percent:.2g} % of the", percent=100 * ratio)
+    )
 
 
 def averaging(first: Shown, paired: Paired) -> str:
@@ -280,6 +288,7 @@ def averaging(first: Shown, paired: Paired) -> str:
     worth = NOT_MORE
     if paired.p_value < MORE_THAN_CHANCE:
         worth = MORE if paired.points_ahead > 0 else say("worse than the better one alone")
+    worth = say("{verdict} (exact McNemar test, {p_value})", verdict=worth, p_value=p_in_words(paired.p_value))
     return say(
         "The mean of both networks' probabilities would be right on {accuracy:.4f} of the test images, {points:+.2f} "
         "points (95 % interval {interval}) beside {run}: {worth}.",

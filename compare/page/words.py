@@ -128,15 +128,32 @@ def without_folders(text: str) -> str:
     return re.sub(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^/\\\s"':]+[/\\])+""", "…/", text)
 
 
-def in_words(value) -> str:
-    """A setting's value in words."""
+def setting_in_words(name: str) -> str:
+    """What a recipe's field is called: `label_smoothing` label smoothing; what no catalogue knows, such as a field of
+    somebody's own branch, as it is."""
+    words = known(name, of="setting")
+    if words is name:
+        return name
+    return Text(name.replace("num_", "number of ").replace("_", " "), words.translations)
+
+
+def settings_in_words(settings: dict) -> str:
+    """Fields of a recipe with their values, as a list."""
+    return joined(
+        say("{setting} {value}", setting=setting_in_words(name), value=in_words(value, of=name))
+        for name, value in settings.items()
+    )
+
+
+def in_words(value, of: str = "") -> str:
+    """A value in words, of a recipe's field where that is named."""
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):
         return say("yes") if value else say("no")
     if isinstance(value, list):
-        return joined(in_words(part) for part in value)
-    return known(str(value))
+        return joined(in_words(part, of) for part in value)
+    return known(str(value), of)
 
 
 def duration(seconds: float | None) -> str:
@@ -169,8 +186,8 @@ def fraction(number: float | None, digits: int) -> str:
 
 
 def data_in_words(data: Data) -> str:
-    """What a record's data set is called."""
-    return known(data.title)
+    """What a record's data set is called, also where that is not known."""
+    return say("these images") if data.title == NOTHING else known(data.title)
 
 
 def device_in_words(record: Record) -> str:

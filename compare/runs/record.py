@@ -29,7 +29,7 @@ import pydantic
 from compare.data.images import Dataset, fingerprint
 from compare.runs import schema
 from compare.runs.schema import Record
-from compare.system import disk, machine
+from compare.system import disk, machine, processes
 from compare.system.errors import EXIT_REFUSED, UserError
 
 RECORD, PREDICTIONS, FEATURES, LOG, SPLIT = "record.json", "predictions.npz", "features.npz", "log.txt", "split.csv"
@@ -92,24 +92,29 @@ def start_record(
     split: tuple[np.ndarray, np.ndarray],
     labels_per_class: int | None = None,
     subset_seed: int | None = None,
+    recipe_file: schema.RecipeFile | None = None,
 ) -> Record:
     """The record of a run that is about to begin: all that is known before training.
 
     Args:
-        command: the arguments after `python -m <branch>.train`.
+        command: the arguments after `python -m <branch>.train`, or `torchrun … -m <branch>.train`.
         recipe: a dataclass, with the overrides applied.
         split: training and validation indices into the training images.
         labels_per_class, subset_seed: how these were drawn, if not all were taken.
+        recipe_file: what the recipe's file says, if it came from one.
     """
     train, validation = split
+    num_processes = processes.num_together()
     labels = dataset.train_labels[np.concatenate(split)]
     counts = np.bincount(labels, minlength=len(dataset.class_names))
     with readable():
         return Record(
             branch=branch,
-            command=shlex.join(["python", "-m", f"{branch}.train", *command]),
+            command=shlex.join([*processes.launcher(num_processes), f"{branch}.train", *command]),
+            num_processes=num_processes,
             # tuples become lists, as they will when read
             recipe=schema.Recipe.model_validate(json.loads(json.dumps(dataclasses.asdict(recipe)))),
+            recipe_file=recipe_file,
             num_epochs=num_epochs,
             overrides=overrides,
             seed=seed,

@@ -62,6 +62,15 @@ class Recipe(Part):
         return self.model_dump(exclude_unset=True)
 
 
+class RecipeFile(Part):
+    """The file of somebody's that a recipe came from, which is called as it is."""
+
+    base: Name
+    """The recipe by name that it began with."""
+    fields: dict[Name, Any]
+    """What it says on top."""
+
+
 class Data(Part):
     """What was trained on and tested with."""
 
@@ -192,7 +201,7 @@ class UnderWay(Part):
 
 
 class PeakMemory(Part):
-    """Of the process and of its device."""
+    """Of the process, of several the first, and of its device."""
 
     main: Count | None = None
     device: Count | None = None
@@ -228,6 +237,7 @@ class Record(Part):
     """The package that trained it, or another program's name for itself."""
     command: Text | None = None
     recipe: Recipe
+    recipe_file: RecipeFile | None = None
     overrides: dict[Name, Any] = {}
     """The recipe's fields that the command line changed."""
     num_epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
@@ -244,7 +254,10 @@ class Record(Part):
     processor_seconds: Amount | None = None
     peak_memory_bytes: PeakMemory = PeakMemory()
     device: Device | None = None
+    num_processes: PositiveCount = 1
+    """How many trained it together, each a share of every batch."""
     num_threads: PositiveCount | None = None
+    """Of each process."""
     precision: Text | None = None
     versions: dict[Name, Text] = {}
     environment: dict[Name, Text] = {}

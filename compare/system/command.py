@@ -16,6 +16,7 @@ from compare.system import display, environment, processes
 from compare.system.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_REFUSED,
     EXIT_TERMINATED,
     Terminated,
     UserError,
@@ -86,23 +87,33 @@ def positive_number(option: str, advice: str) -> Callable[[str], float]:
     return parse
 
 
-def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED) -> None:
+def run_command(main: Callable[[], int], *, unforeseen: int = EXIT_FAILED, is_shared: bool = False) -> None:
     """Run `main` and leave with its exit code, or `unforeseen` for an error that is nobody's `UserError`; what goes
     wrong is said in words, to whom can hear it. In an interactive Python and in a notebook it returns, with their
-    environment as it was."""
+    environment as it was. Several processes together are refused where it is not `is_shared` out among them."""
     processes.end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `compare.start` has it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     before = dict(os.environ)
     try:
         with display.forgiving():
-            code = _exit_code(main, unforeseen)
+            code = _exit_code(main if is_shared or processes.num_together() == 1 else _refuse_several, unforeseen)
     finally:
         if processes.is_in_shell():
             os.environ.clear()
             os.environ.update(before)
     if not processes.is_in_shell():
         sys.exit(code)
+
+
+def _refuse_several() -> int:
+    if not processes.is_first():
+        return EXIT_REFUSED
+    raise UserError(
+        f"torchrun with {processes.num_together()} processes of a command that one does alone",
+        "python -m in the place of torchrun; a training from scratch alone is shared out among several",
+        "begin it so; torchrun --nproc-per-node=N -m scratch_resnet.train trains one network by N processes",
+    )
 
 
 def _exit_code(main: Callable[[], int], unforeseen: int) -> int:
@@ -114,7 +125,8 @@ def _exit_code(main: Callable[[], int], unforeseen: int) -> int:
         return error.exit_code
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
-        print("terminated" if terminated else "interrupted", file=sys.stderr)
+        if processes.is_first():
+            print("terminated" if terminated else "interrupted", file=sys.stderr)
         return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     except Exception as error:
         said = _in_words(error, unforeseen)

@@ -1,6 +1,7 @@
-"""Whose process this is: one that somebody else works in, or one that ends with the one that began it.
+"""Whose process this is: one that somebody else works in, one that ends with the one that began it, or one of several
+that PyTorch's `torchrun` began for one training, and whose number among them the environment tells.
 
-The latter do so on every system, and however that one ends: their standard input is a pipe that nobody writes to, whose
+The second do so on every system, and however that one ends: their standard input is a pipe that nobody writes to, whose
 other end the system closes with the process that holds it.
 """
 
@@ -29,6 +30,21 @@ def shared_with(*packages: str) -> str | None:
         return "an interactive Python or a notebook"
     loaded = [name for name in packages if sys.modules.get(name) is not None]
     return f"a process that has {' and '.join(loaded)} loaded" if loaded else None
+
+
+def num_together() -> int:
+    """How many processes torchrun began for one training, this one among them; 1 where it did not begin this one."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def is_first(number: str = "RANK") -> bool:
+    """Whether this is the first of them, which alone speaks and writes; by LOCAL_RANK, the first on its machine."""
+    return num_together() == 1 or os.environ[number] == "0"
+
+
+def launcher(num_processes: int) -> list[str]:
+    """The words of a command line before the module that so many processes run together."""
+    return ["python", "-m"] if num_processes == 1 else ["torchrun", f"--nproc-per-node={num_processes}", "-m"]
 
 
 @contextlib.contextmanager

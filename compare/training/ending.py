@@ -78,6 +78,8 @@ def end(
     record.finish_run(job.folder, job.record, arrays)
     for path in checkpoint.found(job.folder):
         path.unlink()
+    accuracy = float((test.argmax(axis=1) == job.data.test_labels).mean())
+    job.tracker.end({"accuracy": accuracy, "training_seconds": job.record.seconds.training})
     said = f"{job.record.branch}: complete"
     job.journal.console.print(f"{said}, in {job.folder}")
     job.journal.note(said)  # a log is handed on with its run: where that lay is nobody's concern

@@ -19,7 +19,7 @@ from compare.data import corruptions, dataset
 from compare.data.images import balanced_weights
 from compare.runs import checkpoint, features, out_folder, record
 from compare.runs.schema import Record, Row, UnderWay
-from compare.system import machine
+from compare.system import machine, processes
 from compare.system.command import MAX_NUMBER
 from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
@@ -28,6 +28,7 @@ from compare.training.limits import diverged
 from compare.training.options import ESTIMATE, EXPECTED, SHARED
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
+from compare.training.trackers import Tracker
 
 Means = tuple[float, float]  # loss in nats an image, accuracy as a fraction
 SECONDS_BETWEEN_CHECKPOINTS = 50.0  # in an epoch: with the step in progress and the writing, a minute
@@ -47,7 +48,9 @@ class Job:
         train_rows, validation_rows: indices into the training images.
         started: when the process began to prepare it, as `time.perf_counter` has it.
         is_unnamed: whether nobody has named the folder, so that another may be taken where this one is.
-        meter: of the energy that training takes, from its beginning.
+        meter: of the energy that training takes, from its beginning; None where another process reads the same.
+        total: adds up a number over the processes that train together (`processes.num_together`), all of which ask.
+        tracker: sends it to the tool of `--log`.
     """
 
     folder: Path
@@ -61,8 +64,10 @@ class Job:
     started: float
     is_unnamed: bool = False
     meter: machine.EnergyMeter | None = None
+    total: Callable[[float], float] = float
     journal: Journal = dataclasses.field(default_factory=Journal)
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
+    tracker: Tracker = dataclasses.field(default_factory=lambda: Tracker(None))
     _estimated: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the epochs to come, and what follows
     _taken: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # by the epochs so far, and estimated
     _processor: float = 0.0  # the seconds that this process had computed when that was last asked
@@ -178,6 +183,8 @@ class Job:
         if self.watched is None:
             self.journal.line("  none of them held out: that would take more labels of every class")
         threads = f"with {self.record.num_threads} thread{'s' * (self.record.num_threads != 1)}"
+        if self.record.num_processes > 1:
+            threads = f"by {self.record.num_processes} processes, each {threads}"
         self.journal.line(f"  on {where}, {threads}: {estimate.words(seconds)}, by some measured steps")
         if ESTIMATE in os.environ:
             # compare.run adds up what its runs take, each with what this one did so far, and compares the data; what
@@ -257,11 +264,14 @@ class Job:
             self.under_way = {}
             self.write_checkpoint(arrays)
             self.journal.line(epoch_line(row, self.record.num_epochs) + self._left(row))
+            self.tracker.row(row)
+            self._processor = time.process_time()  # what sending it took is no epoch's
 
     def write_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the record so far and the arrays that training goes on from, as `checkpoint.write` does."""
         with self.stopping.finishing():
-            checkpoint.write(self.folder, arrays, self.record)
+            if processes.is_first():
+                checkpoint.write(self.folder, arrays, self.record)
             if self.record.under_way is None:  # between two epochs: this stands in no row's seconds
                 self._processor = time.process_time()
         self._kept = time.perf_counter()
@@ -288,9 +298,10 @@ class Job:
         """What the epoch under way has taken of energy, in joules, where that is known, and of the processors' time in
         seconds: beside its own the latter tell of a training that was paused, or had to share them."""
         before, now = self.record.under_way or UnderWay(seconds=0.0, energy_joules=0.0), time.process_time()
-        joules = self.meter.taken()
-        joules = None if before.energy_joules is None or joules is None else before.energy_joules + joules
-        seconds, self._processor = now - self._processor, now
+        joules = 0.0 if self.meter is None else self.meter.taken()
+        joules = self.total(math.nan if joules is None else joules)
+        joules = None if before.energy_joules is None or math.isnan(joules) else before.energy_joules + joules
+        seconds, self._processor = self.total(now - self._processor), now
         # a counter may begin anew
         return None if joules is None or joules < 0 else joules, before.processor_seconds + seconds
 
@@ -312,25 +323,32 @@ class Job:
         """The time of training: the folder is this run's alone, signals to stop are heard, and whatever ends it stands
         in the log. `gpu` is the number of the GPU that trains, None for the processor."""
         record.check_readable(self.record.as_json())
-        self.meter = machine.EnergyMeter(gpu, is_shared=SHARED in os.environ)
-        self._kept = time.perf_counter()
-        self._processor = time.process_time()
+        if gpu is not None or processes.is_first("LOCAL_RANK"):  # which reads those of the processors, for all here
+            self.meter = machine.EnergyMeter(gpu, is_shared=SHARED in os.environ)
+        self._kept, self._processor = time.perf_counter(), time.process_time()
+        if not processes.is_first():
+            with self.stopping.heard():
+                yield
+            return
         if self.is_unnamed:
             self.folder = out_folder.unshared(self.folder.parents[1], make=True) / "runs" / self.folder.name
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
         with claimed, self.journal.kept_in(self.folder / record.LOG), self.stopping.heard():
             self.record.seconds.preparing += time.perf_counter() - self.started
-            resume = shlex.join(["python", "-m", f"{self.record.branch}.train", "--resume", str(self.folder)])
+            launcher = processes.launcher(self.record.num_processes)
+            resume = shlex.join([*launcher, f"{self.record.branch}.train", "--resume", str(self.folder)])
             try:
                 for name in checkpoint.set_damaged_aside(self.folder):
                     self.journal.line(f"{name} is damaged and set aside: going on from the checkpoint beside it")
+                with self.stopping.finishing():
+                    self.tracker.begin(self.folder, self.record, self.journal.line)
                 yield
             except KeyboardInterrupt as stop:
                 said = "terminated" if isinstance(stop, Terminated) else "interrupted"
                 self.journal.line(f"{said}; to go on: {resume}")
                 raise
             except UserError as error:
-                if isinstance(error.__cause__, OSError):  # the disk's fault: what was kept before is still there
+                if isinstance(error.__cause__, OSError):  # of a disk or a connection: what was kept is still there
                     advice = f"{error.advice}, then go on: {resume}"
                     error = UserError(error.came, error.expected, advice, exit_code=error.exit_code)
                 self.journal.note(str(error))
@@ -343,6 +361,8 @@ class Job:
                     f"the whole story is in {self.folder / record.LOG}; to go on: {resume}",
                     exit_code=EXIT_FAILED,
                 ) from error
+            finally:
+                self.tracker.end()
 
 
 def subset(

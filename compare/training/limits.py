@@ -8,6 +8,8 @@ from compare.system.errors import EXIT_FAILED, UserError
 
 NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|resource ?exhausted|alloc failed")
 
+MPS_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"  # a variable of the environment that PyTorch reads
+
 
 def diverged(came: str, advice: str) -> UserError:
     """The error of a training whose numbers are no longer finite."""
@@ -24,10 +26,11 @@ def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
         said = f"{type(error).__name__}: {error}".replace("_", " ").lower()
         is_lacking = isinstance(error, NotImplementedError) and "aten::" in said
         if is_lacking or "mps framework" in said:  # it has no float64
+            on_processor = f"set {MPS_FALLBACK}=1, so that the processor computes what the GPU cannot, or "
             raise UserError(
                 f"the device lacks an operation: {str(error).partition('. ')[0][:300]}",
                 "one that has all that this training computes",
-                "choose --device cpu, or a newer PyTorch",
+                f"{on_processor if MPS_FALLBACK in str(error) else ''}choose --device cpu, or a newer PyTorch",
                 exit_code=exit_code,
             ) from error
         if not isinstance(error, MemoryError) and not NO_MEMORY.search(said):

@@ -4,6 +4,7 @@ Standard library only, as `compare.system.command` is.
 """
 
 import argparse
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from compare import data
 from compare.system.command import MAX_EPOCHS, Parser, place, place_or_word, positive_number, whole_number, writable
 from compare.system.environment import OFFLINE_VARIABLE
-from compare.system.errors import UserError
+from compare.system.errors import UserError, printable
 
 # The recipe's fields that the command line can change, and their words.
 OVERRIDES = {
@@ -28,9 +29,11 @@ ANEW_FOR_EPOCHS = (
 )
 KERAS_BACKENDS = ("tensorflow", "torch", "jax")  # auto tries them in this order
 WEIGHTS_WORDS = ("imagenet", "random")  # what --weights takes beside a file's name
+DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 DEPTHS = (18, 34, 50, 101, 152)
 UNREADABLE = ("skip", "refuse")
 CLASS_WEIGHTS = ("none", "balanced")
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 UNFREEZE = ("none", "last-stage", "backbone", "all")
 # In the environment it asks a branch to say how many seconds its training takes, in a line that begins with it, and in
 # further lines, how many the same would take after that with each of the numbers of labels a class that it lists. JSON:
@@ -39,14 +42,15 @@ UNFREEZE = ("none", "last-stage", "backbone", "all")
 ESTIMATE = "COMPARE_ESTIMATE"
 EXPECTED = "COMPARE_EXPECTED"  # in the environment: these `epochs`, which are not measured again
 SHARED = "COMPARE_SHARED"  # in the environment: other trainings compute on the same device meanwhile
+RECIPE_ENDING = ".toml"  # of a file that `--recipe` names
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 
 
 def device_name(text: str) -> str:
-    """The argparse type of `--device`: auto, cpu, cuda, cuda:N or mps, which is what PyTorch calls Apple's GPU."""
-    if not re.fullmatch("auto|cpu|cuda|mps|cuda:(0|[1-9][0-9]*)", text):
+    """The argparse type of `--device`: auto, cpu, cuda, cuda:N, or what PyTorch calls Apple's GPU and Intel's."""
+    if not re.fullmatch("auto|cpu|cuda|mps|xpu|cuda:(0|[1-9][0-9]*)", text):
         advice = "say cpu, or leave it out to take a GPU where there is one"
-        raise UserError(f"--device {text}", "auto, cpu, cuda, cuda:N or mps", advice)
+        raise UserError(f"--device {text}", DEVICES, advice)
     return text
 
 
@@ -84,8 +88,7 @@ def add_place_options(group) -> None:
     words = f"{', '.join(data.NAMES)}, a folder of images, an .npz, .parquet or .csv file (the recipe's)"
     group.add_argument("--data", type=place_or_word, metavar="D", help=words)
     group.add_argument("--data-dir", type=place, metavar="DIR", help="where Fashion-MNIST is, in any form (found)")
-    words = "auto, cpu, cuda, cuda:N or mps (auto)"
-    group.add_argument("--device", type=device_name, default="auto", metavar="D", help=words)
+    group.add_argument("--device", type=device_name, default="auto", metavar="D", help=f"{DEVICES} (auto)")
     group.add_argument("--offline", action=Offline, help="download nothing: what is missing is refused by name")
 
 
@@ -121,12 +124,27 @@ def add_subset_options(group, kind: Callable = labels_per_class, metavar: str = 
     group.add_argument("--subset-seed", type=seed, metavar="N", help="seed of the draw of these images (--seed)")
 
 
+def recipe_word(known: list[str]) -> Callable[[str], str]:
+    """The argparse type of `--recipe`: one of the known names, of which an empty list knows any, or the full path of a
+    file."""
+
+    def parse(text: str) -> str:
+        if text.endswith(RECIPE_ENDING):
+            return os.path.abspath(place_or_word(text))
+        if known and text not in known:
+            close = difflib.get_close_matches(text, known, n=1)
+            expected = f"{', '.join(known)}, or a file that ends with {RECIPE_ENDING}"
+            raise UserError(f"--recipe {printable(text)}", expected, f"say {(close or known)[0]}")
+        return writable(text)
+
+    return parse
+
+
 def add_recipe_options(group, recipes: list[str]) -> None:
     """Add the choice of a recipe by name. An empty list takes any name; the branches know theirs."""
     choice = group.add_mutually_exclusive_group()
-    known = {"choices": recipes} if recipes else {}
-    words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'} (article)"
-    choice.add_argument("--recipe", type=writable, metavar="NAME", help=words, **known)
+    words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'}, or a file of yours, NAME.toml"
+    choice.add_argument("--recipe", type=recipe_word(recipes), metavar="NAME", help=f"{words} (article)")
     choice.add_argument("--demo", dest="recipe", action="store_const", const="demo", help="the same as --recipe demo")
     seed = whole_number("--seed", 0, "leave it out for seed 0")
     group.add_argument("--seed", type=seed, metavar="N", help="seed of every random draw (0)")
@@ -174,6 +192,8 @@ def add_how_options(group) -> None:
     group.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
     words = "predict shifted, noisy, … copies of test images as well, at the end"
     group.add_argument("--robustness", action="store_true", help=words)
+    words = f"send settings, curves and results to one of {', '.join(TRACKERS)} as well"
+    group.add_argument("--log", choices=TRACKERS, metavar="T", help=words)
 
 
 def add_branch_options(parser: Parser, *, recipes: list[str]) -> None:

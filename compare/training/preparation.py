@@ -8,28 +8,39 @@ from pathlib import Path
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record
-from compare.runs.schema import Data, Record, Robustness
-from compare.system import environment, machine
+from compare.runs.schema import Data, RecipeFile, Record, Robustness
+from compare.system import environment, machine, processes
 from compare.system.errors import UserError
-from compare.training import crops
+from compare.training import crops, trackers
 from compare.training.job import UNDER_WAY, Job, subset
-from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED
+from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED, RECIPE_ENDING
 
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 
 
-def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: dict[str, str]) -> Job:
+def prepare(
+    branch: str,
+    arguments,
+    recipes: dict,
+    *,
+    overrides: dict,
+    words: dict[str, str],
+    recipe_file: RecipeFile | None = None,
+) -> Job:
     """Check everything that needs no framework and bring it together.
 
     Args:
         arguments: what `options.add_branch_options` parsed.
+        recipes: by the words that choose them.
         overrides: the recipe's fields that the command line can change, and their options.
         words: further words of the branch's command line that a repetition needs.
+        recipe_file: what the file says that the recipe came from, if it did.
 
     Raises:
         UserError: a check failed; nothing was written.
     """
     started, load = time.perf_counter(), environment.Load()
+    trackers.check(arguments.log)
     overrides = overrides | {"data": "--data"}
     changes = {name: value for name in overrides if (value := getattr(arguments, name)) is not None}
     for name, value in changes.items():
@@ -80,7 +91,8 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
     split_name = None if arguments.split is None else arguments.split.name
     said = {"--split": split_name, "--group-by": group_by, "--unreadable": arguments.unreadable}
     words = {option: value for option, value in said.items() if value is not None} | words
-    options = {"--recipe": recipe.name, "--seed": seed} | {overrides[name]: changes[name] for name in changes} | words
+    recipe_word = recipe.name if recipe_file is None else recipe.name + RECIPE_ENDING
+    options = {"--recipe": recipe_word, "--seed": seed} | {overrides[name]: changes[name] for name in changes} | words
     command = [str(word) for option in options.items() for word in option]
     new = record.start_record(
         branch=branch,
@@ -93,6 +105,7 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         split=tuple(split),
         labels_per_class=labels_per_class,
         subset_seed=subset_seed,
+        recipe_file=recipe_file,
     )
     if arguments.robustness:
         num_images = min(corruptions.NUM_IMAGES, len(data.test_labels))
@@ -116,7 +129,10 @@ def prepare(branch: str, arguments, recipes: dict, *, overrides: dict, words: di
         validation_rows=split[1],
         started=started,
         is_unnamed=arguments.resume is None and arguments.out is None,
+        tracker=trackers.Tracker(arguments.log if processes.is_first() else None),
     )
+    launcher = " ".join(processes.launcher(job.record.num_processes))
+    job.check_same("num_processes", new.num_processes, advice=f"resume it with {launcher} {branch}.train")
     job.check_same("num_threads", new.num_threads, advice=f"unset {environment.THREADS}, or set it to that")
     job.check_same("environment", new.environment, advice="set these variables as they were")
     return job

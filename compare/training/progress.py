@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compare.runs.schema import Row
+from compare.system import processes
 
 SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class Journal:
-    """What one run says, line by line."""
+    """What one run says, line by line, by the first of its processes."""
 
     def __init__(self):
-        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self.console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not processes.is_first())
         self._early_lines = []  # said before there was a folder to log in
         self._log = None
 

@@ -24,7 +24,8 @@ def end_at_once() -> None:
         with contextlib.suppress(Exception):  # as where the signal came in the midst of a print
             sys.stdout.flush()
         interrupted = number == signal.SIGINT
-        display.say_at_once("interrupted\n" if interrupted else "terminated\n")
+        if processes.is_first():
+            display.say_at_once("interrupted\n" if interrupted else "terminated\n")
         os._exit(EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED)
 
     for number in STOP_SIGNALS:
@@ -32,7 +33,7 @@ def end_at_once() -> None:
             signal.signal(number, end)
 
 
-def run_training(branch: str, main: Callable[[], int]) -> None:
+def run_training(branch: str, main: Callable[[], int], *, is_shared: bool = False) -> None:
     """`run_command` for a branch, whose framework, threads, signals and device are settled for a whole process: it is
     refused in one that is somebody else's."""
     others = processes.shared_with("keras", *KERAS_BACKENDS)
@@ -47,7 +48,7 @@ def run_training(branch: str, main: Callable[[], int]) -> None:
     if others is None:
         end_at_once()
     # what happens in training is foreseen in `Job.running`
-    run_command(main if others is None else refuse, unforeseen=EXIT_REFUSED)
+    run_command(main if others is None else refuse, unforeseen=EXIT_REFUSED, is_shared=is_shared)
 
 
 class Stopping:
@@ -84,7 +85,8 @@ class Stopping:
         last = 0.0
 
         def again(number, _):
-            # who ends all processes of a group reaches this one twice: compare.run passes it on as SIGTERM
+            # who ends all processes of a group reaches this one twice: compare.run passes it on as SIGTERM, torchrun
+            # as it is
             if time.monotonic() - last > SECONDS_BETWEEN_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -93,12 +95,14 @@ class Stopping:
             nonlocal last
             last = time.monotonic()
             for one in signals:
-                signal.signal(one, signal.SIG_DFL if signal.SIGINT in (one, number) else again)
+                at_once = signal.SIGINT in (one, number) and processes.num_together() == 1
+                signal.signal(one, signal.SIG_DFL if at_once else again)
             # heeded later where the exception is lost, as in a callback of a library
             self.asked = KeyboardInterrupt if number == signal.SIGINT else Terminated
             if not self._waits:
                 raise self.asked
-            display.say_at_once("\nstopping after this step; a second time stops at once, without a checkpoint\n")
+            if processes.is_first():
+                display.say_at_once("\nstopping after this step; a second time stops at once, without a checkpoint\n")
 
         before = {one: signal.signal(one, stop) for one in signals}
         try:

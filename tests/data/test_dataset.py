@@ -11,6 +11,7 @@ import pytest
 import sklearn.datasets
 import torch
 from data_forms import CSV, FORMS, arrays, csv, npz, tables, write_form, zipped
+from systems import needs_posix
 
 from compare.data import dataset, download, fashion_mnist, recognition
 from compare.system.errors import UserError
@@ -100,6 +101,7 @@ def test_the_data_are_recognised_by_what_files_hold(small, tmp_path, form):
         assert loaded.dtype == np.uint8 and len(loaded) == len(array) and loaded.tobytes() == array.tobytes(), part
 
 
+@needs_posix
 def test_a_file_alone_and_links_to_files_are_data(small, tmp_path):
     write(tmp_path / "blobs", {"0a": npz(small)})
     (tmp_path / "snapshot").mkdir()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from picture_folders import folder_of, some, write
 from PIL import Image
+from systems import needs_posix
 
 from compare.data import dataset, decoding, download, reading
 from compare.data.images import fingerprint, label_dtype, stratified_sample, take
@@ -349,6 +350,7 @@ def test_classes_with_few_images_keep_them_to_train_on(tmp_path):
     assert np.bincount(data.train_labels).min() >= 1 and len(data.test_labels) == 5  # a fifth, rounded
 
 
+@needs_posix
 def test_names_of_any_script_and_links(tmp_path):
     names = ("l'été 'quoted\"", "女装 鞋", "حذاء", "👟")
     folder_of(tmp_path / "v3", some(8, 4, 4), np.arange(8) % 4, names)
@@ -384,6 +386,7 @@ def test_thin_images_have_at_least_a_line(tmp_path, size, fit):
     assert thin.shape == (SIDE, SIDE, 3) and (thin == (9, 8, 7)).all(axis=2).any()
 
 
+@needs_posix
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from systems import skip_elsewhere
 from test_resume import outcome
 
 from compare.runs import checkpoint, record
 
+skip_elsewhere()
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = """
 import sys

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import fake_branches
 import pytest
 
+pty = pytest.importorskip("pty", reason="needs POSIX")
 ROOT = Path(__file__).parents[2]
 
 

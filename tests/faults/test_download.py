@@ -14,6 +14,7 @@ from pathlib import Path
 
 import faulty_server
 import pytest
+from systems import needs_posix
 
 from compare.data import dataset, download, fashion_mnist
 from compare.system.environment import OFFLINE_VARIABLE
@@ -313,6 +314,7 @@ def test_processes_at_once_download_once(num_processes, folder, faulty, fingerpr
     assert left_in(folder) == sorted(faulty.files)
 
 
+@needs_posix
 @pytest.mark.parametrize("num_kills", [3, pytest.param(30, marks=pytest.mark.thorough)])
 def test_killed_at_any_moment_it_is_begun_anew(num_kills, folder, faulty, fingerprint, faults, monkeypatch):
     """SIGKILL while the bytes come, at random: the next process has the right data, and what was left is swept away."""
@@ -365,6 +367,7 @@ def test_what_a_living_download_writes_is_not_swept(tmp_path):
     assert young.exists() and not old.exists()
 
 
+@needs_posix
 def test_a_full_disk_is_named_and_leaves_nothing(folder, faulty, faults):
     """A process that may not write files over 3 kB stands for the full disk."""
     import resource

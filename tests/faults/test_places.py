@@ -12,6 +12,7 @@ from pathlib import Path
 import fake_branches
 import pytest
 from fake_runs import write_run
+from systems import skip_elsewhere
 
 from compare import plan_file, report, run
 from compare.page.language import say
@@ -19,6 +20,7 @@ from compare.runs import checkpoint, out_folder, record
 from compare.system import disk
 from compare.system.errors import UserError
 
+skip_elsewhere()
 ROOT = Path(__file__).parent.parent.parent
 HAS_MOUNTS = sys.platform == "linux" and not subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode
 needs_mounts = pytest.mark.skipif(not HAS_MOUNTS, reason="file systems cannot be mounted here")

@@ -29,6 +29,7 @@ from data_forms import PARTS, write_form, zipped
 from fake_runs import write_run, write_unfinished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from systems import needs_posix
 
 from compare import plan, plan_file, report
 from compare.data import dataset, fashion_mnist, recognition
@@ -245,6 +246,7 @@ def test_files_that_unpack_without_end_or_say_so(small, tmp_path, faults, monkey
     assert seconds < 20 and num_bytes < 200_000_000
 
 
+@needs_posix
 def test_the_search_for_data_has_an_end(small, tmp_path, faults, monkeypatch):
     """Pipes, devices, links that go round, folders without end and names that are none."""
     os.mkfifo(tmp_path / "train-images-idx3-ubyte")
@@ -315,15 +317,15 @@ def test_what_was_asked_for_damaged_anywhere(tmp_path, faults):
         plan.Training("scratch_resnet-seed-1", "scratch_resnet", ("--recipe", "demo", "--seed", "1")),
         plan.Training("pretrained-seed-23", "pretrained", ("--epochs", "12", "--seed", "23")),
     ]
-    asked = plan_file.as_json("n", trainings)
+    asked = plan_file.as_json("n", trainings, {})
     rest = json.dumps(asked, sort_keys=True).encode()
     content = json.dumps(asked | {"sha256": hashlib.sha256(rest).hexdigest()}, indent=1).encode()
     path = tmp_path / out_folder.COMPARISON
     path.write_bytes(content)
-    assert plan_file.read(tmp_path) == ("n", trainings)
+    assert plan_file.read(tmp_path) == ("n", trainings, {})
     for damaged in damages(content):
         path.write_bytes(damaged)
-        faults.meets(lambda: plan_file.read(tmp_path), right=lambda got: got == ("n", trainings))
+        faults.meets(lambda: plan_file.read(tmp_path), right=lambda got: got == ("n", trainings, {}))
 
 
 def test_numbers_of_reports_damaged_anywhere(run_folder, tmp_path, faults):
@@ -504,6 +506,7 @@ def test_what_was_asked_for_and_reports_forged_at_random(run_folder, tmp_path, f
     check()
 
 
+@needs_posix
 def test_nothing_waits_for_a_pipe(run_folder, faults):
     import os
 
@@ -607,6 +610,7 @@ def inspector():
     inspector.stop()
 
 
+@needs_posix
 @pytest.mark.parametrize("write", [write_h5, write_keras])
 @pytest.mark.parametrize("num_examples", MANY)
 def test_weights_damaged_and_mutated(tmp_path, faults, inspector, write, num_examples):
@@ -703,6 +707,7 @@ def bomb_of_zeros(path: Path, member: str, num_megabytes: int) -> bytes:
     return path.read_bytes()
 
 
+@needs_posix
 @pytest.mark.thorough
 def test_an_archive_of_weights_that_unpacks_without_end(tmp_path, faults, inspector):
     bomb_of_zeros(tmp_path / "bomb.keras", weights_file.MEMBER, 1600)
@@ -711,6 +716,7 @@ def test_an_archive_of_weights_that_unpacks_without_end(tmp_path, faults, inspec
     faults.refused += 1
 
 
+@needs_posix
 def test_hostile_weights_are_refused(tmp_path, faults, inspector):
     for path, words in hostile_files(tmp_path):
         faults.injected += 1
@@ -719,6 +725,7 @@ def test_hostile_weights_are_refused(tmp_path, faults, inspector):
     assert inspector.num_crashes == 0
 
 
+@needs_posix
 def test_a_process_that_dies_of_a_file_is_a_refusal(tmp_path, faults, monkeypatch):
     monkeypatch.chdir(ROOT)
     path = write_h5(tmp_path / "own.h5")
@@ -787,6 +794,7 @@ def inspect_here(path: Path) -> dict:
     return weights_file.inspect(path)
 
 
+@needs_posix
 def test_places_that_are_no_file_are_told_apart(tmp_path, faults, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, file, words in (

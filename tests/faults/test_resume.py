@@ -21,11 +21,13 @@ import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
+from systems import skip_elsewhere
 
 from compare.runs import checkpoint, record
 from compare.training.job import Job
 from scratch_resnet import train
 
+skip_elsewhere()
 ROOT = Path(__file__).parents[2]
 SCRATCH = "scratch_resnet", (), ("--demo", "--robustness")
 ON_TORCH, ON_TENSORFLOW = ("--keras-backend", "torch"), ("--keras-backend", "tensorflow", "--robustness")

@@ -194,7 +194,7 @@ def check_a_comparison(faults, folder, values):
         pasted = shlex.split(said.getvalue().partition("to go on: ")[2])
         assert pasted[:3] == ["python", "-m", "compare.run"]
         patch.setattr(sys, "argv", ["run", *pasted[3:]])
-        name, trainings = plan_file.read(run.parse().resume)
+        name, trainings, _ = plan_file.read(run.parse().resume)
     kept = by_option(next(one for one in trainings if one.branch == "pretrained"))
     assert name == values["--name"] and kept["--seed"] == str(values["--seeds"])
     assert kept["--data-dir"] == str(words["--data-dir"]) and kept["--recipe"] == values["--recipe"]

@@ -87,9 +87,30 @@ def test_three_numbers_and_whose_they_are(tmp_path):
     # Wilson's interval of 190 of 200: (0.95 + z²/400 ± z·sqrt(0.95·0.05/200 + (z/400)²)) / (1 + z²/200)
     assert (accuracy.value, accuracy.beside) == ("0.950", "0.910–0.973")
     assert lead.value == "+15.0" and (time.value, time.beside) == ("2 min 3 s", "against 2 min 3 s")
-    assert answer.subject(found, shown) == "ResNet50 · frozen, beside ResNet-18 · from scratch"
+    assert answer.subject(found, shown) == "ResNet50 · frozen, beside ResNet-18 · from scratch; 95 % intervals"
     assert len(answer.numbers(*found_of(tmp_path / "one", SCRATCH))) == 2  # nothing to be ahead of
     assert answer.numbers(find([]), []) == []
+
+
+def test_what_several_seeds_say_is_said_of_their_means(tmp_path):
+    """Of 200 images; one lucky seed of a worse strategy is no winner."""
+    scratch = [SCRATCH | {"accuracy": 0.9 + seed / 50, "seed": seed} for seed in range(3)]
+    frozen = [PRETRAINED | {"accuracy": 0.5 + seed / 50, "seed": seed} for seed in range(3)]
+    found, shown = found_of(tmp_path / "clear", *scratch, *frozen)
+    accuracy, lead, _ = answer.numbers(found, shown)
+    assert (accuracy.value, lead.value) == ("0.920", "+40.0")
+    low, high = (float(number) for number in lead.beside.split(" to "))
+    spread = 196 * np.sqrt((0.92 * 0.08 + 0.52 * 0.48) / 200)  # of independent answers of one seed
+    assert 40 - spread < low < 40 < high < 40 + spread
+    both = "ResNet-18 · from scratch, beside ResNet50 · frozen"
+    assert answer.subject(found, shown) == f"{both}; means of the seeds, of times the median; 95 % intervals"
+    assert "from scratch beats ResNet50 · frozen by 40.0 points" in answer.claim(found, shown)
+    lucky = [SCRATCH | {"accuracy": one, "seed": seed} for seed, one in enumerate((0.99, 0.5, 0.5))]
+    steady = [PRETRAINED | {"accuracy": 0.9, "seed": seed} for seed in range(3)]
+    found, shown = found_of(tmp_path / "lucky", *lucky, *steady)
+    accuracy, lead, _ = answer.numbers(found, shown)
+    assert (accuracy.value, lead.value) == ("0.900", "+23.7")
+    assert "ResNet50 · frozen, beside ResNet-18" in answer.subject(found, shown)
 
 
 def test_the_line_of_trust_counts_what_failed_and_was_not_run(tmp_path):

@@ -53,7 +53,7 @@ def test_the_most_accurate_run_s_weak_sides(tmp_path):
     losses = [sklearn.metrics.log_loss(run.test_labels, run.test_probabilities) for run in runs]
     assert said(*runs) == (
         f"first is the most accurate, and worse than third in log loss ({losses[0]:.3f} against {losses[2]:.3f}) and "
-        f"calibration error (0.100 against 0.000)."
+        f"calibration error, surer than it is right (0.100 against 0.000)."
     )
     assert (
         said(*runs[1:]) == "third is the most accurate, and in nothing shown to be worse: log loss, calibration error."

@@ -4,6 +4,7 @@ import ast
 import html.parser
 import json
 import re
+import typing
 from pathlib import Path
 
 import jinja2
@@ -15,13 +16,48 @@ import pretrained.recipe
 import scratch_resnet.recipe
 from compare import report
 from compare.data import fashion_mnist
+from compare.page import tables
 from compare.page.catalogues import LANGUAGES, chinese
 from compare.page.language import Text, attribute, in_language, joined, known, on_page, say
-from compare.page.words import duration, shortened
+from compare.page.line_ends import lines_of
+from compare.page.words import class_in_words, duration, setting_in_words, settings_in_words, shortened
 from compare.runs import checkpoint, record
 
 ROOM = Path(report.__file__).parent
 BRANCHES = ("scratch_resnet", "pretrained")
+# the English terms, and what each is in every Chinese text
+TERMS = {
+    "accuracy": "准确率",
+    "audit": "核查",
+    "backbones?": "骨干网络",
+    "calibration": "校准",
+    "checks|1 check": "检查",
+    "confidence": "置信度",
+    "corrupted|corruptions?": "扰动",
+    "epochs?": "轮",
+    "fine-tun(?:ed|ing)": "微调",
+    "from scratch": "从头训练",
+    "frozen": "冻结",
+    "label smoothing": "标签平滑",
+    "labels?": "标签",
+    "learning rate": "学习率",
+    "log loss": "对数损失",
+    "95 % intervals?": "95 % 置信区间",
+    "on the pixels": "像素",
+    "points ahead": "领先",
+    "precision": "精确率|数值精度",
+    "pretrain(?:ed|ing)": "预训练",
+    "recall": "召回率",
+    "recipes?": r"配方|\{recipe\}",
+    "robust(?:ness)?": "鲁棒性",
+    "runs?": "运行",
+    "seeds?": "种子",
+    "strateg(?:y|ies)": "策略",
+    "temperature": "温度",
+    "test set": "测试集",
+    "validation split": "验证集",
+    "winner": "胜",
+}
 # what reads the same in all: times of day, hashes, formats, numbers and their units
 SAME_IN_ALL = re.compile(r"\d+-\d+-\d+T[\d:]+Z|SHA-256 [0-9a-f]{8}…|\b(p|PNG|SVG|GB|M|G)\b")
 
@@ -70,20 +106,54 @@ def test_the_chinese_is_chinese():
         assert re.search(r"[\u4e00-\u9fff（）：、，。]", translated) or not re.search(r"[A-Za-z]", bare), english
 
 
+def test_a_term_is_the_same_in_every_chinese_text():
+    for english, translated in [*chinese.TEXTS.items(), *chinese.KNOWN.items()]:
+        bare = re.sub(r"\{[^{}]*\}|python -m \S+|--\S+|/\S+", "", english)  # without places, commands and options
+        for term, chinese_terms in TERMS.items():
+            assert not re.search(rf"(?i)\b(?:{term})\b", bare) or re.search(chinese_terms, translated), (term, english)
+
+
 @pytest.mark.parametrize("catalogue", LANGUAGES.values(), ids=LANGUAGES)
 def test_what_records_say_of_ours_is_known(catalogue):
+    """Every field of a recipe that the page shows, its modes but those that are names, recipes and their mistakes."""
+    ours = {f"split {split}" for split in ("train", "test", "validation", "Test", "Validation")}
+    kinds = {"setting", "recipe", "split"}
     for room in (scratch_resnet.recipe, pretrained.recipe):
+        ours |= {f"recipe {name}" for name in room.RECIPES}
+        for name, hint in typing.get_type_hints(room.Recipe).items():
+            if name in tables.SAID_ELSEWHERE:
+                continue
+            hints = [part for part in (hint, *typing.get_args(hint)) if typing.get_origin(part) is typing.Literal]
+            modes = {mode for part in hints for mode in typing.get_args(part) if isinstance(mode, str)}
+            ours |= {f"setting {name}", *(f"{name} {mode}" for mode in modes)}
+            kinds.add(name)
         for recipe in room.RECIPES.values():
             assert set(recipe.known_mistakes) <= catalogue.KNOWN.keys()
+    assert {text for text in catalogue.KNOWN if text.split()[0] in kinds} == ours
     assert set(fashion_mnist.CLASS_NAMES) <= catalogue.KNOWN.keys()
+
+
+def test_settings_are_called_alike_in_words():
+    changes = {"label_smoothing": 0.1, "num_unfrozen_epochs": 2, "unfreeze": "none", "drop_path": "linear"}
+    said = settings_in_words(changes)
+    assert said == "label smoothing 0.1, number of unfrozen epochs 2, unfreeze none, drop_path linear"
+    assert in_language(said, "zh-Hans") == "标签平滑 = 0.1、微调轮数 = 2、微调范围 = 不微调、drop_path = linear"
+    assert type(setting_in_words("drop_path")) is str  # a field of somebody's own branch
+
+
+def test_classes_may_be_called_what_settings_and_splits_are():
+    for name in ("train", "test", "frozen", "best", "crop", "none", "all", "weights"):
+        assert type(class_in_words(name)) is str
 
 
 def test_a_text_is_a_string_with_its_translations():
     network = say("{network} · from scratch", network="ResNet-18")
     text = say("{run} is the stronger on {classes}", run=network, classes=joined(["a", "b"]))
     assert text == "ResNet-18 · from scratch is the stronger on a, b"
-    assert in_language(text, "zh-Hans") == "ResNet-18 · 从头训练 在这些类别上更强：a、b"
+    assert in_language(text, "zh-Hans") == "ResNet-18 · 从头训练 占优的类别：a、b"
     assert isinstance(str(text), Text)  # as matplotlib calls it
+    *_, recipe = lines_of(say("{network} · {name}", network=network, name=known("tuned", of="recipe")))
+    assert in_language(recipe, "zh-Hans") == "调优配方"
     assert in_language([known("Coat"), "a", 3], "zh-Hans") == ["外套", "a", 3]
     assert type(known("a class of yours")) is str
     with pytest.raises(KeyError):
@@ -129,9 +199,9 @@ class Untranslated(html.parser.HTMLParser):
     def handle_data(self, data):
         tags = {tag for tag, _ in self.open}
         translated = any(in_all(attributes) for _, attributes in self.open)
-        # the tables of settings hold the program's own names and values
-        is_setting = any(attributes.get("class") == "settings" for _, attributes in self.open)
-        if not translated and not is_setting and not {"script", "style", "code", "pre"} & tags:
+        # the tables of settings hold values as the program has them
+        is_value = "td" in tags and any(attributes.get("class") == "settings" for _, attributes in self.open)
+        if not translated and not is_value and not {"script", "style", "code", "pre"} & tags:
             self.check(data)
 
     def check(self, text):
@@ -170,6 +240,7 @@ def test_no_english_is_alone(tmp_path, kind):
     names = {"McNemar", "Welch", "Fashion-MNIST", "ImageNet", "ResNet-18", "ResNet50", "report.json", "metrics.csv"}
     names |= {run.record.recipe.name for run in runs}
     names |= {f"{run.record.device.kind}: {run.record.device.name}" for run in runs}
+    names |= {program for run in runs for program in run.record.versions}
     for path in (page, tmp_path / "reports" / "index.html"):
         reader = Untranslated()
         reader.feed(path.read_text(encoding="ascii"))

@@ -171,6 +171,9 @@ def test_a_page_of_one_run(browser, runs, tmp_path):
     there = (runs[0].test_labels == true) & (runs[0].test_probabilities.argmax(axis=1) == predicted)
     assert numbers_in(page) == np.flatnonzero(there).tolist()
     assert page.locator("#gallery-choice input").is_checked()
+    page.keyboard.press("Escape")
+    page.locator("#language").click()  # whose names of sections must differ as well
+    assert axe.Axe().run(page).response["violations"] == []
     page.close()
 
 
@@ -461,7 +464,7 @@ def test_every_link_leads_somewhere_and_every_control_does_something(browser, ad
     page = browser.new_page(reduced_motion="reduce", locale="en-GB")
     page.goto(address)
     links = page.locator("a").evaluate_all("all => all.map((one) => [one.getAttribute('href'), one.href])")
-    assert len(links) > 30
+    assert len(links) > 20
     for written, whole in links:
         if written.startswith("#"):
             assert page.locator(f"[id='{written[1:]}']").count() == 1, written

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from fake_runs import write_run
@@ -26,8 +27,8 @@ def copied(page):
 def trainings_of(lines, monkeypatch):
     """What the block's commands would train, by the command's own parser."""
     found = []
-    for line in lines:
-        program, *words = shlex.split(line, comments=True) or [""]
+    for line in (line for line in lines if line.startswith("python")):
+        program, *words = shlex.split(line, comments=True)
         if words[:2] == ["-m", "compare.run"]:
             monkeypatch.setattr(sys, "argv", [program, *words[2:]])
             found += plan.planned(run.parse())
@@ -73,6 +74,16 @@ def sorted_options(training):
     return branch, sorted(options.items())
 
 
+def test_what_several_processes_trained_is_repeated_by_one_and_that_is_said(tmp_path, monkeypatch):
+    words = ["--recipe", "tuned", "--seed", "2"]
+    command = shlex.join(["torchrun", "--nproc-per-node=4", "-m", "scratch_resnet.train", *words])
+    run_folder = write_run(tmp_path / "run", changes={"command": command, "num_processes": 4})
+    lines = copied(write(tmp_path / "out", run_folder))
+    ((branch, options),) = trainings_of(lines, monkeypatch)
+    assert branch == "scratch_resnet" and plan.by_option(words).items() <= options.items()
+    assert any(line.startswith("# computed on cpu") and "by 4 processes together" in line for line in lines)
+
+
 def test_what_no_command_trained_is_said(tmp_path):
     lines = copied(write(tmp_path / "out", write_run(tmp_path / "forest", branch="forest", changes={"command": "x"})))
     assert "# forest: another program's, which tells no command" in lines
@@ -102,3 +113,31 @@ def test_it_tells_no_place_of_who_made_it(tmp_path, commands, said):
     command = f"python -m scratch_resnet.train {commands}"
     lines = copied(write(tmp_path / "out", write_run(tmp_path / "a", changes={"command": command})))
     assert "/home" not in "\n".join(lines) and any(said in line and "--seeds 3" in line for line in lines)
+
+
+def test_recipe_files_are_written_out_as_the_runs_had_them(tmp_path, monkeypatch):
+    """Both branches' parts in one file; what was changed between two runs in another. A shell writes them, and the
+    commands take them."""
+    folders, files = [], [("scratch_resnet", 32), ("pretrained", 32), ("scratch_resnet", 48)]
+    for number, (branch, size) in enumerate(files):
+        fields = {"image_size": size, "known_mistakes": ["it's\nEND\n$HOME"], "a b": {"x": 1e-05, "y": True}}
+        changes = {
+            "command": f"python -m {branch}.train --recipe mine.toml --seed {number}",
+            "recipe_file": {"base": "tuned", "fields": fields},
+        }
+        folders.append(write_run(tmp_path / str(number), branch=branch, recipe="mine", seed=number, changes=changes))
+    lines = copied(write(tmp_path / "out", *folders))
+    written = "\n".join(lines[: next(at for at, line in enumerate(lines) if "compare.run" in line)])
+    script = written[written.index("cat >") :]
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
+    read = {name: tomllib.loads((tmp_path / name).read_text(encoding="utf-8")) for name in ("mine.toml", "mine-2.toml")}
+    said = {"base": "tuned", "known_mistakes": ["it's\nEND\n$HOME"], "a b": {"x": 1e-05, "y": True}}
+    assert read["mine.toml"] == {branch: said | {"image_size": 32} for branch in ("scratch_resnet", "pretrained")}
+    assert read["mine-2.toml"] == {"scratch_resnet": said | {"image_size": 48}}
+    monkeypatch.chdir(tmp_path)
+    found = [(branch, options["--recipe"], options["--seed"]) for branch, options in trainings_of(lines, monkeypatch)]
+    assert sorted(found) == [
+        ("pretrained", [str(tmp_path / "mine.toml")], ["1"]),
+        ("scratch_resnet", [str(tmp_path / "mine-2.toml")], ["2"]),
+        ("scratch_resnet", [str(tmp_path / "mine.toml")], ["0"]),
+    ]

@@ -62,7 +62,7 @@ def test_what_limits_it_is_named_first_and_said_before_the_pictures(two):
     assert "No pretraining" in named and "Changed settings" in named
     said = page.text[: page.text.index("Rows are true classes")]
     assert "nothing in its backbone was ever trained" in said
-    assert "ran with num_epochs 1 in place of" in said
+    assert "ran with number of epochs 1 in place of" in said
     assert "Demo data" not in page.text and "One branch only" not in page.text
     assert "The <test> set is watched." in page.text
 

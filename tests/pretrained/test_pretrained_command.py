@@ -410,6 +410,7 @@ def test_every_classifier_of_keras_is_there():
         (["--keras-backend", "torch", "--device", "cuda"], "torch sees no such GPU"),
         (["--keras-backend", "torch", "--device", "mps"], "torch sees no such GPU"),
         (["--keras-backend", "jax", "--device", "mps"], "--device mps with Keras on jax"),
+        (["--keras-backend", "jax", "--device", "xpu"], "--device xpu with Keras on jax"),
         (["--device", "metal"], "--device metal"),
         (["--unfreeze", "everything"], "'everything'"),
         (["--backbone", "ResNet-50"], "'ResNet-50'"),
@@ -691,6 +692,7 @@ def environment(monkeypatch):
         (0, 0, "auto", "tensorflow"),
         (0, 1, "cpu", "tensorflow"),
         (0, 1, "mps", "torch"),
+        (0, 1, "xpu", "torch"),
     ],
 )
 def test_auto_takes_tensorflow_unless_pytorch_alone_sees_the_gpu(

@@ -13,6 +13,7 @@ import filelock
 import numpy as np
 import pytest
 from fake_runs import write_run, write_unfinished_run
+from systems import needs_posix
 
 from compare.runs import checkpoint, out_folder, record, schema
 from compare.system import disk
@@ -321,6 +322,7 @@ def test_two_checkpoints_are_kept_and_a_damaged_one_makes_no_room(tmp_path):
     assert "start the run anew" in str(refused.value)
 
 
+@needs_posix
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     """A process that may not write files over 10 kB stands for the full disk."""
     path = tmp_path / "file"

@@ -500,6 +500,19 @@ def test_an_operation_that_a_device_lacks_is_said_in_words(lacks):
     assert len(caught.value.came) < 400 and "--device cpu" in caught.value.advice
 
 
+def test_what_apples_gpu_lacks_is_said_with_the_variable_that_helps():
+    """As PyTorch says it, in MPSFallback.mm."""
+    said = (
+        "The operator 'aten::_linalg_eigh' is not currently implemented for the MPS device. If you want this op to be "
+        "considered for addition please comment on an issue. As a temporary fix, you can set the environment variable "
+        "`PYTORCH_ENABLE_MPS_FALLBACK=1` to use the CPU as a fallback for this op."
+    )
+    with pytest.raises(UserError) as caught, limits_in_words(SMALL, exit_code=1, smaller="the batch"):
+        raise NotImplementedError(said)
+    assert "the device lacks an operation: The operator 'aten::_linalg_eigh' is not" in caught.value.came
+    assert "PYTORCH_ENABLE_MPS_FALLBACK=1" in caught.value.advice and "--device cpu" in caught.value.advice
+
+
 def test_what_nobody_has_written_is_no_lack_of_the_device():
     with pytest.raises(NotImplementedError), limits_in_words(SMALL, exit_code=1, smaller="the batch"):
         torch.nn.Module()(1)
@@ -581,12 +594,27 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_apples_gpu_is_taken_where_pytorch_has_it(monkeypatch):
-    with pytest.raises(UserError, match="--device mps, but PyTorch"):
+    with pytest.raises(UserError, match="--device mps, but PyTorch .* sees 0 GPUs of Apple's here"):
         hardware.choose_device("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert hardware.choose_device("auto") == hardware.choose_device("mps") == torch.device("mps")
     assert hardware.choose_device("cpu") == CPU
     assert hardware.precision(dataclasses.replace(TUNED, precision="bfloat16"), torch.device("mps")) == "float32"
+
+
+def test_intels_gpu_is_taken_where_pytorch_has_it(monkeypatch):
+    with pytest.raises(UserError, match="--device xpu, but PyTorch .* sees 0 GPUs of Intel's here"):
+        hardware.choose_device("xpu")
+    xpu = torch.device("xpu")
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.xpu, "get_device_name", lambda device: f"Arc, {device}")
+    assert hardware.choose_device("auto") == hardware.choose_device("xpu") == xpu
+    assert hardware.device_name(xpu) == "Arc, xpu"
+    for natively, precision in ((False, "float32"), (True, "bfloat16")):
+        monkeypatch.setattr(
+            torch.xpu, "is_bf16_supported", lambda including_emulation, it=natively: it or including_emulation
+        )
+        assert hardware.precision(dataclasses.replace(TUNED, precision="bfloat16"), xpu) == precision
 
 
 def test_a_training_that_diverges_is_stopped_before_its_record(run_main, tmp_path, monkeypatch):

@@ -7,7 +7,9 @@ A catalogue has
     MARKS            its punctuation of lists, under the English one
     UNITS_OF_TIME    its words for h, min and s
     TEXTS            its translations, under the English words that `language.say` is called with
-    KNOWN            those of what records say, such as names of classes; what is not in it stays English
+    KNOWN            those of what records say, such as names of classes, and under `setting label_smoothing`,
+                     `schedule constant`, `recipe tuned` and `split test` those of recipes' fields, their modes, recipes
+                     and splits; what is not in it stays English
 
 Values stand in braces in `TEXTS`, with the same names as in the English; their order is free. A new text of the report
 is a new line of each: `tests/page/test_language.py` names what is missing and what is no longer used.

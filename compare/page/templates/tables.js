@@ -21,7 +21,7 @@ for (const table of document.querySelectorAll("table.sorted")) {
 // Rows by a column, its names as words, its numbers by their value; what is none comes last.
 function sorted(rows, column, way) {
   const keys = new Map(rows.map((row) => [row, row.cells[column].dataset.value ?? row.cells[column].textContent.trim()]));
-  const number = (row) => Number(keys.get(row).replaceAll(",", ""));
+  const number = (row) => Number(keys.get(row).replaceAll(",", "").replace("\u2212", "-"));
   const sign = way === "ascending" ? 1 : -1;
   return [...rows].sort((one, other) => {
     if (one.cells[column].localName === "th") {
