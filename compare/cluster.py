@@ -27,12 +27,8 @@ from compare.system import environment
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, INSTALL, UserError
 from compare.training.options import EXPECTED, SHARED
 
-PLACES = (
-    "--data",
-    "--data-dir",
-    "--split",
-    "--weights",
-)  # options whose values may be files or folders of this machine
+# Options whose values may be files or folders of this machine.
+PLACES = ("--data", "--data-dir", "--split", "--weights", "--recipe")
 NUM_TIMES_AGAIN = 3  # that a training begins anew whose node was lost
 SECONDS_BETWEEN_LOOKS = 1.0
 BYTES_AT_ONCE = 2**26
@@ -214,7 +210,7 @@ def receive(content: bytes, run: Path) -> None:
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         unpack(io.BytesIO(content), new)
-        for path in new.glob("*/*/*"):
+        for path in filter(Path.is_file, new.rglob("*")):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         if run.exists():

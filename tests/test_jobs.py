@@ -139,7 +139,7 @@ def test_memory_bounds_what_auto_takes_and_refuses_what_is_asked_for(here, tmp_p
     found, _ = jobs.settled("auto", jobs.at_most("auto", ahead(*names), tmp_path), takes)
     assert found.number == 2  # the largest two have 4.4 GB
     with pytest.raises(
-        UserError, match=r"--jobs 3, and 3 of these trainings take about 7\.0 GB, of 6\.5 GB.*\n.*\n.*--jobs 2"
+        UserError, match=r"--jobs 3, and 3 of these trainings take about 7\.3 GB, of 6\.8 GB.*\n.*\n.*--jobs 2"
     ):
         jobs.settled(3, jobs.at_most(3, ahead(*names), tmp_path), takes)
     here(4, memory=GB)  # not for one, which is for its branch to find out
