@@ -82,8 +82,10 @@ def _recipe_files(records: list[Record]) -> tuple[list[str | None], list[str]]:
             continue
         fields = {"base": record.recipe_file.base} | record.recipe_file.fields
         table = [f"[{_toml_key(record.branch)}]", *(f"{_toml_key(name)} = {_toml(fields[name])}" for name in fields)]
+        # in no place but where the reader stands: somebody else may have written the record
+        stem = re.sub(r"[^\w.]+", "-", record.recipe.name).strip("-.") or "recipe"
         for number in itertools.count(1):
-            name = f"{record.recipe.name}{f'-{number}' * (number > 1)}.toml"
+            name = f"{stem}{f'-{number}' * (number > 1)}.toml"
             if tables.setdefault(name, {}).setdefault(record.branch, table) == table:
                 break
         names.append(name)

@@ -147,3 +147,13 @@ def test_recipe_files_are_written_out_as_the_runs_had_them(tmp_path, monkeypatch
         ("scratch_resnet", [str(tmp_path / "mine-2.toml")], ["2"]),
         ("scratch_resnet", [str(tmp_path / "mine.toml")], ["0"]),
     ]
+
+
+def test_a_recipe_file_is_written_nowhere_but_here(tmp_path):
+    changes = {
+        "command": "python -m scratch_resnet.train --recipe x.toml",
+        "recipe_file": {"base": "tuned", "fields": {"x\nEND\nrm -rf ~": None}},
+    }
+    lines = copied(write(tmp_path / "out", write_run(tmp_path / "a", recipe="../../home/$(me)", changes=changes)))
+    assert "cat > home-me.toml << 'END'" in lines and lines.count("END") == 1
+    assert not any("rm -rf" in line and not line.startswith('"') for line in lines)
