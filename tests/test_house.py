@@ -149,7 +149,9 @@ PAPERS = {
 COMMANDS = [
     (paper, match[1], match[2].strip())
     for paper, text in PAPERS.items()
-    for match in re.finditer(r"python -m ((?:compare|scratch_resnet|pretrained)\.\w+)((?: [^\s`#]+)*)", text)
+    for match in re.finditer(
+        r"(?:python|torchrun \S+) -m ((?:compare|scratch_resnet|pretrained)\.\w+)((?: [^\s`#]+)*)", text
+    )
 ]
 
 
