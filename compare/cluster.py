@@ -27,12 +27,8 @@ from compare.system import environment
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, INSTALL, UserError
 from compare.training.options import EXPECTED, SHARED
 
-PLACES = (
-    "--data",
-    "--data-dir",
-    "--split",
-    "--weights",
-)  # options whose values may be files or folders of this machine
+# Options whose values may be files or folders of this machine.
+PLACES = ("--data", "--data-dir", "--split", "--weights", "--recipe")
 NUM_TIMES_AGAIN = 3  # that a training begins anew whose node was lost
 SECONDS_BETWEEN_LOOKS = 1.0
 BYTES_AT_ONCE = 2**26
@@ -72,8 +68,8 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
             "the package of the extra `ray`",
             f"pip install 'scratch-or-pretrained[ray]', or uv run --extra ray; {INSTALL}",
         )
-    # Ray's own: every training's lines are shown, and nodes need no uv where this process was begun by it
-    os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    # Ray's own: every training's lines are shown, plain, and nodes need no uv where this process was begun by it
+    os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     import ray
 
     from compare.data import download
@@ -214,7 +210,7 @@ def receive(content: bytes, run: Path) -> None:
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         unpack(io.BytesIO(content), new)
-        for path in new.glob("*/*/*"):
+        for path in filter(Path.is_file, new.rglob("*")):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         if run.exists():

@@ -50,6 +50,7 @@ from compare.training.options import (
     EXPECTED,
     OVERRIDES,
     RECIPE_ENDING,
+    TOLD,
     add_backbone_options,
     add_depth_option,
     add_folder_options,
@@ -172,6 +173,7 @@ def check(ahead: Ahead, at_once: Jobs, expected: dict[str, dict]) -> int:
         first, words = max(some, key=lambda one: math.inf if one[0].labels in ("all", None) else int(one[0].labels))
         others = list(dict.fromkeys(training.labels or "all" for training, _ in some if training is not first))
         told, environment = [], at_once.environment(first, words) | {ESTIMATE: " ".join(others)}
+        environment |= {TOLD: "1"} if data else {}
         with supervise.heard() as stops:
             code = supervise.run_branch(
                 first.branch, [*words, "--check"], environment=environment, stops=stops, told=told
@@ -270,6 +272,7 @@ def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[s
             if ended or stops or words is None:
                 return
             environment = at_once.environment(training, words, place=places[0])
+            environment |= {TOLD: "1"}  # by its check
             environment[EXPECTED] = json.dumps(expected.get(training.name, {}).get("epochs", []))
             name = training.name if at_once.number > 1 else None
             code = supervise.run_branch(

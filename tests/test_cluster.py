@@ -44,11 +44,14 @@ def test_what_is_packed_depends_on_names_and_contents_alone(tmp_path):
 
 def test_a_run_that_comes_is_whole_and_takes_the_place_of_what_was_there(tmp_path):
     there, here = write_run(tmp_path / "node" / "runs" / "a"), tmp_path / "out" / "runs" / "a"
+    (there / "tensorboard").mkdir()
+    (there / "tensorboard" / "events").write_text("of every epoch")
     content = packed(there)
     for _ in range(2):
         cluster.receive(content, here)
         assert record.read_run(here).record == record.read_run(there).record
-        assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
+        names = [sorted(str(path.relative_to(run)) for path in run.rglob("*")) for run in (here, there)]
+        assert names[0] == names[1]
         (here / "checkpoint-1").write_text("of a training that went on elsewhere")
         assert [path.name for path in here.parent.parent.iterdir()] == ["runs"]
 
