@@ -54,6 +54,13 @@ def test_every_page_is_in_the_navigation_and_has_a_title():
         assert re.match(r"# \w", (DOCS / page).read_text(encoding="utf-8")), page
 
 
+def test_the_page_on_the_report_has_its_sections_in_their_order():
+    template = (ROOT / "compare/page/templates/report.html.j2").read_text(encoding="utf-8")
+    navigation = re.findall(r'^  \("\w+", say\("([^"]+)"\)', template, re.M)
+    rows = re.findall(r"^\| ([A-Z][^|]*?) \|", (DOCS / "report.md").read_text(encoding="utf-8"), re.M)
+    assert rows == navigation and len(rows) > 5
+
+
 # ---- two languages
 
 
