@@ -74,7 +74,7 @@ EXAMPLES = """examples:
   python -m compare.run --both                            the article's two trainings on Fashion-MNIST
   python -m compare.run --both --recipe tuned             the same two networks, the best result for the least time
   python -m compare.run --both --recipe tuned --data DIR  the same on your own images, in a folder for each class
-  python -m compare.run --both --recipe mine.toml         recipes of yours, in a file as the README has it
+  python -m compare.run --both --recipe mine.toml         recipes of yours, in a file, as docs/recipes.md has it
   python -m compare.run --both --weights random           the control: the same without pretraining
   python -m compare.run --both --epochs 1 --name quick    one epoch each, in reports/quick
   python -m compare.run --both --robustness               and how robust each is to shifts, noise, blur, …
