@@ -16,6 +16,7 @@ import pytest
 from fake_runs import write_run
 from pages import MARKED
 from PIL import Image
+from test_labels import write_curve
 
 from compare import report, save_run
 from compare.data import dataset
@@ -332,6 +333,19 @@ def test_it_prints_a_brief_and_then_an_appendix(opened, tmp_path):
     assert places == sorted(places)
     assert page.locator("#audit + section").evaluate("one => getComputedStyle(one).breakBefore") == "page"
     assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_a_label_curve_on_paper_is_not_cut(browser, tmp_path):
+    page = browser.new_page(viewport={"width": 690, "height": 1000})
+    page.goto(report.write_report(tmp_path / "page", write_curve(tmp_path), title="A curve").as_uri())
+    page.emulate_media(media="print")
+    edges = page.locator("#labels :is(table, figure)").evaluate_all(
+        "all => all.map((one) => one.getBoundingClientRect().right)"
+    )
+    assert edges and max(edges) <= 691
+    checks = page.locator(".audit details:has(.passed) p")  # a brief has what failed and what was not run
+    assert checks.count() and not any(one.is_visible() for one in checks.all())
+    page.close()
 
 
 @pytest.fixture(scope="module")
