@@ -343,6 +343,8 @@ def test_a_label_curve_on_paper_is_not_cut(browser, tmp_path):
         "all => all.map((one) => one.getBoundingClientRect().right)"
     )
     assert edges and max(edges) <= 691
+    picture, table = (page.locator(f"#labels .row {one}").first.bounding_box() for one in ("figure", "table"))
+    assert table["y"] >= picture["y"] + picture["height"]  # below it, where it has room
     checks = page.locator(".audit details:has(.passed) p")  # a brief has what failed and what was not run
     assert checks.count() and not any(one.is_visible() for one in checks.all())
     page.close()
