@@ -219,7 +219,7 @@ def subject(found: Findings, shown: list[Shown]) -> str:
             labels=labels_in_words(labels_of(first.record)),
         )
     if of_seeds:
-        both = say("{both}; means of the seeds, of times the median", both=both)
+        both = say("{both}; seeds’ means, median times", both=both)
     return say("{both}; 95 % intervals", both=both)
 
 

@@ -78,8 +78,8 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`."""
+    """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`, `3 h`."""
     minutes, seconds = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"

@@ -103,7 +103,7 @@ def test_what_several_seeds_say_is_said_of_their_means(tmp_path):
     spread = 196 * np.sqrt((0.92 * 0.08 + 0.52 * 0.48) / 200)  # of independent answers of one seed
     assert 40 - spread < low < 40 < high < 40 + spread
     both = "ResNet-18 · from scratch, beside ResNet50 · frozen"
-    assert answer.subject(found, shown) == f"{both}; means of the seeds, of times the median; 95 % intervals"
+    assert answer.subject(found, shown) == f"{both}; seeds’ means, median times; 95 % intervals"
     assert "from scratch beats ResNet50 · frozen by 40.0 points" in answer.claim(found, shown)
     lucky = [SCRATCH | {"accuracy": one, "seed": seed} for seed, one in enumerate((0.99, 0.5, 0.5))]
     steady = [PRETRAINED | {"accuracy": 0.9, "seed": seed} for seed in range(3)]

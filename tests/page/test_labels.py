@@ -274,7 +274,7 @@ def test_the_first_screen_s_numbers_are_means_of_seeds(tmp_path):
     found = find(runs)
     accuracy, lead, time = answer.numbers(found, show(found))
     assert (accuracy.value, lead.value, time.value) == ("0.950", "+5.0", "20 s")
-    assert "means of the seeds" in answer.subject(found, show(found))
+    assert "seeds’ means" in answer.subject(found, show(found))
     alone = find([run for run in runs if run.record.seed == 0])
     assert answer.subject(alone, show(alone)) == f"{TUNED}, beside {SCRATCH}, with 100 labels a class; 95 % intervals"
     # where scratch, right on 198, is the better one, the lead is its own

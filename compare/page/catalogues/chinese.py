@@ -32,7 +32,7 @@ TEXTS = {
     "{low:+.1f} to {high:+.1f}": "{low:+.1f} 至 {high:+.1f}",
     "against {time}": "对比 {time}",
     "{first}, beside {second}, with {labels} labels a class": "{first} 与 {second} 相比，每类 {labels} 个标签",
-    "{both}; means of the seeds, of times the median": "{both}；各种子取平均，时间取中位数",
+    "{both}; seeds’ means, median times": "{both}；各种子取平均，时间取中位数",
     "{both}; 95 % intervals": "{both}；均附 95 % 置信区间",
     "{first}, beside {second}": "{first} 与 {second} 相比",
     "1 seed": "1 个随机种子",
