@@ -345,7 +345,7 @@ def agreement_in_words(found: list[Predicted], number: int) -> str:
 
 
 def as_json(paths: list[Path], found: list[Predicted], left_out: Iterable[tuple[Path, str]]) -> dict:
-    """All of it as JSON takes it; see the README."""
+    """All of it as JSON takes it; docs/pictures.md has it."""
 
     def of_run(one: Predicted, number: int) -> dict:
         said = {

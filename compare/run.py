@@ -50,6 +50,7 @@ from compare.training.options import (
     EXPECTED,
     OVERRIDES,
     RECIPE_ENDING,
+    TOLD,
     add_backbone_options,
     add_depth_option,
     add_folder_options,
@@ -73,7 +74,7 @@ EXAMPLES = """examples:
   python -m compare.run --both                            the article's two trainings on Fashion-MNIST
   python -m compare.run --both --recipe tuned             the same two networks, the best result for the least time
   python -m compare.run --both --recipe tuned --data DIR  the same on your own images, in a folder for each class
-  python -m compare.run --both --recipe mine.toml         recipes of yours, in a file as the README has it
+  python -m compare.run --both --recipe mine.toml         recipes of yours, in a file, as docs/recipes.md has it
   python -m compare.run --both --weights random           the control: the same without pretraining
   python -m compare.run --both --epochs 1 --name quick    one epoch each, in reports/quick
   python -m compare.run --both --robustness               and how robust each is to shifts, noise, blur, …
@@ -172,6 +173,7 @@ def check(ahead: Ahead, at_once: Jobs, expected: dict[str, dict]) -> int:
         first, words = max(some, key=lambda one: math.inf if one[0].labels in ("all", None) else int(one[0].labels))
         others = list(dict.fromkeys(training.labels or "all" for training, _ in some if training is not first))
         told, environment = [], at_once.environment(first, words) | {ESTIMATE: " ".join(others)}
+        environment |= {TOLD: "1"} if data else {}
         with supervise.heard() as stops:
             code = supervise.run_branch(
                 first.branch, [*words, "--check"], environment=environment, stops=stops, told=told
@@ -270,6 +272,7 @@ def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[s
             if ended or stops or words is None:
                 return
             environment = at_once.environment(training, words, place=places[0])
+            environment |= {TOLD: "1"}  # by its check
             environment[EXPECTED] = json.dumps(expected.get(training.name, {}).get("epochs", []))
             name = training.name if at_once.number > 1 else None
             code = supervise.run_branch(

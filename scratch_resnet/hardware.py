@@ -30,7 +30,9 @@ def choose_device(name: str) -> torch.device:
         "xpu": torch.xpu.device_count(),
         "mps": int(torch.backends.mps.is_available()),
     }
-    advice = "choose --device cpu, or a lower number, or mend the driver (nvidia-smi should list the GPU)"
+    advice = "choose --device cpu, or leave it out"
+    if name.startswith("cuda"):
+        advice = "choose --device cpu, or a lower number, or mend the driver (nvidia-smi should list the GPU)"
     if (num_processes := processes.num_together()) > 1:
         if ":" in name or name == "mps":
             raise UserError(

@@ -195,7 +195,7 @@ def _record(branch, num_epochs, watched, data, num_test, recipe, known_mistakes,
     run.device = Device(kind="cpu", name="a made-up processor, 2 threads")
     run.peak_memory_bytes = PeakMemory(main=1_234_567_890)
     # neither the clock nor the checkout may change a made-up run
-    run.commit, run.source = "0123456789abcdef0123456789abcdef01234567", None
+    run.commit, run.source, run.repository = "0123456789abcdef0123456789abcdef01234567", None, None
     run.started = "2026-01-02T03:04:05Z"
     return run
 

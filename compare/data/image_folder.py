@@ -6,7 +6,7 @@ Where it has no test set, a fifth of the training images is held out for it. Not
 import collections
 import hashlib
 import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +63,6 @@ def load(
     )
     for problem in problems(reading, allow_leaks=allow_leaks):
         raise problem
-    _warn(reading)
     is_test, labels = reading.parts == "test", reading.labels
     order = np.lexsort((reading.places, is_test))  # the training images and then the test images, as they are listed
     num_train, images = int((~is_test).sum()), _in_order(reading, order)
@@ -87,7 +86,7 @@ def load(
         files=tuple(one.file.name for one in in_order),
         unreadable=dict(collections.Counter(problem.kind for _, problem in reading.unreadable)),
         num_leaks=reading.num_leaks,
-        summary=summary(reading),
+        summary=(*summary(reading), *_warnings(reading)),
     )
 
 
@@ -186,21 +185,19 @@ def _pairs(pairs: list[tuple[Found, Found]]) -> str:
     return ";\n    ".join([*named, *["…"] * (len(pairs) > NUM_NAMED)])
 
 
-def _warn(reading: Reading) -> None:
-    """Tell which files were left out, and which images are copies of one of another class."""
+def _warnings(reading: Reading) -> Iterator[str]:
+    """Which files were left out, and which images are copies of one of another class."""
     if number := len(reading.unreadable):
-        print(
+        yield (
             f"warning: {number:,} file{'s' * (number > 1)} in {reading.folder} cannot be read as images, and "
-            f"{'are' if number > 1 else 'is'} left out:\n    {reasons(reading.unreadable)}",
-            file=sys.stderr,
+            f"{'are' if number > 1 else 'is'} left out:\n    {reasons(reading.unreadable)}"
         )
     other = sides.on_other_sides(reading.pixels, reading.labels)
     pairs = [(reading.found[other[row]], reading.found[row]) for row in np.flatnonzero(other >= 0) if other[row] < row]
     if pairs:
-        print(
+        yield (
             f"warning: {reading.folder} holds {len(pairs):,} image{'s' * (len(pairs) > 1)} twice, in two classes, so "
-            f"one of their labels is wrong:\n    {_pairs(pairs)}",
-            file=sys.stderr,
+            f"one of their labels is wrong:\n    {_pairs(pairs)}"
         )
 
 

@@ -55,6 +55,9 @@ class Cell:
     to_do: tuple[str, ...]
 
 
+UNTOLD = Answer(None, say("the run does not say"), known=False, to_do=say("hand its history to save_run"))
+
+
 def table(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Cell]]]:
     """Each question, and a cell for every strategy, in the order of `by_seeds`."""
     groups = by_seeds(shown)
@@ -120,7 +123,7 @@ def same_test_set(one: Shown, shown: list[Shown]) -> Answer:
 def test_set_unwatched(one: Shown, shown: list[Shown]) -> Answer:
     """A validation split was watched, not the test set."""
     if not one.record.history:
-        return Answer(None, say("the run does not say"), known=False, to_do=say("hand its history to save_run"))
+        return UNTOLD
     if one.watched is None:
         return Answer(True, say("nothing was watched"))
     if one.watched == "validation":
@@ -169,8 +172,10 @@ def fits(seen: Input, expected: Input) -> bool:
 
 def trained_out(one: Shown, shown: list[Shown]) -> Answer:
     """The training loss had stopped falling."""
+    if not one.record.history:
+        return UNTOLD
     steps = [row for row in one.record.history if row.penalty is None]  # with one, a solver's
-    if one.record.history and not steps:
+    if not steps:
         return Answer(None, SOLVED)
     losses = [row.train_loss for row in steps if row.train_loss is not None]
     if len(losses) < 2:
@@ -197,7 +202,9 @@ def trained_out(one: Shown, shown: list[Shown]) -> Answer:
 
 def not_overfitted(one: Shown, shown: list[Shown]) -> Answer:
     """The watched loss ended at its lowest, or near."""
-    if one.record.history and all(row.penalty is not None for row in one.record.history):
+    if not one.record.history:
+        return UNTOLD
+    if all(row.penalty is not None for row in one.record.history):
         return Answer(None, SOLVED)
     if one.watched is None:
         return Answer(None, say("nothing was watched"), known=False, to_do=HOLD_OUT)

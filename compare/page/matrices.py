@@ -12,9 +12,11 @@ from matplotlib.colors import FuncNorm, LinearSegmentedColormap
 from compare.findings.metrics import MANY_CLASSES
 from compare.page.figures import DRAWN, Figure, laid_out
 from compare.page.language import known, say
+from compare.page.line_ends import NAMES, WIDTH
 from compare.page.words import shortened
 
 MOST_NAMED = 12  # rows and columns with a name beside them
+LONGEST = 14  # letters of such a name
 FAINTEST = 0.15  # of a colour: that of a single image is seen as well
 
 
@@ -81,35 +83,37 @@ def _matrix(
     """A matrix whose cells, but for the diagonal, have the last of one or two colours, or the first where they are
     below 0."""
     num_classes = len(values)
-    figure = Figure(figsize=(5.6, 5.0), layout="constrained")
+    is_many = num_classes > MANY_CLASSES  # then the page has this picture, and no table
+    figure = Figure(figsize=(WIDTH, 0.9 * WIDTH) if is_many else (5.6, 5.0), layout="constrained")
     axes = figure.subplots()
     # from the strongest of the one to that of the other, the background between them
     ends = [colours[0], DRAWN.background, colours[1]] if len(colours) > 1 else [DRAWN.background, colours[0]]
     colour_map = LinearSegmentedColormap.from_list("matrix", ends)
     signed = np.sign(values) * strength(values, largest)
     cells = colour_map(signed if len(colours) == 1 else (signed + 1) / 2)  # (num_classes, num_classes, 4)
-    if num_classes > MANY_CLASSES:
+    if is_many:
         cells[np.eye(num_classes, dtype=bool)] = matplotlib.colors.to_rgba(DRAWN.grid)  # where it lies is seen
     # 'none' hands the cells on as they are, to be enlarged without blur
     axes.imshow(cells, interpolation="none")
-    if num_classes <= MANY_CLASSES:
+    if not is_many:
         for (row, column), value in np.ndenumerate(values):
             colour = DRAWN.muted if row == column or not value else _readable_on(cells[row, column])
             text = axes.text(column, row, words(row, column) if value else "0", color=colour, ha="center", va="center")
             text.set(fontsize=7 if num_classes <= 10 else 4, linespacing=1.05)
             text.set_in_layout(False)  # it is inside its cell: no need to measure it
-    axes.set_title(title, fontsize=11)
+    axes.set_title(title, fontsize=NAMES if is_many else 11)
     axes.set(xlabel=say("Predicted class"), ylabel=say("True class"))
-    step = 1 if num_classes <= MANY_CLASSES else -(-num_classes // MOST_NAMED)
-    some = range(0, num_classes, step)
-    names = [shortened(known(class_names[index])) for index in some]
+    some = range(0, num_classes, -(-num_classes // MOST_NAMED) if is_many else 1)
+    names = [shortened(known(class_names[index]), LONGEST if is_many else 24) for index in some]
     axes.set_xticks(some, names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(some, names)
     axes.tick_params(length=0)
+    if is_many:
+        axes.tick_params(labelsize=NAMES)
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set(visible=True, color=DRAWN.grid)
-    if num_classes > MANY_CLASSES or len(colours) > 1:
+    if is_many or len(colours) > 1:
         root = FuncNorm(
             (lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2),
             (1 - len(colours)) * largest,

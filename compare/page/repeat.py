@@ -1,7 +1,6 @@
 """What repeats a comparison: one block to copy, of the words, versions and digests that its records have."""
 
 import collections
-import importlib.metadata
 import itertools
 import json
 import os
@@ -26,8 +25,9 @@ def block(shown: list[Shown]) -> str:
     the same."""
     records = [one.record for one in shown]
     commits = collections.Counter(record.commit for record in records if record.commit)
+    addresses = collections.Counter(record.repository for record in records if record.repository)
     names, files = _recipe_files(records)
-    lines = [*_clone(commits), *_install(records), *files, *_trainings(records, names), *_digests(records)]
+    lines = [*_clone(commits, addresses), *_install(records), *files, *_trainings(records, names), *_digests(records)]
     return "\n".join(lines)
 
 
@@ -42,13 +42,11 @@ def page_alone(folders: list[Path]) -> str:
     return " ".join(["python -m compare.report", *(name if name == "runs/*" else shlex.quote(name) for name in names)])
 
 
-def _clone(commits: collections.Counter) -> list[str]:
-    try:
-        urls = importlib.metadata.metadata(PACKAGE).get_all("Project-URL") or []
-    except importlib.metadata.PackageNotFoundError:
-        urls = []
-    address = next((url.partition(", ")[2] for url in urls if url.startswith("Repository, ")), None)
-    lines = [f"git clone {address} && cd {PACKAGE}" if address else f"# in a clone of {PACKAGE}"]
+def _clone(commits: collections.Counter, addresses: collections.Counter) -> list[str]:
+    lines = [f"# in a clone of {PACKAGE}"]
+    if addresses:
+        ((address, _),) = addresses.most_common(1)
+        lines = [f"git clone {shlex.quote(address)} {PACKAGE} && cd {PACKAGE}"]
     if commits:
         (commit, _), *others = commits.most_common()
         clean, changed, _ = commit.partition("+")
@@ -84,8 +82,10 @@ def _recipe_files(records: list[Record]) -> tuple[list[str | None], list[str]]:
             continue
         fields = {"base": record.recipe_file.base} | record.recipe_file.fields
         table = [f"[{_toml_key(record.branch)}]", *(f"{_toml_key(name)} = {_toml(fields[name])}" for name in fields)]
+        # in no place but where the reader stands: somebody else may have written the record
+        stem = re.sub(r"[^\w.]+", "-", record.recipe.name).strip("-.") or "recipe"
         for number in itertools.count(1):
-            name = f"{record.recipe.name}{f'-{number}' * (number > 1)}.toml"
+            name = f"{stem}{f'-{number}' * (number > 1)}.toml"
             if tables.setdefault(name, {}).setdefault(record.branch, table) == table:
                 break
         names.append(name)

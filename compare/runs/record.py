@@ -139,6 +139,7 @@ def start_record(
             ),
             seconds=schema.Seconds(preparing=0.0),
             commit=machine.commit(),
+            repository=machine.repository(),
             source=machine.source_sha256(),
             started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         )

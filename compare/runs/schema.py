@@ -265,6 +265,8 @@ class Record(Part):
     seen: Input | None = None
     """What entered the network, where the run keeps images of that."""
     commit: Text | None = None
+    repository: Text | None = None
+    """The address that it was cloned from, without a password; None where that is a folder."""
     source: Text | None = None
     started: Text | None = None
     only_highest: bool = False

@@ -7,10 +7,12 @@ import importlib.metadata
 import itertools
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,3 +191,19 @@ def commit() -> str | None:
         return subprocess.run(describe, capture_output=True, check=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def repository() -> str | None:
+    """The address that the source was cloned from, without a name and password of anybody's; None outside a checkout,
+    and where it was a folder."""
+    if commit() is None or COMMIT in os.environ:
+        return None
+    asked = ["git", "-C", start.ROOT, "remote", "get-url", "origin"]
+    address = subprocess.run(asked, capture_output=True, check=False, text=True).stdout.strip()
+    if re.match(r"git@[\w.-]+:", address):  # everybody's
+        return address
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme not in ("https", "http", "ssh", "git") or not parts.hostname:
+        return None
+    whose, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"git@{host}" if whose == "git" else host).geturl()  # git is everybody

@@ -25,7 +25,7 @@ from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
 from compare.training import crops, estimate
 from compare.training.limits import diverged
-from compare.training.options import ESTIMATE, EXPECTED, SHARED
+from compare.training.options import ESTIMATE, EXPECTED, SHARED, TOLD
 from compare.training.progress import EpochBar, Journal, epoch_line
 from compare.training.stopping import Stopping
 from compare.training.trackers import Tracker
@@ -171,7 +171,7 @@ class Job:
             self._estimated = seconds_of(self)
         seconds = sum(self._estimated)
         for line in self.data.summary:
-            self.journal.line(line)
+            (self.journal.note if TOLD in os.environ else self.journal.line)(line)
         self.journal.line(
             f"{self.record.branch}: recipe {recipe.name}, {len(self.epochs_left)} of {num_epochs} epochs to train "
             f"on {len(self.train_rows):,} images of {self.data.title} at {recipe.image_size}×{recipe.image_size}, "

@@ -41,6 +41,7 @@ UNFREEZE = ("none", "last-stage", "backbone", "all")
 # the bytes of main `memory` that the process has held at most.
 ESTIMATE = "COMPARE_ESTIMATE"
 EXPECTED = "COMPARE_EXPECTED"  # in the environment: these `epochs`, which are not measured again
+TOLD = "COMPARE_TOLD"  # in the environment: another training has said what the data are
 SHARED = "COMPARE_SHARED"  # in the environment: other trainings compute on the same device meanwhile
 RECIPE_ENDING = ".toml"  # of a file that `--recipe` names
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given

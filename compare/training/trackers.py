@@ -1,8 +1,9 @@
 """What a training sends to a tool that people watch trainings with: `--log tensorboard`, `mlflow` or `wandb`.
 
 An epoch is sent when it is safe on the disk, by its row of the record, and what a resumed run has sent before is not
-sent twice. A tool that fails is told of once, and asked no more: no training waits for it, or ends with it. Where each
-keeps what it gets is its own settings' (MLFLOW_TRACKING_URI, WANDB_MODE, …); TensorBoard's lies in the run's folder.
+sent twice. A tool that fails is told of once, and asked no more: no training ends with it, or waits for it for longer
+than a minute, once. Where each keeps what it gets is its own settings' (MLFLOW_TRACKING_URI, WANDB_MODE, …);
+TensorBoard's lies in the run's folder.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from compare.system.errors import INSTALL, UserError, in_a_line
 
 PROJECT = "scratch-or-pretrained"  # what MLflow's experiment and the project of Weights & Biases are called by default
 # MLflow waits minutes for a server that is not there, and tells its makers of its use, unless it is told otherwise.
+# With these a server that does not answer takes half a minute.
 MLFLOW = {"HTTP_REQUEST_MAX_RETRIES": "1", "HTTP_REQUEST_TIMEOUT": "10", "DISABLE_TELEMETRY": "true"}
 PAGE_FILES = ("index.html", "report.json", "metrics.csv")
 

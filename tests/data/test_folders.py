@@ -146,12 +146,12 @@ def test_the_table_that_is_written_gives_the_same_again(tmp_path, parts):
 # ---- what cannot be read
 
 
-def test_every_trap_is_read_right_or_named(tmp_path, capsys):
+def test_every_trap_is_read_right_or_named(tmp_path):
     folder = tmp_path / "own"
     found = traps(folder)
     before = contents(folder)
     data = loaded(folder)
-    said = capsys.readouterr().err
+    said = "\n".join(data.summary)
     assert data.unreadable == {"damaged": 1, "empty": 1, "no image": 1, "outside": 1}
     bad = {name for name, why in found.items() if why}
     assert set(data.files) == {f"{'ab'[row % 2]}/{row:04}.png" for row in range(60)} | (found.keys() - bad) | {

@@ -84,6 +84,12 @@ def test_what_several_processes_trained_is_repeated_by_one_and_that_is_said(tmp_
     assert any(line.startswith("# computed on cpu") and "by 4 processes together" in line for line in lines)
 
 
+def test_the_block_clones_from_where_the_runs_source_was_cloned(tmp_path):
+    address = "https://example.org/a/b.git"
+    lines = copied(write(tmp_path / "out", write_run(tmp_path / "run", changes={"repository": address})))
+    assert lines[0] == f"git clone {address} scratch-or-pretrained && cd scratch-or-pretrained"
+
+
 def test_what_no_command_trained_is_said(tmp_path):
     lines = copied(write(tmp_path / "out", write_run(tmp_path / "forest", branch="forest", changes={"command": "x"})))
     assert "# forest: another program's, which tells no command" in lines
@@ -141,3 +147,13 @@ def test_recipe_files_are_written_out_as_the_runs_had_them(tmp_path, monkeypatch
         ("scratch_resnet", [str(tmp_path / "mine-2.toml")], ["2"]),
         ("scratch_resnet", [str(tmp_path / "mine.toml")], ["0"]),
     ]
+
+
+def test_a_recipe_file_is_written_nowhere_but_here(tmp_path):
+    changes = {
+        "command": "python -m scratch_resnet.train --recipe x.toml",
+        "recipe_file": {"base": "tuned", "fields": {"x\nEND\nrm -rf ~": None}},
+    }
+    lines = copied(write(tmp_path / "out", write_run(tmp_path / "a", recipe="../../home/$(me)", changes=changes)))
+    assert "cat > home-me.toml << 'END'" in lines and lines.count("END") == 1
+    assert not any("rm -rf" in line and not line.startswith('"') for line in lines)

@@ -1,7 +1,10 @@
 """Runs out of arrays. Truths: scikit-learn, numbers by hand."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from compare.runs.record import check_comparable, read_run
 from compare.runs.saving import small_copy
 from compare.system.errors import UserError
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+THIRD_BRANCH = (Path(__file__).parents[2] / "docs/third-branch.md").read_text(encoding="utf-8")
 PROBABILITIES = np.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4]])
 LABELS = [0, 1, 1]
 
@@ -26,9 +29,9 @@ def save(folder, **changes):
     return save_run(folder, **given | changes)
 
 
-def test_the_readmes_example_joins_a_comparison(tmp_path, monkeypatch, run_main):
+def test_the_documentations_example_joins_a_comparison(tmp_path, monkeypatch, run_main):
     monkeypatch.chdir(tmp_path)
-    example = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "save_run" in block)
+    example = re.findall(r"```python\n(.*?)```", THIRD_BRANCH, re.DOTALL)[0]
     names = {}
     exec(example, names)
     data, run = names["data"], read_run(Path("reports/forest"))
@@ -39,6 +42,18 @@ def test_the_readmes_example_joins_a_comparison(tmp_path, monkeypatch, run_main)
     assert code == 0, err
     page = Page(Path("page/index.html"))
     assert "Random forest" in page.text and page.row("Training time").split()[-1] == "&#8211;"
+
+
+def test_the_documentations_branch_is_trained_and_compared(tmp_path):
+    (tmp_path / "forest").mkdir()
+    example = re.findall(r"```python\n(.*?)```", THIRD_BRANCH, re.DOTALL)[1]
+    (tmp_path / "forest/train.py").write_text(example, encoding="utf-8")
+    command = [sys.executable, "-m", "compare.run", "--run", "forest --seed 3", "--out", "out"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert read_run(tmp_path / "out/runs/forest").record.seed == 3
+    assert "Random forest" in Page(tmp_path / "out/index.html").text
 
 
 def test_what_is_known_is_kept(tmp_path):

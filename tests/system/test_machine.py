@@ -189,6 +189,30 @@ def test_a_commit_is_of_the_repository_that_keeps_our_files(tmp_path, installed,
     assert said == (git(tmp_path, "rev-parse", "HEAD").strip() if tracked else "None")
 
 
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        ("https://somebody:secret@example.org/a/b.git", "https://example.org/a/b.git"),
+        ("git@example.org:a/b.git", "git@example.org:a/b.git"),
+        ("ssh://git@example.org:2222/a/b", "ssh://git@example.org:2222/a/b"),
+        ("/home/somebody/b", "None"),
+        ("../b", "None"),
+        (None, "None"),
+    ],
+)
+def test_the_address_of_a_clone_is_told_without_who_and_where_it_lies(tmp_path, origin, told):
+    git(tmp_path, "init", "-q")
+    shutil.copytree(ROOT / "compare", tmp_path / "compare", ignore=shutil.ignore_patterns("__pycache__"))
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "ours")
+    if origin is not None:
+        git(tmp_path, "remote", "add", "origin", origin)
+    command = [sys.executable, "-c", "from compare.system import machine; print(machine.repository())"]
+    words = os.environ | {"PYTHONPATH": str(tmp_path)}
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=words, check=True)
+    assert shown.stdout.strip() == told
+
+
 def test_versions_have_our_own():
     found = machine.versions("numpy", "nosuch")
     assert found["scratch-or-pretrained"] == importlib.metadata.version("scratch-or-pretrained")

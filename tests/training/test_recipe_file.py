@@ -32,9 +32,9 @@ def read(folder, text, branch="scratch_resnet", name="mine"):
     return recipes[str(path)], file
 
 
-def test_the_file_of_the_readme(tmp_path):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+def test_the_file_of_the_documentation(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/recipes.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     found, file = read(tmp_path, text)
     left = {name: value for name, value in scratch_recipe.TUNED.on_photographs.items() if name != "image_size"}
     tuned = dataclasses.replace(scratch_recipe.TUNED, name="mine", on_photographs=left)

@@ -1,0 +1,66 @@
+"""What is installed is what is here: the wheel, and what is said of its version."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+import yaml
+from fake_runs import write_run
+from pages import Page
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PACKAGES = ("compare/", "scratch_resnet/", "pretrained/")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as file:
+        file.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def test_it_has_every_file_of_the_packages_and_nothing_else(wheel):
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES]
+    ours = set(subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.splitlines())
+    there = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
+    assert {name for name in there if ".dist-info/" not in name} == ours
+    assert {Path(name).suffix for name in ours} >= {".py", ".j2", ".js"}
+    assert "compare/page/catalogues/chinese.py" in there
+
+
+def test_it_says_what_pyproject_says(wheel):
+    (described,) = wheel.glob("*.dist-info")
+    metadata = Parser().parsestr((described / "METADATA").read_text(encoding="utf-8"))
+    assert (metadata["Name"], metadata["Version"]) == (PROJECT["name"], PROJECT["version"])
+    assert metadata["License-Expression"] == "MIT" and (described / "licenses/LICENSE").is_file()
+    assert metadata.get_payload().startswith((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "scratch-or-pretrained = compare.__main__:command" in (described / "entry_points.txt").read_text()
+
+
+def test_a_report_is_made_without_the_checkout(wheel, tmp_path):
+    write_run(tmp_path / "run")
+    environment = os.environ | {"PYTHONPATH": str(wheel)}
+    where = [sys.executable, "-c", "import compare; print(compare.__file__)"]
+    done = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert Path(done.stdout.strip()).is_relative_to(wheel), done.stderr
+    command = [sys.executable, "-m", "compare.report", "run", "--out", "page"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ResNet-18" in Page(tmp_path / "page/index.html").text
+
+
+def test_who_cites_it_cites_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    assert next(line for line in changes if line.startswith("## ")).split()[1] == PROJECT["version"]
