@@ -199,12 +199,12 @@ def test_copies_in_two_classes_are_named(tmp_path):
     folder_of(tmp_path, some(4, 8, 8), [0, 1] * 2, ("a", "b"), "test")
     assert "warning" not in "\n".join(dataset.load(str(tmp_path), image_size=8).summary)
     write(tmp_path / "train" / "b" / "copy.bmp", images[1])  # other bytes, the same pixels
-    said = "\n".join(dataset.load(str(tmp_path), image_size=8).summary)
+    said = "\n".join([*dataset.load(str(tmp_path), image_size=8).summary, ""])
     assert "1 image twice, in two classes, so one of their labels is wrong:\n    " in said
     assert "    train/a/0001.png and train/b/copy.bmp\n" in said
     for number in range(9):
         write(tmp_path / "train" / "b" / f"more-{number}.png", images[1])
-    said = "\n".join(dataset.load(str(tmp_path), image_size=8).summary)
+    said = "\n".join([*dataset.load(str(tmp_path), image_size=8).summary, ""])
     assert "10 images twice, in two classes" in said and "more-3.png;\n    …\n" in said and "more-4.png" not in said
 
 

@@ -405,7 +405,7 @@ def test_every_classifier_of_keras_is_there():
         (["--keras-backend", "pytorch"], "'pytorch'"),
         (["--epochs", "0"], "--epochs 0"),
         (["--image-size", "4"], "--image-size 4"),
-        (["--recipe", "nosuch"], "'nosuch'"),
+        (["--recipe", "nosuch"], "--recipe nosuch"),
         (["--out", __file__], "is a file"),
         (["--keras-backend", "torch", "--device", "cuda"], "torch sees no such GPU"),
         (["--keras-backend", "torch", "--device", "mps"], "torch sees no such GPU"),
