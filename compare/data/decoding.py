@@ -179,8 +179,8 @@ def fitted(image: Image.Image, *, size: int, fit: Literal["crop", "pad"]) -> np.
     return np.asarray(image).reshape(size, size, len(image.getbands()))
 
 
-def pixels_hash(image: Image.Image) -> str:
-    """What tells an image from others by its size and its pixels, in hexadecimal."""
+def pixels_hash(image: Image.Image, pixels: bytes | np.ndarray) -> str:
+    """What tells an image from others by its size and these pixels of it, in hexadecimal."""
     digest = hashlib.sha256(f"{image.mode} {image.size} ".encode())  # which processors have instructions for
-    digest.update(image.tobytes())
+    digest.update(pixels)
     return digest.digest()[:HASH_BYTES].hex()

@@ -8,9 +8,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -242,35 +242,52 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, li
     of a file in the cache, which is written where it is not there yet; a hash of each one's pixels; and by the row of
     the others why they cannot be, which is kept beside it."""
     num_channels = 1 if all(one.head.mode in GREY_MODES for one in found) else 3
-    about = f"3 {size} {fit} {num_channels} " + " ".join(one.head.sha256 for one in found)
-    shape, hashes, damaged = (len(found), size, size, num_channels), [], []
+    about = f"4 {size} {fit} {num_channels} " + " ".join(one.head.sha256 for one in found)
+    shape, hashes, damaged = (len(found), size, size, num_channels), {}, []
 
     def decode(path: Path) -> tuple[np.ndarray, str]:
         image = whole(path, size=size, num_channels=num_channels)
-        # before it is brought to its size: small enough, different images look the same, and the split would depend on
-        # the size, so that trainings of two sizes would not compare
-        return fitted(image, size=size, fit=fit), pixels_hash(image)
+        small = fitted(image, size=size, fit=fit)
+        return small, pixels_hash(image, small)
 
-    def images() -> Iterator[np.ndarray]:
-        for row, got in enumerate(in_threads(decode, [(one.file.path,) for one in found], doing="decoding")):
+    def hash_whole(path: Path) -> str:
+        image = whole(path, size=size, num_channels=num_channels)
+        return pixels_hash(image, image.tobytes())
+
+    def in_turn(call: Callable, rows: Sequence[int], *, doing: str) -> Iterator[tuple[int, Any]]:
+        paths = [(found[row].file.path,) for row in rows]
+        for row, got in zip(rows, in_threads(call, paths, doing=doing), strict=True):
             if isinstance(got, Unreadable) and got.kind == "no file":  # not to be kept: it may be there again
                 raise UserError(
                     f"{in_a_line(str(found[row].file.path))} was read, and then could not be ({got})",
                     "a folder that stays as it is while it is read",
                     "once more, when nothing else changes it",
                 )
+            yield row, got
+
+    def images() -> Iterator[np.ndarray]:
+        for row, got in in_turn(decode, range(len(found)), doing="decoding"):
             if isinstance(got, Unreadable):
                 damaged.append([row, got.kind, str(got)])
             else:
-                hashes.append(got[1])
-                yield got[0]
+                small, hashes[row] = got
+                yield small
+
+    def tell_apart() -> None:
+        # small enough, different images look the same, and the split would depend on the size, so that trainings of two
+        # sizes would not compare: of the few that look the same all pixels are asked
+        times = collections.Counter(hashes.values())
+        alike = [row for row, one in hashes.items() if times[one] > 1]
+        if alike:
+            hashes.update((row, str(got)) for row, got in in_turn(hash_whole, alike, doing="comparing"))
 
     def write(partial: Path) -> None:
         print(f"decoding {len(found):,} images to {size}×{size} pixels, once: later runs find them", file=sys.stderr)
         partial.mkdir()
         write_array(partial / "images.npy", shape, images())
+        tell_apart()
         with (partial / "files.json").open("w", encoding="ascii") as file:
-            json.dump({"hashes": hashes, "damaged": damaged}, file)
+            json.dump({"hashes": list(hashes.values()), "damaged": damaged}, file)
             file.flush()
             os.fsync(file.fileno())
 
