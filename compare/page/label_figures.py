@@ -97,7 +97,7 @@ def label_curve(
                 textcoords="offset points",
                 ha="right" if on_left else "left",
                 color=colour,
-                fontsize=8,
+                fontsize=NAMES,
             )
         beside = (every[-1] / every[0]) ** (0.008 * (index - (len(curve.headline) - 1) / 2))  # not one on the other
         labels = [one.labels * beside for one in pair.differences]
@@ -114,7 +114,7 @@ def label_curve(
     below.set(xlabel=say("Labels a class"), ylabel=say("Points ahead"))
     below.axhline(0, color=DRAWN.muted, linewidth=1)
     if curve.headline:
-        below.set_title(say("Ahead of {network}", network=names[curve.headline[0].second]), fontsize=9, loc="left")
+        below.set_title(say("Ahead of {network}", network=names[curve.headline[0].second]), fontsize=NAMES, loc="left")
     laid_out(figure)
     spread(beside_lines)
     return figure
@@ -160,7 +160,7 @@ def time_and_accuracy(
     for x, y, words in reversed(front):  # the best first: of names that would lie on each other its own is written
         place = axes.transData.transform((x, y))
         if (np.abs(place - last) > ROOM).any():
-            axes.annotate(words, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=8)
+            axes.annotate(words, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=NAMES)
             last = place
     lines, labels = axes.get_legend_handles_labels()
     ringed = slice(len(names), len(names) + 1)
