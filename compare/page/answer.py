@@ -133,9 +133,8 @@ def of_labels(pair: StrategyPair, first: str, second: str) -> str:
 
 class Lead(NamedTuple):
     """How far the first strategy of the verdict is ahead of the second, percentage points, with its 95 % interval, all
-    seeds together; of a label curve with so many labels a class, else None."""
+    seeds together."""
 
-    labels: float | None
     points_ahead: float
     points_low: float
     points_high: float
@@ -146,7 +145,7 @@ def lead(found: Findings) -> Lead | None:
     the verdict's seeds; None where each has one."""
     if found.headline is None or found.headline.lead_of_seeds is None:
         return None
-    alone = Lead(None, *found.headline.lead_of_seeds)
+    alone = Lead(*found.headline.lead_of_seeds)
     if found.label_curve is None:
         return alone
     at = {
@@ -160,9 +159,9 @@ def lead(found: Findings) -> Lead | None:
         for one in pair.differences:
             first, second = (pair.first, one.labels), (pair.second, one.labels)
             if both == (first, second):
-                return Lead(one.labels, one.points_ahead, one.points_low, one.points_high)
+                return Lead(one.points_ahead, one.points_low, one.points_high)
             if both == (second, first):
-                return Lead(one.labels, -one.points_ahead, -one.points_high, -one.points_low)
+                return Lead(-one.points_ahead, -one.points_high, -one.points_low)
     return alone
 
 

@@ -41,7 +41,7 @@ def one_seed(shown: list[Shown]) -> str | None:
 def chosen_by_test_set(shown: list[Shown]) -> str | None:
     """A side with several strategies has the better chance to have a lucky one."""
     sides = [group[0].record.is_from_scratch for group in by_seeds(shown)]
-    if len(sides) - len(set(sides)) == 0:
+    if len(sides) == len(set(sides)):
         return None
     return say(
         "The verdict is about the best strategy of each side, and which that is was decided by the test set, which "

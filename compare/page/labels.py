@@ -235,12 +235,17 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     if len(compared) < len(shown):
         data = compared[0].record.data
         rest = say(
-            "All below is of {number} labels a class, where all learned from the same images: {training:,} to train "
-            "on, {validation:,} to validate with.",
+            "All below is of {number} labels a class, where all learned from the same images",
             number=labels_in_words(labels_of(compared[0].record)),
-            training=data.num_train,
-            validation=data.num_validation,
         )
+        if data.num_train is not None:
+            rest = say(
+                "{rest}: {training:,} to train on, {validation:,} to validate with",
+                rest=rest,
+                training=data.num_train,
+                validation=data.num_validation,
+            )
+        rest = say("{parts}.", parts=rest)
     ordered = [*curve.headline, *(pair for pair in curve.pairs if pair not in curve.headline)]
     return {
         "labels": [labels_in_words(labels) for labels in every],

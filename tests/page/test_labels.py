@@ -164,6 +164,15 @@ def test_a_silent_verdict_says_nothing_of_who_is_ahead_and_the_picture_has_the_n
     assert f"{FROZEN} and {SCRATCH} cross at about 251 labels a class" in numbers
 
 
+def test_a_curve_of_runs_that_do_not_tell_their_images_is_shown(tmp_path):
+    runs = write_curve(tmp_path)
+    for run in runs:
+        run.record.data.num_train = None
+    found = find(runs)
+    rest = labels.section(found, show(found))["rest"]
+    assert rest == "All below is of 1,000 labels a class, where all learned from the same images."
+
+
 def test_the_curve_has_logistic_regression_beside_it(written):
     _, found, _ = written
     assert labels.section(found, show(found))["baselines"] == []
