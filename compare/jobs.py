@@ -19,9 +19,9 @@ from compare.training.options import SHARED
 
 Asked = int | Literal["auto", "ray"]
 Ahead = list[tuple[Training, Sequence[str]]]  # trainings, each with the words that bring it to its end
-# What twice the threads bring, as a power of two: `tuned` from scratch is 1.6 to 1.8 times as fast on both of two cores
-# as on one beside a training on the other; by processor time, beside other work (tests/benchmarks/jobs.py).
-SCALING = 0.8
+# What twice the threads bring, as a power of two: `tuned` from scratch is 1.66 times as fast on both of two cores as on
+# one beside a training on the other (tests/benchmarks/jobs.py large).
+SCALING = 0.75
 # Of what its check did a training holds at most so much: 1.25 times from scratch, 1.27 frozen, 1.33 fine-tuned.
 MEMORY_GROWS = 1.35
 WORTH = 0.95  # of the time that fewer at a time take, for `auto` to take more: they need more memory

@@ -2,13 +2,17 @@
 for each number.
 
     python tests/benchmarks/jobs.py small            nine of digits, in which most of the time is the start of a process
-    python tests/benchmarks/jobs.py large            four of Fashion-MNIST from scratch, of two epochs each
+    python tests/benchmarks/jobs.py large            two of Fashion-MNIST from scratch, of two epochs each
     python tests/benchmarks/jobs.py mixed --jobs 1 2 auto   two of it from scratch, two on a frozen network
     python tests/benchmarks/jobs.py small --threads 1       each with one thread, whatever their number
+    python tests/benchmarks/jobs.py curve --threads 1 --jobs 1 ray    24 of digits; `ray` is a cluster of two nodes with
+                                                     a processor each, of which one is killed in the middle
 
 seconds       from the end of the checks to the end of the last training; `announced` is what was said beforehand
 memory_bytes  the most that all processes held together, what several share counted once (PSS), looked at twice a second
-results       the SHA-256 of all predictions: alike wherever the threads are, as `threads` tells them
+begun         how many trainings began, looked at as often: those of a lost node begin again, and `lost_seconds` is how
+              long they had gone on by then
+results       the SHA-256 of all predictions, and of weights from scratch: alike wherever `threads`, of each, are
 
 Every number has caches of its own, which are empty at first. Nothing else should be running.
 """
@@ -24,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -34,7 +39,8 @@ from compare.system import machine
 ROOT = Path(__file__).parent.parent.parent
 CASES = {
     "small": ["--label-curve", "--demo"],
-    "large": ["--scratch", "--recipe", "tuned", "--epochs", "2", "--seeds", "0,1,2,3"],
+    "curve": ["--label-curve", "--demo", "--labels-per-class", "5,10,20,all", "--seeds", "0,1"],
+    "large": ["--scratch", "--recipe", "tuned", "--epochs", "2", "--seeds", "0,1"],
     "mixed": ["--run", "scratch_resnet --recipe tuned --epochs 2", "--run", "pretrained --recipe frozen"],
 }
 CASES["mixed"] += ["--seeds", "0,1", "--labels-per-class", "1000"]
@@ -60,38 +66,93 @@ def main():
 def measured(words: list[str], jobs: str, environment: dict[str, str], place: Path) -> dict:
     """One comparison with so many jobs, in a folder of its own below `place`."""
     command = [sys.executable, "-m", "compare.run", *words, "--jobs", jobs, "--out", str(place / "out")]
-    process = subprocess.Popen(
-        command, env=os.environ | environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, stderr=sys.stderr
-    )
-    most = [0]
-    threading.Thread(target=look, args=(process.pid, most), daemon=True).start()
-    found = {}
-    for line in process.stdout:
-        print(line, end="", file=sys.stderr)
-        if told := re.match(r"\d+ trainings, (.*): (.*)", line):
-            begin, found["how"], found["announced"] = time.perf_counter(), *told.groups()
-            most[0] = 0
-        if ": complete, in " in line:
-            found["seconds"] = round(time.perf_counter() - begin, 1)
-            found["memory_bytes"] = most[0]
-    if process.wait():
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+    with two_nodes(environment) if jobs == "ray" else contextlib.nullcontext(lambda: None) as lose_one:
+        process = subprocess.Popen(
+            command, env=os.environ | environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, stderr=sys.stderr
+        )
+        seen = Seen(process.pid)
+        found = {}
+        for line in process.stdout:
+            print(line, end="", file=sys.stderr)
+            if told := re.match(r"(\d+) trainings, (.*): (.*)", line):
+                begin, num_left = time.perf_counter(), int(told[1])
+                middle = num_left // 2
+                found["how"], found["announced"] = told.groups()[1:]
+                seen.forget()
+            if ": complete, in " in line:
+                num_left -= 1
+                found |= {"seconds": round(time.perf_counter() - begin, 1), "memory_bytes": seen.most_bytes}
+                found |= {"begun": len(seen.trainings)}
+                if num_left == middle:
+                    found["lost_seconds"] = seen.lost(lose_one)
+        if process.wait():
+            sys.exit(f"{' '.join(command)} ended with {process.returncode}")
     runs = [record.read_run(run) for run in sorted((place / "out" / "runs").iterdir())]
-    digest = hashlib.sha256(b"".join(run.test_probabilities.tobytes() for run in runs))
+    digest = hashlib.sha256()
+    for run in runs:
+        digest.update(run.test_probabilities.tobytes())
+    for weights in sorted((place / "out" / "runs").glob("*/model.safetensors")):
+        digest.update(weights.read_bytes())
     found["threads"] = [run.record.num_threads for run in runs]
     return found | {"results": digest.hexdigest()[:16], "machine": machine.processor_name()}
 
 
-def look(process: int, most: list[int]) -> None:
-    """Keep up to date what the process and all that it begins hold at most."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        while True:
-            total = 0
-            for one in (psutil.Process(process), *psutil.Process(process).children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    total += getattr(one.memory_full_info(), "pss", one.memory_info().rss)
-            most[0] = max(most[0], total)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+@contextlib.contextmanager
+def two_nodes(environment: dict[str, str]) -> Iterator[Callable[[], None]]:
+    """A cluster of two nodes with a processor each, which `environment` leads to, and what puts a new one in the place
+    of one that is killed."""
+    from ray.cluster_utils import Cluster
+
+    os.environ |= environment  # nodes keep their caches where it says
+    there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    first, _ = (there.add_node(num_cpus=1) for _ in range(2))
+    environment["RAY_ADDRESS"] = there.address
+
+    def lose_one() -> None:
+        there.remove_node(first, allow_graceful=False)
+        there.add_node(num_cpus=1)
+
+    yield lose_one
+    there.shutdown()
+
+
+class Seen:
+    """What the process and all that it begins, or a cluster of this process, were seen to be, all the time.
+
+    Attributes:
+        most_bytes: that they held at a time.
+        trainings: processes that trained.
+    """
+
+    def __init__(self, process: int):
+        self.process = process
+        self.forget()
+        threading.Thread(target=self.look, daemon=True).start()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.most_bytes, self.trainings = 0, set()
+
+    def look(self) -> None:
+        """Look on until the process ends."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(self.process):
+                total = 0
+                for one in psutil.Process().children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        total += getattr(one.memory_full_info(), "pss", one.memory_info().rss)
+                        words = one.cmdline()
+                        if any(word.endswith(".train") for word in words) and "--check" not in words:
+                            self.trainings.add(one)
+                self.most_bytes = max(self.most_bytes, total)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def lost(self, lose_one: Callable[[], None]) -> float:
+        """The seconds that those trainings had taken which end as one is lost."""
+        ages = {one: time.time() - one.create_time() for one in self.trainings if one.is_running()}
+        lose_one()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        return round(sum(age for one, age in ages.items() if not one.is_running()), 1)
 
 
 if __name__ == "__main__":
