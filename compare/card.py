@@ -87,7 +87,7 @@ def _made(run: Run) -> list[str]:
 
 def _use(run: Run, form: str, file_name: str) -> list[str]:
     data = run.record.data
-    height, width, num_channels = data.image_shape
+    height, width, num_channels = data.shape
     levels = "levels of grey" if num_channels == 1 else "red, green and blue"
     fit = "whole, on black" if run.record.recipe.fit == "pad" else "their middle"
     square = f"; others are made squares first ({fit})" if height == width else ""
@@ -180,6 +180,6 @@ def _in_a_line(text: str) -> str:
     return " ".join(str(text).split())  # also at the line ends that only Unicode and YAML know
 
 
-def _in_a_cell(value) -> str:
+def _in_a_cell(value: object) -> str:
     words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return _in_a_line(words).replace("|", "\\|")

@@ -18,10 +18,10 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from compare import plan, start, supervise
-from compare.jobs import Ahead, Jobs, takes_any_gpu
+from compare.jobs import Ahead, Expected, Jobs, takes_any_gpu
 from compare.plan import Options, Training
 from compare.system import environment
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, INSTALL, UserError
@@ -48,7 +48,7 @@ class Sent:
     name: str
     digest: str
     num_bytes: int
-    parts: list
+    parts: list[Any]
 
 
 # ---- here
@@ -68,8 +68,10 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
             "the package of the extra `ray`",
             f"pip install 'scratch-or-pretrained[ray]', or uv run --extra ray; {INSTALL}",
         )
-    # Ray's own: every training's lines are shown, plain, and nodes need no uv where this process was begun by it
+    # Ray's own: every training's lines are shown, plain, nodes need no uv where this process was begun by it, and what
+    # is begun on this machine alone has its share of it beside other work, as without Ray
     os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     from compare.data import download
@@ -80,7 +82,7 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
     variables[machine.COMMIT] = machine.commit() or ""
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as until:
         for package in {*start.OURS, *(training.branch for training in trainings)}:
-            (folder,) = importlib.util.find_spec(package).submodule_search_locations
+            (folder,) = importlib.import_module(package).__path__
             shutil.copytree(folder, Path(place, package), ignore=shutil.ignore_patterns("__pycache__"))
         how = {"runtime_env": {"working_dir": place, "env_vars": variables}, "logging_level": "error"}
         try:
@@ -120,7 +122,7 @@ def nodes_there() -> list[tuple[int, int]]:
     return [(int(one["CPU"]), int(one.get("GPU", 0))) for one in found if one.get("CPU", 0) >= 1] or [(1, 0)]
 
 
-def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[str, dict]) -> int:
+def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: Expected) -> int:
     """Bring each training to its end on the cluster; otherwise as `compare.run.train`."""
     import ray
 
@@ -169,14 +171,15 @@ def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[s
 
 def with_files_sent(options: Options, sent: dict[Path, Sent]) -> list[str | Sent]:
     """The words of a command line, with what they name of this machine in the cluster's store; `sent` keeps what is."""
-    words = []
+    words: list[str | Sent] = []
     for option, values in options.items():
         words += [option] if option else []
         for value in values:
             path = Path(value)
             if option in PLACES and path.is_absolute() and path.exists():
-                value = sent[path] = sent.get(path) or send(path)
-            words.append(value)
+                words.append(sent.setdefault(path, sent.get(path) or send(path)))
+            else:
+                words.append(value)
     return words
 
 

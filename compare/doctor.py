@@ -14,6 +14,7 @@ if not __package__:  # run as a file: then its own folder, which has an `inspect
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import platform
 import re
@@ -23,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from compare.system import environment, processes
 from compare.system.command import Parser, run_command
@@ -123,11 +125,11 @@ def examine_more() -> list[Finding]:
     except UserError as error:
         return [Finding("mirrors", str(error), "see there", blocks=True)]
 
-    def weights_and_mirrors() -> dict:
+    def weights_and_mirrors() -> dict[str, Any]:
         weights = weights_paths()
         return weights | {"reached": reached(download.urls(weights["mirrors"], weights["name"]))}
 
-    questions = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
+    questions: dict[str, Callable[[], Any]] = {name: functools.partial(probe, name) for name in KERAS_BACKENDS}
     questions |= {
         "data": lambda: dict(fashion_mnist.whereabouts()),
         "data mirrors": lambda: reached(data_mirrors),
@@ -152,7 +154,7 @@ def examine_more() -> list[Finding]:
     ]
 
 
-def ask(questions: dict[str, Callable], seconds: float) -> dict:
+def ask(questions: dict[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:
     """The answers to questions that are asked at once, as far as they come in time. Each has a thread that nobody waits
     for at the end: a server and a network disk may never answer."""
     answers = {}
@@ -182,10 +184,10 @@ def packages() -> list[Finding]:
         source = Path(__file__).parent.parent / "pyproject.toml"
         lines = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
     except OSError:  # installed without its sources; what has a marker is an extra's
-        lines = [line for line in importlib.metadata.requires("scratch-or-pretrained") if ";" not in line]
+        lines = [line for line in importlib.metadata.requires("scratch-or-pretrained") or [] if ";" not in line]
     found, findings = [f"Python {platform.python_version()}"], []
     for line in lines:
-        name = re.match(r"[\w.-]+", line)[0]
+        name = re.split(r"[^\w.-]", line)[0]
         needed, install = line.removeprefix(name), f"pip install '{line}'"
         try:
             version = importlib.metadata.version(name)
@@ -205,7 +207,7 @@ def packages() -> list[Finding]:
     return [Finding("packages", ", ".join(found)), *findings]
 
 
-def weights_paths() -> dict:
+def weights_paths() -> dict[str, Any]:
     """What `python -m pretrained.weights` says of ImageNet's: compare does not import the branches."""
     with processes.tied() as arguments:
         command = [sys.executable, "-m", "pretrained.weights"]
@@ -239,7 +241,7 @@ def reached(urls: list[str]) -> dict[str, str | None]:
 
     if download.is_offline():
         return {}
-    answers = ask({url: lambda url=url: reach(url) for url in urls}, PROBE_SECONDS)
+    answers = ask({url: functools.partial(reach, url) for url in urls}, PROBE_SECONDS)
     return {url: answers.get(url, f"no answer in {PROBE_SECONDS} s") for url in urls}
 
 
@@ -351,17 +353,17 @@ def environment_findings() -> list[Finding]:
     """What of the environment decides how downloads go."""
     from compare.data import download
 
-    names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "KERAS_HOME")
-    names += ("KERAS_BACKEND", environment.THREADS, *environment.recorded())
-    names += (download.MIRRORS_VARIABLE, OFFLINE_VARIABLE)
+    names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "KERAS_HOME"]
+    names += ["KERAS_BACKEND", environment.THREADS, *environment.recorded()]
+    names += [download.MIRRORS_VARIABLE, OFFLINE_VARIABLE]
     values = {name: os.environ.get(name) or os.environ.get(name.lower()) for name in names}
     said = [f"{name}={download.without_password(value)}" for name, value in values.items() if value]
     findings = [Finding("environment", ", ".join(said))] if said else []
     if not download.cache_folder().is_absolute():
         findings.append(Finding("home", "there is none to keep downloads in", "set HOME, or XDG_CACHE_HOME"))
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-        if values[name] and not Path(values[name]).exists():
-            findings.append(Finding(name, f"{values[name]} is not there", "unset it, or name a file that is"))
+        if (value := values[name]) and not Path(value).exists():
+            findings.append(Finding(name, f"{value} is not there", "unset it, or name a file that is"))
     return findings
 
 

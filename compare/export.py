@@ -112,8 +112,8 @@ def test_images(run: "Run", data_dir: Path | None) -> "tuple[np.ndarray, np.ndar
     told = run.record
     try:
         name = told.data.name if told.data.name in NAMES else str(data_dir) if data_dir else None
-        options = {"image_size": max(told.data.image_shape[:2]), "fit": told.recipe.fit}
-        data = name and dataset.load(name, data_dir if name in NAMES else None, download=False, **options)
+        size, place = max(told.data.shape[:2]), data_dir if name in NAMES else None
+        data = name and dataset.load(name, place, download=False, image_size=size, fit=told.recipe.fit)
     except UserError:
         if data_dir is not None:  # asked for by name, so it had better be there
             raise
@@ -123,7 +123,7 @@ def test_images(run: "Run", data_dir: Path | None) -> "tuple[np.ndarray, np.ndar
         return data.test_images[rows], rows
     if data_dir is not None:
         raise UserError(f"--data-dir {data_dir} holds other data than the run was trained on", "the same", "name those")
-    height, width, num_channels = told.data.image_shape
+    height, width, num_channels = told.data.shape
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (NUM_CHECKED, 4, 4, num_channels), np.uint8)
     return np.repeat(np.repeat(coarse, -(-height // 4), 1), -(-width // 4), 2)[:, :height, :width], None

@@ -15,6 +15,7 @@ import argparse
 import glob
 import itertools
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def check_plotting() -> None:
 def write_report(
     folder: Path,
     runs: "list[Run]",
-    unfinished: "list[UnfinishedRun]" = (),
+    unfinished: "Sequence[UnfinishedRun]" = (),
     *,
     title: str,
     data_dir: Path | None = None,

@@ -14,7 +14,7 @@ OURS = ("compare", "pretrained", "scratch_resnet")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def check():
+def check() -> None:
     """Leave with the three parts of a `UserError` where Python is too old, or where `python -m` has put a folder first
     whose files hide modules."""
     if sys.version_info < PYTHON:
@@ -29,7 +29,7 @@ def check():
             check_folder(sys.path[0], sys.path[1:])
 
 
-def check_folder(folder, path):
+def check_folder(folder: str, path: "list[str]") -> None:
     """Leave in words where something in `folder` would be imported in the place of a module on `path`."""
     try:
         entries = sorted(os.listdir(folder or "."))
@@ -55,7 +55,7 @@ def check_folder(folder, path):
         )
 
 
-def refuse(came, expected, advice):
+def refuse(came: str, expected: str, advice: str) -> None:
     """End as a `UserError` does, which cannot be imported yet."""
     sys.stderr.write(f"error: {came}\n  expected: {expected}\n  what to do: {advice}\n")
     sys.exit(2)

@@ -99,6 +99,18 @@ class Data(Part):
     split_fingerprint: Text | None = None
     test_labels_fingerprint: Text
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a run that must have them.
+
+        Raises:
+            ValueError: it has not; whoever needs them has to refuse it before.
+        """
+        if self.image_shape is None:
+            raise ValueError(f"the size of the images of {self.title} is not known")
+        height, width, num_channels = self.image_shape
+        return height, width, num_channels
+
     @pydantic.field_validator("class_names")
     @classmethod
     def _each_once(cls, names: list[str]) -> list[str]:

@@ -103,7 +103,7 @@ def two_nodes(environment: dict[str, str]) -> Iterator[Callable[[], None]]:
     of one that is killed."""
     from ray.cluster_utils import Cluster
 
-    os.environ |= environment  # nodes keep their caches where it says
+    os.environ |= environment | {"RAY_worker_niceness": "0"}  # nodes keep their caches where it says
     there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     first, _ = (there.add_node(num_cpus=1) for _ in range(2))
     environment["RAY_ADDRESS"] = there.address
