@@ -201,7 +201,7 @@ def send(path: Path) -> Sent:
 
 
 def receive(content: bytes, run: Path) -> None:
-    """Write a run that has come from a node, whole, in the place of what was there of it.
+    """Write a run that has come from a node, whole, in the place of what was there of it; nothing where none came.
 
     Raises:
         UserError: it cannot be written; what was there is as it was.
@@ -213,12 +213,14 @@ def receive(content: bytes, run: Path) -> None:
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         unpack(io.BytesIO(content), new)
+        if not (brought := new / run.parent.name / run.name).exists():  # it failed before it had a folder
+            return
         for path in filter(Path.is_file, new.rglob("*")):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         if run.exists():
             run.replace(old)
-        (new / run.parent.name / run.name).replace(run)
+        brought.replace(run)
         disk.sync(run.parent)
     except OSError as error:
         raise disk.cannot_write(f"{run} could not be written", run.parent, error, exit_code=EXIT_FAILED) from error
