@@ -93,8 +93,8 @@ def main() -> int:
         said = compared(run, found, in_branch(run, branch, images, where=False)["probabilities"], rows)
     print(f"{out}: {said}")
     is_in_run = out.absolute().parent == run.folder.absolute()
-    described = out.with_name("README.md") if is_in_run else out.with_suffix(".md")
-    if described.exists():
+    described = out.with_name(card.NAME) if is_in_run else out.with_suffix(".md")
+    if described.exists() and described.read_bytes() != card.text(run).encode():
         print(f"{described} is there already, and stays as it is: without it a model card would be written")
     else:
         disk.write_atomically(described, card.text(run, arguments.format, out.name).encode())

@@ -221,7 +221,7 @@ def announce(trainings: list[Training], at_once: Jobs, expected: Expected) -> No
 
 def train_and_report(folder: Path, name: str, trainings: list[Training], at_once: Jobs, expected: Expected) -> int:
     """Bring every training to its end, as `train` does, and write the report; the exit code. The folder is claimed."""
-    from compare import report
+    from compare import card, report
     from compare.page.language import say
     from compare.training import trackers
 
@@ -245,6 +245,8 @@ def train_and_report(folder: Path, name: str, trainings: list[Training], at_once
     if page is not None:
         for tool in {word for training in trainings for word in plan.by_option(training.words).get("--log", [])}:
             trackers.send_page(tool, folder, name, lambda said: print(said, file=sys.stderr))
+        for run in finished:
+            card.write_beside(run)
         print(page)
     return code or (EXIT_FAILED if unfinished else EXIT_DONE)
 
