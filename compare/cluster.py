@@ -274,6 +274,7 @@ def bring(
     """
     told = [str(on_this_node(word)) if isinstance(word, Sent) else word for word in words]
     with tempfile.TemporaryDirectory() as place:
+        os.chdir(place)  # Ray's own folder may go while its task goes on, and in one that is gone MKL does not compute
         run = Path(place, "runs", training.name)
         if begun is not None:
             fetch(begun, Path(place, "begun"))
