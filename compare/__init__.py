@@ -26,20 +26,21 @@ A wing uses what stands above it, but `findings` and `page` train nothing; the b
 imports a branch or a deep-learning framework. A wing's `__init__.py` says in a line what each of its files is for.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from compare import start
 
 start.check()
 
+TYPE_CHECKING = False  # as in `start`
 if TYPE_CHECKING:
+    from typing import Any
+
     from compare.comparison import compare_runs, load_run
     from compare.runs.saving import save_run
 
 __all__ = ["compare_runs", "load_run", "save_run"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # only when they are asked for: they bring NumPy, matplotlib and scikit-learn
     if name in __all__:
         import importlib
