@@ -26,7 +26,8 @@ MAX_FILE_BYTES = 500_000_000
 HASH_BYTES = 16
 BATCH = 256  # files that are begun before the first of them is waited for, so that Ctrl-C need not wait for all
 
-Arguments, Result = TypeVarTuple("Arguments"), TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 Kind = Literal["empty", "no image", "too large", "damaged", "no file", "outside", "no range"]
 
 

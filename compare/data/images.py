@@ -176,8 +176,9 @@ def _file_map(array: np.ndarray) -> mmap.mmap | None:
     lies_in: object = array
     while isinstance(lies_in, np.ndarray):
         lies_in = lies_in.base
-    takes_advice = isinstance(lies_in, mmap.mmap) and hasattr(lies_in, "madvise") and not array.flags.writeable
-    return lies_in if takes_advice else None
+    if isinstance(lies_in, mmap.mmap) and hasattr(lies_in, "madvise") and not array.flags.writeable:
+        return lies_in
+    return None
 
 
 def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.ndarray:

@@ -56,8 +56,7 @@ def forgiving() -> Iterator[None]:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     codecs.register_error("spelled", _spell)
     before = sys.stdout, sys.stderr
-    streams = [Forgiving(stream) for stream in before]
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]  # all that these lack is in `__getattr__`
+    streams = sys.stdout, sys.stderr = [Forgiving(stream) for stream in before]
     try:
         yield
     finally:

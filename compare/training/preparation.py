@@ -85,8 +85,9 @@ def prepare(
     )
     recipe = on_photographs if data.are_photographs else recipe
     if not data.mirror_alike:
-        mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
-        recipe = dataclasses.replace(recipe, **mirrors)
+        mirrors = [name for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)]
+        others = dict.fromkeys(mirrors, False)
+        recipe = dataclasses.replace(recipe, **others)
     recipe, train_rows, validation_rows = subset(
         data, recipe, labels_per_class=labels_per_class, subset_seed=subset_seed, batch_asked=changes.get("batch_size")
     )
@@ -177,7 +178,8 @@ def check_resumed_alone(arguments: argparse.Namespace, changes: dict[str, Any]) 
 
 def recipe_so_far(folder: Path, begun: Record, kind: type[AnyRecipe]) -> AnyRecipe:
     """The recipe, of that kind, by which the run in `folder` was begun; a version's with other fields is refused."""
-    fields = {name: tuple(one) if isinstance(one, list) else one for name, one in begun.recipe.as_json().items()}
+    fields = begun.recipe.as_json()
+    fields |= {name: tuple(one) for name, one in fields.items() if isinstance(one, list)}
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 
 @dataclasses.dataclass(frozen=True, match_args=False)
@@ -22,7 +22,7 @@ class Recipe(Protocol):
     batch_size: int
     least_steps: int
     num_epochs_in_all: int
-    on_photographs: Mapping[str, float]
+    on_photographs: Mapping[str, Any]
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

@@ -93,8 +93,8 @@ def send_page(name: str, folder: Path, title: str, tell: Callable[[str], None]) 
     files = [path for path in (folder / name for name in PAGE_FILES) if path.is_file()]
     key = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]  # a later page takes the place of this one
     try:
-        if hasattr(tool := TOOLS.get(name), "send_files"):
-            _quietly(lambda: tool.send_files(key, title, files))
+        if (send := getattr(TOOLS.get(name), "send_files", None)) is not None:
+            _quietly(lambda: send(key, title, files))
     except Exception as error:
         tell(f"{_in_words(name, error)}; the page was not sent there")
 
