@@ -9,7 +9,7 @@ from compare.findings.label_curve import LabelCurve, labels_of, seeds_of, strate
 from compare.page import figures
 from compare.page.language import known, say
 from compare.page.words import folder_name, labels_in_words, network_in_words, run_name
-from compare.runs.schema import Device
+from compare.runs.schema import Device, Model
 
 MOST_PINNED = 4  # strategies that a page shows at once
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
@@ -55,6 +55,11 @@ class Shown(RunFindings):
     def watched(self) -> str | None:
         """The split that was watched after every epoch: test or validation; None if none was."""
         return self.record.watched
+
+    @property
+    def model(self) -> Model:
+        """Its network: a complete run tells of it."""
+        return self.record.model or Model(name=self.record.branch)
 
     @property
     def strengths(self) -> dict[str, list[int | float]]:
