@@ -89,12 +89,7 @@ def spread(names: Sequence[list[Annotation]]) -> None:
 
 
 def with_names(
-    figure: Figure,
-    axes: Axes,
-    ends: Sequence[End],
-    *,
-    aside: frozenset[int],
-    beside: Sequence[list[Annotation]] = (),
+    figure: Figure, axes: Axes, ends: Sequence[End], *, aside: frozenset[int], beside: Sequence[list[Annotation]] = ()
 ) -> Figure:
     """A figure with names at the ends of its lines, laid out so that none lies on another.
 

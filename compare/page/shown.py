@@ -79,8 +79,7 @@ def show(found: Findings) -> list[Shown]:
     has beside each other."""
     runs = [one.run for one in found.runs]
     seeds = [next(seeds for seeds in found.seeds if place in seeds.places) for place in range(len(runs))]
-    keys: Sequence[Hashable]
-    keys = [strategy_of(run.record) for run in runs] if len(found.compared) < len(runs) else seeds
+    keys: Sequence[Hashable] = [strategy_of(run.record) for run in runs] if len(found.compared) < len(runs) else seeds
     sides: dict[Hashable, bool] = {}
     for key, run in zip(keys, runs, strict=True):
         sides.setdefault(key, run.record.is_from_scratch)
