@@ -45,7 +45,6 @@ from compare.page.words import (
     shortened,
 )
 from compare.runs.checkpoint import UnfinishedRun
-from compare.runs.schema import Input
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -108,9 +107,9 @@ def content(
             "audit": questions,
             "robustness": robustness(found, shown, images),
             "seen": [
-                seen(some[0], of, label)
+                seen(some[0], label)
                 for label, group in groups_of_seeds
-                if (some := [one for one in group if one.run.seen_test is not None]) and (of := some[0].record.seen)
+                if (some := [one for one in group if one.run.seen_test is not None])
             ],
             "not_seen": joined(named([one for one in shown if one.run.seen_test is None], shown)),
             "scripts": [script(name) for name in scripts(images, wrong, behind)],
@@ -189,9 +188,9 @@ def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | No
     }
 
 
-def seen(one: Shown, of: Input, label: str) -> dict[str, Any]:
+def seen(one: Shown, label: str) -> dict[str, Any]:
     """What the network of a run, which is called `label`, got: its first test and training images in a picture, and
-    their size and range, that `of` the record, in words."""
+    their size and range in words."""
     arrays = [array for array in (one.run.seen_test, one.run.seen_training) if array is not None]
     num_test, num_training = map(len, arrays)
     num_columns = max(num_test, num_training)
@@ -201,7 +200,7 @@ def seen(one: Shown, of: Input, label: str) -> dict[str, Any]:
     tile_height, tile_width = gallery.tiles(images[:1]).shape[1:3]
     sprite = gallery.sprite(images, np.arange(len(images)), num_columns=num_columns, quality=gallery.CLEARER)
     height, width = arrays[0].shape[1:3]
-    words = say("{width}×{height} pixels; {range}", width=width, height=height, range=range_in_words(of))
+    words = say("{width}×{height} pixels; {range}", width=width, height=height, range=range_in_words(one.record.seen))
     recipe = one.record.recipe
     if recipe.centre_crop < 1:
         words = say("{words}; in the test the middle {share:.1%} of each side", words=words, share=recipe.centre_crop)

@@ -230,8 +230,10 @@ def kind_in_words(kind: str, amounts: list[float], data: Data) -> str:
     return say("{kind}: {first} to {last}", kind=KINDS.get(kind, kind), first=first, last=last)
 
 
-def range_in_words(seen: Input) -> str:
-    """What entered the network, as a record's `seen` has it: channels, and their lowest and highest."""
+def range_in_words(seen: Input | None) -> str:
+    """What entered the network, as a record's `seen` has it: channels, and their lowest and highest; or a dash."""
+    if seen is None:
+        return NOTHING
     ranges = [
         say("{low:.4g} to {high:.4g}", low=low, high=high) for low, high in zip(seen.lowest, seen.highest, strict=True)
     ]
