@@ -100,7 +100,7 @@ def write_report(
         compared = [one.run for one in of_compared(found, shown)[1]]
         shown_images = gallery.of(compared, data, all_images=images == "all")
     endings = ("png",) if images == "none" else ("png", "svg")
-    content = document.content(found, shown, unfinished, drawn, shown_images) | {"endings": endings}
+    content = document.content(found, shown, list(unfinished), drawn, shown_images) | {"endings": endings}
     html = document.render("report.html.j2", title=title, generator=GENERATOR, **content)
 
     try:
