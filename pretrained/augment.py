@@ -6,13 +6,16 @@ the other cost tens of times more. The draws come from NumPy, so they are the sa
 of Keras 2's `ImageDataGenerator`, which the article uses (`keras.src.legacy.preprocessing.image`).
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from compare.training import crops
+from pretrained.recipe import Recipe
 
 
-def draw(num_images: int, rng: np.random.Generator, recipe, *, height: int, width: int) -> np.ndarray:
+def draw(num_images: int, rng: np.random.Generator, recipe: Recipe, *, height: int, width: int) -> np.ndarray:
     """Draw one affine map an image.
 
     Args:
@@ -30,7 +33,9 @@ def draw(num_images: int, rng: np.random.Generator, recipe, *, height: int, widt
     return affine_maps(shear, zoom_x, zoom_y, flip, height=height, width=width)
 
 
-def affine_maps(shear, zoom_x, zoom_y, flip, *, height: int, width: int) -> np.ndarray:
+def affine_maps(
+    shear: np.ndarray, zoom_x: np.ndarray, zoom_y: np.ndarray, flip: np.ndarray, *, height: int, width: int
+) -> np.ndarray:
     """Build the maps from their parameters, each (num_images,): angles in radians, factors, and truth values.
 
     An output pixel (x, y), counted from the top left, shows the input at (a0·x + a1·y + a2, b0·x + b1·y + b2). Shear
@@ -84,7 +89,7 @@ def cropped(images: np.ndarray, drawn: np.ndarray, image_size: int) -> np.ndarra
     return ops.convert_to_numpy(recoloured(images, drawn["factors"]))
 
 
-def resizing(starts: np.ndarray, lengths: np.ndarray, side: int, size: int):
+def resizing(starts: np.ndarray, lengths: np.ndarray, side: int, size: int) -> Any:
     """What each of `size` pixels takes of each of `side`, a tensor (num_images, size, side), where a stretch of them,
     from `starts` on and of `lengths`, both float32 (num_images,), is resized: triangles over it, as wide as two pixels
     of the coarser of both grids."""
@@ -98,7 +103,7 @@ def resizing(starts: np.ndarray, lengths: np.ndarray, side: int, size: int):
     return taken / keras.ops.sum(taken, axis=2, keepdims=True)
 
 
-def recoloured(images, factors: np.ndarray):
+def recoloured(images: Any, factors: np.ndarray) -> Any:
     """Multiply brightness, then contrast, then saturation, as torchvision's `adjust_…` do.
 
     Args:

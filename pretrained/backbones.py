@@ -6,6 +6,7 @@ from Keras' own objects (`pretrained.model`). This is what is needed before Kera
 """
 
 import dataclasses
+from typing import Any
 
 GOOGLE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 KERAS = "https://github.com/keras-team/keras-applications/releases/download/"
@@ -31,7 +32,7 @@ class Backbone:
         digest_with_top: of the file with the top, where somebody may have that one instead.
         lacking_on: the backends on which Keras refuses to build it.
         has_fixed_size: whether what Keras builds depends on the size of the images, and is wrong where it is left open.
-        package: the installed one that has the weights, in PyTorch's form.
+        package: the installed one that has the weights, in PyTorch's form; empty where none has.
     """
 
     name: str
@@ -45,10 +46,16 @@ class Backbone:
     digest_with_top: str | None = None
     lacking_on: tuple[str, ...] = ()
     has_fixed_size: bool = False
-    package: str | None = None
+    package: str = ""
 
 
-def _family(module: str, file_name: str, mirrors: tuple[str, ...], *members, smallest_side: int = 32) -> list[Backbone]:
+def _family(
+    module: str,
+    file_name: str,
+    mirrors: tuple[str, ...],
+    *members: tuple[str, str, str, str | None],
+    smallest_side: int = 32,
+) -> list[Backbone]:
     """The networks of one module; each member is its name, its title, its own part of the file's name, and a digest."""
     return [
         Backbone(name, title, f"keras.applications.{module}", file, digest, mirrors, smallest_side, name_in_cache=file)
@@ -241,10 +248,11 @@ _all = [
     ),
 ]
 BACKBONES = {backbone.name: backbone for backbone in _all}
-for name, changes in {
+_changes: dict[str, dict[str, Any]] = {
     # the article's 28×28 is below the 32×32 that Keras asks for; it works, and is a known mistake of that recipe
     "ResNet50": {"smallest_side": 28, "digest_with_top": "2cb95161c43110f7111970584f804107"},
     "NASNetMobile": {"name_in_cache": "nasnet_mobile_no_top.h5", "lacking_on": ("torch",), "has_fixed_size": True},
     "NASNetLarge": {"name_in_cache": "nasnet_large_no_top.h5", "has_fixed_size": True},
-}.items():
+}
+for name, changes in _changes.items():
     BACKBONES[name] = dataclasses.replace(BACKBONES[name], **changes)

@@ -5,6 +5,7 @@ TensorFlow and PyTorch are never imported into the same process: their current r
 """
 
 import contextlib
+import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import importlib.util
@@ -12,12 +13,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 from compare.system import machine, processes
 from compare.system.errors import UserError
 from compare.training.options import KERAS_BACKENDS
+from pretrained.recipe import Recipe
 
 TIED = "from compare.system import processes; processes.end_with_parent(); "
 NUM_GPUS = {
@@ -95,20 +98,20 @@ def choose(backend: str, device: str) -> str:
     return backend
 
 
-class _Absent:
+class _Absent(importlib.abc.Loader):
     """Makes packages look as if they were not installed: Keras imports TensorFlow wherever it finds it, for its random
     seed alone, and then two frameworks would share the process."""
 
     def __init__(self, *packages: str):
         self.packages = packages
 
-    def find_spec(self, name: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         return importlib.machinery.ModuleSpec(name, self) if name in self.packages else None
 
-    def create_module(self, spec) -> None:
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         raise ModuleNotFoundError(f"{spec.name} is kept out of this process, which needs it for nothing")
 
-    def exec_module(self, module) -> None:
+    def exec_module(self, module: types.ModuleType) -> None:
         """Never reached; Python asks that a loader have it."""
 
 
@@ -134,7 +137,7 @@ def quiet_start() -> Iterator[None]:
 def _has_gpu_driver() -> bool:
     """Whether a process may reach a GPU here: on Linux, where its driver has files; of Intel's small ones, which are
     everywhere, only a PyTorch that is built for Intel's makes use."""
-    names = DRIVER_FILES
+    names: tuple[str, ...] = DRIVER_FILES
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         names += ("dri/renderD*",) if "+xpu" in importlib.metadata.version("torch") else ()
     return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in names)
@@ -195,7 +198,7 @@ def describe_device(backend: str, device: str) -> tuple[str, str | None]:
     return kind, name
 
 
-def precision(recipe, backend: str, device_kind: str) -> str:
+def precision(recipe: Recipe, backend: str, device_kind: str) -> str:
     """What the backbone is computed in: the recipe's precision where the device is made for it, else float32."""
     if recipe.precision != "bfloat16":
         return recipe.precision

@@ -5,6 +5,7 @@
 """
 
 import itertools
+from typing import Any
 
 import keras
 from keras import layers
@@ -22,12 +23,14 @@ STAGES = (
 STEM_CHANNELS, TOP_CHANNELS = 32, 1280
 
 
-def preprocess_input(images):
+def preprocess_input(images: Any) -> Any:
     """Images RGB in 0…255, an array or a symbol of Keras, as the weights expect them: -127/128 to 1."""
     return (images - 127) / 128
 
 
-def EfficientNetLite0(*, include_top: bool, weights: None, pooling: str, input_shape: tuple) -> keras.Model:  # noqa: N802
+def EfficientNetLite0(  # noqa: N802
+    *, include_top: bool, weights: None, pooling: str, input_shape: tuple[int | None, ...]
+) -> keras.Model:
     """The network with random weights, as `keras.applications` builds others.
 
     Args:
@@ -54,7 +57,9 @@ def EfficientNetLite0(*, include_top: bool, weights: None, pooling: str, input_s
     return keras.Model(images, x, name="efficientnet_lite0")
 
 
-def _block(x, kernel: int, stride: int, expansion: int, num_channels: int, name: str):
+def _block(
+    x: keras.KerasTensor, kernel: int, stride: int, expansion: int, num_channels: int, name: str
+) -> keras.KerasTensor:
     """An inverted residual block: channels are expanded, filtered each by itself, and brought together again."""
     before = x
     if expansion != 1:
@@ -66,5 +71,5 @@ def _block(x, kernel: int, stride: int, expansion: int, num_channels: int, name:
     return layers.Add(name=f"{name}_add")([x, before]) if stride == 1 and before.shape[-1] == num_channels else x
 
 
-def _normalized(x, name: str):
+def _normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)

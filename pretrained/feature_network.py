@@ -8,6 +8,7 @@ import importlib
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from compare.runs.schema import Input
 from compare.system.errors import UserError
 from compare.training import crops
 from pretrained.backbones import Backbone
+from pretrained.recipe import Recipe
 from pretrained.weights import Weights, check_unchanged
 from pretrained.weights_file import Expected, Unfit, divides_by_deviation, read_backbone
 
@@ -51,7 +53,7 @@ def build_backbone(
     network = build(include_top=False, weights=None, pooling="avg", input_shape=shape)
     try:
         if weights.path is not None:
-            network = _with_weights(network, backbone, weights)
+            network = _with_weights(network, backbone, weights, weights.path)
     except Unfit as problem:
         raise UserError(
             f"{weights.path}: {problem}",
@@ -67,7 +69,7 @@ def build_backbone(
     return network
 
 
-def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) -> keras.Model:
+def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights, path: Path) -> keras.Model:
     """The network, or for EfficientNet one with a layer more, with the arrays of the file.
 
     Raises:
@@ -76,13 +78,13 @@ def _with_weights(network: keras.Model, backbone: Backbone, weights: Weights) ->
     """
     expected = expected_layers(network)
     if backbone.package and weights.kind == "imagenet":
-        arrays = read_packaged(weights.path, expected)
+        arrays = read_packaged(path, expected)
     else:
-        arrays = read_backbone(weights.path, expected, backbone.title)
+        arrays = read_backbone(path, expected, backbone.title)
     if backbone.module == "keras.applications.efficientnet":
         # Keras adds this layer for weights="imagenet", not for weights=FILE, and no array tells of it.
         is_part = is_part_of_file(network, weights)
-        divides = weights.kind == "imagenet" or divides_by_deviation(weights.path, is_part=is_part)
+        divides = weights.kind == "imagenet" or divides_by_deviation(path, is_part=is_part)
         if divides is None:
             raise Unfit(
                 f"it does not say whether its {backbone.title} divides the input by the roots of ImageNet's "
@@ -114,7 +116,7 @@ def _dividing_by_deviation(network: keras.Model) -> keras.Model:
     """The EfficientNet as Keras builds it for `weights="imagenet"`."""
     scale = [1 / math.sqrt(variance) for variance in IMAGENET_VARIANCES]
 
-    def call(layer, *inputs, **settings):
+    def call(layer: keras.Layer, *inputs: Any, **settings: Any) -> Any:
         outputs = layer(*inputs, **settings)
         if isinstance(layer, keras.layers.Normalization):
             outputs = keras.layers.Rescaling(scale)(outputs)
@@ -145,7 +147,7 @@ def expected_layers(network: keras.Model) -> dict[str, Expected]:
     return expected
 
 
-def preprocess(images, backbone: Backbone):
+def preprocess(images: Any, backbone: Backbone) -> Any:
     """Images RGB in 0…255, (…, 3), an array or a symbol of Keras, as the backbone's weights expect them."""
     if isinstance(images, np.ndarray):
         images = images.copy()  # Keras edits arrays in place
@@ -167,18 +169,18 @@ def expects(backbone: Backbone, weights: Weights) -> Input | None:
     return Input(channels=channels(backbone), lowest=black.round(4).tolist(), highest=white.round(4).tolist())
 
 
-def shown(images, recipe):
+def shown(images: np.ndarray, recipe: Recipe) -> Any:
     """What is shown where nothing is drawn, as in the test: as `resized`, of images float32 (batch, height, width,
     channels) in 0…255."""
     return resized(images, image_size=recipe.image_size, centre_crop=recipe.centre_crop)
 
 
-def resized(images, *, image_size: int, centre_crop: float = 1.0):
+def resized(images: Any, *, image_size: int, centre_crop: float = 1.0) -> Any:
     """The middle of images (batch, height, width, channels), an array or a symbol of Keras, that is so large a share of
     each side, (batch, size, size, channels). Of others than square ones the longer side becomes the size, and the rest
     is black, in equal parts before and after."""
     if centre_crop < 1:
-        images = images[:, *crops.middle(*images.shape[1:3], centre_crop)]
+        images = images[:, *crops.middle(images.shape[1], images.shape[2], centre_crop)]
     height, width = images.shape[1:3]
     if (height, width) != (image_size, image_size):
         images = keras.layers.Resizing(
@@ -191,7 +193,9 @@ def resized(images, *, image_size: int, centre_crop: float = 1.0):
     return images
 
 
-def network_input(images, *, image_size: int, preprocessing: str, backbone: Backbone, centre_crop: float = 1.0):
+def network_input(
+    images: Any, *, image_size: int, preprocessing: str, backbone: Backbone, centre_crop: float = 1.0
+) -> Any:
     """Preprocessing: images float32 (batch, height, width, 1 or 3) in 0…255, an array or a symbol of Keras, as they
     enter the backbone, (batch, size, size, 3): brought to that size as `resized` does."""
     images = resized(images, image_size=image_size, centre_crop=centre_crop)

@@ -15,6 +15,7 @@ from compare.training.limits import diverged
 from compare.training.progress import EpochBar
 from pretrained import augment, feature_network, model, solver
 from pretrained.feature_cache import FeatureCache, Split
+from pretrained.recipe import Recipe
 
 PREDICTION_BATCH_SIZE = 256
 PIXELS_IN_BATCH = 256 * 128**2  # of prediction, as they enter the backbone: of larger images there are fewer
@@ -36,7 +37,12 @@ def at_once(images: np.ndarray, *, batch_size: int, most: int | None = None) -> 
 
 
 def predict_images(
-    network: keras.Model, images: np.ndarray, rows: np.ndarray | None = None, *, recipe, whole_batches: bool = False
+    network: keras.Model,
+    images: np.ndarray,
+    rows: np.ndarray | None = None,
+    *,
+    recipe: Recipe,
+    whole_batches: bool = False,
 ) -> np.ndarray:
     """What a network gives for images: features or probabilities, float32 (num_rows, …).
 
@@ -65,14 +71,21 @@ def predict_images(
 
 
 def extract(
-    feature_extractor: keras.Model, images: np.ndarray, rows: np.ndarray | None = None, *, recipe
+    feature_extractor: keras.Model, images: np.ndarray, rows: np.ndarray | None = None, *, recipe: Recipe
 ) -> np.ndarray:
     """The features, float32 (num_rows, num_features), of images as in `predict_images`."""
     return predict_images(feature_extractor, images, rows, recipe=recipe, whole_batches=True)
 
 
 def augmented(
-    images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int, most: int | None = None, begin: int = 0
+    images: np.ndarray,
+    rows: np.ndarray,
+    *,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    most: int | None = None,
+    begin: int = 0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The training images once, shuffled and each augmented anew, some at a time. The draws depend on the seed and the
     epoch alone, so that a resumed run meets the images of an uninterrupted one.
@@ -95,7 +108,9 @@ def augmented(
         yield part, _moved(take(images, rows[part]), draws[start : start + stride], recipe)
 
 
-def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, seed: int, epoch: int) -> np.ndarray:
+def first_of(
+    num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe: Recipe, seed: int, epoch: int
+) -> np.ndarray:
     """The first training images as that epoch of the head's training draws them, float32 (num_first, height, width,
     channels) in 0…255, out of all of them, as in `augmented`; as they are, uint8, where it does not."""
     if recipe.num_epochs and not recipe.augmented_head:
@@ -106,7 +121,7 @@ def first_of(num_first: int, images: np.ndarray, rows: np.ndarray, *, recipe, se
 
 
 def _drawn(
-    images: np.ndarray, num_rows: int, *, recipe, seed: int, epoch: int, shuffle: bool
+    images: np.ndarray, num_rows: int, *, recipe: Recipe, seed: int, epoch: int, shuffle: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The order of an epoch's images, and in that order their maps, as `augment.draw` gives them, or of photographs
     what `crops.draw` does."""
@@ -117,12 +132,12 @@ def _drawn(
     return order, draw(num_rows, rng, recipe, height=height, width=width)
 
 
-def _moved(images: np.ndarray, draws: np.ndarray, recipe) -> np.ndarray:
+def _moved(images: np.ndarray, draws: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Images with what was drawn for them, float32 in 0…255."""
     return augment.cropped(images, draws, recipe.image_size) if recipe.crop_area < 1 else augment.apply(images, draws)
 
 
-def feature_cache(job: Job, networks: model.Networks) -> FeatureCache:
+def feature_cache(job: Job[Recipe], networks: model.Networks) -> FeatureCache:
     """Where the features of images as they are are kept, for all runs of this network on this data."""
     record, recipe = job.record, job.recipe
     what_went_in = {name: str(getattr(recipe, name)) for name in ("backbone", "image_size", "preprocessing")}
@@ -138,13 +153,13 @@ def feature_cache(job: Job, networks: model.Networks) -> FeatureCache:
     )
 
 
-def rows_needed(job: Job, networks: model.Networks) -> dict[Split, np.ndarray]:
+def rows_needed(job: Job[Recipe], networks: model.Networks) -> dict[Split, np.ndarray]:
     """Of which images as they are this run needs the features: rows by split."""
-    needed = {"train": np.concatenate([job.train_rows, job.validation_rows])}
+    needed: dict[Split, np.ndarray] = {"train": np.concatenate([job.train_rows, job.validation_rows])}
     return needed if networks.whole is not None else needed | {"test": all_rows(job.data.test_images)}
 
 
-def fill_cache(job: Job, cache: FeatureCache, needed: dict[Split, np.ndarray]) -> None:
+def fill_cache(job: Job[Recipe], cache: FeatureCache, needed: dict[Split, np.ndarray]) -> None:
     """Compute and keep the features of these rows that are not in the cache yet. Where they cannot be kept there, each
     run computes those that it needs."""
     for split, rows in needed.items():
@@ -163,7 +178,7 @@ def keep_pass(
     rows: np.ndarray,
     *,
     cache: FeatureCache | None,
-    recipe,
+    recipe: Recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,

@@ -9,6 +9,7 @@ from pretrained.backbones import Backbone
 from pretrained.feature_network import network_input
 from pretrained.features import PIXELS_IN_BATCH, PREDICTION_BATCH_SIZE
 from pretrained.model import Networks
+from pretrained.recipe import Recipe
 
 
 class Inside:
@@ -22,7 +23,14 @@ class Inside:
     """
 
     def __init__(
-        self, network: keras.Model, head: keras.Model, *, backbone: Backbone, recipe, image_shape, whole_batches=False
+        self,
+        network: keras.Model,
+        head: keras.Model,
+        *,
+        backbone: Backbone,
+        recipe: Recipe,
+        image_shape: tuple[int, ...],
+        whole_batches: bool = False,
     ):
         images = keras.Input(image_shape)
         x = network_input(
@@ -57,8 +65,8 @@ class Inside:
                 looked = np.einsum("bhwf,bf->bhw", maps, weights, optimize=True)
             parts.append((probabilities, features, looked))
         probabilities, features, looked = zip(*parts, strict=True)
-        maps = None if self._weights is None else np.concatenate(looked).astype(np.float32)
-        return Looked(np.concatenate(probabilities), np.concatenate(features), maps)
+        of_class = None if self._weights is None else np.concatenate(looked).astype(np.float32)
+        return Looked(np.concatenate(probabilities), np.concatenate(features), of_class)
 
 
 def pooling_of(network: keras.Model) -> keras.Layer:
@@ -66,7 +74,7 @@ def pooling_of(network: keras.Model) -> keras.Layer:
     return [layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)][-1]
 
 
-def features_suffice(networks: Networks, recipe) -> bool:
+def features_suffice(networks: Networks, recipe: Recipe) -> bool:
     """Whether a finished run need not be looked into anew: it keeps no maps, which would be too small, and the features
     of its images are those that its head was trained on."""
     opened = keras.Model(networks.network.inputs, pooling_of(networks.network).input)

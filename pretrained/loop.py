@@ -29,6 +29,7 @@ from pretrained.features import (
     predict_images,
     rows_needed,
 )
+from pretrained.recipe import Recipe
 
 UNFROZEN_IMAGES_AT_ONCE = 512  # the same in fine-tuning, where they take longer; a signal to stop waits for them
 NUM_SCALE_IMAGES = 2048  # not augmented, by which kept features are scaled
@@ -42,7 +43,7 @@ def train_epoch(
     sums: np.ndarray,
     *,
     feature_extractor: keras.Model | None,
-    recipe,
+    recipe: Recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,
@@ -108,7 +109,7 @@ def predict(head: keras.Model, features: np.ndarray) -> np.ndarray:
 
 
 def descend(
-    job: Job,
+    job: Job[Recipe],
     network: keras.Model,
     *,
     feature_extractor: keras.Model | None,
@@ -174,7 +175,7 @@ def descend(
     return probabilities
 
 
-def descend_head(job: Job, networks: model.Networks) -> np.ndarray | None:
+def descend_head(job: Job[Recipe], networks: model.Networks) -> np.ndarray | None:
     """Train the head on the frozen backbone, as `descend` does."""
     return descend(
         job,
@@ -185,7 +186,7 @@ def descend_head(job: Job, networks: model.Networks) -> np.ndarray | None:
     )
 
 
-def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
+def solve_head(job: Job[Recipe], networks: model.Networks) -> np.ndarray | None:
     """Keep the features of one more pass over the training images, bring the head to its optimum on all that are kept,
     and so on for the passes that are left. Returns the probabilities of the watched split, which chooses the penalty,
     after the last; None where too few labels leave no such split."""
@@ -236,12 +237,12 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
         along = solver.directions(kept) if along is None else along
         found = []
         # The first pass chooses the penalty: with weaker ones the watched loss falls, until they are too weak.
-        for penalty in penalties_to_try(job) if epoch == 1 else (job.record.history[-1].penalty,):
-            solution, *train_means = solver.solve(
+        for penalty in penalties_to_try(job):
+            solution, loss, accuracy = solver.solve(
                 kept, epoch, head.output_shape[1], penalty, along=along, start=solution, class_weights=class_weights
             )
             head.set_weights(scale.on_features(solution))
-            probabilities = watched_means = watched_loss = None
+            probabilities, watched_means, watched_loss = None, None, 0.0
             if watched_features is not None:
                 probabilities = predict(head, watched_features)
                 watched_means = evaluate(probabilities, watched_labels)
@@ -249,7 +250,7 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
                 if class_weights is not None:  # what is brought to its optimum is what chooses
                     counts = class_weights[watched_labels]
                     watched_loss = np.average(losses(probabilities, watched_labels), weights=counts)
-            found.append((watched_loss, penalty, solution, train_means, watched_means, probabilities))
+            found.append((watched_loss, penalty, solution, (loss, accuracy), watched_means, probabilities))
             if len(found) > 1 and found[-1][0] > found[-2][0]:
                 break
         if len(found) > 1:
@@ -275,13 +276,16 @@ def solve_head(job: Job, networks: model.Networks) -> np.ndarray | None:
     return probabilities
 
 
-def penalties_to_try(job: Job) -> tuple[float, ...]:
-    """The recipe's penalties, among which the watched loss chooses; the one in the middle where nothing is watched."""
+def penalties_to_try(job: Job[Recipe]) -> tuple[float, ...]:
+    """The recipe's penalties, among which the watched loss chooses; the one in the middle where nothing is watched; and
+    once one is chosen, that."""
+    if chosen := [row.penalty for row in job.record.history if row.penalty is not None]:
+        return (chosen[-1],)
     penalties = job.recipe.penalties
     return penalties if job.watched is not None else (penalties[len(penalties) // 2],)
 
 
-def fine_tune(job: Job, networks: model.Networks) -> np.ndarray | None:
+def fine_tune(job: Job[Recipe], networks: model.Networks) -> np.ndarray | None:
     """Train the whole network after the head, as `descend` does."""
     recipe = job.recipe
     return descend(
@@ -297,7 +301,7 @@ def fine_tune(job: Job, networks: model.Networks) -> np.ndarray | None:
 # ---- before and between them
 
 
-def begin_or_go_on(job: Job, networks: model.Networks) -> None:
+def begin_or_go_on(job: Job[Recipe], networks: model.Networks) -> None:
     """Write the first checkpoint, or put back what the last one holds."""
     if job.checkpoint is None:
         job.write_checkpoint(checkpoint_arrays(networks.head))
@@ -322,7 +326,7 @@ class Speeds:
     tuning: np.ndarray | None
 
 
-def measure(job: Job, networks: model.Networks) -> Speeds:
+def measure(job: Job[Recipe], networks: model.Networks) -> Speeds:
     """Measure some steps of what the job trains. All is as before afterwards."""
     head, whole = networks.head, networks.whole
     recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
@@ -351,7 +355,9 @@ def measure(job: Job, networks: model.Networks) -> Speeds:
     return found
 
 
-def seconds_expected(job: Job, networks: model.Networks, speeds: Speeds, *, after: Job | None = None) -> list:
+def seconds_expected(
+    job: Job[Recipe], networks: model.Networks, speeds: Speeds, *, after: Job[Recipe] | None = None
+) -> list[np.ndarray]:
     """The seconds of every epoch that is left, and of what follows them, as pairs (`estimate`).
 
     Args:

@@ -6,6 +6,7 @@ that Keras builds.
 
 import dataclasses
 import math
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -23,9 +24,10 @@ from pretrained.feature_network import (
     is_part_of_file,
     layers_with_arrays,
 )
+from pretrained.recipe import Recipe
 from pretrained.weights import Weights
 
-TRAINED = {
+TRAINED: dict[str, Literal["all", "head", "last stage", "backbone"]] = {
     "none": "head",
     "last-stage": "last stage",
     "backbone": "backbone",
@@ -63,7 +65,7 @@ def build_networks(
     backbone: Backbone,
     weights: Weights,
     *,
-    recipe,
+    recipe: Recipe,
     image_shape: tuple[int, int, int],
     num_classes: int,
     num_steps: int,
@@ -101,7 +103,7 @@ def build_networks(
     return Networks(backbone, network, extractor, head, whole, loaded)
 
 
-def note_facts(record: Record, networks: Networks, weights: Weights, *, recipe, num_classes: int) -> None:
+def note_facts(record: Record, networks: Networks, weights: Weights, *, recipe: Recipe, num_classes: int) -> None:
     """Say in the record what the network is, what it began with, and what of it is frozen."""
     backbone, network = networks.backbone, networks.network
     trainable = (networks.whole or networks.head).trainable_variables
@@ -138,7 +140,7 @@ class WeightedCrossentropy:
     def __init__(self, class_weights: np.ndarray, label_smoothing: float = 0.0):
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
 
-    def __call__(self, labels, probabilities):
+    def __call__(self, labels: Any, probabilities: Any) -> Any:
         """The losses of images with these labels, (batch,) or (batch, 1), by their probabilities, (batch, num_classes):
         float32 (batch,), whose plain mean is that of the batch."""
         num_classes = probabilities.shape[1]
@@ -242,11 +244,11 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         rates = [learning_rate("one-cycle", highest, step / num_steps) for step in range(num_steps + 1)]
         self._rates = np.array(rates, np.float32)  # (num_steps + 1,)
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """The step size of a step, counted from 0: float32 ()."""
         return keras.ops.take(self._rates, keras.ops.minimum(step, self.num_steps))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """What Keras makes it of again."""
         return {"highest": self.highest, "num_steps": self.num_steps}
 
@@ -255,7 +257,7 @@ def build_whole(
     feature_extractor: keras.Model,
     head: keras.Model,
     *,
-    recipe,
+    recipe: Recipe,
     num_steps: int,
     class_weights: np.ndarray | None = None,
 ) -> keras.Model:
@@ -264,7 +266,7 @@ def build_whole(
     whole, rate = join(feature_extractor, head), recipe.unfrozen_learning_rate
     optimizer = keras.optimizers.Adam(OneCycle(rate, num_steps) if recipe.schedule == "one-cycle" else rate)
 
-    def loss(labels, probabilities):
+    def loss(labels: Any, probabilities: Any) -> Any:
         targets = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[1])  # (batch, classes)
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=recipe.label_smoothing)
 

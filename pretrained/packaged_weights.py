@@ -27,9 +27,10 @@ PLACES = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}  # in a l
 def in_keras(name: str) -> str | None:
     """What an array is called for Keras: its layer, and its place in the layer's `get_weights`; None for one that it
     has not."""
-    block, layer, role = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", name).groups()
-    if role not in PLACES:
+    found = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", name)
+    if found is None or found[3] not in PLACES:
         return None
+    block, layer, role = found.groups()
     ours = LAYERS[layer] if block is None else f"block{block}_{OF_BLOCK.get(layer, layer.removeprefix('_'))}"
     return f"{ours}.{PLACES[role]}"
 

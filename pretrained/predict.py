@@ -3,12 +3,19 @@
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.system.command import run_command
 from compare.system.errors import UserError, printable
+
+if TYPE_CHECKING:
+    import keras
+
+    from compare.runs.record import Run
+    from compare.training.looking import Look
 
 WEIGHTS = "model.keras"
 
@@ -18,20 +25,20 @@ def main() -> int:
     from compare.training import predicting
     from pretrained import backend
 
-    def load(run):
+    def load(run: "Run") -> "Look":
         backend.choose(backend_of(run), "cpu")
         return look_with(run)
 
     return predicting.predict("pretrained", WEIGHTS, predicting.parse("pretrained"), load)
 
 
-def backend_of(run) -> str:
+def backend_of(run: "Run") -> str:
     """The backend that a run was trained on: Keras keeps a head's optimizer in the file, and reads PyTorch's nowhere
     else."""
     return run.record.versions.get("keras backend", "auto")
 
 
-def load(run):
+def load(run: "Run") -> "keras.Model":
     """The whole network of a run: images float32 (batch, height, width, channels) in 0…255 to probabilities.
 
     It is built as its record says, and of the file the arrays alone are read: what else stands there could make Keras
@@ -47,7 +54,7 @@ def load(run):
     with backend.quiet_start():
         from pretrained import feature_network, model
 
-    recipe, data = run.record.recipe, run.record.data
+    recipe, data = recipe_of(run), run.record.data
     backbone = BACKBONES.get(recipe.backbone)
     if backbone is None:
         raise UserError(
@@ -61,7 +68,7 @@ def load(run):
     extractor = feature_network.build_feature_extractor(
         network,
         backbone,
-        image_shape=tuple(data.image_shape),
+        image_shape=image_shape(run),
         image_size=recipe.image_size,
         preprocessing=recipe.preprocessing,
         centre_crop=recipe.centre_crop,
@@ -85,7 +92,18 @@ def load(run):
     return whole
 
 
-def parts_of(whole) -> tuple:
+def recipe_of(run: "Run") -> Any:
+    """The recipe that a run's record keeps: with the fields of `pretrained.recipe.Recipe`, as they were then."""
+    return run.record.recipe
+
+
+def image_shape(run: "Run") -> tuple[int, int, int]:
+    """The height, the width and the channels of a run's images, which every training tells."""
+    height, width, num_channels = run.record.data.image_shape or []
+    return height, width, num_channels
+
+
+def parts_of(whole: "keras.Model") -> "tuple[keras.Model, keras.Model]":
     """The backbone and the head of a whole network, as `model.join` has put them together."""
     import keras
 
@@ -94,13 +112,13 @@ def parts_of(whole) -> tuple:
     return network, head
 
 
-def look_with(run):
+def look_with(run: "Run") -> "Look":
     """A run's network, as `predicting.predict` wants it."""
     whole = load(run)
     from pretrained.backbones import BACKBONES
     from pretrained.looking import Inside
 
-    recipe, shape = run.record.recipe, tuple(run.record.data.image_shape)
+    recipe, shape = recipe_of(run), image_shape(run)
     return Inside(*parts_of(whole), backbone=BACKBONES[recipe.backbone], recipe=recipe, image_shape=shape).look
 
 

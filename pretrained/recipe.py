@@ -14,7 +14,7 @@ demo, demo-fine-tuned
 
 import dataclasses
 import typing
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Recipe:
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse a mode that there is not, a recipe that would choose by the test set, and a head that has no optimum
         to find."""
         for name, hint in typing.get_type_hints(type(self)).items():
@@ -117,7 +117,8 @@ class Recipe:
         if self.centre_crop < 1 and self.fit == "pad":
             raise ValueError(f"recipe {self.name} has a centre_crop, and fit='pad', which shows the whole")
         if self.on_photographs:
-            dataclasses.replace(self, on_photographs={}, **self.on_photographs)
+            others: dict[str, Any] = self.on_photographs
+            dataclasses.replace(self, on_photographs={}, **others)
 
     @property
     def num_epochs_in_all(self) -> int:

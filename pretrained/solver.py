@@ -73,7 +73,7 @@ class KeptFeatures:
 
     def __init__(self, folder: Path, scale: Scale, labels: np.ndarray):
         self.folder, self.scale, self.labels = folder, scale, labels
-        self._whole = set()  # the files that were looked through
+        self._whole: set[tuple[int, int]] = set()  # the files that were looked through
 
     def path(self, number: int, begin: int) -> Path:
         """The file of one pass, counted from 1, that begins with the image `begin`: the bytes of float32 (num_images,
@@ -164,7 +164,7 @@ def solve(
     lengths = np.append(1 / np.sqrt(0.1 * variances + penalty), 1.0)[:, np.newaxis]  # (num_features + 1, 1)
     shape = (len(lengths), num_classes)
     num_images = num_passes * len(kept.labels)
-    last = {}
+    last: dict[str, float] = {}
 
     def from_coordinates(flat: np.ndarray) -> np.ndarray:
         solution = lengths * flat.reshape(shape)
@@ -216,7 +216,7 @@ def measure(features: np.ndarray, num_classes: int) -> np.ndarray:
     """The seconds that one evaluation of the objective takes for one image, as a pair (`compare.estimate`)."""
     weights = np.zeros((features.shape[1], num_classes), np.float32)
 
-    def evaluate():
+    def evaluate() -> None:
         for begin in range(0, len(features), ROWS_AT_ONCE):
             part = features[begin : begin + ROWS_AT_ONCE]
             part.T @ np.exp(log_softmax(part @ weights, axis=1))

@@ -8,8 +8,9 @@ import functools
 import math
 import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -26,6 +27,14 @@ from compare.training.options import (
 from compare.training.stopping import run_training
 from pretrained.backbones import BACKBONES
 from pretrained.recipe import RECIPES, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from compare.runs.schema import Record
+    from compare.training.job import Job
+    from pretrained.model import Networks
+    from pretrained.weights import Weights
 
 EXAMPLES = """examples:
   python -m pretrained.train --demo                              a minute, to see it work
@@ -53,7 +62,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def num_bytes(recipe, *, num_images: int, num_features: int, num_parameters: int, num_trainable: int) -> int:
+def num_bytes(recipe: Recipe, *, num_images: int, num_features: int, num_parameters: int, num_trainable: int) -> int:
     """The room on disk that a run needs: the network, which Keras writes twice before one is left, two checkpoints of
     twelve bytes a trained parameter and a third that replaces one, and the features where they are kept, as float32."""
     features = 4 * recipe.num_epochs * num_images * num_features if recipe.solver == "lbfgs" else 0
@@ -145,7 +154,7 @@ def check_of_use(arguments: argparse.Namespace, recipe: Recipe, file_fields: Col
             )
 
 
-def train(job, found, backend_name: str, *, device_name: str, check_only: bool) -> int:
+def train(job: "Job[Recipe]", found: "Weights", backend_name: str, *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
     from compare.runs.record import readable
     from compare.runs.schema import Device
@@ -187,7 +196,7 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     )
     job.check_room(needed)
 
-    def measure():
+    def measure() -> "Callable[[Job[Recipe]], list[np.ndarray]]":
         with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
             speeds = loop.measure(job, networks)
         return lambda one: loop.seconds_expected(one, networks, speeds, after=None if one is job else job)
@@ -225,7 +234,9 @@ def train(job, found, backend_name: str, *, device_name: str, check_only: bool) 
     return EXIT_DONE
 
 
-def end(job, networks, watched, *, device_bytes) -> None:
+def end(
+    job: "Job[Recipe]", networks: "Networks", watched: "np.ndarray | None", *, device_bytes: Callable[[], int | None]
+) -> None:
     """Predict what is left to predict, keep what entered the network and the weights, and make the run complete.
 
     Args:
@@ -264,7 +275,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
 
     def save(folder: Path) -> None:
         """Write the whole network in float32, wherever it was trained, for images as the data set has them."""
-        if recipe.unfreeze != "all":  # of which nothing should stay
+        if job.record.frozen is not None and recipe.unfreeze != "all":  # of which nothing should stay
             job.record.frozen.sha256_after = model.frozen_fingerprint(networks.network, recipe.unfreeze)
         extractor = networks.extractor
         if job.record.precision != "float32" or recipe.crop_area < 1:
@@ -295,9 +306,10 @@ def end(job, networks, watched, *, device_bytes) -> None:
             whole_batches=True,
         )
 
-    def look_at(split: str, rows: np.ndarray) -> Looked:
+    def look_at(split: Literal["train", "test"], rows: np.ndarray) -> Looked:
         if only_features:
-            return Looked(np.empty((len(rows), 0), np.float32), features.feature_cache(job, networks).features_of(split, rows), None)
+            kept = features.feature_cache(job, networks).features_of(split, rows)
+            return Looked(np.empty((len(rows), 0), np.float32), kept, None)
         return inside().look(take(data.train_images if split == "train" else data.test_images, rows))
 
     def predict(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
@@ -321,7 +333,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
     )
 
 
-def weights_words(recipe, found) -> str:
+def weights_words(recipe: Recipe, found: "Weights") -> str:
     """Which network begins with which weights, in words."""
     if found.kind == "imagenet" and BACKBONES[recipe.backbone].digest is None:
         return f"{recipe.backbone} with ImageNet weights, of which Keras publishes no digest to compare"
@@ -329,7 +341,7 @@ def weights_words(recipe, found) -> str:
     return words[found.kind] if recipe.backbone == "ResNet50" else f"{recipe.backbone} with {words[found.kind]}"
 
 
-def plan(recipe) -> str:
+def plan(recipe: Recipe) -> str:
     """How the recipe trains, in words."""
     words = f"head by gradient descent, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
     if recipe.solver == "lbfgs":
@@ -341,13 +353,14 @@ def plan(recipe) -> str:
     return words if recipe.unfreeze == "none" else f"{words}, then {steps}"
 
 
-def check_same_backbone(record, fingerprint: str) -> None:
+def check_same_backbone(record: "Record", fingerprint: str) -> None:
     """Refuse to go on with another backbone than the run began with.
 
     Raises:
         UserError: the arrays differ.
     """
-    begun = record.frozen.sha256_loaded
+    kept = None if record.frozen is None else record.frozen.sha256_loaded
+    begun = kept or "not kept"
     if fingerprint != begun:
         raise UserError(
             f"the backbone here is not the one that the run began with ({record.weights.kind} weights, "

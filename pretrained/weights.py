@@ -11,7 +11,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from compare.data import download
 from compare.system import processes
@@ -76,7 +78,9 @@ def packaged(backbone: Backbone) -> Path:
         UserError: the package is not there, or has another file.
     """
     found = importlib.util.find_spec(backbone.package)
-    path = found and Path(found.origin).with_name("models") / Path(backbone.file_name).name
+    path = None
+    if found is not None and found.origin is not None:
+        path = Path(found.origin).with_name("models") / Path(backbone.file_name).name
     if path is None or problem_with_imagenet(path, backbone):
         name = backbone.package.replace("_", "-")
         raise UserError(
@@ -172,7 +176,7 @@ def check_unchanged(weights: Weights) -> None:
     Raises:
         UserError: it has other bytes now.
     """
-    if _digest(weights.path, "sha256") != weights.sha256:
+    if weights.path is not None and _digest(weights.path, "sha256") != weights.sha256:
         raise UserError(
             f"{weights.path} has changed since it was verified",
             "a file that nothing writes to",
@@ -180,13 +184,13 @@ def check_unchanged(weights: Weights) -> None:
         )
 
 
-def _inspect_elsewhere(path: Path) -> dict:
+def _inspect_elsewhere(path: Path) -> dict[str, Any]:
     """What `weights_file` says of a file: a damaged file can end the HDF5 library's process, keep it busy for ever or
     make it ask for any amount of memory."""
     return _elsewhere(weights_file.__name__, path)
 
 
-def _elsewhere(module: str, *paths: Path) -> dict:
+def _elsewhere(module: str, *paths: Path) -> dict[str, Any]:
     """What a module of ours says of files in a process of its own."""
     command = [sys.executable, "-m", module, *(str(path.absolute()) for path in paths)]
     try:
@@ -206,7 +210,7 @@ def _with_sha256(path: Path) -> tuple[Path, str]:
     return path, _digest(path, "sha256")
 
 
-def _md5():
+def _md5() -> "hashlib._Hash":
     return hashlib.md5(usedforsecurity=False)  # else some computers of offices and states refuse it
 
 
@@ -215,7 +219,7 @@ def _keras_digest(path: Path, published: str) -> str:
     return _digest(path, "sha256" if len(published) == 64 else _md5)
 
 
-def _digest(path: Path, algorithm) -> str:
+def _digest(path: Path, algorithm: "str | Callable[[], hashlib._Hash]") -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -226,11 +230,12 @@ def main() -> None:
     processes.end_with_parent()
     backbone = BACKBONES["ResNet50"]
     paths = {str(path): problem_with_imagenet(path, backbone) for path in _usual_paths(backbone)}
-    installed = {}
+    installed: dict[str, str | None] = {}
     for one in BACKBONES.values():
         if one.package:
             try:
-                installed[one.title] = packaged(one) and None
+                packaged(one)
+                installed[one.title] = None
             except UserError as error:
                 installed[one.title] = f"{error.came}: {error.advice}"
     said = {

@@ -12,12 +12,17 @@ import json
 import re
 import sys
 import zipfile
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compare.system import processes
 from compare.system.errors import printable
+
+if TYPE_CHECKING:
+    import h5py
 
 MEMBER = "model.weights.h5"  # of a .keras archive
 MAX_NUM_BYTES, MAX_NUM_ITEMS = 1_500_000_000, 20_000  # ConvNeXt-XLarge; or ResNet50 and optimizers saved with it
@@ -127,11 +132,7 @@ def read_backbone(path: Path, expected: dict[str, Expected], title: str) -> dict
     Raises:
         Unfit: it holds no such network, or several, or is no file of Keras'.
     """
-    layers = read_layers(path)
-    _name_by_order(layers, expected)
-    named = {}
-    for layer in layers:
-        named.setdefault(layer.name, []).append(layer)
+    named = _named_by_order(read_layers(path), expected)
     missing = [name for name in expected if name not in named]
     if missing or _more_of_its_kind(named, expected):
         raise Unfit(_another_network(named, missing, title))
@@ -164,14 +165,14 @@ def divides_by_deviation(path: Path, *, is_part: bool) -> bool | None:
             return IMAGENET_SCALE.search(str(file.attrs["model_config"])) is not None
         if is_part:
             return None
-        places = []
+        places: list[str] = []
         file.visit(places.append)
     heads = {place.rpartition("/")[0] for place in places if re.fullmatch(r"(.*/)?(stem_conv|normalization)", place)}
     num_rescalings = {
         sum(re.fullmatch(rf"{re.escape(head)}/?rescaling(_\d+)?", place) is not None for place in places)
         for head in heads
     } - {0}
-    return {1: False, 2: True}.get(*num_rescalings) if len(num_rescalings) == 1 else None
+    return {1: False, 2: True}.get(num_rescalings.pop()) if len(num_rescalings) == 1 else None
 
 
 def read_layers(path: Path) -> list[Layer]:
@@ -239,10 +240,12 @@ def _member_of(path: Path) -> bytes:
         return archive.read(MEMBER)
 
 
-def _layers_of(file) -> list[Layer]:
+def _layers_of(file: "h5py.File") -> list[Layer]:
     import h5py
 
-    layers, order, groups, num_items, num_bytes = {}, {}, [file], 0, 0
+    layers: dict[str, Layer] = {}
+    order: dict[str, int] = {}
+    groups, num_items, num_bytes = [file], 0, 0
     while groups:
         group = groups.pop()
         attributes = dict(group.attrs)
@@ -289,15 +292,15 @@ def _layers_of(file) -> list[Layer]:
     return list(layers.values())
 
 
-def _name_by_order(layers: list[Layer], expected: dict[str, Expected]) -> None:
-    """Name the layers of a file as the network expects them.
+def _named_by_order(layers: list[Layer], expected: dict[str, Expected]) -> dict[str, list[Layer]]:
+    """The layers of a file by their names as the network expects them.
 
     Where a file only counts layers, or Keras itself gave them numbers for names, which depend on what it had built
     before, they are known by their order: those in one group of one class whose shapes are, one after the other, those
     of all such layers of the network.
     """
     counted = re.compile(rf"({'|'.join({one.kind for one in expected.values()})})(?:_(\d+))?")
-    runs = {}
+    runs: dict[tuple[tuple[str, ...], str, bool], list[tuple[int, Layer]]] = {}
     for layer in layers:
         if layer.name is None and not layer.is_counted:
             # one of TensorFlow's scopes, which may be numbered, lies in the layer's own group
@@ -307,18 +310,20 @@ def _name_by_order(layers: list[Layer], expected: dict[str, Expected]) -> None:
             run = runs.setdefault((above, found[1], layer.name is None), [])
             run.append((int(found[2] or 0), layer))
             layer.name = None
-    for (_, kind, only_counted), some in runs.items():
+    for (_, kind, only_counted), run in runs.items():
         names = [name for name, one in expected.items() if one.kind == kind]
         if not only_counted:
             numbers = {name: int(found[2] or 0) for name in names if (found := counted.fullmatch(name))}
-            names = sorted(numbers, key=numbers.get)
-        some = [layer for _, layer in sorted(some, key=lambda one: one[0])]
+            names = sorted(numbers, key=numbers.__getitem__)
+        some = [layer for _, layer in sorted(run, key=lambda one: one[0])]
         for start in range(len(some) - len(names) + 1 if names else 0):  # twice only where there are two
             if all(map(_is_alike, some[start:], (expected[name] for name in names))):
                 for layer, name in zip(some[start:], names, strict=False):
                     layer.name = name
+    named: dict[str, list[Layer]] = {}
     for layer in layers:
-        layer.name = layer.name or "/".join(layer.place)
+        named.setdefault(layer.name or "/".join(layer.place), []).append(layer)
+    return named
 
 
 def _is_alike(layer: Layer, one: Expected) -> bool:
@@ -334,7 +339,7 @@ def _keys(layer: Layer, one: Expected) -> list[str] | None:
     if set(layer.arrays) == set(map(str, range(len(one.roles)))):
         return sorted(layer.arrays, key=int)
     if len(layer.arrays) == len(layer.order) == len(one.roles):  # under names of older versions
-        return sorted(layer.order, key=layer.order.get)
+        return sorted(layer.order, key=layer.order.__getitem__)
     return None
 
 
@@ -354,7 +359,7 @@ def _in_order(layer: Layer, name: str, one: Expected, title: str) -> list[np.nda
     return arrays
 
 
-def _more_of_its_kind(named, expected) -> bool:
+def _more_of_its_kind(named: Iterable[str], expected: dict[str, Expected]) -> bool:
     """Whether there are layers that differ from the network's in their numbers alone: those of a deeper one."""
     patterns = {re.sub(r"\d+[a-z]?(?=_|$)", "#", name) for name in expected} - {one.kind for one in expected.values()}
     patterns -= {f"{one.kind}_#" for one in expected.values()}
@@ -362,7 +367,7 @@ def _more_of_its_kind(named, expected) -> bool:
     return bool(more & {pattern for pattern in patterns if "#" in pattern})
 
 
-def _another_network(names, missing: list[str], title: str) -> str:
+def _another_network(names: Collection[str], missing: list[str], title: str) -> str:
     """Which network has layers of these names, and lacks some of those of `title`, or has more."""
     if not names:
         return "it holds no weights"
@@ -377,7 +382,7 @@ def _another_network(names, missing: list[str], title: str) -> str:
     return f"it holds a {title} {of_its_own}" if found == title else f"it holds another {found}: {title} {of_its_own}"
 
 
-def _listed(some) -> str:
+def _listed(some: Iterable[object]) -> str:
     """The first three, as text that can be shown."""
     some = list(some)
     return ", ".join(printable(str(one))[:60] for one in some[:3]) + (", …" if len(some) > 3 else "")
@@ -394,7 +399,7 @@ def main() -> None:
     print(json.dumps(inspect(Path(sys.argv[1]))))
 
 
-def inspect(path: Path) -> dict:
+def inspect(path: Path) -> dict[str, Any]:
     """What keeps a file from being used, as `problem`; or `num_layers`, how many layers with arrays it holds."""
     try:
         num_layers = len(read_layers(path))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from compare.data.images import take
 from compare.training import crops
 from scratch_resnet import hardware, several
+from scratch_resnet.recipe import Recipe
 
 MAX_SHARE_OF_GPU = 0.5  # of its free memory, that images may take: the network needs the rest
 IMAGES_AT_ONCE = 1024  # copied to a GPU
@@ -55,7 +56,7 @@ class Batches:
         for part in places.split(batch_size):
             yield network_input(self._gathered(part), image_size, centre_crop), self.labels[part]
 
-    def shuffled(self, recipe, *, seed: int, epoch: int, begin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled(self, recipe: Recipe, *, seed: int, epoch: int, begin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """All images once, augmented and at the recipe's size, as batches as in `in_order`, the first `begin` left out;
         of each batch the share of this process.
 
@@ -68,14 +69,14 @@ class Batches:
             places = order[part]
             yield self._augmented(places, [one[part] for one in draws], recipe), self.labels[places]
 
-    def first_of(self, num_images: int, recipe, *, seed: int, epoch: int) -> Tensor:
+    def first_of(self, num_images: int, recipe: Recipe, *, seed: int, epoch: int) -> Tensor:
         """The first images in their own order as `shuffled` gives them in that epoch, (num_images, channels, size,
         size)."""
         order, draws = self._drawn(recipe, seed, epoch)
         turns = order.argsort()[:num_images]
         return self._augmented(order[turns], [one[turns] for one in draws], recipe)
 
-    def _drawn(self, recipe, seed: int, epoch: int) -> tuple[Tensor, list[Tensor]]:
+    def _drawn(self, recipe: Recipe, seed: int, epoch: int) -> tuple[Tensor, list[Tensor]]:
         """The order of an epoch's images, (num_images,), and in that order what is drawn for each: the fields of
         `crops.DRAWN` where they are cropped; else whether it is mirrored, (num_images,), and its shift down and across,
         (num_images, 2)."""
@@ -84,14 +85,14 @@ class Batches:
         if recipe.crop_area < 1:
             height, width = self._images.shape[1:3]
             drawn = crops.draw(len(self), rng, recipe, height=height, width=width)
-            draws = [np.ascontiguousarray(drawn[name]) for name in drawn.dtype.names]
+            draws = [np.ascontiguousarray(drawn[name]) for name in ("box", "mirrored", "factors")]
         else:
             flips = rng.random(len(self)) < (0.5 if recipe.horizontal_flip else 0)
             most = recipe.shift_pixels
             draws = [flips, rng.integers(-most, most, (2, len(self)), endpoint=True).T]
         return torch.from_numpy(order).to(self.device), [torch.from_numpy(array).to(self.device) for array in draws]
 
-    def _augmented(self, places: Tensor, draws: list[Tensor], recipe) -> Tensor:
+    def _augmented(self, places: Tensor, draws: list[Tensor], recipe: Recipe) -> Tensor:
         images = self._gathered(places)  # (batch, height, width, channels)
         if recipe.crop_area < 1:
             boxes, flips, factors = draws
@@ -201,7 +202,7 @@ def network_input(images: Tensor, image_size: int, centre_crop: float = 1.0) -> 
     """
     images = images.permute(0, 3, 1, 2)  # (batch, channels, height, width)
     if centre_crop < 1:
-        images = images[:, :, *crops.middle(*images.shape[2:], centre_crop)]
+        images = images[:, :, *crops.middle(images.shape[2], images.shape[3], centre_crop)]
     images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
     longest = max(images.shape[2:])
     if image_size != longest:

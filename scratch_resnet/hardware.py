@@ -8,6 +8,7 @@ import torch
 
 from compare.system import machine, processes
 from compare.system.errors import UserError
+from scratch_resnet.recipe import Recipe
 
 # The GPUs that PyTorch has, in the order in which auto takes them, what to call them, and what they need.
 GPUS = {
@@ -76,7 +77,7 @@ def peak_bytes(device: torch.device) -> int | None:
     return torch.get_device_module(device).max_memory_allocated(device) if device.type in ("cuda", "xpu") else None
 
 
-def precision(recipe, device: torch.device) -> str:
+def precision(recipe: Recipe, device: torch.device) -> str:
     """What the convolutions are computed in: the recipe's precision where the device is made for it, else float32."""
     if recipe.precision == "bfloat16":
         if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
@@ -88,7 +89,7 @@ def precision(recipe, device: torch.device) -> str:
     return "float32"
 
 
-def autocast(recipe, device: torch.device) -> torch.autocast:
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     """The context in which the network computes in `precision`. Its weights stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision(recipe, device) == "bfloat16")
 

@@ -24,7 +24,7 @@ from scratch_resnet.small_maps import fast_on_small_maps
 
 
 def train_epochs(
-    job: Job,
+    job: Job[Recipe],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
@@ -94,7 +94,7 @@ def train_epochs(
     return logits
 
 
-def weights_of_classes(job: Job, device: torch.device) -> Tensor | None:
+def weights_of_classes(job: Job[Recipe], device: torch.device) -> Tensor | None:
     """What an image of each class counts in the mean over a batch, float32 (num_classes,); None where all count
     alike."""
     return None if job.class_weights is None else torch.from_numpy(job.class_weights).to(device)
@@ -106,7 +106,7 @@ def train_epoch(
     batches: Batches,
     totals: Tensor,
     *,
-    recipe,
+    recipe: Recipe,
     seed: int,
     epoch: int,
     bar: EpochBar,
@@ -151,19 +151,19 @@ def train_epoch(
 
         if processes.is_first() and (bar.due() or step + 1 == num_steps):
             num_seen = min(recipe.batch_size * (step + 1), len(batches))
-            loss, accuracy = means(totals, num_seen)
-            if not math.isfinite(loss):
+            so_far, accuracy = means(totals, num_seen)
+            if not math.isfinite(so_far):
                 at = int(torch.nonzero(~totals[0].isfinite())[0])
                 raise diverged(
                     f"the loss of step {at + 1:,} of {num_steps:,} in epoch {epoch} is {totals[0, at]:g}, "
                     f"at a learning rate of {learning_rate(recipe, epoch, at, num_steps):.3g}",
                     f"start anew with a smaller --learning-rate than {recipe.learning_rate:g}",
                 )
-            bar.show(num_seen, loss, accuracy)
+            bar.show(num_seen, so_far, accuracy)
         yield step + 1
 
 
-def learning_rate(recipe, epoch: int, step: int, num_steps: int) -> float:
+def learning_rate(recipe: Recipe, epoch: int, step: int, num_steps: int) -> float:
     """The step size of a step, counted from 0, of an epoch of so many, counted from 1."""
     progress = (epoch - 1 + step / num_steps) / recipe.num_epochs
     return schedule.learning_rate(recipe.schedule, recipe.learning_rate, progress)
@@ -177,7 +177,7 @@ def means(totals: Tensor, num_images: int) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
+def infer(model: nn.Module, batches: Batches, *, recipe: Recipe) -> Tensor:
     """The logits of all images in their own order, float32 (num_images, num_classes), on the device."""
     model.eval()
     batch_size = 4 * recipe.batch_size  # without gradients it needs less memory than a step of training
@@ -197,7 +197,7 @@ def infer(model: nn.Module, batches: Batches, *, recipe) -> Tensor:
 
 
 @torch.inference_mode()
-def look(model: ResNet, batches: Batches, *, recipe) -> Looked:
+def look(model: ResNet, batches: Batches, *, recipe: Recipe) -> Looked:
     """Predict all images in their own order, in float32 whatever the network was trained in, and look inside it: what
     is averaged and weighed to each logit is, place by place, where the network looked."""
     model.eval()
@@ -236,10 +236,10 @@ def new_model(
     torch.manual_seed(seed)
     model = fast_on_small_maps(ResNet(num_classes, num_channels, recipe.depth, standardised=recipe.standardised))
     # channels_last is a layout, not another network: 1.1 times faster on CPUs with AVX-512, and what tensor cores want
-    return several.normalised_together(model.to(device, memory_format=torch.channels_last))
+    return several.normalised_together(model.to(device).to(memory_format=torch.channels_last))
 
 
-def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
+def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The article's Adam, with PyTorch's defaults but for the step size. Weight decay is AdamW's (I. Loshchilov and
     F. Hutter, 2017, arXiv 1711.05101), for matrices and filters alone; without it AdamW is Adam."""
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
@@ -248,7 +248,7 @@ def new_optimizer(model: nn.Module, recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def seconds_expected(job: Job, *, training: np.ndarray, predicting: np.ndarray) -> list[np.ndarray]:
+def seconds_expected(job: Job[Recipe], *, training: np.ndarray, predicting: np.ndarray) -> list[np.ndarray]:
     """The seconds of every epoch that is left, and of what follows them, as pairs (`estimate`), by those that training
     on one image and predicting one take."""
     num_watched = 0 if job.watched is None else len(job.watched_images[2])
@@ -257,7 +257,7 @@ def seconds_expected(job: Job, *, training: np.ndarray, predicting: np.ndarray) 
     return [epoch] * len(job.epochs_left) + [after]
 
 
-def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.ndarray, np.ndarray]:
+def seconds_an_image(batches: Batches, num_classes: int, *, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """What training on one image takes, and what predicting one takes, as pairs, by some steps of a network that is
     thrown away."""
     device = batches.device
@@ -266,7 +266,7 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
     optimizer = new_optimizer(model, recipe)
     few = itertools.chain.from_iterable(batches.shuffled(recipe, seed=0, epoch=epoch) for epoch in itertools.count(1))
 
-    def train():
+    def train() -> None:
         images, labels = next(few)
         with hardware.autocast(recipe, device):
             logits = model(images)
@@ -276,7 +276,7 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
         optimizer.step()
         hardware.wait_for(device)
 
-    def predict():
+    def predict() -> None:
         with torch.inference_mode(), hardware.autocast(recipe, device):
             model(many)
         hardware.wait_for(device)
@@ -290,7 +290,7 @@ def seconds_an_image(batches: Batches, num_classes: int, *, recipe) -> tuple[np.
 
 
 def trial_step(
-    batches: Batches, num_classes: int, *, recipe, seed: int, class_weights: Tensor | None
+    batches: Batches, num_classes: int, *, recipe: Recipe, seed: int, class_weights: Tensor | None
 ) -> Callable[[float], float]:
     """A step of a network that is thrown away, as `train_epoch` does it but at the learning rate that it is given; it
     gives the loss that it learned by, nats an image."""
@@ -326,7 +326,8 @@ def checkpoint_arrays(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, arrays: dict[str, np.ndarray]) -> None:
     """Put back what `checkpoint_arrays` gave."""
-    model_state, optimizer_state = {}, {}
+    model_state: dict[str, Tensor] = {}
+    optimizer_state: dict[int, dict[str, Tensor]] = {}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for path, array in arrays.items():
         kind, _, name = path.partition("/")

@@ -91,6 +91,9 @@ class ResNet(nn.Module):
     Shapes: images float (batch, in_channels, height, width) in [0, 1] to logits float (batch, num_classes).
     """
 
+    means: Tensor
+    deviations: Tensor
+
     def __init__(
         self,
         num_classes: int = 10,
@@ -148,15 +151,14 @@ def flops_per_image(model: ResNet, image_size: int) -> int:
     return sum(flops for *_, flops in shape_walk(model, image_size))
 
 
-def shape_walk(model: ResNet, image_size: int) -> Iterator[tuple[str, tuple, int, int]]:
+def shape_walk(model: ResNet, image_size: int) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
     """Send one image through the network, part by part, as the article does: the four layers before the first stage,
     each stage, and what follows the last.
 
     Yields:
         Each part's name, the shape it puts out, its parameters and its FLOPs.
     """
-    first = model.stem[0]
-    x = torch.rand(1, first.in_channels, image_size, image_size, device=first.weight.device)
+    x = torch.rand(1, len(model.means), image_size, image_size, device=model.means.device)
     stem = ("7×7 convolution", "batch normalisation", "ReLU", "3×3 max pooling")
     parts = [*zip(stem, model.stem, strict=True)]
     parts += [(f"stage {n}", stage) for n, stage in enumerate(model.stages, start=1)]

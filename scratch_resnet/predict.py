@@ -2,11 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compare.system.command import run_command
+
+if TYPE_CHECKING:
+    from compare.runs.record import Run
+    from compare.training.looking import Look, Looked
+    from scratch_resnet.model import ResNet
 
 WEIGHTS = "model.safetensors"
 
@@ -18,23 +24,32 @@ def main() -> int:
     return predicting.predict("scratch_resnet", WEIGHTS, predicting.parse("scratch_resnet"), look_with)
 
 
-def load(run):
+def load(run: "Run") -> "ResNet":
     """The network of a run, on the processor."""
     import safetensors.torch
     import torch
 
     from scratch_resnet import loop
 
-    record = run.record
-    num_classes, num_channels = len(record.data.class_names), record.data.image_shape[2]
-    model = loop.new_model(
-        num_classes, num_channels=num_channels, recipe=record.recipe, seed=0, device=torch.device("cpu")
-    )
+    *_, num_channels = image_shape(run)
+    num_classes, device = len(run.record.data.class_names), torch.device("cpu")
+    model = loop.new_model(num_classes, num_channels=num_channels, recipe=recipe_of(run), seed=0, device=device)
     model.load_state_dict(safetensors.torch.load_file(run.folder / WEIGHTS))
     return model.eval()
 
 
-def look_with(run):
+def recipe_of(run: "Run") -> Any:
+    """The recipe that a run's record keeps: with the fields of `scratch_resnet.recipe.Recipe`, as they were then."""
+    return run.record.recipe
+
+
+def image_shape(run: "Run") -> tuple[int, int, int]:
+    """The height, the width and the channels of a run's images, which every training tells."""
+    height, width, num_channels = run.record.data.image_shape or []
+    return height, width, num_channels
+
+
+def look_with(run: "Run") -> "Look":
     """A run's network, as `predicting.predict` wants it."""
     import numpy as np
     import torch
@@ -44,9 +59,9 @@ def look_with(run):
 
     model = load(run)
 
-    def look(images: np.ndarray):
+    def look(images: np.ndarray) -> "Looked":
         batches = Batches(images, np.zeros(len(images), np.uint8), device=torch.device("cpu"))
-        return loop.look(model, batches, recipe=run.record.recipe)
+        return loop.look(model, batches, recipe=recipe_of(run))
 
     return look
 

@@ -11,7 +11,7 @@ demo     scikit-learn's digits at 28×28: expect 0.96, in a quarter of a minute 
 
 import dataclasses
 import typing
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 Depth = Literal[18, 34, 50, 101, 152]
 
@@ -76,7 +76,7 @@ class Recipe:
     known_mistakes: tuple[str, ...] = ()
     """What is wrong with this recipe and kept on purpose, a sentence each."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse a mode that there is not: another one would be trained without a word."""
         for field in dataclasses.fields(self):
             value, modes = getattr(self, field.name), typing.get_args(field.type)
@@ -87,7 +87,8 @@ class Recipe:
         if self.centre_crop < 1 and self.fit == "pad":
             raise ValueError(f"recipe {self.name} has a centre_crop, and fit='pad', which shows the whole")
         if self.on_photographs:
-            dataclasses.replace(self, on_photographs={}, **self.on_photographs)
+            others: dict[str, Any] = self.on_photographs
+            dataclasses.replace(self, on_photographs={}, **others)
 
     @property
     def network(self) -> str:

@@ -7,17 +7,21 @@ a single process computes by itself.
 
 import contextlib
 import datetime
+import functools
 import re
 from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from compare.system import processes
 from compare.system.errors import EXIT_REFUSED, Terminated, UserError
 from compare.training.job import Job
+from scratch_resnet.model import ResNet
+from scratch_resnet.recipe import Recipe
 
 LONGEST_WAIT = datetime.timedelta(days=1)  # for another process, as one that decodes a folder of photographs for all
 LOST = re.compile("gloo|nccl|xccl|connection|broken pipe|timed out", re.IGNORECASE)  # what a lost one leaves
@@ -46,7 +50,7 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def in_turn(make: Callable[[], Job]) -> Job:
+def in_turn(make: Callable[[], Job[Recipe]]) -> Job[Recipe]:
     """What `make` gives in this process, once it is done in the first: what that refuses it refuses for all, and what
     it downloads or decodes the others find in the caches."""
     if processes.is_first():
@@ -76,7 +80,7 @@ def loss_in_words(*, exit_code: int) -> Iterator[None]:
         ) from ConnectionError(str(error))
 
 
-def must_keep(job: Job) -> bool:
+def must_keep(job: Job[Recipe]) -> bool:
     """Whether any process must `keep`; where one was asked to stop, all are, between the same two steps."""
     if number() == 1:
         return job.must_keep()
@@ -126,21 +130,23 @@ def mean_loss(logits: Tensor, labels: Tensor, *, class_weights: Tensor | None, l
         class_weights: what an image of each class counts in it, (num_classes,); None where all count alike.
         label_smoothing: of the targets.
     """
-    settings = {"weight": class_weights, "label_smoothing": label_smoothing}
+    loss = functools.partial(F.cross_entropy, logits, labels, weight=class_weights, label_smoothing=label_smoothing)
     if number() == 1:
-        return F.cross_entropy(logits, labels, **settings)
+        return loss()
     counted = labels.new_ones(len(labels)) if class_weights is None else class_weights[labels]
-    return F.cross_entropy(logits, labels, reduction="sum", **settings) / summed(counted.sum())
+    return loss(reduction="sum") / summed(counted.sum())
 
 
 def add_up(model: nn.Module, more: Tensor) -> None:
     """Let the gradients, and `more` with them, be the sums over the processes: one message, as each has its delay."""
     if number() == 1:
         return
+    tensors = []
     for parameter in model.parameters():
         if parameter.grad is None:  # where the share is empty
             parameter.grad = torch.zeros_like(parameter)
-    tensors = [*(parameter.grad for parameter in model.parameters()), more]
+        tensors.append(parameter.grad)
+    tensors.append(more)
     sums = summed(torch.cat([tensor.flatten() for tensor in tensors]))
     for tensor, part in zip(tensors, sums.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
@@ -149,7 +155,7 @@ def add_up(model: nn.Module, more: Tensor) -> None:
 # ---- batch normalisation
 
 
-def normalised_together(model: nn.Module) -> nn.Module:
+def normalised_together(model: ResNet) -> ResNet:
     """The same network, whose batch normalisation is by the means over the whole batch."""
     if number() == 1:
         return model
@@ -163,6 +169,11 @@ def normalised_together(model: nn.Module) -> nn.Module:
 
 class NormalisedTogether(nn.BatchNorm2d):
     """`nn.SyncBatchNorm` on processors, for which PyTorch has none."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         """(share, channels, height, width) to the same."""
@@ -186,9 +197,9 @@ class Sum(torch.autograd.Function):
     """The sum over the processes, through which gradients go: each gets the sum of theirs."""
 
     @staticmethod
-    def forward(ctx, tensor: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, tensor: Tensor) -> Tensor:
         return summed(tensor)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         return summed(gradient)

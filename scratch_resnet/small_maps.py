@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratch_resnet.model import ResNet
+
 
 class Conv3x3(nn.Conv2d):
     """`nn.Conv2d` with 3×3 filters and a border of one zero, that is fast on small feature maps as well."""
@@ -31,7 +33,7 @@ class Conv3x3(nn.Conv2d):
         return y.permute(0, 3, 1, 2)
 
 
-def fast_on_small_maps(model: nn.Module) -> nn.Module:
+def fast_on_small_maps(model: ResNet) -> ResNet:
     """The same network, whose 3×3 convolutions (with a border of one zero, and a bias) compute as `Conv3x3`."""
     for module in model.modules():
         if type(module) is nn.Conv2d and module.kernel_size == (3, 3):

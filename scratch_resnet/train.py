@@ -5,7 +5,9 @@ What each recipe takes and gives stands in `recipe.py`, the loop itself in `loop
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -15,7 +17,17 @@ from compare.system.command import Parser, place
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UserError
 from compare.training.options import DEFAULT_RECIPE, OVERRIDES, add_branch_options, add_depth_option
 from compare.training.stopping import run_training
-from scratch_resnet.recipe import RECIPES
+from scratch_resnet.recipe import RECIPES, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from compare.runs.schema import RecipeFile, Record
+    from compare.training.job import Job
+    from compare.training.looking import Looked
+    from scratch_resnet.batches import Batches
+    from scratch_resnet.model import ResNet
 
 EXAMPLES = """examples:
   python -m scratch_resnet.train --demo                      a minute, to see it work
@@ -75,7 +87,7 @@ def main() -> int:
         return train(job, device_name=arguments.device, check_only=arguments.check)
 
 
-def prepared(arguments: argparse.Namespace, recipes: dict, file):
+def prepared(arguments: argparse.Namespace, recipes: dict[str, Recipe], file: "RecipeFile | None") -> "Job[Recipe]":
     """The training that the command line asks for, checked, by one of `recipes`, which may be of a file."""
     from compare.training.preparation import prepare
 
@@ -89,7 +101,7 @@ def prepared(arguments: argparse.Namespace, recipes: dict, file):
     )
 
 
-def num_bytes(recipe, *, num_classes: int, num_channels: int) -> int:
+def num_bytes(recipe: Recipe, *, num_classes: int, num_channels: int) -> int:
     """The room on disk that a run needs: two checkpoints of twelve bytes a parameter and a third that replaces one, and
     the weights."""
     import torch
@@ -101,7 +113,7 @@ def num_bytes(recipe, *, num_classes: int, num_channels: int) -> int:
     return (3 * 12 + 4) * model.num_parameters(network)
 
 
-def train(job, *, device_name: str, check_only: bool) -> int:
+def train(job: "Job[Recipe]", *, device_name: str, check_only: bool) -> int:
     """Train what `job` holds to a complete run in its folder."""
     from compare.runs.record import readable
     from compare.training.limits import limits_in_words
@@ -117,11 +129,11 @@ def train(job, *, device_name: str, check_only: bool) -> int:
         train_batches, watched_batches, test_batches = batches_of(job, device)
         check_last_batch(job)
 
-    def measure():
+    def measure() -> "Callable[[Job[Recipe]], list[np.ndarray]]":
         with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
             training, predicting = loop.seconds_an_image(train_batches, num_classes, recipe=recipe)
 
-        def seconds_of(one) -> list:
+        def seconds_of(one: "Job[Recipe]") -> "list[np.ndarray]":
             check_last_batch(one)
             return loop.seconds_expected(one, training=training, predicting=predicting)
 
@@ -154,7 +166,7 @@ def train(job, *, device_name: str, check_only: bool) -> int:
     return EXIT_DONE
 
 
-def find_learning_rate(job, *, device_name: str, picture: Path) -> int:
+def find_learning_rate(job: "Job[Recipe]", *, device_name: str, picture: Path) -> int:
     """Try learning rates on the network that `job` would train, and suggest one (`compare.training.range_test`)."""
     from compare.training import range_test
     from compare.training.limits import limits_in_words
@@ -187,7 +199,7 @@ def find_learning_rate(job, *, device_name: str, picture: Path) -> int:
     return EXIT_DONE
 
 
-def check_last_batch(job) -> None:
+def check_last_batch(job: "Job[Recipe]") -> None:
     """Refuse an epoch whose last batch is one image that has become one pixel.
 
     Raises:
@@ -202,7 +214,7 @@ def check_last_batch(job) -> None:
         )
 
 
-def batches_of(job, device) -> tuple:
+def batches_of(job: "Job[Recipe]", device: "torch.device") -> "tuple[Batches, Batches | None, Batches]":
     """The images to train on, those that are watched, if any are, and those of the test set, as `Batches`."""
     from scratch_resnet.batches import Batches
 
@@ -216,7 +228,7 @@ def batches_of(job, device) -> tuple:
     return train, watched, test
 
 
-def note_facts(record, model, recipe, device) -> None:
+def note_facts(record: "Record", model: "ResNet", recipe: Recipe, device: "torch.device") -> None:
     """Say in the record what the network is, and what computes it."""
     from compare.runs.schema import Device, Model
     from compare.system import machine
@@ -237,7 +249,14 @@ def note_facts(record, model, recipe, device) -> None:
     record.versions = machine.versions("torch", "numpy", "scikit-learn")
 
 
-def end(job, model, logits, *, train_batches, test_batches) -> None:
+def end(
+    job: "Job[Recipe]",
+    model: "ResNet",
+    logits: "torch.Tensor | None",
+    *,
+    train_batches: "Batches",
+    test_batches: "Batches",
+) -> None:
     """Predict what is left to predict, keep what entered the network and the weights, and make the run complete.
 
     Args:
@@ -260,13 +279,15 @@ def end(job, model, logits, *, train_batches, test_batches) -> None:
         batches = Batches(images, np.zeros(len(images), np.uint8), rows=rows, device=device)
         return loop.probabilities(loop.infer(model, batches, recipe=recipe))
 
-    def seen() -> tuple[np.ndarray, np.ndarray]:
-        sizes = {"image_size": recipe.image_size, "centre_crop": recipe.centre_crop}
-        test, _ = next(test_batches.in_order(NUM_SEEN, **sizes))
-        training = train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1)
-        return tuple(images.permute(0, 2, 3, 1).cpu().numpy() for images in (test, training))
+    def as_entered(images: "torch.Tensor") -> np.ndarray:
+        return images.permute(0, 2, 3, 1).cpu().numpy()
 
-    def look_at(split: str, rows: np.ndarray):
+    def seen() -> tuple[np.ndarray, np.ndarray]:
+        test, _ = next(test_batches.in_order(NUM_SEEN, image_size=recipe.image_size, centre_crop=recipe.centre_crop))
+        training = train_batches.first_of(NUM_SEEN, recipe, seed=job.seed, epoch=1)
+        return as_entered(test), as_entered(training)
+
+    def look_at(split: Literal["train", "test"], rows: np.ndarray) -> "Looked":
         images = job.data.train_images if split == "train" else job.data.test_images
         batches = Batches(images, np.zeros(len(images), np.uint8), rows=rows, device=device)
         return loop.look(model, batches, recipe=recipe)

@@ -2,27 +2,42 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 
-@dataclasses.dataclass(frozen=True, match_args=False)
 class Recipe(Protocol):
     """A frozen dataclass that has these, as fields or properties, whatever else it has."""
 
-    name: str
-    data: str
-    validation_fraction: float
-    image_size: int
-    fit: Literal["crop", "pad"]
-    horizontal_flip: bool
-    crop_area: float
-    centre_crop: float
-    colour_jitter: float
-    class_weights: Literal["none", "balanced"]
-    batch_size: int
-    least_steps: int
-    num_epochs_in_all: int
-    on_photographs: Mapping[str, Any]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def data(self) -> str: ...
+    @property
+    def validation_fraction(self) -> float: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def fit(self) -> Literal["crop", "pad"]: ...
+    @property
+    def horizontal_flip(self) -> bool: ...
+    @property
+    def crop_area(self) -> float: ...
+    @property
+    def centre_crop(self) -> float: ...
+    @property
+    def colour_jitter(self) -> float: ...
+    @property
+    def class_weights(self) -> Literal["none", "balanced"]: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def least_steps(self) -> int: ...
+    @property
+    def num_epochs_in_all(self) -> int: ...
+    @property
+    def on_photographs(self) -> Mapping[str, Any]: ...
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
