@@ -143,9 +143,10 @@ PARSERS = {
 
 
 def code_of(notebook: Path) -> str:
-    """The cells of a notebook that are code."""
+    """The cells of a notebook that are code, their commands on a line each."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return code.replace("\\\n", "").replace("{python}", "python")
 
 
 PAPERS = {
@@ -153,7 +154,7 @@ PAPERS = {
     "README.zh": (ROOT / "README.zh.md").read_text(encoding="utf-8"),
     "CONTRIBUTING": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
     **{page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))},
-    **{one.name: code_of(one).replace("{python}", "python") for one in sorted((ROOT / "docs/notebooks").iterdir())},
+    **{one.name: code_of(one) for one in sorted((ROOT / "docs/notebooks").glob("*.ipynb"))},
     **{module: sys.modules[parse.__module__].EXAMPLES for module, parse in PARSERS.items()},
 }
 COMMANDS = [

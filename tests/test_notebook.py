@@ -20,7 +20,7 @@ STATE = """{} = [
     dict(os.environ), list(sys.path), list(sys.argv), [signal.getsignal(one) for one in signal.valid_signals()],
     [type(one) for one in sys.meta_path], os.getcwd(), 'torch' in sys.modules, sys.stdout, sys.stderr,
 ]"""
-TRAINS = "epoch 1/"  # what the bar of a training says
+TRAINS = "epoch 1/"  # what a training says after its first epoch: a cell has no bar
 NOTEBOOKS = ROOT / "docs/notebooks"
 IPYTHONS = {"profile_default"}  # what a kernel itself leaves
 SHOWN_AT_ONCE = 3_000_000  # bytes that a Jupyter server takes from a kernel before it drops some
@@ -59,8 +59,10 @@ class Notebook:
 
         heard = threading.Event()
         self.ended = self.client.execute_interactive(cell, output_hook=hear, timeout=seconds)["content"]["status"]
-        assert interrupted_at is None or heard.is_set(), "".join(printed)
-        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", "".join(printed)), shown
+        text = "".join(printed)
+        assert interrupted_at is None or heard.is_set(), text
+        assert not re.search(r"\x1b\[[0-9]*[A-K]", text), text  # what moves the cursor or wipes stays to be seen there
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text), shown
 
     def close(self):
         self.client.stop_channels()

@@ -79,6 +79,12 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
     return SPELLED.get(character) or ascii(character)[1:-1], error.start + 1
 
 
+def can_redraw(console) -> bool:
+    """Whether what a `rich.console.Console` shows can be drawn over: in a terminal, but not below a cell of a notebook,
+    which says that it is one and keeps what a moved cursor should wipe away."""
+    return console.is_terminal and "JPY_PARENT_PID" not in os.environ
+
+
 def duration(seconds: float) -> str:
     """Seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`, `3 h`."""
     minutes, seconds = divmod(round(seconds), 60)
