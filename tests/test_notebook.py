@@ -151,14 +151,14 @@ def cells_of(name: str, kind: str) -> dict[str, str]:
 
 def run_whole(name: str, folder: Path) -> dict[str, tuple[str, list[dict]]]:
     """Run a notebook's cells as they stand, in a folder: what each printed and showed, by its id. Each ends well, and
-    so does every command."""
+    so does every command, but for the doctor's, who misses weights where there is no network."""
     kernel, found = Notebook(folder), {}
     try:
         for cell, source in cells_of(name, "code").items():
             found[cell] = kernel.run(source, seconds=3600)
             assert kernel.ended == "ok", found[cell][0]
             [code] = kernel.run("get_ipython().user_ns.get('_exit_code', 0)")[1]
-            assert code == {"text/plain": "0"}, found[cell][0]
+            assert code == {"text/plain": "2" if cell == "doctor" else "0"}, found[cell][0]
     finally:
         kernel.close()
     return found
