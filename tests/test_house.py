@@ -143,10 +143,10 @@ PARSERS = {
 
 
 def code_of(notebook: Path) -> str:
-    """The cells of a notebook that are code, their commands on a line each."""
+    """The cells of a notebook that are code."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    return code.replace("\\\n", "").replace("{python}", "python")
+    return code.replace("{python}", "python")
 
 
 PAPERS = {
