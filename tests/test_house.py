@@ -1,6 +1,7 @@
 """The walls of the house, and the words that its papers promise."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -139,11 +140,21 @@ PARSERS = {
     "scratch_resnet.train": scratch_train.parse,
     "pretrained.train": pretrained_train.parse,
 }
+
+
+def code_of(notebook: Path) -> str:
+    """The cells of a notebook that are code."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return code.replace("{python}", "python")
+
+
 PAPERS = {
     "README": (ROOT / "README.md").read_text(encoding="utf-8"),
     "README.zh": (ROOT / "README.zh.md").read_text(encoding="utf-8"),
     "CONTRIBUTING": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
     **{page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))},
+    **{one.name: code_of(one) for one in sorted((ROOT / "docs/notebooks").glob("*.ipynb"))},
     **{module: sys.modules[parse.__module__].EXAMPLES for module, parse in PARSERS.items()},
 }
 COMMANDS = [

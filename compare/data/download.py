@@ -33,6 +33,7 @@ from rich.progress import (
 )
 
 from compare.system import disk
+from compare.system.display import can_redraw
 from compare.system.environment import OFFLINE_VARIABLE
 from compare.system.errors import UserError
 
@@ -320,9 +321,9 @@ def sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def bar(title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable[..., None]]:
-    """A bar on standard error, where that is a terminal, with a title, these columns and the time that is left; what
+    """A bar on standard error, where it can be drawn over, with a title, these columns and the time that is left; what
     moves it on takes `advance` and `total`, as `rich.progress.Progress.update` does."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *columns, TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not can_redraw(console)) as progress:
         yield functools.partial(progress.update, progress.add_task(title, total=total))

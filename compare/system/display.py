@@ -8,7 +8,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SPELLED = {"×": "x", "…": "...", "±": "+/-", "·": "-", "–": "-", "’": "'"}  # where an encoding lacks them
 
@@ -77,6 +80,12 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
         raise error
     character = error.object[error.start]
     return SPELLED.get(character) or ascii(character)[1:-1], error.start + 1
+
+
+def can_redraw(console: "Console") -> bool:
+    """Whether what a `rich.console.Console` shows can be drawn over: in a terminal, but not below a cell of a notebook,
+    which says that it is one and keeps what a moved cursor should wipe away."""
+    return console.is_terminal and "JPY_PARENT_PID" not in os.environ
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """The lines and bars of a run: on the terminal while it lasts, and in its log for good.
 
-In a terminal an epoch has a live bar; elsewhere (a log file, a batch job) there is one plain line an epoch.
+In a terminal an epoch has a live bar; elsewhere (a log file, a batch job, a notebook) there is one plain line an epoch.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from compare.runs.schema import Row
 from compare.system import processes
+from compare.system.display import can_redraw
 
 SECONDS_BETWEEN_UPDATES = 0.5
 
@@ -51,14 +52,14 @@ class Journal:
 
     @contextlib.contextmanager
     def epoch(self, title: str, num_images: int) -> Iterator["EpochBar"]:
-        """A live bar over the `num_images` of one epoch, where there is a terminal."""
+        """A live bar over the `num_images` of one epoch, where it can be drawn over."""
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not can_redraw(self.console),
             transient=True,
             refresh_per_second=1 / SECONDS_BETWEEN_UPDATES,
         ) as progress:
