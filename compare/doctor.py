@@ -40,6 +40,7 @@ NO_ANSWER = f"no answer in {SECONDS} s, so this is not known"  # a busy machine,
 ASK_AGAIN = "ask again when the machine is less busy"
 # Each keeps a processor busy for some seconds; on two of them, those that are needed come first.
 PROBES_AT_ONCE = threading.Semaphore(max(2, (os.cpu_count() or 2) // 2))
+FOR_DEVELOPERS = ("test", "dev", "docs")  # extras that no option asks for
 LEFT_ALONE = "not used, and left alone: replace it, or do nothing"
 NUM_DISK_BYTES = 1_000_000_000  # what the runs and the report of both branches take, with room to spare
 NUM_MEMORY_BYTES = 2_500_000_000  # the branches train one after the other; see `peak_memory_bytes` in a record
@@ -173,16 +174,29 @@ def ask(questions: dict[str, Callable], seconds: float) -> dict:
 # ---- what is asked
 
 
-def packages() -> list[Finding]:
-    """Every package that pyproject.toml names, beside the oldest version that will do."""
+def needs() -> tuple[list[str], dict[str, list[str]]]:
+    """What the project needs, a line for each package, and what each of its extras does."""
     import importlib.metadata
     import tomllib
 
     try:
         source = Path(__file__).parent.parent / "pyproject.toml"
-        lines = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
+        project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
+        return project["dependencies"], project["optional-dependencies"]
     except OSError:  # installed without its sources; what has a marker is an extra's
-        lines = [line for line in importlib.metadata.requires("scratch-or-pretrained") if ";" not in line]
+        lines, extras = [], {}
+        for line in importlib.metadata.requires("scratch-or-pretrained"):
+            needed, _, marker = map(str.strip, line.partition(";"))
+            (extras.setdefault(re.split("['\"]", marker)[1], []) if marker else lines).append(needed)
+        return lines, extras
+
+
+def packages() -> list[Finding]:
+    """Every package that pyproject.toml names, beside the oldest version that will do, and the extras that are not
+    installed."""
+    import importlib.metadata
+
+    lines, extras = needs()
     found, findings = [f"Python {platform.python_version()}"], []
     for line in lines:
         name = re.match(r"[\w.-]+", line)[0]
@@ -202,7 +216,21 @@ def packages() -> list[Finding]:
         else:
             advice = f"{install}: older ones have known holes or lack what is used here"
             findings.append(Finding(name, f"{version}, expected {needed}", advice))
+    absent = [extra for extra, lines in extras.items() if extra not in FOR_DEVELOPERS and not all(map(is_there, lines))]
+    if absent:
+        brings = "pip install 'scratch-or-pretrained[NAME]' brings one"
+        findings.append(Finding("extras", f"not installed, and need not be: {', '.join(absent)}; {brings}"))
     return [Finding("packages", ", ".join(found)), *findings]
+
+
+def is_there(line: str) -> bool:
+    """Whether the package that a requirement names is installed, in whatever version."""
+    import importlib.metadata
+
+    try:
+        return bool(importlib.metadata.version(re.match(r"[\w.-]+", line)[0]))
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def weights_paths() -> dict:

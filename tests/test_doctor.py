@@ -134,6 +134,22 @@ def test_an_old_or_absent_package_is_named(monkeypatch):
     assert findings["torch"].blocks and "pip install 'torch>=" in findings["torch"].advice.replace('"', "'")
 
 
+def test_an_extra_that_lacks_one_of_its_packages_is_named_and_no_gap(monkeypatch):
+    import importlib.metadata
+
+    def pretend(name):
+        if name == "sqlalchemy":
+            raise importlib.metadata.PackageNotFoundError
+        return "99"
+
+    monkeypatch.setattr(importlib.metadata, "version", pretend)
+    (finding,) = [finding for finding in doctor.packages() if finding.topic == "extras"]
+    assert finding.found.startswith("not installed, and need not be: mlflow; pip install 'scratch-or-pretrained[")
+    assert finding.mark == "ok"
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99")
+    assert not any(finding.topic == "extras" for finding in doctor.packages())
+
+
 def test_passwords_are_not_shown(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy:3128")
     monkeypatch.setenv(download.MIRRORS_VARIABLE, "https://me:secret@mirror/a https://b/")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from compare.runs.schema import Record, Row
 from compare.system.environment import OFFLINE_VARIABLE
-from compare.system.errors import INSTALL, UserError, in_a_line
+from compare.system.errors import extra_missing, in_a_line
 
 PROJECT = "scratch-or-pretrained"  # what MLflow's experiment and the project of Weights & Biases are called by default
 # MLflow waits minutes for a server that is not there, and tells its makers of its use, unless it is told otherwise.
@@ -35,11 +35,7 @@ def check(name: str | None) -> None:
         UserError: it is.
     """
     if name is not None and importlib.util.find_spec(name) is None:
-        raise UserError(
-            f"--log {name}, and {name} is not installed",
-            f"the packages of the extra `{name}`",
-            f"pip install '{PROJECT}[{name}]', or uv run --extra {name}; {INSTALL}",
-        )
+        raise extra_missing(f"--log {name}, and {name} is not installed", name)
 
 
 class Tracker:
