@@ -71,6 +71,21 @@ def test_the_doctor_finds_in_it_what_pyproject_needs(wheel, tmp_path):
     assert {name: set(map(Requirement, needed)) for name, needed in extras.items()} == there
 
 
+def test_the_console_command_trains_and_reports_below_the_current_folder(wheel, tmp_path):
+    """Its processes are of the wheel, too, and no checkout is missed."""
+    code = "import sys; sys.argv[0] = 'scratch-or-pretrained'; from compare.__main__ import command; command()"
+    words = ["run", "--scratch", "--demo", "--labels-per-class", "5", "--epochs", "1", "--image-size", "8"]
+    environment = os.environ | {"PYTHONPATH": str(wheel)}
+    command = [sys.executable, "-P", "-c", code, *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (report,) = tmp_path.glob("reports/*/index.html")
+    assert done.stdout.splitlines()[-1] == report.relative_to(tmp_path).as_posix()
+    (run,) = (report.parent / "runs").iterdir()
+    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    assert "commit" not in record and done.stderr == ""
+
+
 def test_who_cites_it_cites_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
