@@ -14,6 +14,7 @@ if not __package__:  # run as a file: then its own folder, which has an `inspect
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import platform
 import re
@@ -245,6 +246,8 @@ def weights_paths() -> dict:
 
 def probe(backend: str) -> str | None:
     """What a backend computes on, or in words why it does not; None where it is not installed."""
+    if importlib.util.find_spec(backend) is None:
+        return None
     command = [sys.executable, "-c", PROBE, backend]
     try:
         with PROBES_AT_ONCE, processes.tied() as arguments:
@@ -255,8 +258,6 @@ def probe(backend: str) -> str | None:
         return NO_ANSWER
     if done.returncode == 0 and done.stdout.strip():
         return done.stdout.strip().splitlines()[-1]
-    if "which is not installed here" in done.stderr:
-        return None
     said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
     return f"failed with {'exit code' if done.returncode >= 0 else 'signal'} {abs(done.returncode)}: {said[:300]}"
 

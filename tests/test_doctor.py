@@ -94,7 +94,9 @@ def test_what_did_not_answer_is_not_known(healthy, run_main, monkeypatch):
 def test_a_backend_is_asked_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setattr(doctor, "SECONDS", 120)
     assert doctor.probe("torch") == WORKS
-    assert doctor.probe("nosuch") is None
+    with monkeypatch.context() as busy:  # then nothing answers, but what is not here is known
+        busy.setattr(doctor, "SECONDS", 0)
+        assert doctor.probe("nosuch") is None and doctor.probe("torch") == doctor.NO_ANSWER
     monkeypatch.setattr(doctor, "PROBE", "import os; os.abort()")
     assert doctor.probe("torch").startswith("failed with signal 6")
     monkeypatch.setattr(doctor, "SECONDS", 1)
