@@ -24,7 +24,7 @@ from compare import plan, start, supervise
 from compare.jobs import Ahead, Expected, Jobs, takes_any_gpu
 from compare.plan import Options, Training
 from compare.system import environment
-from compare.system.errors import EXIT_DONE, EXIT_FAILED, INSTALL, UserError
+from compare.system.errors import EXIT_DONE, EXIT_FAILED, UserError, extra_missing
 from compare.training.options import EXPECTED, SHARED
 
 # Options whose values may be files or folders of this machine.
@@ -63,11 +63,7 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
         UserError: Ray is not installed, or the cluster cannot be reached.
     """
     if importlib.util.find_spec("ray") is None:
-        raise UserError(
-            "--jobs ray, and ray is not installed",
-            "the package of the extra `ray`",
-            f"pip install 'scratch-or-pretrained[ray]', or uv run --extra ray; {INSTALL}",
-        )
+        raise extra_missing("--jobs ray, and ray is not installed", "ray")
     # Ray's own: every training's lines are shown, plain, nodes need no uv where this process was begun by it, and what
     # is begun on this machine alone has its share of it beside other work, as without Ray
     os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import json
 import platform
 import re
@@ -42,6 +43,7 @@ NO_ANSWER = f"no answer in {SECONDS} s, so this is not known"  # a busy machine,
 ASK_AGAIN = "ask again when the machine is less busy"
 # Each keeps a processor busy for some seconds; on two of them, those that are needed come first.
 PROBES_AT_ONCE = threading.Semaphore(max(2, (os.cpu_count() or 2) // 2))
+FOR_DEVELOPERS = ("test", "dev", "docs")  # extras that no option asks for
 LEFT_ALONE = "not used, and left alone: replace it, or do nothing"
 NUM_DISK_BYTES = 1_000_000_000  # what the runs and the report of both branches take, with room to spare
 NUM_MEMORY_BYTES = 2_500_000_000  # the branches train one after the other; see `peak_memory_bytes` in a record
@@ -175,16 +177,30 @@ def ask(questions: dict[str, Callable[[], Any]], seconds: float) -> dict[str, An
 # ---- what is asked
 
 
-def packages() -> list[Finding]:
-    """Every package that pyproject.toml names, beside the oldest version that will do."""
+def needs() -> tuple[list[str], dict[str, list[str]]]:
+    """What the project needs, a line for each package, and what each of its extras does."""
     import importlib.metadata
     import tomllib
 
     try:
         source = Path(__file__).parent.parent / "pyproject.toml"
-        lines = tomllib.loads(source.read_text(encoding="utf-8"))["project"]["dependencies"]
+        project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
+        return project["dependencies"], project["optional-dependencies"]
     except OSError:  # installed without its sources; what has a marker is an extra's
-        lines = [line for line in importlib.metadata.requires("scratch-or-pretrained") or [] if ";" not in line]
+        lines: list[str] = []
+        extras: dict[str, list[str]] = {}
+        for line in importlib.metadata.requires("scratch-or-pretrained") or []:
+            needed, _, marker = map(str.strip, line.partition(";"))
+            (extras.setdefault(re.split("['\"]", marker)[1], []) if marker else lines).append(needed)
+        return lines, extras
+
+
+def packages() -> list[Finding]:
+    """Every package that pyproject.toml names, beside the oldest version that will do, and the extras that are not
+    installed."""
+    import importlib.metadata
+
+    lines, extras = needs()
     found, findings = [f"Python {platform.python_version()}"], []
     for line in lines:
         name = re.split(r"[^\w.-]", line)[0]
@@ -204,10 +220,24 @@ def packages() -> list[Finding]:
         else:
             advice = f"{install}: older ones have known holes or lack what is used here"
             findings.append(Finding(name, f"{version}, expected {needed}", advice))
+    absent = [extra for extra, lines in extras.items() if extra not in FOR_DEVELOPERS and not all(map(is_there, lines))]
+    if absent:
+        brings = "pip install 'scratch-or-pretrained[NAME]' brings one"
+        findings.append(Finding("extras", f"not installed, and need not be: {', '.join(absent)}; {brings}"))
     return [Finding("packages", ", ".join(found)), *findings]
 
 
-def weights_paths() -> dict[str, Any]:
+def is_there(line: str) -> bool:
+    """Whether the package that a requirement names is installed, in whatever version."""
+    import importlib.metadata
+
+    try:
+        return bool(importlib.metadata.version(re.match(r"[\w.-]+", line)[0]))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def weights_paths() -> dict:
     """What `python -m pretrained.weights` says of ImageNet's: compare does not import the branches."""
     with processes.tied() as arguments:
         command = [sys.executable, "-m", "pretrained.weights"]
@@ -219,6 +249,8 @@ def weights_paths() -> dict[str, Any]:
 
 def probe(backend: str) -> str | None:
     """What a backend computes on, or in words why it does not; None where it is not installed."""
+    if importlib.util.find_spec(backend) is None:
+        return None
     command = [sys.executable, "-c", PROBE, backend]
     try:
         with PROBES_AT_ONCE, processes.tied() as arguments:
@@ -229,8 +261,6 @@ def probe(backend: str) -> str | None:
         return NO_ANSWER
     if done.returncode == 0 and done.stdout.strip():
         return done.stdout.strip().splitlines()[-1]
-    if "which is not installed here" in done.stderr:
-        return None
     said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
     return f"failed with {'exit code' if done.returncode >= 0 else 'signal'} {abs(done.returncode)}: {said[:300]}"
 

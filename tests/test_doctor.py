@@ -94,7 +94,9 @@ def test_what_did_not_answer_is_not_known(healthy, run_main, monkeypatch):
 def test_a_backend_is_asked_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setattr(doctor, "SECONDS", 120)
     assert doctor.probe("torch") == WORKS
-    assert doctor.probe("nosuch") is None
+    with monkeypatch.context() as busy:  # then nothing answers, but what is not here is known
+        busy.setattr(doctor, "SECONDS", 0)
+        assert doctor.probe("nosuch") is None and doctor.probe("torch") == doctor.NO_ANSWER
     monkeypatch.setattr(doctor, "PROBE", "import os; os.abort()")
     assert doctor.probe("torch").startswith("failed with signal 6")
     monkeypatch.setattr(doctor, "SECONDS", 1)
@@ -132,6 +134,22 @@ def test_an_old_or_absent_package_is_named(monkeypatch):
     findings = {finding.topic: finding for finding in doctor.packages()}
     assert findings["keras"].found.startswith("3.11.0, expected >=") and not findings["keras"].blocks
     assert findings["torch"].blocks and "pip install 'torch>=" in findings["torch"].advice.replace('"', "'")
+
+
+def test_an_extra_that_lacks_one_of_its_packages_is_named_and_no_gap(monkeypatch):
+    import importlib.metadata
+
+    def pretend(name):
+        if name == "sqlalchemy":
+            raise importlib.metadata.PackageNotFoundError
+        return "99"
+
+    monkeypatch.setattr(importlib.metadata, "version", pretend)
+    (finding,) = [finding for finding in doctor.packages() if finding.topic == "extras"]
+    assert finding.found.startswith("not installed, and need not be: mlflow; pip install 'scratch-or-pretrained[")
+    assert finding.mark == "ok"
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99")
+    assert not any(finding.topic == "extras" for finding in doctor.packages())
 
 
 def test_passwords_are_not_shown(monkeypatch):

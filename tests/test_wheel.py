@@ -1,5 +1,6 @@
 """What is installed is what is here: the wheel, and what is said of its version."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fake_runs import write_run
+from packaging.requirements import Requirement
 from pages import Page
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +59,31 @@ def test_a_report_is_made_without_the_checkout(wheel, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ResNet-18" in Page(tmp_path / "page/index.html").text
+
+
+def test_the_doctor_finds_in_it_what_pyproject_needs(wheel, tmp_path):
+    code = "import json; from compare import doctor; print(json.dumps(doctor.needs()))"
+    environment = os.environ | {"PYTHONPATH": str(wheel)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    lines, extras = json.loads(done.stdout)
+    assert set(map(Requirement, lines)) == set(map(Requirement, PROJECT["dependencies"]))
+    there = {name: set(map(Requirement, needed)) for name, needed in PROJECT["optional-dependencies"].items()}
+    assert {name: set(map(Requirement, needed)) for name, needed in extras.items()} == there
+
+
+def test_the_console_command_trains_and_reports_below_the_current_folder(wheel, tmp_path):
+    """Its processes are of the wheel, too, and no checkout is missed."""
+    code = "import sys; sys.argv[0] = 'scratch-or-pretrained'; from compare.__main__ import command; command()"
+    words = ["run", "--scratch", "--demo", "--labels-per-class", "5", "--epochs", "1", "--image-size", "8"]
+    environment = os.environ | {"PYTHONPATH": str(wheel)}
+    command = [sys.executable, "-P", "-c", code, *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (report,) = tmp_path.glob("reports/*/index.html")
+    assert done.stdout.splitlines()[-1] == report.relative_to(tmp_path).as_posix()
+    (run,) = (report.parent / "runs").iterdir()
+    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    assert "commit" not in record and done.stderr == ""
 
 
 def test_who_cites_it_cites_this_version():

@@ -46,6 +46,16 @@ def not_installed(name: str) -> UserError:
     )
 
 
+def extra_missing(came: str, extra: str) -> UserError:
+    """What is said where packages are missing that come by an extra. Its advice holds for an installation that no
+    index knows, too: pip and uv find that the project is there, and add what the extra names."""
+    return UserError(
+        came,
+        f"the packages of the extra `{extra}`",
+        f"pip install 'scratch-or-pretrained[{extra}]', or put `uv run --extra {extra}` before the command",
+    )
+
+
 def printable(text: str) -> str:
     """The text with what is `UNWRITABLE` in it written out."""
     return UNWRITABLE.sub(lambda found: ascii(found[0])[1:-1], text)

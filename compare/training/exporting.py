@@ -17,7 +17,7 @@ import numpy as np
 from compare.runs import record
 from compare.system import disk
 from compare.system.command import Parser, place
-from compare.system.errors import EXIT_DONE, INSTALL, UserError
+from compare.system.errors import EXIT_DONE, UserError, extra_missing
 from compare.training.predicting import check
 
 IMAGES_AT_ONCE = 100  # of a file that is run
@@ -102,11 +102,8 @@ def check_onnx() -> None:
         UserError: it is.
     """
     if missing := [name for name in NEEDED_FOR_ONNX if importlib.util.find_spec(name) is None]:
-        raise UserError(
-            f"--format onnx, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
-            "the packages of the extra `export`",
-            f"pip install 'scratch-or-pretrained[export]', or uv run --extra export; {INSTALL}",
-        )
+        verb = "is" if len(missing) == 1 else "are"
+        raise extra_missing(f"--format onnx, and {', '.join(missing)} {verb} not installed", "export")
 
 
 def add_metadata(path: Path, said: dict[str, str]) -> None:

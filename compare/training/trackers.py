@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from compare.runs.schema import Record, Row
 from compare.system.environment import OFFLINE_VARIABLE
-from compare.system.errors import INSTALL, UserError, in_a_line
+from compare.system.errors import extra_missing, in_a_line
 
 if TYPE_CHECKING:
     import wandb
@@ -41,11 +41,7 @@ def check(name: str | None) -> None:
         UserError: it is.
     """
     if name is not None and importlib.util.find_spec(name) is None:
-        raise UserError(
-            f"--log {name}, and {name} is not installed",
-            f"the packages of the extra `{name}`",
-            f"pip install '{PROJECT}[{name}]', or uv run --extra {name}; {INSTALL}",
-        )
+        raise extra_missing(f"--log {name}, and {name} is not installed", name)
 
 
 class Tracker:
