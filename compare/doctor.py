@@ -232,12 +232,12 @@ def is_there(line: str) -> bool:
     import importlib.metadata
 
     try:
-        return bool(importlib.metadata.version(re.match(r"[\w.-]+", line)[0]))
+        return bool(importlib.metadata.version(re.split(r"[^\w.-]", line)[0]))
     except importlib.metadata.PackageNotFoundError:
         return False
 
 
-def weights_paths() -> dict:
+def weights_paths() -> dict[str, Any]:
     """What `python -m pretrained.weights` says of ImageNet's: compare does not import the branches."""
     with processes.tied() as arguments:
         command = [sys.executable, "-m", "pretrained.weights"]
