@@ -79,7 +79,7 @@ def prepared(arguments: argparse.Namespace, recipes: dict, file):
     """The training that the command line asks for, checked, by one of `recipes`, which may be of a file."""
     from compare.training.preparation import prepare
 
-    return prepare(
+    job = prepare(
         "scratch_resnet",
         arguments,
         recipes,
@@ -87,6 +87,9 @@ def prepared(arguments: argparse.Namespace, recipes: dict, file):
         words={"--device": arguments.device} if arguments.device != "auto" else {},
         recipe_file=file,
     )
+    launcher = " ".join(processes.launcher(job.record.num_processes))
+    job.check_same("num_processes", processes.num_together(), advice=f"resume it with {launcher} scratch_resnet.train")
+    return job
 
 
 def num_bytes(recipe, *, num_classes: int, num_channels: int) -> int:

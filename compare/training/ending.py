@@ -65,11 +65,12 @@ def end(
         raise diverged("some of the predicted probabilities are not numbers", "start anew with smaller steps")
     keep_inside(job, look_at)
     history, joules = job.record.history, [row.energy_joules for row in job.record.history]
+    computed = [row.processor_seconds for row in history]
     with record.readable(exit_code=EXIT_FAILED):
         job.record.seconds.training = sum(row.seconds for row in history)
         job.record.seconds.predicting = predicting_seconds
         job.record.energy_joules = None if None in joules else sum(joules)
-        job.record.processor_seconds = sum(row.processor_seconds for row in history)
+        job.record.processor_seconds = None if None in computed else sum(computed)
         job.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes())
     if job.data.files is not None:
         disk.write_atomically(job.folder / record.SPLIT, split_table(job))
