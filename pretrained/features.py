@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from compare.data.images import take
-from compare.system import machine
-from compare.system.errors import UserError
+from compare.system import disk, machine
+from compare.system.errors import EXIT_FAILED, UserError
 from compare.training import crops
 from compare.training.job import Job
 from compare.training.limits import diverged
@@ -193,6 +193,10 @@ def keep_pass(
             )
         kept.keep(epoch, file.start, features)
 
-    for file in in_turns(kept.missing(epoch), lambda file: kept.path(epoch, file.start), make):
-        if bar.due():
-            bar.show(file.stop)
+    try:
+        for file in in_turns(kept.missing(epoch), lambda file: kept.path(epoch, file.start), make):
+            if bar.due():
+                bar.show(file.stop)
+    except OSError as error:
+        came = f"{kept.folder} could not be written to"
+        raise disk.cannot_write(came, kept.folder, error, exit_code=EXIT_FAILED) from error

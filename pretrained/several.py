@@ -35,9 +35,9 @@ def meet(where: str, said: str = "") -> list[str]:
     places = [logs / str(number) / where for number in range(processes.num_together())]
     disk.write_atomically(places[int(os.environ["LOCAL_RANK"])], said.encode())
     while not all(place.exists() for place in places):
-        if os.getppid() != TORCHRUN and not processes.is_first():
-            raise SystemExit(EXIT_FAILED)
         if os.getppid() != TORCHRUN:
+            if not processes.is_first():
+                raise SystemExit(EXIT_FAILED)
             raise UserError(
                 "torchrun has ended, and with it perhaps others of its processes",
                 "all of them to the end",
