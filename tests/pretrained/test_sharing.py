@@ -74,7 +74,7 @@ def test_two_processes_make_each_file_once_and_the_run_of_one(by_one, tmp_path):
     [
         ("kill", "terminated; to go on: "),
         pytest.param("stop", "terminated; to go on: ", marks=pytest.mark.thorough),
-        pytest.param("full", "could not be written (No space left on device)", marks=pytest.mark.thorough),
+        pytest.param("full", "could not be written: No space left on device", marks=pytest.mark.thorough),
     ],
 )
 def test_what_befalls_one_ends_both_and_one_alone_goes_on(by_one, tmp_path, fault, said):
