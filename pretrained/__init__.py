@@ -13,6 +13,7 @@ model    the head, and what is fine-tuned with it
 augment  shear, zoom and flip as one affine map
 solver   the head brought to its optimum on features that are kept
 loop     features of augmented images, the head trained on them, fine-tuning
+several  the features made by several processes together
 train    the command: `python -m pretrained.train`
 """
 

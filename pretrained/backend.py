@@ -60,14 +60,23 @@ def choose(backend: str, device: str) -> str:
             "PyTorch, which alone has that device",
             "say --keras-backend torch, or leave out one of the two",
         )
+    index = device.partition(":")[2]
+    if (num_processes := processes.num_together()) > 1 and device != "cpu":
+        if device not in ("auto", "cuda"):
+            raise UserError(
+                f"--device {device} for {num_processes} processes together",
+                "a GPU for each of them, by its number; or processors",
+                "say --device cuda or cpu, or leave it out",
+            )
+        index = os.environ["LOCAL_RANK"]
     # Somebody's keras.json may say other numbers than the recipes mean, or be no JSON at all: Keras shall find none.
     os.environ["KERAS_HOME"] = os.devnull
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ["JAX_PLATFORMS"] = "cpu"
-    elif ":" in device:
+    elif index:
         # N counts among the GPUs that this process may see, as it does for PyTorch.
-        visible, index = os.environ.get("CUDA_VISIBLE_DEVICES"), device.partition(":")[2]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible is not None else None
         if names is None:
             os.environ["CUDA_VISIBLE_DEVICES"] = index

@@ -7,20 +7,35 @@ They lie in the user's caches, below the digest of everything that went in, and 
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from compare.data import download
 from compare.data.images import Dataset
-from compare.system import disk
+from compare.system import disk, processes
 
 MOST_HELD_BYTES = 2**27  # of features in memory, so that those of a subset are made or read once
 IMAGES_IN_FILE = 2048  # whose features are computed, and kept, together
 SECONDS_TO_WAIT = 300  # for those that another process computes; less than what `compare.supervise` takes for hanging
 Split = Literal["train", "test"]
+Part = TypeVar("Part")
+
+
+def in_turns(parts: list[Part], path: Callable[[Part], Path], make: Callable[[Part], None]) -> Iterator[Part]:
+    """Have the files at `path` of these parts made together with other processes that do so at the same time, and tell
+    each part that is done: `make` finds it made already or makes it, while no other does; what another process is
+    making comes last."""
+    for seconds in (0.0, SECONDS_TO_WAIT):
+        for part in list(parts):
+            with download.alone(path(part), seconds=seconds) as is_alone:
+                if not is_alone and not seconds:
+                    continue
+                make(part)
+            parts = [other for other in parts if other != part]
+            yield part
 
 
 class FeatureCache:
@@ -78,20 +93,17 @@ class FeatureCache:
         download.sweep(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for seconds in (0.0, SECONDS_TO_WAIT):  # what another process is making comes last
-                for part in list(missing):
-                    with download.alone(self._path(split, part), seconds=seconds) as is_alone:
-                        if not is_alone and not seconds:
-                            continue
-                        if self._read(split, part) is None:
-                            self._make(split, part)
-                    missing = [other for other in missing if other != part]
-                    num_done += len(part)
-                    done(num_done)
+            for part in in_turns(missing, lambda part: self._path(split, part), lambda part: self._make(split, part)):
+                num_done += len(part)
+                done(num_done)
         except OSError as error:
             raise disk.cannot_write(f"{self.folder} could not be made or written to", self.folder, error) from error
 
     def _make(self, split: Split, part: range) -> None:
+        if processes.num_together() > 1:  # whoever of them makes it
+            self._made_here.add((split, part.start))
+        if self._read(split, part) is not None:
+            return
         start = time.perf_counter()
         features = self._extract(self._images[split], np.array(part))
         seconds = np.float64(time.perf_counter() - start)

@@ -7,14 +7,14 @@ import keras
 import numpy as np
 
 from compare.data.images import take
-from compare.system import machine
-from compare.system.errors import UserError
+from compare.system import disk, machine
+from compare.system.errors import EXIT_FAILED, UserError
 from compare.training import crops
 from compare.training.job import Job
 from compare.training.limits import diverged
 from compare.training.progress import EpochBar
 from pretrained import augment, feature_network, model, solver
-from pretrained.feature_cache import FeatureCache, Split
+from pretrained.feature_cache import FeatureCache, Split, in_turns
 from pretrained.recipe import Recipe
 
 PREDICTION_BATCH_SIZE = 256
@@ -162,8 +162,8 @@ def rows_needed(job: Job[Recipe], networks: model.Networks) -> dict[Split, np.nd
 def fill_cache(job: Job[Recipe], cache: FeatureCache, needed: dict[Split, np.ndarray]) -> None:
     """Compute and keep the features of these rows that are not in the cache yet. Where they cannot be kept there, each
     run computes those that it needs."""
-    for split, rows in needed.items():
-        missing = cache.missing(split, rows)
+    to_fill = {split: cache.missing(split, rows) for split, rows in needed.items()}  # before others make any
+    for split, missing in to_fill.items():
         with job.journal.epoch(f"features, {split}", sum(map(len, missing))) as bar:
             try:
                 cache.fill(split, missing, bar.show)
@@ -184,14 +184,17 @@ def keep_pass(
     bar: EpochBar,
 ) -> None:
     """Keep the features of the training images `rows`, augmented anew, or as they are out of the cache, as the pass
-    `epoch`, in their own order; what is kept of it already stays.
+    `epoch`, in their own order, together with other processes that do so; what is kept of it already stays.
 
     Raises:
         UserError: they are not finite, or the disk is full.
     """
     _, draws = _drawn(images, len(rows), recipe=recipe, seed=seed, epoch=epoch, shuffle=False)
     step = at_once(images, batch_size=PREDICTION_BATCH_SIZE)
-    for file in kept.missing(epoch):
+
+    def make(file: slice) -> None:
+        if file not in kept.missing(epoch):
+            return
         if cache is not None:
             features = cache.features_of("train", rows[file])
         else:
@@ -204,5 +207,11 @@ def keep_pass(
                 BAD_FEATURES,
             )
         kept.keep(epoch, file.start, features)
-        if bar.due():
-            bar.show(file.stop)
+
+    try:
+        for file in in_turns(kept.missing(epoch), lambda file: kept.path(epoch, file.start), make):
+            if bar.due():
+                bar.show(file.stop)
+    except OSError as error:
+        came = f"{kept.folder} could not be written to"
+        raise disk.cannot_write(came, kept.folder, error, exit_code=EXIT_FAILED) from error

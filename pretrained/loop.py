@@ -5,6 +5,7 @@ the head in the article's small ones: the same result as training the whole netw
 fine-tuned after that goes through `fit` as one network.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import keras
 import numpy as np
 
 from compare.data.images import stratified_sample
+from compare.system import processes
+from compare.system.errors import UserError
 from compare.training.estimate import measured
 from compare.training.job import Job
 from compare.training.limits import diverged
@@ -189,13 +192,16 @@ def descend_head(job: Job[Recipe], networks: model.Networks) -> np.ndarray | Non
 def solve_head(job: Job[Recipe], networks: model.Networks) -> np.ndarray | None:
     """Keep the features of one more pass over the training images, bring the head to its optimum on all that are kept,
     and so on for the passes that are left. Returns the probabilities of the watched split, which chooses the penalty,
-    after the last; None where too few labels leave no such split."""
+    after the last; None where too few labels leave no such split, and in a process that helps the first with the
+    features alone."""
     recipe, images, rows = job.recipe, job.data.train_images, job.train_rows
     feature_extractor, head = networks.extractor, networks.head
     start = time.perf_counter()
     cache = None if recipe.augmented_head else feature_cache(job, networks)
     if cache is not None:
         fill_cache(job, cache, rows_needed(job, networks))
+        if not processes.is_first():
+            return None
 
     def features_of(some: np.ndarray) -> np.ndarray:
         if cache is not None:
@@ -203,7 +209,7 @@ def solve_head(job: Job[Recipe], networks: model.Networks) -> np.ndarray | None:
         return extract(feature_extractor, images, some, recipe=recipe)
 
     watched_features, watched_labels = None, job.data.train_labels[job.validation_rows]
-    if job.watched is not None:
+    if job.watched is not None and processes.is_first():
         watched_features = features_of(job.validation_rows)
     checkpoint = job.checkpoint or {}
     if "scale/mean" in checkpoint:  # what is kept already is scaled so
@@ -214,26 +220,36 @@ def solve_head(job: Job[Recipe], networks: model.Networks) -> np.ndarray | None:
         scale = solver.Scale.of(features_of(rows[some]))
     kept = solver.KeptFeatures(job.folder, scale, job.data.train_labels[rows])
     extracting_seconds = time.perf_counter() - start
+
+    def keep(number: int) -> None:
+        there = set(job.folder.glob("features-*"))  # before others make more
+        if missing := kept.missing(number):
+            if damaged := [path.name for rows in missing if (path := kept.path(number, rows.start)) in there]:
+                job.journal.line(f"{', '.join(damaged)}: damaged, and made anew")
+            with job.epoch_bar(number, len(rows)) as bar:
+                keep_pass(
+                    feature_extractor,
+                    kept,
+                    images,
+                    rows,
+                    cache=cache,
+                    recipe=recipe,
+                    seed=job.seed,
+                    epoch=number,
+                    bar=bar,
+                )
+
+    if not processes.is_first():
+        with contextlib.suppress(UserError):  # of what the first will meet as well, and say
+            for number in range(1, recipe.num_epochs + 1):
+                keep(number)
+        return None
     solution = checkpoint.get("solution")
     along, class_weights = None, job.class_weights
     for epoch in range(len(job.record.history) + 1, recipe.num_epochs + 1):
         start = time.perf_counter()
         for earlier in range(1, epoch + 1):  # one pass more; or several, where a run goes on elsewhere
-            if missing := kept.missing(earlier):
-                if damaged := [path.name for rows in missing if (path := kept.path(earlier, rows.start)).exists()]:
-                    job.journal.line(f"{', '.join(damaged)}: damaged, and made anew")
-                with job.epoch_bar(earlier, len(rows)) as bar:
-                    keep_pass(
-                        feature_extractor,
-                        kept,
-                        images,
-                        rows,
-                        cache=cache,
-                        recipe=recipe,
-                        seed=job.seed,
-                        epoch=earlier,
-                        bar=bar,
-                    )
+            keep(earlier)
         along = solver.directions(kept) if along is None else along
         found = []
         # The first pass chooses the penalty: with weaker ones the watched loss falls, until they are too weak.
@@ -367,10 +383,12 @@ def seconds_expected(
         after: the training that comes before, and has kept the features of its images by then.
     """
     recipe, num_rows, num_finished = job.recipe, len(job.train_rows), len(job.record.history)
-    num_watched = len(job.watched_images[2])
+    num_watched, num_sharing = len(job.watched_images[2]), processes.num_together()
     epochs = []
     for number in range(num_finished + 1, recipe.num_epochs + 1):
-        seconds = num_rows * (speeds.augmenting + speeds.extracting) if recipe.augmented_head else np.zeros(2)
+        seconds = (
+            num_rows / num_sharing * (speeds.augmenting + speeds.extracting) if recipe.augmented_head else np.zeros(2)
+        )
         num_looks = 1
         if recipe.solver == "lbfgs":
             num_looks = solver.evaluations_expected(number, len(penalties_to_try(job)))
@@ -382,7 +400,7 @@ def seconds_expected(
         cache, kept = feature_cache(job, networks), {} if after is None else rows_needed(after, networks)
         for split, rows in rows_needed(job, networks).items():
             if split not in kept or not cache.missing(split, kept[split]):
-                epochs[0] += cache.num_to_extract(split, rows) * speeds.extracting
+                epochs[0] += cache.num_to_extract(split, rows) / num_sharing * speeds.extracting
     if speeds.tuning is not None:
         num_tuned = len(job.rows_of_epoch(recipe.num_unfrozen_epochs))
         epoch = num_tuned * (speeds.augmenting + speeds.tuning) + num_watched * speeds.extracting

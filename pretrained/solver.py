@@ -116,8 +116,8 @@ class KeptFeatures:
 
 
 def remove_kept(folder: Path) -> None:
-    """Remove the features that are kept in `folder`."""
-    for path in folder.glob("features-*.float32"):
+    """Remove the features that are kept in `folder`, and their locks."""
+    for path in (*folder.glob("features-*.float32"), *folder.glob(".features-*.lock")):
         path.unlink()
 
 

@@ -45,6 +45,7 @@ EXAMPLES = """examples:
   python -m pretrained.train --weights random                    the control: the same without pretraining
   python -m pretrained.train --weights FILE --keras-backend jax  weights from a file, on JAX
   python -m pretrained.train --resume DIR                        go on with an interrupted run
+  torchrun --nproc-per-node=4 -m pretrained.train --recipe tuned  features by four GPUs together
 """
 SMALLER = "the images (--image-size), or in fine-tuning the batch (--batch-size),"  # so when memory runs out
 UNFROZEN_WORDS = {"last-stage": "its last stage fine-tuned", "backbone": "fine-tuned as a whole", "all": "all of it"}
@@ -73,9 +74,18 @@ def main() -> int:
     """Parse, check, train."""
     arguments = parse()
 
+    from pretrained import several
+
+    several.check_place()
+    job, found, backend_name = several.in_turn(lambda: check(arguments))
+    return train(job, found, backend_name, device_name=arguments.device, check_only=arguments.check)
+
+
+def check(arguments: argparse.Namespace) -> "tuple[Job[Recipe], Weights, str]":
+    """What the command line asks for, checked, as `train` takes it: the training, the weights and the backend."""
     from compare.training import recipe_file
     from compare.training.preparation import prepare
-    from pretrained import backend, weights
+    from pretrained import backend, several, weights
 
     choices = {"backbone": BACKBONES, "weights": WEIGHTS_WORDS}
     recipes, file = recipe_file.with_file(RECIPES, arguments.recipe, "pretrained", choices=choices)
@@ -84,6 +94,8 @@ def main() -> int:
     words = {word: value for word, value in words.items() if value != "auto"}
     overrides = OVERRIDES | {"backbone": "--backbone", "weights": "--weights", "unfreeze": "--unfreeze"}
     prepared = prepare("pretrained", arguments, recipes, overrides=overrides, words=words, recipe_file=file)
+    several.check_recipe(prepared.recipe)
+    several.note_number(prepared.record)
     weights_word, backend_word = arguments.weights or prepared.recipe.weights, arguments.keras_backend
     if prepared.checkpoint is not None:  # resumed: by default as it was begun
         begun = prepared.record
@@ -103,8 +115,7 @@ def main() -> int:
             )
         backend_word = backend_begun
     found = weights.find(weights_word, BACKBONES[prepared.recipe.backbone])
-    backend_name = backend.choose(backend_word, arguments.device)
-    return train(prepared, found, backend_name, device_name=arguments.device, check_only=arguments.check)
+    return prepared, found, backend.choose(backend_word, arguments.device)
 
 
 def check_of_use(arguments: argparse.Namespace, recipe: Recipe, file_fields: Collection[str]) -> None:
@@ -158,18 +169,19 @@ def train(job: "Job[Recipe]", found: "Weights", backend_name: str, *, device_nam
     """Train what `job` holds to a complete run in its folder, on the weights that were found."""
     from compare.runs.record import readable
     from compare.runs.schema import Device
-    from compare.system import machine
+    from compare.system import machine, processes
     from compare.training.limits import limits_in_words
-    from pretrained import backend
+    from pretrained import backend, several
 
     with backend.quiet_start():
         from pretrained import feature_network, loop, model, solver
 
     recipe, record, data = job.recipe, job.record, job.data
     with backend.quiet_start():
-        device_kind, gpu_name = backend.describe_device(backend_name, device_name)
+        device_kind, gpu_name = backend.describe_device(backend_name, device_name if processes.is_first() else "auto")
     computed_on = gpu_name or machine.processor_name()
     precision = backend.precision(recipe, backend_name, device_kind)
+    several.check_same_device(device_kind, f"{precision} with Keras on {backend_name}")
     job.check_same("precision", precision)
     networks = model.build_networks(
         BACKBONES[recipe.backbone],
@@ -194,7 +206,6 @@ def train(job: "Job[Recipe]", found: "Weights", backend_name: str, *, device_nam
         num_parameters=model.num_parameters(networks.network.weights + networks.head.weights),
         num_trainable=model.num_parameters((networks.whole or networks.head).trainable_variables),
     )
-    job.check_room(needed)
 
     def measure() -> "Callable[[Job[Recipe]], list[np.ndarray]]":
         with limits_in_words(recipe, exit_code=EXIT_REFUSED, smaller=SMALLER):
@@ -203,13 +214,15 @@ def train(job: "Job[Recipe]", found: "Weights", backend_name: str, *, device_nam
 
     of_file = ", the backbone of a whole network" if feature_network.is_part_of_file(networks.network, found) else ""
     where = f"{computed_on} in {precision} with Keras on {backend_name}"
-    job.announce(
-        measure,
-        how=plan(recipe)
-        + ", classes weighted" * (job.class_weights is not None)
-        + (job.repeats_in_words(recipe.num_unfrozen_epochs) if networks.whole is not None else ""),
-        where=f"{where}, {weights_words(recipe, found)}{of_file}",
-    )
+    if processes.is_first():
+        job.check_room(needed)
+        job.announce(
+            measure,
+            how=plan(recipe)
+            + ", classes weighted" * (job.class_weights is not None)
+            + (job.repeats_in_words(recipe.num_unfrozen_epochs) if networks.whole is not None else ""),
+            where=f"{where}, {weights_words(recipe, found)}{of_file}",
+        )
     if check_only:
         return EXIT_DONE
 
@@ -219,9 +232,15 @@ def train(job: "Job[Recipe]", found: "Weights", backend_name: str, *, device_nam
     gpu = 0 if device_kind == "cuda" else None  # the first of those that are visible
     with job.running(gpu), limits_in_words(recipe, exit_code=EXIT_FAILED, smaller=SMALLER):
         loop.begin_or_go_on(job, networks)
+        job.folder = Path(several.meet("begun", str(job.folder))[0])
+        job.total = several.total
         watched = None  # the probabilities of the watched split, once they are known
         if len(record.history) < recipe.num_epochs:
             watched = (loop.descend_head if recipe.solver == "sgd" else loop.solve_head)(job, networks)
+        several.meet("head done")
+        job.total = float  # from here on the first is alone
+        if not processes.is_first():
+            return EXIT_DONE
         solver.remove_kept(job.folder)
         if networks.whole is not None:
             watched = loop.fine_tune(job, networks)
@@ -372,4 +391,4 @@ def check_same_backbone(record: "Record", fingerprint: str) -> None:
 
 
 if __name__ == "__main__":
-    run_training("pretrained", main)
+    run_training("pretrained", main, is_shared=True)

@@ -91,7 +91,7 @@ def prepared(arguments: argparse.Namespace, recipes: dict[str, Recipe], file: "R
     """The training that the command line asks for, checked, by one of `recipes`, which may be of a file."""
     from compare.training.preparation import prepare
 
-    return prepare(
+    job = prepare(
         "scratch_resnet",
         arguments,
         recipes,
@@ -99,6 +99,9 @@ def prepared(arguments: argparse.Namespace, recipes: dict[str, Recipe], file: "R
         words={"--device": arguments.device} if arguments.device != "auto" else {},
         recipe_file=file,
     )
+    launcher = " ".join(processes.launcher(job.record.num_processes))
+    job.check_same("num_processes", processes.num_together(), advice=f"resume it with {launcher} scratch_resnet.train")
+    return job
 
 
 def num_bytes(recipe: Recipe, *, num_classes: int, num_channels: int) -> int:

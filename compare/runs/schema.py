@@ -267,7 +267,7 @@ class Record(Part):
     peak_memory_bytes: PeakMemory = PeakMemory()
     device: Device | None = None
     num_processes: PositiveCount = 1
-    """How many trained it together, each a share of every batch."""
+    """How many trained it together: each a share of every batch, or of the images whose features are kept."""
     num_threads: PositiveCount | None = None
     """Of each process."""
     precision: Text | None = None

@@ -112,8 +112,9 @@ def _refuse_several() -> int:
         return EXIT_REFUSED
     raise UserError(
         f"torchrun with {processes.num_together()} processes of a command that one does alone",
-        "python -m in the place of torchrun; a training from scratch alone is shared out among several",
-        "begin it so; torchrun --nproc-per-node=N -m scratch_resnet.train trains one network by N processes",
+        "python -m in the place of torchrun; a training alone is shared out among several",
+        "begin it so; torchrun --nproc-per-node=N -m scratch_resnet.train trains one network by N processes, and "
+        "pretrained.train in its place makes the features by them",
     )
 
 

@@ -68,11 +68,12 @@ def end(
     history = job.record.history
     joules = [row.energy_joules for row in history if row.energy_joules is not None]
     training_seconds = sum(row.seconds or 0.0 for row in history)
+    computed = [row.processor_seconds for row in history if row.processor_seconds is not None]
     with record.readable(exit_code=EXIT_FAILED):
         job.record.seconds.training = training_seconds
         job.record.seconds.predicting = predicting_seconds
         job.record.energy_joules = sum(joules) if len(joules) == len(history) else None
-        job.record.processor_seconds = sum(row.processor_seconds or 0.0 for row in history)
+        job.record.processor_seconds = sum(computed) if len(computed) == len(history) else None
         job.record.peak_memory_bytes = PeakMemory(main=machine.peak_memory_bytes(), device=device_bytes())
     if job.data.files is not None:
         disk.write_atomically(job.folder / record.SPLIT, split_table(job, job.data.files))

@@ -50,7 +50,8 @@ class Job(Generic[AnyRecipe]):
         started: when the process began to prepare it, as `time.perf_counter` has it.
         is_unnamed: whether nobody has named the folder, so that another may be taken where this one is.
         meter: of the energy that training takes, from its beginning; None where another process reads the same.
-        total: adds up a number over the processes that train together (`processes.num_together`), all of which ask.
+        total: adds up a number over the processes that train together (`processes.num_together`), all of which ask;
+            NaN where that is not known.
         tracker: sends it to the tool of `--log`.
     """
 
@@ -257,7 +258,7 @@ class Job(Generic[AnyRecipe]):
             train_loss=train[0],
             train_accuracy=train[1],
             energy_joules=joules,
-            processor_seconds=processor_seconds,
+            processor_seconds=None if math.isnan(processor_seconds) else processor_seconds,
         )
         if watched is not None and self.watched == "test":
             row.test_loss, row.test_accuracy = watched

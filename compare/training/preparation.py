@@ -135,8 +135,6 @@ def prepare(
         is_unnamed=arguments.resume is None and arguments.out is None,
         tracker=trackers.Tracker(arguments.log if processes.is_first() else None),
     )
-    launcher = " ".join(processes.launcher(job.record.num_processes))
-    job.check_same("num_processes", new.num_processes, advice=f"resume it with {launcher} {branch}.train")
     job.check_same("num_threads", new.num_threads, advice=f"unset {environment.THREADS}, or set it to that")
     job.check_same("environment", new.environment, advice="set these variables as they were")
     return job

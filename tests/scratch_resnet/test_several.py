@@ -18,7 +18,6 @@ from compare import run as compare_run
 from compare.runs import checkpoint
 from compare.runs.record import read_run
 from compare.system.errors import UserError
-from pretrained import train as pretrained_train
 from scratch_resnet import hardware
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +127,7 @@ def second_of_two(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("module", [compare_run, report, pretrained_train])
+@pytest.mark.parametrize("module", [compare_run, report])
 def test_what_one_process_does_is_refused_to_several(run_main, second_of_two, monkeypatch, module):
     assert run_main(module, "--help") == (2, "", "")  # the first says it
     monkeypatch.setenv("RANK", "0")
