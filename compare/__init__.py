@@ -30,17 +30,21 @@ from compare import start
 
 start.check()
 
-_FROM_PYTHON = {
-    "load_run": "compare.comparison",
-    "compare_runs": "compare.comparison",
-    "save_run": "compare.runs.saving",
-}
+TYPE_CHECKING = False  # as in `start`
+if TYPE_CHECKING:
+    from typing import Any
+
+    from compare.comparison import compare_runs, load_run
+    from compare.runs.saving import save_run
+
+__all__ = ["compare_runs", "load_run", "save_run"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> "Any":
     # only when they are asked for: they bring NumPy, matplotlib and scikit-learn
-    if name in _FROM_PYTHON:
+    if name in __all__:
         import importlib
 
-        return getattr(importlib.import_module(_FROM_PYTHON[name]), name)
+        module = "compare.runs.saving" if name == "save_run" else "compare.comparison"
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

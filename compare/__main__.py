@@ -26,7 +26,7 @@ COMMANDS = {
 
 def main() -> int:
     """Run the command whose word comes first, or say which there are."""
-    start.check_folder(os.getcwd(), sys.path)  # which comes first for the branches' processes
+    start.check_folder(start.current_folder(), sys.path)  # which comes first for the branches' processes
     word, *words = sys.argv[1:] or ["--help"]
     if word in ("-h", "--help"):
         print("Should I train from scratch or fine-tune a pretrained network? Each of these has --help:\n")

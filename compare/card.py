@@ -1,19 +1,27 @@
-"""A model card beside an exported network, as Hugging Face's readers take it: a README.md that begins with YAML.
+"""A model card in a run's folder, as Hugging Face's readers take it: a README.md that begins with YAML.
 
-It is made by `compare.export`, which knows the file that somebody is about to hand on, and not at the end of a
-training: a run that nobody exports needs none, and the numbers are those of `compare.findings`, which a training does
-not compute. What is not known, as the licence, is left out.
+`compare.run` writes it beside its report, and not a training at its end: the numbers are those of `compare.findings`,
+which a training does not compute. `compare.export` writes another one, which knows the file that somebody is about to
+hand on. What is not known, as the licence, is left out.
 """
 
 import json
+import sys
 
 from compare.findings.calibration import calibration
 from compare.findings.metrics import Result, evaluate
 from compare.page.words import duration, network_in_words, without_folders
 from compare.runs.record import Run
+from compare.system import disk
+from compare.system.errors import UserError
 
+NAME = "README.md"
 LIBRARIES = {"onnx": "onnx", "keras": "keras", "torch": "pytorch"}  # by the file's format
 HUB_NAMES = {"fashion-mnist": "zalando-datasets/fashion_mnist"}  # what the Hub calls data that have a name here
+USE_OF_RUN = [
+    *("## Use", "", "In this folder, with the program that trained it:", "", "```"),
+    *("python -m compare.predict . PICTURE", "python -m compare.export . --format onnx", "```", ""),
+]
 NUM_WEAKEST = 3  # classes
 USE = {
     "onnx": """import onnxruntime
@@ -29,21 +37,22 @@ probabilities = torch.export.load({file}).module()(torch.from_numpy(images))""",
 }
 
 
-def text(run: Run, form: str, file_name: str) -> str:
-    """The card of a run whose network was exported.
+def text(run: Run, form: str | None = None, file_name: str = "") -> str:
+    """The card of a run.
 
     Args:
         run: the run, whole.
-        form: the file's format, one of `compare.export.ENDINGS`.
-        file_name: what it is called.
+        form: the format of the file that its network was exported to, one of `compare.export.ENDINGS`; None where it
+            was not.
+        file_name: what that is called.
     """
     result, error = evaluate(run), calibration(run).error
     name = _in_a_line(f"{network_in_words(run.record)}, {run.record.data.title}")
     parts = [
-        *_front_matter(run, LIBRARIES[form], name, result, error),
+        *_front_matter(run, LIBRARIES[form] if form else None, name, result, error),
         f"# {name}",
         *_made(run),
-        *_use(run, form, file_name),
+        *(_use(run, form, file_name) if form else USE_OF_RUN if run.record.data.image_shape else []),
         *_results(run, result, error),
         *_limits(run),
         *_settings(run),
@@ -51,7 +60,7 @@ def text(run: Run, form: str, file_name: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _front_matter(run: Run, library: str, name: str, result: Result, error: float) -> list[str]:
+def _front_matter(run: Run, library: str | None, name: str, result: Result, error: float) -> list[str]:
     data = run.record.data
     metrics = {
         "accuracy": ("Accuracy", result.accuracy),
@@ -62,7 +71,8 @@ def _front_matter(run: Run, library: str, name: str, result: Result, error: floa
     }
     metrics = {kind: found for kind, found in metrics.items() if found[1] is not None}
     hub_name = HUB_NAMES.get(data.name)
-    lines = [f"library_name: {library}", "pipeline_tag: image-classification", "tags:", "- image-classification"]
+    lines = [f"library_name: {library}"] * bool(library)
+    lines += ["pipeline_tag: image-classification", "tags:", "- image-classification"]
     lines += ["datasets:", f"- {hub_name}"] if hub_name else []
     lines += ["metrics:", *(f"- {kind}" for kind in metrics)]
     lines += ["model-index:", f"- name: {_quoted(name)}", "  results:"]
@@ -87,7 +97,7 @@ def _made(run: Run) -> list[str]:
 
 def _use(run: Run, form: str, file_name: str) -> list[str]:
     data = run.record.data
-    height, width, num_channels = data.image_shape
+    height, width, num_channels = data.shape
     levels = "levels of grey" if num_channels == 1 else "red, green and blue"
     fit = "whole, on black" if run.record.recipe.fit == "pad" else "their middle"
     square = f"; others are made squares first ({fit})" if height == width else ""
@@ -171,6 +181,16 @@ def _settings(run: Run) -> list[str]:
     return ["## Training", "", "| | |", "|---|---|", *(f"| {name} | {_in_a_cell(told[name])} |" for name in told)]
 
 
+def write_beside(run: Run) -> None:
+    """Write the card into a run's folder, where none is; where it cannot be written, say so: nothing else needs it."""
+    path = run.folder / NAME
+    try:
+        if not path.exists():
+            disk.write_atomically(path, text(run).encode())
+    except UserError as error:
+        print(f"the model card: {error.came}", file=sys.stderr)
+
+
 def _quoted(text: str) -> str:
     """A text in quotation marks, as JSON, YAML and Python have it."""
     return json.dumps(_in_a_line(text), ensure_ascii=False)
@@ -180,6 +200,6 @@ def _in_a_line(text: str) -> str:
     return " ".join(str(text).split())  # also at the line ends that only Unicode and YAML know
 
 
-def _in_a_cell(value) -> str:
+def _in_a_cell(value: object) -> str:
     words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return _in_a_line(words).replace("|", "\\|")

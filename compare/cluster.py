@@ -18,10 +18,10 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from compare import plan, start, supervise
-from compare.jobs import Ahead, Jobs, takes_any_gpu
+from compare.jobs import Ahead, Expected, Jobs, takes_any_gpu
 from compare.plan import Options, Training
 from compare.system import environment
 from compare.system.errors import EXIT_DONE, EXIT_FAILED, UserError, extra_missing
@@ -48,7 +48,7 @@ class Sent:
     name: str
     digest: str
     num_bytes: int
-    parts: list
+    parts: list[Any]
 
 
 # ---- here
@@ -64,8 +64,10 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
     """
     if importlib.util.find_spec("ray") is None:
         raise extra_missing("--jobs ray, and ray is not installed", "ray")
-    # Ray's own: every training's lines are shown, plain, and nodes need no uv where this process was begun by it
+    # Ray's own: every training's lines are shown, plain, nodes need no uv where this process was begun by it, and what
+    # is begun on this machine alone has its share of it beside other work, as without Ray
     os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     from compare.data import download
@@ -76,7 +78,7 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
     variables[machine.COMMIT] = machine.commit() or ""
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as until:
         for package in {*start.OURS, *(training.branch for training in trainings)}:
-            (folder,) = importlib.util.find_spec(package).submodule_search_locations
+            (folder,) = importlib.import_module(package).__path__
             shutil.copytree(folder, Path(place, package), ignore=shutil.ignore_patterns("__pycache__"))
         how = {"runtime_env": {"working_dir": place, "env_vars": variables}, "logging_level": "error"}
         try:
@@ -116,7 +118,7 @@ def nodes_there() -> list[tuple[int, int]]:
     return [(int(one["CPU"]), int(one.get("GPU", 0))) for one in found if one.get("CPU", 0) >= 1] or [(1, 0)]
 
 
-def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[str, dict]) -> int:
+def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: Expected) -> int:
     """Bring each training to its end on the cluster; otherwise as `compare.run.train`."""
     import ray
 
@@ -165,14 +167,15 @@ def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[s
 
 def with_files_sent(options: Options, sent: dict[Path, Sent]) -> list[str | Sent]:
     """The words of a command line, with what they name of this machine in the cluster's store; `sent` keeps what is."""
-    words = []
+    words: list[str | Sent] = []
     for option, values in options.items():
         words += [option] if option else []
         for value in values:
             path = Path(value)
             if option in PLACES and path.is_absolute() and path.exists():
-                value = sent[path] = sent.get(path) or send(path)
-            words.append(value)
+                words.append(sent.setdefault(path, sent.get(path) or send(path)))
+            else:
+                words.append(value)
     return words
 
 
@@ -194,7 +197,7 @@ def send(path: Path) -> Sent:
 
 
 def receive(content: bytes, run: Path) -> None:
-    """Write a run that has come from a node, whole, in the place of what was there of it.
+    """Write a run that has come from a node, whole, in the place of what was there of it; nothing where none came.
 
     Raises:
         UserError: it cannot be written; what was there is as it was.
@@ -206,12 +209,14 @@ def receive(content: bytes, run: Path) -> None:
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         unpack(io.BytesIO(content), new)
+        if not (brought := new / run.parent.name / run.name).exists():  # it failed before it had a folder
+            return
         for path in filter(Path.is_file, new.rglob("*")):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         if run.exists():
             run.replace(old)
-        (new / run.parent.name / run.name).replace(run)
+        brought.replace(run)
         disk.sync(run.parent)
     except OSError as error:
         raise disk.cannot_write(f"{run} could not be written", run.parent, error, exit_code=EXIT_FAILED) from error
@@ -265,6 +270,7 @@ def bring(
     """
     told = [str(on_this_node(word)) if isinstance(word, Sent) else word for word in words]
     with tempfile.TemporaryDirectory() as place:
+        os.chdir(place)  # Ray's own folder may go while its task goes on, and in one that is gone MKL does not compute
         run = Path(place, "runs", training.name)
         if begun is not None:
             fetch(begun, Path(place, "begun"))

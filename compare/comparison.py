@@ -3,7 +3,7 @@
 import html
 import typing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from compare import report
 from compare.findings.findings import find
@@ -77,7 +77,7 @@ class Comparison:
         self.cautions = cautions.of(self._found, self._shown)
         self.rows = [report_files.of_run(one) for one in self._shown]
 
-    def table(self):
+    def table(self) -> Any:
         """`rows` as a pandas DataFrame, a column for every run. pandas must be installed."""
         import pandas
 

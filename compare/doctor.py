@@ -14,6 +14,7 @@ if not __package__:  # run as a file: then its own folder, which has an `inspect
 import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import json
 import platform
@@ -24,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from compare.system import environment, processes
 from compare.system.command import Parser, run_command
@@ -125,11 +127,11 @@ def examine_more() -> list[Finding]:
     except UserError as error:
         return [Finding("mirrors", str(error), "see there", blocks=True)]
 
-    def weights_and_mirrors() -> dict:
+    def weights_and_mirrors() -> dict[str, Any]:
         weights = weights_paths()
         return weights | {"reached": reached(download.urls(weights["mirrors"], weights["name"]))}
 
-    questions = {name: lambda name=name: probe(name) for name in KERAS_BACKENDS}
+    questions: dict[str, Callable[[], Any]] = {name: functools.partial(probe, name) for name in KERAS_BACKENDS}
     questions |= {
         "data": lambda: dict(fashion_mnist.whereabouts()),
         "data mirrors": lambda: reached(data_mirrors),
@@ -154,7 +156,7 @@ def examine_more() -> list[Finding]:
     ]
 
 
-def ask(questions: dict[str, Callable], seconds: float) -> dict:
+def ask(questions: dict[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:
     """The answers to questions that are asked at once, as far as they come in time. Each has a thread that nobody waits
     for at the end: a server and a network disk may never answer."""
     answers = {}
@@ -185,8 +187,9 @@ def needs() -> tuple[list[str], dict[str, list[str]]]:
         project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
         return project["dependencies"], project["optional-dependencies"]
     except OSError:  # installed without its sources; what has a marker is an extra's
-        lines, extras = [], {}
-        for line in importlib.metadata.requires("scratch-or-pretrained"):
+        lines: list[str] = []
+        extras: dict[str, list[str]] = {}
+        for line in importlib.metadata.requires("scratch-or-pretrained") or []:
             needed, _, marker = map(str.strip, line.partition(";"))
             (extras.setdefault(re.split("['\"]", marker)[1], []) if marker else lines).append(needed)
         return lines, extras
@@ -200,7 +203,7 @@ def packages() -> list[Finding]:
     lines, extras = needs()
     found, findings = [f"Python {platform.python_version()}"], []
     for line in lines:
-        name = re.match(r"[\w.-]+", line)[0]
+        name = re.split(r"[^\w.-]", line)[0]
         needed, install = line.removeprefix(name), f"pip install '{line}'"
         try:
             version = importlib.metadata.version(name)
@@ -229,12 +232,12 @@ def is_there(line: str) -> bool:
     import importlib.metadata
 
     try:
-        return bool(importlib.metadata.version(re.match(r"[\w.-]+", line)[0]))
+        return bool(importlib.metadata.version(re.split(r"[^\w.-]", line)[0]))
     except importlib.metadata.PackageNotFoundError:
         return False
 
 
-def weights_paths() -> dict:
+def weights_paths() -> dict[str, Any]:
     """What `python -m pretrained.weights` says of ImageNet's: compare does not import the branches."""
     with processes.tied() as arguments:
         command = [sys.executable, "-m", "pretrained.weights"]
@@ -268,7 +271,7 @@ def reached(urls: list[str]) -> dict[str, str | None]:
 
     if download.is_offline():
         return {}
-    answers = ask({url: lambda url=url: reach(url) for url in urls}, PROBE_SECONDS)
+    answers = ask({url: functools.partial(reach, url) for url in urls}, PROBE_SECONDS)
     return {url: answers.get(url, f"no answer in {PROBE_SECONDS} s") for url in urls}
 
 
@@ -380,17 +383,17 @@ def environment_findings() -> list[Finding]:
     """What of the environment decides how downloads go."""
     from compare.data import download
 
-    names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "KERAS_HOME")
-    names += ("KERAS_BACKEND", environment.THREADS, *environment.recorded())
-    names += (download.MIRRORS_VARIABLE, OFFLINE_VARIABLE)
+    names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "KERAS_HOME"]
+    names += ["KERAS_BACKEND", environment.THREADS, *environment.recorded()]
+    names += [download.MIRRORS_VARIABLE, OFFLINE_VARIABLE]
     values = {name: os.environ.get(name) or os.environ.get(name.lower()) for name in names}
     said = [f"{name}={download.without_password(value)}" for name, value in values.items() if value]
     findings = [Finding("environment", ", ".join(said))] if said else []
     if not download.cache_folder().is_absolute():
         findings.append(Finding("home", "there is none to keep downloads in", "set HOME, or XDG_CACHE_HOME"))
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-        if values[name] and not Path(values[name]).exists():
-            findings.append(Finding(name, f"{values[name]} is not there", "unset it, or name a file that is"))
+        if (value := values[name]) and not Path(value).exists():
+            findings.append(Finding(name, f"{value} is not there", "unset it, or name a file that is"))
     return findings
 
 

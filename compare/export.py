@@ -93,8 +93,8 @@ def main() -> int:
         said = compared(run, found, in_branch(run, branch, images, where=False)["probabilities"], rows)
     print(f"{out}: {said}")
     is_in_run = out.absolute().parent == run.folder.absolute()
-    described = out.with_name("README.md") if is_in_run else out.with_suffix(".md")
-    if described.exists():
+    described = out.with_name(card.NAME) if is_in_run else out.with_suffix(".md")
+    if described.exists() and described.read_bytes() != card.text(run).encode():
         print(f"{described} is there already, and stays as it is: without it a model card would be written")
     else:
         disk.write_atomically(described, card.text(run, arguments.format, out.name).encode())
@@ -112,8 +112,8 @@ def test_images(run: "Run", data_dir: Path | None) -> "tuple[np.ndarray, np.ndar
     told = run.record
     try:
         name = told.data.name if told.data.name in NAMES else str(data_dir) if data_dir else None
-        options = {"image_size": max(told.data.image_shape[:2]), "fit": told.recipe.fit}
-        data = name and dataset.load(name, data_dir if name in NAMES else None, download=False, **options)
+        size, place = max(told.data.shape[:2]), data_dir if name in NAMES else None
+        data = name and dataset.load(name, place, download=False, image_size=size, fit=told.recipe.fit)
     except UserError:
         if data_dir is not None:  # asked for by name, so it had better be there
             raise
@@ -123,7 +123,7 @@ def test_images(run: "Run", data_dir: Path | None) -> "tuple[np.ndarray, np.ndar
         return data.test_images[rows], rows
     if data_dir is not None:
         raise UserError(f"--data-dir {data_dir} holds other data than the run was trained on", "the same", "name those")
-    height, width, num_channels = told.data.image_shape
+    height, width, num_channels = told.data.shape
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (NUM_CHECKED, 4, 4, num_channels), np.uint8)
     return np.repeat(np.repeat(coarse, -(-height // 4), 1), -(-width // 4), 2)[:, :height, :width], None

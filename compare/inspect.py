@@ -12,8 +12,9 @@ if not __package__:  # run as a file: then its own folder, which has an `inspect
 import argparse
 import collections
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compare.doctor import Finding, show
 from compare.system.command import Parser, place, run_command, whole_number
@@ -21,6 +22,8 @@ from compare.system.errors import EXIT_DONE, EXIT_FAILED, UserError, in_a_line, 
 from compare.training.options import add_folder_options
 
 if TYPE_CHECKING:  # so that --help need not wait for NumPy
+    import numpy as np
+
     from compare.data.reading import Reading
     from compare.findings.folder import Folder
 
@@ -66,8 +69,8 @@ def main() -> int:
             page = inspection.write_page(arguments.out, reading, found, refused)
         if not arguments.json:
             print(page)
-    for error in refused:
-        print(error, file=sys.stderr)
+    for one in refused:
+        print(one, file=sys.stderr)
     return EXIT_FAILED if refused else EXIT_DONE
 
 
@@ -93,11 +96,11 @@ def told(reading: "Reading", found: "Folder", refused: list[UserError]) -> list[
     from compare.data.image_folder import summary
     from compare.findings.folder import EMPTY, NEAR, PARTS, TINY, across_first, is_across
 
-    def names(rows) -> str:
+    def names(rows: "Sequence[int] | np.ndarray") -> str:
         said = [in_a_line(reading.found[row].file.name) for row in rows[:NUM_NAMED]]
         return ", ".join([*said, *["…"] * (len(rows) > NUM_NAMED)])
 
-    def sets(some) -> str:
+    def sets(some: "Sequence[Sequence[int] | np.ndarray]") -> str:
         said = [" = ".join(in_a_line(reading.found[row].file.name) for row in rows[:2]) for rows in some[:NUM_NAMED]]
         return "; ".join([*said, *["…"] * (len(some) > NUM_NAMED)])
 
@@ -160,7 +163,7 @@ def told(reading: "Reading", found: "Folder", refused: list[UserError]) -> list[
     return findings
 
 
-def as_json(reading: "Reading", found: "Folder", refused: list[UserError]) -> dict:
+def as_json(reading: "Reading", found: "Folder", refused: list[UserError]) -> dict[str, Any]:
     """What was found, for programs; images by their names in the folder."""
     from compare.findings.folder import PARTS
 

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from compare import plan
 from compare.plan import MAX_TRAININGS, Training
@@ -17,7 +17,11 @@ from compare.system.command import whole_number
 from compare.system.errors import UserError
 from compare.training.options import SHARED
 
+if TYPE_CHECKING:  # so that --help need not wait for NumPy
+    import numpy as np
+
 Asked = int | Literal["auto", "ray"]
+Expected = dict[str, dict[str, Any]]  # what each training takes, by its name, as its check told: `ESTIMATE`
 Ahead = list[tuple[Training, Sequence[str]]]  # trainings, each with the words that bring it to its end
 # What twice the threads bring, as a power of two: `tuned` from scratch is 1.66 times as fast on both of two cores as on
 # one beside a training on the other (tests/benchmarks/jobs.py large).
@@ -83,7 +87,8 @@ class Jobs:
 def asked(text: str) -> Asked:
     """The argparse type of `--jobs`."""
     advice = "say auto for as many as end the soonest here, or ray for a cluster"
-    return text if text in ("auto", "ray") else whole_number("--jobs", 1, advice, maximum=MAX_TRAININGS)(text)
+    words: dict[str, Asked] = {"auto": "auto", "ray": "ray"}
+    return words.get(text) or whole_number("--jobs", 1, advice, maximum=MAX_TRAININGS)(text)
 
 
 def at_most(jobs: Asked, ahead: Ahead, runs: Path) -> Jobs:
@@ -105,18 +110,17 @@ def at_most(jobs: Asked, ahead: Ahead, runs: Path) -> Jobs:
         return cluster.at_most(ahead, begun)
     gpus = tuple(machine.visible_gpus()) if any(takes_any_gpu(training) for training, _ in ahead) else ()
     num_cores = load.num_cores_free()
-    if jobs == "auto":
-        jobs = len(gpus) or max(1, num_cores // (threads_asked or 1))
-    return Jobs(min(jobs, len(ahead)), num_cores, threads_asked, gpus, begun)
+    number = jobs if isinstance(jobs, int) else len(gpus) or max(1, num_cores // (threads_asked or 1))
+    return Jobs(min(number, len(ahead)), num_cores, threads_asked, gpus, begun)
 
 
-def settled(jobs: Asked, most: Jobs, expected: dict[str, dict]) -> tuple[Jobs, dict[str, dict]]:
+def settled(jobs: Asked, most: Jobs, expected: Expected) -> tuple[Jobs, Expected]:
     """How many trainings at a time, and what each takes then.
 
     Args:
         jobs: as was asked for.
         most: what `at_most` gave.
-        expected: what each training takes, as its check told (`ESTIMATE`), in the order in which they begin.
+        expected: what each training takes, in the order in which they begin.
 
     Raises:
         UserError: there is no memory for as many as were asked for.
@@ -137,7 +141,7 @@ def settled(jobs: Asked, most: Jobs, expected: dict[str, dict]) -> tuple[Jobs, d
             f"say --jobs {fit} or auto, or end what else runs",
         )
     numbers = range(1, fit + 1) if jobs == "auto" and not most.gpus else [fit]
-    found, soonest = None, math.inf
+    found, soonest = most, math.inf
     for number in numbers:
         other = dataclasses.replace(most, number=number)
         seconds = together(other, slowed(expected, most, other))[1]
@@ -146,7 +150,7 @@ def settled(jobs: Asked, most: Jobs, expected: dict[str, dict]) -> tuple[Jobs, d
     return found, slowed(expected, most, found)
 
 
-def slowed(expected: dict[str, dict], checked: Jobs, jobs: Jobs) -> dict[str, dict]:
+def slowed(expected: Expected, checked: Jobs, jobs: Jobs) -> Expected:
     """What trainings are expected to take at so many at a time that were `checked` alone, with the threads of another
     number: their epochs go by their threads, what comes before these does not, and all by the threads that share a
     core."""
@@ -162,7 +166,7 @@ def slowed(expected: dict[str, dict], checked: Jobs, jobs: Jobs) -> dict[str, di
     return found
 
 
-def together(jobs: Jobs, expected: dict[str, dict]):
+def together(jobs: Jobs, expected: Expected) -> "np.ndarray":
     """The seconds until the last of these trainings ends, as a pair, float64 (2,) (`estimate`)."""
     import numpy as np
 

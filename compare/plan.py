@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from compare import data
 from compare.system.command import place_or_word, whole_number
@@ -282,7 +283,7 @@ def by_option(words: Iterable[str]) -> Options:
     Raises:
         UserError: an option comes twice.
     """
-    options = {"": []}
+    options: Options = {"": []}
     last = ""
     for word in words:
         if OPTION.match(word):
@@ -381,11 +382,11 @@ def seeds(text: str) -> list[int]:
     return found
 
 
-def per_branch(kind: Callable[[str], object]) -> Callable[[str], dict]:
+def per_branch(kind: Callable[[str], object]) -> Callable[[str], dict[str, Any]]:
     """The argparse type of `VALUE`, or `scratch=VALUE`, or `scratch=VALUE,pretrained=VALUE`: a dictionary by branch,
     with the key `both` for a bare value."""
 
-    def parse_value(text: str) -> dict:
+    def parse_value(text: str) -> dict[str, Any]:
         if "=" not in text:
             return {"both": kind(text)}
         values = {}

@@ -6,13 +6,14 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from compare.plan import MAX_TRAININGS, Training, by_option, is_branch, words_of
 from compare.system.errors import UserError
 from compare.training.options import RECIPE_ENDING
 
 FORMAT = 2  # the first had no number
-NO_RECIPES = types.MappingProxyType({})
+NO_RECIPES: Mapping[str, str] = types.MappingProxyType({})
 NAME = re.compile(r"\w(?:[\w.-]{0,98}\w)?")  # of a folder below `runs`
 
 
@@ -43,7 +44,7 @@ def recipes_of(trainings: list[Training]) -> dict[str, str]:
     Raises:
         UserError: one cannot be read, or two are called alike.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for training in trainings:
         for word in by_option(training.words).get("--recipe", []):
             path = Path(word)
@@ -101,7 +102,7 @@ def read(folder: Path) -> tuple[str, list[Training], dict[str, str]]:
     return content["name"], trainings, content.get("recipes", {})
 
 
-def as_json(name: str, trainings: list[Training], recipes: Mapping[str, str] = NO_RECIPES) -> dict:
+def as_json(name: str, trainings: list[Training], recipes: Mapping[str, str] = NO_RECIPES) -> dict[str, Any]:
     """The content of comparison.json but for its hash."""
     asked = [
         {"name": one.name, "branch": one.branch, "words": list(one.words)} for one in _with_recipes(trainings, str)
@@ -109,7 +110,7 @@ def as_json(name: str, trainings: list[Training], recipes: Mapping[str, str] = N
     return {"format": FORMAT, "name": name, "trainings": asked} | ({"recipes": dict(recipes)} if recipes else {})
 
 
-def check(content) -> None:
+def check(content: Any) -> None:
     """Refuse what comparison.json holds where a comparison cannot be gone on with that asks for it.
 
     Raises:
@@ -143,7 +144,7 @@ def check(content) -> None:
     raise ValueError("it names branches that are not here, or trainings, words or seeds that are none")
 
 
-def upgraded(content: dict) -> dict:
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """What comparison.json says, in today's form: the first one had the words of each branch, and seeds for all.
 
     Raises:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if not __package__:  # run as a file: then its own folder is on the path, not the project's
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # so that --help need not wait for NumPy
 
     from compare.runs.record import Run
 
+Preparation = tuple[int, int, int, Literal["crop", "pad"]]  # height, width, channels, fit
 NUM_CLASSES = 3  # that are named of each picture
 UNLIKE = 0.99  # the share of the test images than which a picture that is unlike all lies farther away
 MADE_GREY = "made grey, as the run's data are"
@@ -200,12 +201,14 @@ def holds_picture(path: Path) -> bool:
     return True
 
 
-def preparation(run: "Run") -> tuple:
-    """All that decides how a picture is prepared for a run: height, width and channels of its data, and the fit."""
-    return (*run.record.data.image_shape, run.record.recipe.fit)
+def preparation(run: "Run") -> Preparation:
+    """All that decides how a picture is prepared for a run."""
+    return (*run.record.data.shape, run.record.recipe.fit)
 
 
-def prepare(paths: list[Path], runs: "list[Run]") -> tuple[list[Path], dict, list[tuple[Path, str]]]:
+def prepare(
+    paths: list[Path], runs: "list[Run]"
+) -> "tuple[list[Path], dict[Preparation, tuple[np.ndarray, list[bool]]], list[tuple[Path, str]]]":
     """Decode all pictures as the data of the runs were.
 
     Returns:
@@ -218,7 +221,7 @@ def prepare(paths: list[Path], runs: "list[Run]") -> tuple[list[Path], dict, lis
     from compare.data import download
 
     wanted = dict.fromkeys(map(preparation, runs))
-    decoded = {one: [] for one in wanted}
+    decoded: dict[Preparation, list[tuple[np.ndarray, bool]]] = {one: [] for one in wanted}
     good, left_out = [], []
     with download.bar("reading pictures", len(paths), MofNCompleteColumn()) as move_on:
         for path in paths:
@@ -235,7 +238,9 @@ def prepare(paths: list[Path], runs: "list[Run]") -> tuple[list[Path], dict, lis
     return good, {one: (np.array(of[0]), list(of[1])) for one, of in columns.items() if of}, left_out
 
 
-def prepared(path: Path, height: int, width: int, num_channels: int, fit: str) -> "tuple[np.ndarray, bool]":
+def prepared(
+    path: Path, height: int, width: int, num_channels: int, fit: Literal["crop", "pad"]
+) -> "tuple[np.ndarray, bool]":
     """One picture as a run's data are: uint8 (height, width, num_channels), and whether colours were taken away. A
     picture for data that are not square is cut to their shape by its middle."""
     import warnings
@@ -312,7 +317,7 @@ def in_branch(run: "Run", name: str, images: "np.ndarray", *, where: bool) -> "d
             move_on, arguments = stack.enter_context(bar), stack.enter_context(processes.tied())
             piped = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace", **arguments)
             process = stack.enter_context(piped)
-            for line in process.stdout:
+            for line in process.stdout or ():
                 with contextlib.suppress(ValueError):
                     move_on(completed=int(line))
         if process.returncode != EXIT_DONE:
@@ -344,10 +349,10 @@ def agreement_in_words(found: list[Predicted], number: int) -> str:
     return f"{num_runs} of {len(found)} runs: {name}" if num_runs > 1 else "each run says another class"
 
 
-def as_json(paths: list[Path], found: list[Predicted], left_out: Iterable[tuple[Path, str]]) -> dict:
+def as_json(paths: list[Path], found: list[Predicted], left_out: Iterable[tuple[Path, str]]) -> dict[str, Any]:
     """All of it as JSON takes it; docs/pictures.md has it."""
 
-    def of_run(one: Predicted, number: int) -> dict:
+    def of_run(one: Predicted, number: int) -> dict[str, Any]:
         said = {
             "run": printable(str(one.run.folder)),
             "classes": [{"class": name, "confidence": round(share, 6)} for name, share in one.highest(number)],
@@ -355,6 +360,8 @@ def as_json(paths: list[Path], found: list[Predicted], left_out: Iterable[tuple[
             "farther_than": None if one.farther_than is None else round(float(one.farther_than[number]), 6),
             "made_grey": one.made_grey[number],
         }
+        if one.maps is None:
+            return said
         kind = "occlusion" if one.is_occlusion else "class activation"
         return said | {"looked": {"kind": kind, "map": one.maps[number].round(5).tolist()}}
 

@@ -15,6 +15,7 @@ import argparse
 import glob
 import itertools
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def check_plotting() -> None:
 def write_report(
     folder: Path,
     runs: "list[Run]",
-    unfinished: "list[UnfinishedRun]" = (),
+    unfinished: "Sequence[UnfinishedRun]" = (),
     *,
     title: str,
     data_dir: Path | None = None,
@@ -99,7 +100,7 @@ def write_report(
         compared = [one.run for one in of_compared(found, shown)[1]]
         shown_images = gallery.of(compared, data, all_images=images == "all")
     endings = ("png",) if images == "none" else ("png", "svg")
-    content = document.content(found, shown, unfinished, drawn, shown_images) | {"endings": endings}
+    content = document.content(found, shown, list(unfinished), drawn, shown_images) | {"endings": endings}
     html = document.render("report.html.j2", title=title, generator=GENERATOR, **content)
 
     try:

@@ -27,10 +27,10 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compare import cluster, jobs, plan, plan_file, supervise
-from compare.jobs import Ahead, Jobs
+from compare.jobs import Ahead, Expected, Jobs
 from compare.plan import Training
 from compare.system import processes
 from compare.system.command import Parser, place, run_command
@@ -126,7 +126,8 @@ def main() -> int:
         if arguments.jobs == "ray":
             held.enter_context(cluster.connected(trainings))
         ahead = left(trainings, None if unnamed else folder / "runs")
-        most, expected = jobs.at_most(arguments.jobs, ahead, folder / "runs"), {}
+        most = jobs.at_most(arguments.jobs, ahead, folder / "runs")
+        expected: Expected = {}
         code = check(ahead, most, expected)
         if code != EXIT_DONE:
             return code
@@ -149,7 +150,7 @@ def left(trainings: list[Training], runs: Path | None) -> Ahead:
     return [(training, some) for training, some in zip(trainings, words, strict=True) if some is not None]
 
 
-def check(ahead: Ahead, at_once: Jobs, expected: dict[str, dict]) -> int:
+def check(ahead: Ahead, at_once: Jobs, expected: Expected) -> int:
     """Let the branches check what is ahead. Of trainings that begin anew and differ in their seeds and labels alone,
     the one with the most labels is checked, and tells of the others.
 
@@ -168,12 +169,12 @@ def check(ahead: Ahead, at_once: Jobs, expected: dict[str, dict]) -> int:
     for training, words in ahead:
         expected[training.name] = {}
         alike[tuple(words) if "--resume" in words else training.strategy].append((training, words))
-    data = {}  # the fingerprints of what is trained on, and by which training
+    data: dict[str, str] = {}  # the fingerprints of what is trained on, and by which training
     for some in alike.values():
         first, words = max(some, key=lambda one: math.inf if one[0].labels in ("all", None) else int(one[0].labels))
         others = list(dict.fromkeys(training.labels or "all" for training, _ in some if training is not first))
-        told, environment = [], at_once.environment(first, words) | {ESTIMATE: " ".join(others)}
-        environment |= {TOLD: "1"} if data else {}
+        told: list[dict[str, Any]] = []
+        environment = at_once.environment(first, words) | {ESTIMATE: " ".join(others)} | ({TOLD: "1"} if data else {})
         with supervise.heard() as stops:
             code = supervise.run_branch(
                 first.branch, [*words, "--check"], environment=environment, stops=stops, told=told
@@ -203,7 +204,7 @@ def check(ahead: Ahead, at_once: Jobs, expected: dict[str, dict]) -> int:
     return EXIT_DONE
 
 
-def announce(trainings: list[Training], at_once: Jobs, expected: dict[str, dict]) -> None:
+def announce(trainings: list[Training], at_once: Jobs, expected: Expected) -> None:
     """Say how many trainings are ahead, how many at a time, and how long each and all take."""
     import numpy as np
 
@@ -218,15 +219,14 @@ def announce(trainings: list[Training], at_once: Jobs, expected: dict[str, dict]
         print(f"{len(expected)} trainings, {at_once.words}: {estimate.words(seconds)}", flush=True)
 
 
-def train_and_report(
-    folder: Path, name: str, trainings: list[Training], at_once: Jobs, expected: dict[str, dict]
-) -> int:
+def train_and_report(folder: Path, name: str, trainings: list[Training], at_once: Jobs, expected: Expected) -> int:
     """Bring every training to its end, as `train` does, and write the report; the exit code. The folder is claimed."""
-    from compare import report
+    from compare import card, report
     from compare.page.language import say
     from compare.training import trackers
 
-    page, unfinished = None, ()
+    page: Path | None = None
+    unfinished: list[UnfinishedRun] = []
     try:
         bring = cluster.train if at_once.on_ray else train
         code = bring(trainings, folder / "runs", at_once, expected)
@@ -245,11 +245,13 @@ def train_and_report(
     if page is not None:
         for tool in {word for training in trainings for word in plan.by_option(training.words).get("--log", [])}:
             trackers.send_page(tool, folder, name, lambda said: print(said, file=sys.stderr))
+        for run in finished:
+            card.write_beside(run)
         print(page)
     return code or (EXIT_FAILED if unfinished else EXIT_DONE)
 
 
-def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[str, dict]) -> int:
+def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: Expected) -> int:
     """Bring each training to its end, its run below `runs`; one that fails leaves the others.
 
     Args:
@@ -259,7 +261,9 @@ def train(trainings: list[Training], runs: Path, at_once: Jobs, expected: dict[s
     Returns:
         `EXIT_INTERRUPTED` or `EXIT_TERMINATED` where a signal ended this early, else `EXIT_DONE`.
     """
-    free, turn, ended = queue.SimpleQueue(), threading.Lock(), []
+    free: queue.SimpleQueue[int] = queue.SimpleQueue()
+    turn = threading.Lock()
+    ended: list[int] = []
     for number in range(at_once.number):
         free.put(number)
 

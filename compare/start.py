@@ -9,12 +9,16 @@ import os
 import sys
 from importlib.machinery import PathFinder
 
+TYPE_CHECKING = False  # what type checkers take for true; a file of somebody's may be called typing.py
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 PYTHON = (3, 11)  # as pyproject.toml has it
 OURS = ("compare", "pretrained", "scratch_resnet")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def check():
+def check() -> None:
     """Leave with the three parts of a `UserError` where Python is too old, or where `python -m` has put a folder first
     whose files hide modules."""
     if sys.version_info < PYTHON:
@@ -25,11 +29,20 @@ def check():
         if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
             # until `compare.system.command` listens Ctrl-C ends this on the spot: in an import it would be a traceback
             _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        current_folder()
         if not sys.flags.safe_path:
             check_folder(sys.path[0], sys.path[1:])
 
 
-def check_folder(folder, path):
+def current_folder() -> str:
+    """Where this is; leave in words where that is gone, in which MKL, for one, does not compute."""
+    try:
+        return os.getcwd()
+    except OSError:
+        refuse("the current folder is gone", "one that is there", "cd to another one: `cd` alone goes home")
+
+
+def check_folder(folder: str, path: "list[str]") -> None:
     """Leave in words where something in `folder` would be imported in the place of a module on `path`."""
     try:
         entries = sorted(os.listdir(folder or "."))
@@ -55,7 +68,7 @@ def check_folder(folder, path):
         )
 
 
-def refuse(came, expected, advice):
+def refuse(came: str, expected: str, advice: str) -> "NoReturn":
     """End as a `UserError` does, which cannot be imported yet."""
     sys.stderr.write(f"error: {came}\n  expected: {expected}\n  what to do: {advice}\n")
     sys.exit(2)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from compare.system import processes
 from compare.system.command import STOP_SIGNALS
@@ -45,7 +45,7 @@ def run_branch(
     *,
     environment: Mapping[str, str],
     stops: list[int],
-    told: list[dict] | None = None,
+    told: list[dict[str, Any]] | None = None,
     name: str | None = None,
     watched: bool = False,
 ) -> int:
@@ -78,8 +78,8 @@ def asked_by(stops: list[int]) -> int | None:
 
 @contextlib.contextmanager
 def begun(
-    command: list[str], environment: Mapping[str, str], told: list[dict] | None, name: str | None
-) -> Iterator[subprocess.Popen]:
+    command: list[str], environment: Mapping[str, str], told: list[dict[str, Any]] | None, name: str | None
+) -> Iterator[subprocess.Popen[str]]:
     """A branch's process. Where `told` is a list, what it says passes through this process, and its estimates are put
     there: a file for them would be left behind where both are killed. So does what one says that has a name."""
     if told is None and name is None:
@@ -96,7 +96,7 @@ def begun(
                 print(said, end="", file=stream, flush=True)
 
     encoding = sys.stdout.encoding or "utf-8"
-    pipes = {"stdout": subprocess.PIPE, "encoding": encoding, "errors": "replace"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "encoding": encoding, "errors": "replace"}
     if name is not None:
         pipes["stderr"] = subprocess.PIPE
     with processes.tied(PYTHONIOENCODING=encoding, **environment) as arguments:
@@ -115,7 +115,7 @@ def begun(
                     end.close()
 
 
-def wait_for(process: subprocess.Popen, stops: list[int], *, watched: bool) -> int:
+def wait_for(process: subprocess.Popen[str], stops: list[int], *, watched: bool) -> int:
     """Wait for a branch's exit code; end it where it hangs or does not heed the signals that `stops` will list.
 
     A terminal's Ctrl-C reaches the branch as well, and a second signal makes it leave at once: the first SIGINT is left

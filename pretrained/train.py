@@ -297,7 +297,7 @@ def end(job, networks, watched, *, device_bytes) -> None:
 
     def look_at(split: str, rows: np.ndarray) -> Looked:
         if only_features:
-            return Looked(None, features.feature_cache(job, networks).features_of(split, rows), None)
+            return Looked(np.empty((len(rows), 0), np.float32), features.feature_cache(job, networks).features_of(split, rows), None)
         return inside().look(take(data.train_images if split == "train" else data.test_images, rows))
 
     def predict(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

@@ -127,12 +127,13 @@ def command(*words, light: bool = False) -> list[str]:
     """The main command with these words and branches, as a command line; `light` without a real report."""
     code = f"""
 import sys
-from compare import plan, report, run, supervise
+from compare import card, plan, report, run, supervise
 from compare.system.command import run_command
 plan.BRANCHES = {BRANCHES}
 if {light}:
     from fake_branches import write_light_report
     report.write_report, report.check_plotting = write_light_report, lambda: None
+    card.write_beside = lambda run: None
     supervise.POLL_SECONDS = 0.2
 sys.argv = ["run", *{list(map(str, words))!r}]
 run_command(run.main)

@@ -11,6 +11,7 @@ from fake_runs import write_run
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from compare import card, export
+from compare import run as main_command
 from compare.runs.record import read_run
 from compare.training import exporting
 from pretrained import export as pretrained_export
@@ -51,6 +52,21 @@ def test_names_that_nobody_expects_are_still_a_card(tmp_path):
     assert one.dataset_name == "a b c" and one.dataset_type == names[0] and read.data.datasets is None
     assert "in this order: " + ", ".join([*names[:3], "a b c", *"456789"]) + "." in read.text
     assert "| recipe | - dash \\| bar |" in read.text
+
+
+def test_every_run_of_a_comparison_has_one_and_what_somebody_wrote_stays(fakes, run_main, tmp_path):
+    out = tmp_path / "out"
+    assert run_main(main_command, "--both", "--out", out)[0] == 0
+    cards = [out / "runs" / name / "README.md" for name in ("scratch_fake", "pretrained_fake")]
+    for place in cards:
+        assert place.read_text(encoding="utf-8") == card.text(read_run(place.parent))
+        read = huggingface_hub.ModelCard.load(place, ignore_metadata_errors=False)
+        assert {one.metric_type for one in read.data.eval_results} >= {"accuracy", "f1"}
+        assert "python -m compare.predict . PICTURE" in read.text
+    cards[0].write_bytes(b"mine")
+    cards[1].unlink()
+    assert run_main(main_command, "--resume", out)[0] == 0
+    assert cards[0].read_bytes() == b"mine" and cards[1].is_file()
 
 
 @pytest.mark.parametrize("form", export.ENDINGS)

@@ -66,6 +66,16 @@ def test_a_run_that_comes_broken_changes_nothing(tmp_path):
     assert [path.name for path in here.parent.parent.iterdir()] == ["runs"]
 
 
+def test_of_a_training_that_failed_before_it_had_a_run_nothing_comes(tmp_path):
+    here = write_run(tmp_path / "out" / "runs" / "a")
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    for run in (here, here.with_name("b")):
+        cluster.receive(packed(tmp_path / "node" / "runs" / run.name), run)
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+    assert [path.name for path in here.parent.iterdir()] == ["a"]
+    assert [path.name for path in here.parent.parent.iterdir()] == ["runs"]
+
+
 # ---- on a cluster of this machine
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from fake_runs import write_run
 
-from compare import load_run
+from compare import card, load_run
 from compare.runs import record, saving, schema
 
 ROOT = Path(__file__).parent.parent
@@ -163,7 +163,7 @@ def test_the_page_has_no_part_that_there_is_not():
 
 
 def test_the_page_has_every_file_of_a_run():
-    names = {record.RECORD, record.PREDICTIONS, record.FEATURES, record.LOG, record.SPLIT, *record.WEIGHTS}
+    names = {record.RECORD, record.PREDICTIONS, record.FEATURES, record.LOG, record.SPLIT, card.NAME, *record.WEIGHTS}
     assert set(re.findall(r"`([\w.]+)`", " ".join(row[0] for row in table_under("The folder")))) == names
 
 

@@ -8,7 +8,7 @@ import time
 import fake_branches
 import pytest
 
-from compare import jobs, report, run
+from compare import card, jobs, report, run
 from compare.jobs import Jobs
 from compare.plan import Training
 from compare.system import environment, machine
@@ -21,6 +21,7 @@ GB = 10**9
 def light_report(monkeypatch):
     monkeypatch.setattr(report, "write_report", fake_branches.write_light_report)
     monkeypatch.setattr(report, "check_plotting", lambda: None)
+    monkeypatch.setattr(card, "write_beside", lambda run: None)
 
 
 @pytest.fixture

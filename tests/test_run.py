@@ -17,7 +17,7 @@ import fake_branches
 import pytest
 from systems import needs_posix
 
-from compare import plan, plan_file, report, run, supervise
+from compare import card, plan, plan_file, report, run, supervise
 from compare.training import trackers
 
 HERE = Path(__file__).parent
@@ -29,6 +29,7 @@ def light_report(monkeypatch, request):
     if "real_page" not in request.fixturenames:
         monkeypatch.setattr(report, "write_report", fake_branches.write_light_report)
         monkeypatch.setattr(report, "check_plotting", lambda: None)
+        monkeypatch.setattr(card, "write_beside", lambda run: None)
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def _unpacked(path: Path) -> Path:
         if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
             raise ValueError("it is packed by another method than deflate")
 
-        def unpack(folder: Path):
+        def unpack(folder: Path) -> None:
             folder.mkdir()
             for member in members:
                 with (folder / member.filename).open("wb") as unpacked:
@@ -119,7 +119,7 @@ def _unpacked(path: Path) -> Path:
         return download.keep(download.cache_folder() / "arrays" / sha256, num_bytes, unpack)
 
 
-def _part(folder: Path, forms) -> tuple[np.ndarray, np.ndarray] | None:
+def _part(folder: Path, forms: tuple[tuple[str, str], ...]) -> tuple[np.ndarray, np.ndarray] | None:
     """The images with their channels, a map of a file, and the labels, int64 (num_images,), of one part; None where it
     is not there."""
     for names in forms:

@@ -4,11 +4,12 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, TypeVarTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -25,6 +26,8 @@ MAX_FILE_BYTES = 500_000_000
 HASH_BYTES = 16
 BATCH = 256  # files that are begun before the first of them is waited for, so that Ctrl-C need not wait for all
 
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 Kind = Literal["empty", "no image", "too large", "damaged", "no file", "outside", "no range"]
 
 
@@ -89,8 +92,8 @@ def look(path: Path, root: str) -> Head:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image file, of which no more than its head was read.
+def _opened(path: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """An image file, or its content, of which no more than its head was read.
 
     Raises:
         Unreadable: it is none, or has too many pixels.
@@ -98,9 +101,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
-        if path.stat().st_size:
-            raise Unreadable("no image", f"it is none of {', '.join(FORMATS)}") from None
-        raise Unreadable("empty", "it is empty") from None
+        if isinstance(path, Path) and not path.stat().st_size:
+            raise Unreadable("empty", "it is empty") from None
+        raise Unreadable("no image", f"it is none of {', '.join(FORMATS)}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):  # the first is an error in `in_threads`
         reason = f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller"
         raise Unreadable("too large", reason) from None
@@ -108,7 +111,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def in_threads(call: Callable, arguments: list[tuple], *, doing: str) -> Iterator:
+def in_threads(
+    call: Callable[[*Arguments], Result], arguments: Sequence[tuple[*Arguments]], *, doing: str
+) -> Iterator[Result | Unreadable]:
     """What `call` gives for each of the arguments, in their order, or the `Unreadable` that it raises; a bar tells how
     many are done. What Pillow raises by itself is of the kind `damaged`."""
     with (
@@ -125,23 +130,24 @@ def in_threads(call: Callable, arguments: list[tuple], *, doing: str) -> Iterato
                 except MemoryError:  # of which no file is at fault
                     raise
                 except Exception as error:  # Pillow raises many kinds on bytes that are no image
-                    is_gone = isinstance(error, OSError) and error.errno is not None  # Pillow's own have none
-                    reason = error.strerror if is_gone else in_a_line(str(error))[:200]
-                    yield Unreadable("no file" if is_gone else "damaged", reason or type(error).__name__)
+                    # Pillow's own have no number
+                    gone = error if isinstance(error, OSError) and error.errno is not None else None
+                    reason = in_a_line(str(error))[:200] if gone is None else gone.strerror
+                    yield Unreadable("damaged" if gone is None else "no file", reason or type(error).__name__)
                 move_on(advance=1)
 
 
-def decoded(path: Path, *, size: int, fit: Literal["crop", "pad"], num_channels: int) -> np.ndarray:
+def decoded(path: Path | io.BytesIO, *, size: int, fit: Literal["crop", "pad"], num_channels: int) -> np.ndarray:
     """One image file as uint8, (size, size, channels): `whole`, and `fitted`; raises as the former."""
     return fitted(whole(path, size=size, num_channels=num_channels), size=size, fit=fit)
 
 
-def whole(path: Path, *, size: int, num_channels: int) -> Image.Image:
+def whole(path: Path | io.BytesIO, *, size: int, num_channels: int) -> Image.Image:
     """All of one image file, grey or RGB: turned as its camera says, 16 bits a channel brought to 8, and on white where
     it is transparent.
 
     Args:
-        path: of the file.
+        path: of the file, or its content.
         size: pixels a side that it will be brought to, of which a JPEG is decoded to no more than some times as many.
         num_channels: 1 or 3.
 
@@ -174,12 +180,13 @@ def fitted(image: Image.Image, *, size: int, fit: Literal["crop", "pad"]) -> np.
     else:
         shown = [max(1, round(side * size / max(image.size))) for side in image.size]
         square = Image.new(image.mode, (size, size))
-        square.paste(image.resize(shown, Image.Resampling.BILINEAR), [(size - side) // 2 for side in shown])
+        left, top = ((size - side) // 2 for side in shown)
+        square.paste(image.resize(shown, Image.Resampling.BILINEAR), (left, top))
         image = square
     return np.asarray(image).reshape(size, size, len(image.getbands()))
 
 
-def pixels_hash(image: Image.Image, pixels: bytes | np.ndarray) -> str:
+def pixels_hash(image: Image.Image, pixels: bytes | memoryview) -> str:
     """What tells an image from others by its size and these pixels of it, in hexadecimal."""
     digest = hashlib.sha256(f"{image.mode} {image.size} ".encode())  # which processors have instructions for
     digest.update(pixels)

@@ -53,6 +53,9 @@ REASONS = {
 SOCKS_ADVICE = "install PySocks, which a SOCKS proxy needs (pip install pysocks), or name an HTTP proxy by HTTPS_PROXY"
 
 
+Parts = queue.SimpleQueue[int | bytes | str | None]  # see `_read`
+
+
 def cache_folder() -> Path:
     """The folder that downloads are kept in, by the platform's custom. Without a home it is not absolute."""
     return platformdirs.user_cache_path("scratch-or-pretrained", appauthor=False)
@@ -211,7 +214,8 @@ def _download(url: str, partial: Path, max_bytes: int) -> str | None:
     What comes is read by a thread, which may be left behind: the timeouts of requests are for one packet and bound
     neither a name server nor a header or body that trickles.
     """
-    parts, left = queue.SimpleQueue(), threading.Event()
+    parts: Parts = queue.SimpleQueue()
+    left = threading.Event()
     threading.Thread(target=_read, args=(url, parts, left), daemon=True).start()
     num_bytes = num_bytes_before = 0
     deadline = time.monotonic() + STALL_SECONDS
@@ -247,7 +251,7 @@ def _download(url: str, partial: Path, max_bytes: int) -> str | None:
         left.set()
 
 
-def _read(url: str, parts: queue.SimpleQueue, left: threading.Event) -> None:
+def _read(url: str, parts: Parts, left: threading.Event) -> None:
     """Hand over what a URL serves: its length if known, its bytes as they come, None at the end; or why not."""
     try:
         with open_url(url) as response:
@@ -270,7 +274,7 @@ def _read(url: str, parts: queue.SimpleQueue, left: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def open_url(url: str, *, method: str = "GET", seconds: float | None = None):
+def open_url(url: str, *, method: str = "GET", seconds: float | None = None) -> Iterator[requests.Response]:
     """The response to a request, by requests: proxies are taken from the environment, certificates from
     REQUESTS_CA_BUNDLE, which requests knows, or SSL_CERT_FILE, which it does not. From https only to https. A packet is
     waited for `seconds`, if given."""
@@ -315,7 +319,7 @@ def sweep(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def bar(title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable]:
+def bar(title: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable[..., None]]:
     """A bar on standard error, where that is a terminal, with a title, these columns and the time that is left; what
     moves it on takes `advance` and `total`, as `rich.progress.Progress.update` does."""
     console = Console(stderr=True)

@@ -75,7 +75,7 @@ def _usual_folders() -> list[Path]:
 
 def whereabouts() -> list[tuple[Path, str | None]]:
     """The usual folders that hold some of the four files, each with what is wrong with them, or None."""
-    found = []
+    found: list[tuple[Path, str | None]] = []
     for folder in _usual_folders():
         try:
             if any(_existing(folder, name) for name in FILES):
@@ -101,11 +101,15 @@ def _find_or_fetch(*, may_fetch: bool) -> dict[str, bytes]:
         )
     folder = download.cache_folder() / "fashion-mnist"
     for name in FILES:
+
+        def problem_with(path: Path, name: str = name) -> str | None:
+            return _read_file(path, name)[1]
+
         download.fetch(
             MIRRORS,
             folder / f"{name}.gz",
             max_bytes=_most_gzipped_bytes(name),
-            problem_with=lambda path, name=name: _read_file(path, name)[1],
+            problem_with=problem_with,
             advice=ADVICE,
         )
     return _read_folder(folder)

@@ -128,7 +128,7 @@ def problems(reading: Reading, *, allow_leaks: bool) -> list[UserError]:
             )
         )
     astray = np.flatnonzero(reading.astray >= 0)
-    if len(astray) and not allow_leaks:
+    if reading.groups is not None and len(astray) and not allow_leaks:
         names = [reading.group_names[number] for number in dict.fromkeys(reading.groups[astray].tolist())]
         errors.append(
             UserError(

@@ -113,7 +113,7 @@ def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
         os.fsync(file.fileno())
 
 
-def opened(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def opened(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """The map of a file with a uint8 array of that shape.
 
     Raises:
@@ -173,11 +173,12 @@ def _let_go(array: np.ndarray) -> None:
 
 def _file_map(array: np.ndarray) -> mmap.mmap | None:
     """The read-only map of a file that an array lies in, where the system takes advice on it."""
-    lies_in = array
+    lies_in: object = array
     while isinstance(lies_in, np.ndarray):
         lies_in = lies_in.base
-    takes_advice = isinstance(lies_in, mmap.mmap) and hasattr(lies_in, "madvise") and not array.flags.writeable
-    return lies_in if takes_advice else None
+    if isinstance(lies_in, mmap.mmap) and hasattr(lies_in, "madvise") and not array.flags.writeable:
+        return lies_in
+    return None
 
 
 def stratified_sample(labels: np.ndarray, num_images: int, *, seed: int) -> np.ndarray:

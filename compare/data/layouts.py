@@ -14,7 +14,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -23,7 +23,8 @@ from compare.data.images import MAX_CLASSES
 from compare.system import disk
 from compare.system.errors import UserError, printable
 
-PARTS = {
+Part = Literal["train", "val", "test"]
+PARTS: dict[Part, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
@@ -40,8 +41,6 @@ UNREAD = ".heic .heif .jxl .svg .eps .psd .tga .raw .cr2 .cr3 .nef .arw .dng .or
 MAX_TABLE_BYTES = 200_000_000
 MAX_NAME = 200  # characters of a class's name
 NUM_NAMED = 5  # files, classes or columns that an error names
-
-Part = Literal["train", "val", "test"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +217,7 @@ def _own_table(folder: Path) -> Path | None:
             f"to go by the table say --split {tables[0]}; to go by the folders put the table elsewhere",
         )
     # where there is nothing else to go by, reading it says what it lacks
-    return (tables or ([] if classes else there) or [None])[0]
+    return next(iter(tables or ([] if classes else there)), None)
 
 
 def _can_go_by(table: Path) -> bool:
@@ -269,7 +268,7 @@ def _of_table(folder: Path, table: Path) -> Layout:
     return Layout("table", tuple(names), sorted(files, key=lambda one: one.part == "test"))
 
 
-def _lines(table: Path) -> Iterator[tuple[int, list[str], dict]]:
+def _lines(table: Path) -> Iterator[tuple[int, list[str], dict[str, Any]]]:
     """The lines of a table that hold something: their number, the names of the columns, and what stands in each.
 
     Raises:
@@ -289,10 +288,10 @@ def _lines(table: Path) -> Iterator[tuple[int, list[str], dict]]:
     columns = list(lines.fieldnames or [])
     if len(set(columns)) < len(columns):
         raise ValueError("two of its columns have the same name")
-    for line in lines:
-        if None in line:
+    for values in lines:
+        if None in values:
             raise ValueError(f"line {lines.line_num} has more values than there are columns")
-        yield lines.line_num, columns, line
+        yield lines.line_num, columns, values
 
 
 def _column(columns: list[str], names: tuple[str, ...]) -> str | None:
@@ -301,7 +300,7 @@ def _column(columns: list[str], names: tuple[str, ...]) -> str | None:
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _text(value, number: int, column: str) -> str:
+def _text(value: object, number: int, column: str) -> str:
     if type(value) is int:
         value = str(value)
     if not isinstance(value, str) or not value:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NoReturn, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from compare.system import disk
 from compare.system.errors import UserError, in_a_line, printable
 
 DEFAULT_SIZE = 64
+Result = TypeVar("Result")
 NUM_NAMED = 5  # files that an error or a warning names
 
 
@@ -58,7 +59,7 @@ class Reading:
     unreadable: list[tuple[Listed, Unreadable]]
     beside: dict[str, int]
     places: np.ndarray
-    images: np.ndarray
+    images: np.memmap
     pixels: np.ndarray
     parts: np.ndarray
     has_own_test: bool
@@ -138,7 +139,7 @@ def read(
     images, hashes, damaged = _decoded(found, size=size, fit=fit)
     unreadable += [(found[row].file, problem) for row, problem in damaged.items()]
     refuse_too_many(layout, unreadable, most_unreadable)
-    if not hashes:
+    if images is None:
         _refuse_none(folder, unreadable)
     found = [one for row, one in enumerate(found) if row not in damaged]
     pixels = sides.numbered(hashes)
@@ -190,7 +191,7 @@ def refuse_too_many(layout: Layout, unreadable: list[tuple[Listed, Unreadable]],
         )
 
 
-def _refuse_none(folder: Path, unreadable: list[tuple[Listed, Unreadable]]) -> None:
+def _refuse_none(folder: Path, unreadable: list[tuple[Listed, Unreadable]]) -> NoReturn:
     raise UserError(
         f"{folder} holds no images that can be read" + f":\n    {reasons(unreadable)}" * bool(unreadable),
         "some to train on in the folder of every class",
@@ -206,14 +207,17 @@ def _group_names(found: list[Found], group_by: str | None) -> list[str] | None:
     """
     if group_by is None:
         return None
-    matches = [re.search(group_by, one.file.name) for one in found]
-    names = [match and match[min(1, match.re.groups)] for match in matches]
-    if None in names:
-        raise UserError(
-            f"--group-by {printable(group_by)} is not found in {in_a_line(found[names.index(None)].file.name)}",
-            "a regular expression that finds the group of every file in its name below the folder",
-            "mend it, or rename the file",
-        )
+    names = []
+    for one in found:
+        match = re.search(group_by, one.file.name)
+        name = match and match[min(1, match.re.groups)]
+        if name is None:
+            raise UserError(
+                f"--group-by {printable(group_by)} is not found in {in_a_line(one.file.name)}",
+                "a regular expression that finds the group of every file in its name below the folder",
+                "mend it, or rename the file",
+            )
+        names.append(name)
     return names
 
 
@@ -237,24 +241,30 @@ def _is_test(found: list[Found], pixels: np.ndarray, group_by: str | None, has_o
     return test
 
 
-def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, list[str], dict[int, Unreadable]]:
+def _decoded(
+    found: list[Found], *, size: int, fit: Literal["crop", "pad"]
+) -> tuple[np.memmap | None, list[str], dict[int, Unreadable]]:
     """All images that can be decoded, uint8 (num_decoded, size, size, channels), one channel where all are grey: a map
-    of a file in the cache, which is written where it is not there yet; a hash of each one's pixels; and by the row of
-    the others why they cannot be, which is kept beside it."""
+    of a file in the cache, which is written where it is not there yet, or None without any; a hash of each one's
+    pixels; and by the row of the others why they cannot be, which is kept beside it."""
     num_channels = 1 if all(one.head.mode in GREY_MODES for one in found) else 3
     about = f"4 {size} {fit} {num_channels} " + " ".join(one.head.sha256 for one in found)
-    shape, hashes, damaged = (len(found), size, size, num_channels), {}, []
+    shape = len(found), size, size, num_channels
+    hashes: dict[int, str] = {}
+    damaged: list[tuple[int, str, str]] = []
 
     def decode(path: Path) -> tuple[np.ndarray, str]:
         image = whole(path, size=size, num_channels=num_channels)
         small = fitted(image, size=size, fit=fit)
-        return small, pixels_hash(image, small)
+        return small, pixels_hash(image, small.data)
 
     def hash_whole(path: Path) -> str:
         image = whole(path, size=size, num_channels=num_channels)
         return pixels_hash(image, image.tobytes())
 
-    def in_turn(call: Callable, rows: Sequence[int], *, doing: str) -> Iterator[tuple[int, Any]]:
+    def in_turn(
+        call: Callable[[Path], Result], rows: Sequence[int], *, doing: str
+    ) -> Iterator[tuple[int, Result | Unreadable]]:
         paths = [(found[row].file.path,) for row in rows]
         for row, got in zip(rows, in_threads(call, paths, doing=doing), strict=True):
             if isinstance(got, Unreadable) and got.kind == "no file":  # not to be kept: it may be there again
@@ -268,7 +278,7 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, li
     def images() -> Iterator[np.ndarray]:
         for row, got in in_turn(decode, range(len(found)), doing="decoding"):
             if isinstance(got, Unreadable):
-                damaged.append([row, got.kind, str(got)])
+                damaged.append((row, got.kind, str(got)))
             else:
                 small, hashes[row] = got
                 yield small
@@ -296,14 +306,14 @@ def _decoded(found: list[Found], *, size: int, fit: str) -> tuple[np.ndarray, li
     download.keep(folder, num_bytes, write)
     try:
         content = disk.parse_json((folder / "files.json").read_bytes())
-        hashes = [str(one) for one in content["hashes"]]
-        damaged = {int(row): Unreadable(kind, reason) for row, kind, reason in content["damaged"]}
-        if len(hashes) + len(damaged) != len(found):
+        hashes_kept = [str(one) for one in content["hashes"]]
+        problems = {int(row): Unreadable(kind, reason) for row, kind, reason in content["damaged"]}
+        if len(hashes_kept) + len(problems) != len(found):
             raise ValueError("it tells of other images")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{folder / 'files.json'}: {error}", "what was written here", f"delete the folder {folder}"
         ) from error
-    if not hashes:  # no map has no rows
-        return np.zeros((0, *shape[1:]), np.uint8), hashes, damaged
-    return opened(folder / "images.npy", (len(hashes), *shape[1:])), hashes, damaged
+    if not hashes_kept:  # no map has no rows
+        return None, hashes_kept, problems
+    return opened(folder / "images.npy", (len(hashes_kept), *shape[1:])), hashes_kept, problems

@@ -153,12 +153,12 @@ class _Search:
         self.num_files += 1
         try:
             kind = _kind(_unpacked(first_bytes(HEAD_BYTES), HEAD_BYTES, whole=False))
-            take = functools.partial(self.take, name, place, first_bytes, kind)
-            if kind in ("csv", "parquet"):
-                self.tables.append(take)
-                return
             if kind is not None:
-                take()
+                take = functools.partial(self.take, name, place, first_bytes, kind)
+                if kind in ("csv", "parquet"):
+                    self.tables.append(take)
+                else:
+                    take()
                 return
             problem = "is damaged, or holds something else than its name says"
         except _Told as error:
@@ -191,6 +191,10 @@ class _Search:
     def archive(self, place: str, content: bytes) -> None:
         """Look at the members of a zip archive, which NumPy's npz is as well."""
         archive = zipfile.ZipFile(io.BytesIO(content))  # stays open for its tables
+
+        def first_bytes(member: zipfile.ZipInfo, num_bytes: int) -> bytes:
+            return archive.open(member).read(num_bytes)
+
         for member in archive.infolist()[:MAX_NUM_ENTRIES]:
             if member.filename.endswith("/data.pkl"):
                 raise _Told(*PROCESSED)
@@ -198,7 +202,7 @@ class _Search:
             readable = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not member.flag_bits & 1
             if readable and not member.is_dir() and self.goes_on():
                 name = member.filename.rpartition("/")[2]
-                self.look(name, f"{place}: {member.filename}", lambda count, m=member: archive.open(m).read(count))
+                self.look(name, f"{place}: {member.filename}", functools.partial(first_bytes, member))
 
     def know(self, name: str, place: str, arrays: list[np.ndarray]) -> None:
         """Keep what is one of the parts; say what the others are, if they are like one."""
@@ -306,6 +310,7 @@ def _read_csv(content: bytes) -> list[np.ndarray]:
     if len(lines) > MAX_NUM_ROWS or max(map(len, lines)) > HEAD_BYTES:  # NumPy makes room for the longest
         raise _Told(f"has more than {MAX_NUM_ROWS:,} lines, or one of more than {HEAD_BYTES:,} bytes")
     column, has_names = tables.label_column(lines[0])
+    column = column or 0  # none has it only where all columns are a square, which 785 are not
     with warnings.catch_warnings(action="error"):  # of no lines
         rows = np.loadtxt(lines[has_names:], np.uint8, comments=None, delimiter=",", ndmin=2)
     return [np.delete(rows, column, axis=1), rows[:, column]]
@@ -334,7 +339,7 @@ def _read_parquet(content: bytes) -> list[np.ndarray]:
     return [np.stack(images), np.array(labels)]
 
 
-def _refuse(content: bytes):
+def _refuse(content: bytes) -> list[np.ndarray]:
     raise _Told(*PROCESSED)
 
 

@@ -13,7 +13,7 @@ TEST_FRACTION, TEST_SEED = 0.2, 0  # of a folder that has no test set of its own
 
 def numbered(keys: Sequence[Hashable]) -> np.ndarray:
     """A number for each key, alike for those that are alike, in the order in which they come: int64 (num_keys,)."""
-    numbers: dict = {}
+    numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 

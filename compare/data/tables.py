@@ -21,7 +21,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -31,6 +31,9 @@ from compare.data.decoding import FORMATS, GREY_MODES, decoded
 from compare.data.images import MAX_CLASSES, Dataset, stratified_sample, write_array
 from compare.data.reading import DEFAULT_SIZE
 from compare.system.errors import UserError, printable
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
 
 TEST_FRACTION, TEST_SEED = 0.2, 0
 ENDINGS = (".parquet", ".csv")
@@ -50,6 +53,7 @@ EXPECTED = {
     ".csv": "a label and the pixels of a square image in every line, whole numbers in 0…255",
 }
 ADVICE = "mend the table, or unpack its images into a folder for each class"
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,7 @@ def load(source: Path, *, image_size: int | None = None, fit: Literal["crop", "p
     sha256 = _sha256(files)
     how = f"{image_size or DEFAULT_SIZE}-{fit}" if ending == ".parquet" else "as-is"
 
-    def make(folder: Path):
+    def make(folder: Path) -> None:
         print(f"reading {printable(source.name)}, once: later runs find its images", file=sys.stderr)
         table = _parquet(files, image_size or DEFAULT_SIZE, fit) if ending == ".parquet" else _csv(files)
         folder.mkdir()
@@ -151,11 +155,11 @@ def files_of(source: Path) -> dict[str, list[Path]]:
         for path in sorted(others):
             if (other := PART.search(path.stem)) and (path.stem[: other.start()], path.stem[other.end() :]) == same:
                 found.append(path)
-    parts = {}
+    parts: dict[str, list[Path]] = {}
     for path in found:
         word = PART.search(str(path.relative_to(source)) if source.is_dir() else path.stem)
-        parts.setdefault(word and word.lastgroup, []).append(path)
-    if unnamed := parts.pop(None, []):
+        parts.setdefault((word and word.lastgroup) or "", []).append(path)
+    if unnamed := parts.pop("", []):
         if parts:
             raise UserError(
                 f"{source} holds {printable(unnamed[0].name)} beside tables of {' and '.join(parts)}",
@@ -204,13 +208,13 @@ def _held_out(table: Table) -> dict[str, tuple[str, np.ndarray]]:
     return parts
 
 
-def _batches(items: Iterator, number: int) -> Iterator[list]:
+def _batches(items: Iterator[Item], number: int) -> Iterator[list[Item]]:
     while some := list(itertools.islice(items, number)):
         yield some
 
 
 def _as_numbers(
-    labels: dict[str, list], names: tuple[str, ...] | None
+    labels: dict[str, list[Any]], names: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The names of the classes, and the labels as indices into them, given whole numbers, or texts, of every part. A
     test part without labels, -1 in every row as data hubs have it, is left out."""
@@ -244,15 +248,16 @@ def _as_numbers(
 # ---- Parquet
 
 
-def _parquet(files: dict[str, list[Path]], size: int, fit: str) -> Table:
-    labels, copies, all_grey, names = {}, [], True, None
+def _parquet(files: dict[str, list[Path]], size: int, fit: Literal["crop", "pad"]) -> Table:
+    told: dict[str, list[int | str | None]] = {}
+    copies, all_grey, names = [], True, None
     for part, paths in files.items():
-        labels[part] = []
+        told[part] = []
         for path in paths:
             with _refused(path, ".parquet"):
                 file, image_column, label_column = _opened(path)
                 names = names or _class_names(file.schema_arrow, label_column)
-                if sum(map(len, labels.values())) + file.metadata.num_rows > MAX_ROWS:
+                if sum(map(len, told.values())) + file.metadata.num_rows > MAX_ROWS:
                     raise ValueError(f"more than {MAX_ROWS:,} rows")
                 for content, label in rows(file, image_column, label_column):
                     with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
@@ -260,13 +265,13 @@ def _parquet(files: dict[str, list[Path]], size: int, fit: str) -> Table:
                             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                                 all_grey &= image.mode in GREY_MODES
                         except Exception as error:
-                            number = len(labels[part])
+                            number = len(told[part])
                             raise ValueError(f"row {number:,} of {part} holds no image ({error})") from error
-                    labels[part].append(label)
+                    told[part].append(label)
                     if part == "train":
                         copies.append(hashlib.blake2b(content, digest_size=16).digest())
     with _refused(files["train"][0], ".parquet"):
-        names, labels = _as_numbers(labels, names)
+        class_names, labels = _as_numbers(told, names)
     num_channels = 1 if all_grey else 3
 
     def decode(content: bytes) -> np.ndarray:
@@ -283,10 +288,10 @@ def _parquet(files: dict[str, list[Path]], size: int, fit: str) -> Table:
                         if contents:
                             yield np.stack(list(pool.map(decode, contents)))
 
-    return Table(names, labels, copies, (size, size, num_channels), blocks)
+    return Table(class_names, labels, copies, (size, size, num_channels), blocks)
 
 
-def _opened(path: Path):
+def _opened(path: Path) -> tuple["pyarrow.parquet.ParquetFile", str, str]:
     """A Parquet file, and the names of its columns of images and of labels."""
     try:
         import pyarrow.parquet
@@ -296,14 +301,16 @@ def _opened(path: Path):
         ) from error
     file = pyarrow.parquet.ParquetFile(path)
     columns = file.schema_arrow.names
-    found = [next((name for name in some if name in columns), None) for some in (IMAGE_COLUMNS, LABEL_COLUMNS)]
-    if None in found:
+    image, label = (next((one for one in some if one in columns), None) for some in (IMAGE_COLUMNS, LABEL_COLUMNS))
+    if image is None or label is None:
         raise ValueError(f"it has the columns {', '.join(columns)[:200]}")
-    return file, *found
+    return file, image, label
 
 
-def rows(file, image_column: str, label_column: str) -> Iterator[tuple[bytes, int | str | None]]:
-    """The image file and the label of every row of a `pyarrow.parquet.ParquetFile`, few rows at a time in memory.
+def rows(
+    file: "pyarrow.parquet.ParquetFile", image_column: str, label_column: str
+) -> Iterator[tuple[bytes, int | str | None]]:
+    """The image file and the label of every row, few rows at a time in memory.
 
     Raises:
         ValueError: the columns are of other types, or a group of rows is too large.
@@ -323,7 +330,7 @@ def rows(file, image_column: str, label_column: str) -> Iterator[tuple[bytes, in
             yield content, label.as_py()
 
 
-def _class_names(schema, label_column: str) -> tuple[str, ...] | None:
+def _class_names(schema: "pyarrow.Schema", label_column: str) -> tuple[str, ...] | None:
     """The names of the classes as a data hub keeps them beside the columns; None where it does not."""
     told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     for key in ("info", "features", label_column):
@@ -336,7 +343,9 @@ def _class_names(schema, label_column: str) -> tuple[str, ...] | None:
 
 
 def _csv(files: dict[str, list[Path]]) -> Table:
-    labels, copies, shapes, columns = {}, [], set(), {}
+    told: dict[str, list[int | str]] = {}
+    columns: dict[str, tuple[int, bool]] = {}
+    copies, shapes = [], set()
     for part, (path, *others) in files.items():
         with _refused(path, ".csv"):
             if others:
@@ -351,7 +360,7 @@ def _csv(files: dict[str, list[Path]]) -> Table:
             shapes.add(_image_shape(num_columns - 1))
             if column is None or len(shapes) > 1:
                 raise ValueError(f"its lines have {num_columns:,} columns")
-            columns[part], labels[part] = (column, has_names), []
+            columns[part], told[part] = (column, has_names), []
             for number, line in enumerate(lines if has_names else itertools.chain([first], lines)):
                 cells = line.split(b",", column + 1)
                 if line.count(b",") + 1 != num_columns:
@@ -359,11 +368,11 @@ def _csv(files: dict[str, list[Path]]) -> Table:
                 if number >= MAX_ROWS:
                     raise ValueError(f"more than {MAX_ROWS:,} rows")
                 label = cells.pop(column).strip(b' "').decode()
-                labels[part].append(int(label) if re.fullmatch("[0-9]{1,9}", label) else label)
+                told[part].append(int(label) if re.fullmatch("[0-9]{1,9}", label) else label)
                 if part == "train":
                     copies.append(hashlib.blake2b(b",".join(cells), digest_size=16).digest())
     with _refused(files["train"][0], ".csv"):
-        names, labels = _as_numbers(labels, None)
+        names, labels = _as_numbers(told, None)
     shape = shapes.pop()
 
     def blocks(part: str, mask: np.ndarray) -> Iterator[np.ndarray]:

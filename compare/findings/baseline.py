@@ -12,6 +12,7 @@ from compare.data import dataset
 from compare.data.images import Dataset, blocks_averaged, stratified_sample
 from compare.findings.label_curve import labels_of
 from compare.findings.metrics import MORE_THAN_CHANCE, Paired, are_unequal, is_right, paired_answers
+from compare.runs import schema
 from compare.runs.record import Run
 
 MAX_SIDE = 32  # pixels: larger images are averaged down to it
@@ -40,7 +41,8 @@ def baselines(runs: list[Run], data: Dataset | None) -> list[Baseline | None]:
     learned from, and on as many images as any of them trained on. None where their data are not at hand."""
     if data is None:
         return [None] * len(runs)
-    groups, found = {}, {}
+    groups: dict[float | None, list[schema.Data]] = {}
+    found = {}
     for run in runs:
         groups.setdefault(labels_of(run.record), []).append(run.record.data)
     for labels, (first, *others) in groups.items():

@@ -30,7 +30,7 @@ class Calibration:
             bootstrap, which makes up for the bootstrap's own upward bias (A. Davison and D. Hinkley, *Bootstrap Methods
             and their Application*, 1997, section 2.4).
         brier: the mean over images of the squared distance between the probabilities and the truth, 0 to 2 (G. Brier,
-            1950).
+            1950); None where the run keeps only the highest.
         accuracy_kept: float64, (101,), the accuracy on the most confident 0, 1, …, 100 % of the test images; NaN where
             none is kept.
     """
@@ -41,7 +41,7 @@ class Calibration:
     error: float
     error_low: float
     error_high: float
-    brier: float
+    brier: float | None
     accuracy_kept: np.ndarray
 
 
@@ -160,7 +160,7 @@ def scaled(run: Run) -> Scaled | None:
 
 def fitted_temperature(run: Run) -> float | None:
     """The temperature of `Scaled`; None without predictions of a validation split."""
-    if run.validation_probabilities is None:
+    if run.validation_probabilities is None or run.validation_labels is None:
         return None
     scores, labels = _logarithms(run.validation_probabilities), run.validation_labels
     bound = float(np.log(HIGHEST_TEMPERATURE))

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 import scipy.stats
@@ -14,7 +15,7 @@ from compare.data.images import Dataset
 from compare.findings import history, metrics
 from compare.findings.baseline import Baseline, baselines, majorities
 from compare.findings.calibration import Calibration, Scaled, calibration, scaled
-from compare.findings.label_curve import LabelCurve, label_curve, lead_of_seeds, strategy_of
+from compare.findings.label_curve import LabelCurve, label_curve, lead_of_seeds, median_seconds, strategy_of
 from compare.findings.metrics import Balanced, Paired, Result, Suspect
 from compare.findings.robustness import Robustness, robustness, robustness_ahead
 from compare.runs import record
@@ -110,6 +111,9 @@ class RobustPair:
     second_ahead: np.ndarray
 
 
+AnyPair = TypeVar("AnyPair", Pair, Headline, RobustPair)
+
+
 @dataclasses.dataclass(frozen=True)
 class Findings:
     """What is found of runs on the same test set. Runs are named by their places in `runs`.
@@ -144,7 +148,7 @@ class Findings:
             return self
         place = {old: new for new, old in enumerate(self.compared)}
 
-        def again(pair):
+        def again(pair: AnyPair) -> AnyPair:
             return dataclasses.replace(pair, first=place[pair.first], second=place[pair.second])
 
         robust = self.robust_pair
@@ -166,30 +170,35 @@ def find(runs: list[Run], data: Dataset | None = None) -> Findings:
     seeds = []
     for places in alike([run.record for run in runs]):
         results = [found[place].result for place in places]
-        of_both = [one.accuracy for one in results], [one.balanced_accuracy for one in results]
-        spread = ((statistics.mean(of), statistics.stdev(of) if len(of) > 2 else None) for of in of_both)
-        times = [runs[place].record.seconds.training_alone for place in places]
-        seconds = None if None in times else statistics.median(times)
-        seeds.append(Seeds(tuple(places), *itertools.chain.from_iterable(spread), seconds))
+        spread = _mean_and_deviation([one.accuracy for one in results])
+        balanced_spread = _mean_and_deviation([one.balanced_accuracy for one in results])
+        seconds = median_seconds([runs[place] for place in places])
+        seeds.append(Seeds(tuple(places), *spread, *balanced_spread, seconds))
     compared = same_images(found, range(len(found)))
     means = {place: group.mean for group in seeds for place in group.places}
-    best, *others = sorted(compared, key=_merit(found, means)) or [None]
-    corrupted = [place for place, one in enumerate(found) if one.robustness is not None]
-    same = tuple(place for place in corrupted if record.same_corruptions(runs[corrupted[0]], runs[place]))
+    ranked = sorted(compared, key=_merit(found, means))
+    corrupted = {place: one.robustness for place, one in enumerate(found) if one.robustness is not None}
+    same = tuple(place for place in corrupted if record.same_corruptions(runs[min(corrupted)], runs[place]))
+    robust = two_to_compare(found, same_images(found, same), means) if len(same) > 1 else None
+    counts = [one.result.counts for one in found]
     return Findings(
         runs=found,
         seeds=tuple(seeds),
         compared=tuple(compared),
         pairs=tuple(
             Pair(best, other, metrics.paired(runs[best], runs[other]), metrics.balanced(runs[best], runs[other]))
-            for other in others
+            for best, other in itertools.product(ranked[:1], ranked[1:])
         ),
         headline=_headline(found, seeds, two_to_compare(found, compared, means)) if len(runs) > 1 else None,
         same_corruptions=same,
-        robust_pair=_robust_pair(found, same, means) if len(same) > 1 else None,
-        together=tuple(metrics.confused_together(sum(one.result.counts for one in found)).tolist()) if runs else (),
+        robust_pair=_robust_pair(found, corrupted, robust) if robust else None,
+        together=tuple(metrics.confused_together(np.sum(counts, axis=0)).tolist()) if runs else (),
         label_curve=label_curve(runs),
     )
+
+
+def _mean_and_deviation(values: list[float]) -> tuple[float, float | None]:
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 2 else None
 
 
 def _of_one(run: Run, baseline: Baseline | None, majority: Baseline | None) -> RunFindings:
@@ -208,7 +217,7 @@ def _of_one(run: Run, baseline: Baseline | None, majority: Baseline | None) -> R
 def alike(records: list[Record]) -> list[list[int]]:
     """Which of these runs differ in nothing but the seed, as lists of their places. One that repeats a seed begins
     another list. As many labels of every class, drawn by several seeds, are seeds of the same settings, too."""
-    groups = {}
+    groups: dict[tuple[object, int], list[int]] = {}
     for index, one in enumerate(records):
         settings = (
             *(one.branch, repr(one.model and one.model.title), repr(one.recipe), len(one.history)),
@@ -227,12 +236,12 @@ def same_images(found: tuple[RunFindings, ...], places: Iterable[int]) -> list[i
     """Those of these runs that a comparison is fair between, as they took the same labelled images: the group that has
     two strategies, or else two runs, with the most labels a class and then the lowest seed; all where no group has
     two."""
-    groups = {}
+    groups: dict[tuple[float, int], list[int]] = {}
     for place in places:
         data = found[place].record.data
         groups.setdefault((data.labels_per_class or math.inf, -(data.subset_seed or 0)), []).append(place)
 
-    def worth(group: tuple[float, int]) -> tuple:
+    def worth(group: tuple[float, int]) -> tuple[float, ...]:
         num_strategies = len({strategy_of(found[place].record) for place in groups[group]})
         return num_strategies > 1, len(groups[group]) > 1, *group
 
@@ -240,7 +249,7 @@ def same_images(found: tuple[RunFindings, ...], places: Iterable[int]) -> list[i
     return groups[best] if best and len(groups[best]) > 1 else list(places)
 
 
-def _merit(found: tuple[RunFindings, ...], means: dict[int, float]) -> Callable[[int], tuple]:
+def _merit(found: tuple[RunFindings, ...], means: dict[int, float]) -> Callable[[int], tuple[float, float]]:
     """By what the best of runs comes first, given the mean accuracy of each one's seeds: by that, then by its own."""
     return lambda place: (-means[place], -found[place].result.accuracy)
 
@@ -254,20 +263,20 @@ def two_to_compare(found: tuple[RunFindings, ...], places: Iterable[int], means:
     others = [place for place in ranked if not found[place].record.is_from_scratch]
     if scratch and others:
         of_each = scratch[0], next((place for place in others if found[place].record.is_pretrained), others[0])
-        return tuple(sorted(of_each, key=ranked.index))
+        ranked = sorted(of_each, key=ranked.index)
     return ranked[0], ranked[1]
 
 
 def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: tuple[int, int]) -> Headline:
     first, second = places
     one, other = found[first].run, found[second].run
-    of_both = tuple(next(group for group in seeds if place in group.places) for place in (first, second))
-    p_value = of_means = None
-    if of_both[0] is not of_both[1] and max(len(group.places) for group in of_both) > 1:
-        of_means = lead_of_seeds([one.run for one in found], *(group.places for group in of_both))
-    if of_both[0] is of_both[1] or min(len(group.places) for group in of_both) < 2:
-        of_both = None
-    else:
+    mine, theirs = (next(group for group in seeds if place in group.places) for place in places)
+    num_seeds = len(mine.places), len(theirs.places)
+    of_both = p_value = of_means = None
+    if mine is not theirs and max(num_seeds) > 1:
+        of_means = lead_of_seeds([one.run for one in found], mine.places, theirs.places)
+    if mine is not theirs and min(num_seeds) > 1:
+        of_both = mine, theirs
         accuracies = [[found[place].result.accuracy for place in group.places] for group in of_both]
         if all(len(set(of_group)) > 1 for of_group in accuracies):  # without any spread there is no test
             p_value = float(scipy.stats.ttest_ind(*accuracies, equal_var=False).pvalue)
@@ -286,9 +295,7 @@ def _headline(found: tuple[RunFindings, ...], seeds: list[Seeds], places: tuple[
     )
 
 
-def _robust_pair(found: tuple[RunFindings, ...], places: tuple[int, ...], means: dict[int, float]) -> RobustPair:
-    pair = two_to_compare(found, same_images(found, places), means)
-    first, second = sorted(pair, key=lambda place: -found[place].robustness.mean)
+def _robust_pair(found: tuple[RunFindings, ...], of_each: dict[int, Robustness], pair: tuple[int, int]) -> RobustPair:
+    first, second = sorted(pair, key=lambda place: -of_each[place].mean)
     ahead = robustness_ahead(found[first].run, found[second].run)
-    second_ahead = found[second].robustness.low > found[first].robustness.high
-    return RobustPair(first, second, *ahead, second_ahead)
+    return RobustPair(first, second, *ahead, second_ahead=of_each[second].low > of_each[first].high)

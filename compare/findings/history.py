@@ -62,6 +62,5 @@ def images_per_second(history: list[Row]) -> float | None:
 
     None without an epoch, or where one's is not known.
     """
-    if not history or any(row.images_per_second is None for row in history):
-        return None
-    return len(history) / sum(1 / row.images_per_second for row in history)
+    speeds = [row.images_per_second for row in history if row.images_per_second is not None]
+    return len(speeds) / sum(1 / speed for speed in speeds) if speeds and len(speeds) == len(history) else None

@@ -4,10 +4,10 @@
 import collections
 import dataclasses
 import itertools
-import math
 import statistics
 
 import numpy as np
+import numpy.typing as npt
 
 from compare.findings.metrics import CONFIDENCE, is_right
 from compare.runs.record import Run
@@ -124,7 +124,7 @@ def labels_of(record: Record) -> float | None:
     return num_labels / len(data.class_names) if num_labels else None
 
 
-def strategy_of(record: Record) -> tuple:
+def strategy_of(record: Record) -> tuple[object, ...]:
     """What runs of the same strategy share."""
     model = record.model
     network = model and (model.name, model.start, model.trained)
@@ -140,7 +140,7 @@ def seeds_of(records: list[Record]) -> list[int | None]:
 
 def label_curve(runs: list[Run]) -> LabelCurve | None:
     """Compute the curve of runs on the same test set; None unless a strategy was trained on two numbers of labels."""
-    places = collections.defaultdict(lambda: collections.defaultdict(list))
+    places: dict[object, dict[float, list[int]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     for place, run in enumerate(runs):
         if (labels := labels_of(run.record)) is not None:
             places[strategy_of(run.record)][labels].append(place)
@@ -159,7 +159,7 @@ def label_curve(runs: list[Run]) -> LabelCurve | None:
     def record_of(strategy: Strategy) -> Record:
         return runs[strategy.points[0].places[0]].record
 
-    def order(strategy: Strategy) -> tuple:
+    def order(strategy: Strategy) -> tuple[bool, bool, float, float]:
         record, last = record_of(strategy), strategy.points[-1]
         return record.is_from_scratch, not record.is_pretrained, -last.labels, last.error
 
@@ -196,17 +196,22 @@ def lead_of_seeds(runs: list[Run], first: tuple[int, ...], second: tuple[int, ..
 def _point(runs: list[Run], labels: float, places: list[int]) -> Point:
     seeds = seeds_of([runs[place].record for place in places])
     in_order = sorted(range(len(places)), key=lambda index: (-1 if seeds[index] is None else seeds[index], index))
-    places = tuple(places[index] for index in in_order)
-    errors = tuple(float((~is_right(runs[place])).mean()) for place in places)
-    seconds = [runs[place].record.seconds.training_alone for place in places]
+    errors = tuple(float((~is_right(runs[places[index]])).mean()) for index in in_order)
     return Point(
         labels=labels,
-        places=places,
+        places=tuple(places[index] for index in in_order),
         seeds=tuple(seeds[index] for index in in_order),
         errors=errors,
         error=statistics.fmean(errors),
-        seconds=None if None in seconds else statistics.median(seconds),
+        seconds=median_seconds([runs[place] for place in places]),
     )
+
+
+def median_seconds(runs: list[Run]) -> float | None:
+    """The median of the times that trainings took alone, in seconds; None where one is not known."""
+    times = [run.record.seconds.training_alone for run in runs]
+    known = [one for one in times if one is not None]
+    return statistics.median(known) if len(known) == len(times) else None
 
 
 def _on_front(point: Point, every: list[Point]) -> bool:
@@ -246,7 +251,9 @@ def _drawn_errors(runs: list[Run], points: list[Point]) -> dict[tuple[int, ...],
     return drawn
 
 
-def _pair(strategies: list[Strategy], first: int, second: int, shared: set[float], drawn: dict) -> StrategyPair:
+def _pair(
+    strategies: list[Strategy], first: int, second: int, shared: set[float], drawn: dict[tuple[int, ...], np.ndarray]
+) -> StrategyPair:
     both = [[point for point in strategies[place].points if point.labels in shared] for place in (first, second)]
     labels = np.array(sorted(shared))
     observed = _points_ahead(*([point.error for point in points] for points in both))  # (num_shared,)
@@ -275,14 +282,14 @@ def _pair(strategies: list[Strategy], first: int, second: int, shared: set[float
         )
     signs = [sign for sign in np.sign(observed) if sign] or [0]
     leading = next((sign for sign in reversed(signs) if sign != signs[-1]), signs[-1])  # before the last change
-    crossing = float(_crossings(labels, observed, leading))
+    crossing = _crossings(labels, observed, leading)  # ()
     # order statistics, since nothing lies between a number and infinity
     low, high = np.quantile(_crossings(labels, of_draws, leading), [tail, 1 - tail], method="inverted_cdf")
-    crossing = None if math.isinf(crossing) else crossing
-    return StrategyPair(first, second, tuple(differences), crossing, float(low), float(high))
+    crosses_at = None if np.isinf(crossing) else float(crossing)
+    return StrategyPair(first, second, tuple(differences), crosses_at, float(low), float(high))
 
 
-def _points_ahead(first, second) -> np.ndarray:
+def _points_ahead(first: npt.ArrayLike, second: npt.ArrayLike) -> np.ndarray:
     """The second errors less the first, percentage points; what rounding alone makes different is 0."""
     return np.round(100 * (np.asarray(second) - first), 9)
 

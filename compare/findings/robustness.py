@@ -68,7 +68,7 @@ def robustness_ahead(first: Run, second: Run) -> tuple[float, float, float]:
 
 def _right_on_copies(run: Run) -> np.ndarray:
     """Whether the class predicted for each copy is the true one, bool (num_kinds, num_strengths, num_images)."""
-    return run.robustness_predicted == run.test_labels[run.robustness_rows]
+    return np.asarray(run.robustness_predicted) == run.test_labels[run.robustness_rows]
 
 
 def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from compare.findings.findings import Findings
 from compare.findings.label_curve import StrategyPair, labels_of
@@ -12,7 +12,7 @@ from compare.page.audit import FAILED, NOT_RUN, Cell
 from compare.page.banners import Banner
 from compare.page.label_figures import Dot
 from compare.page.language import say
-from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, strategy_names
+from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, strategy_names, verdict_pair
 from compare.page.words import NOTHING, data_in_words, duration, labels_in_words, network_in_words
 
 
@@ -38,7 +38,9 @@ def claim(found: Findings, shown: list[Shown]) -> str:
     """The answer in at most twenty words, with its condition."""
     if not shown:
         return say("No run has finished.")
-    if len(shown) == 1:
+    compared, runs = of_compared(found, shown)
+    pair = compared.headline
+    if pair is None:
         (one,) = shown
         return say(
             "{run} is right on {percent:.1f} % of the test images of {data}.",
@@ -52,9 +54,7 @@ def claim(found: Findings, shown: list[Shown]) -> str:
         curve_pair, of_strategies = found.label_curve.headline[0], strategy_names(found)
         return of_labels(curve_pair, of_strategies[curve_pair.first], of_strategies[curve_pair.second])
     of_seeds = lead(found)
-    found, shown = of_compared(found, shown)
-    pair = found.headline
-    first, second = shown[pair.first], shown[pair.second]
+    first, second = runs[pair.first], runs[pair.second]
     names = (first.network, second.network) if first.network != second.network else (first.label, second.label)
     if pair.paired.p_value >= MORE_THAN_CHANCE or (of_seeds and of_seeds.points_low <= 0):
         return say("Neither {first} nor {second} is shown to be better.", first=names[0], second=names[1])
@@ -78,8 +78,7 @@ def claim(found: Findings, shown: list[Shown]) -> str:
 def why_silent(found: Findings, shown: list[Shown]) -> str | None:
     """The gravest reason to name no winner, in few words; None where there is none."""
     reasons = verdict.no_winner_because(found, shown)
-    found, shown = of_compared(found, shown)
-    pair = shown[found.headline.first], shown[found.headline.second]
+    pair = verdict_pair(*of_compared(found, shown))
     if not reasons:
         return None
     if reasons[0] == verdict.baseline_unbeaten(pair[0]):
@@ -209,13 +208,14 @@ def subject(found: Findings, shown: list[Shown]) -> str:
     if found.headline is None:
         return shown[0].label if shown else ""
     first, second = shown[found.headline.first], shown[found.headline.second]
+    number = labels_of(first.record)
     both = say("{first}, beside {second}", **verdict.called(first, second))
-    if is_curve:
+    if is_curve and number is not None:
         both = say(
             "{first}, beside {second}, with {labels} labels a class",
             first=network_in_words(first.record),
             second=network_in_words(second.record),
-            labels=labels_in_words(labels_of(first.record)),
+            labels=labels_in_words(number),
         )
     if of_seeds:
         both = say("{both}; seeds’ means, median times", both=both)
@@ -250,14 +250,15 @@ def doubts(shown: list[Shown], checks: list[tuple[str, list[Cell]]], warnings: l
     return said + [Doubt(about, "warnings", grave[about]) for about in dict.fromkeys(one.about for one in warnings)]
 
 
-def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
+def drawn(found: Findings, shown: list[Shown]) -> list[dict[str, Any]]:
     """The picture beside the claim, accuracy against training time; none where the label curve stands there."""
     if not shown or found.label_curve is not None:
         return []
     dots = []
     behind = aside(found, shown)
     for group in by_seeds(shown):
-        results, times = [one.result for one in group], [one.record.seconds.training_alone for one in group]
+        results, every = [one.result for one in group], [one.record.seconds.training_alone for one in group]
+        times = [seconds for seconds in every if seconds is not None]
         dots.append(
             Dot(
                 name=label_of(group),
@@ -265,7 +266,7 @@ def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
                 accuracies=[result.accuracy for result in results],
                 low=sum(result.accuracy_low for result in results) / len(group),
                 high=sum(result.accuracy_high for result in results) / len(group),
-                seconds=None if None in times else times,
+                seconds=None if None in every else times,
             )
         )
     # always saying the most frequent class is no rule here: it lies so far below that it would squeeze the rest

@@ -96,17 +96,19 @@ def of(shown: list[Shown], images: Gallery | None) -> list[tuple[str, list[Answe
         images: of the test set; None where they are not at hand.
     """
     questions = [
-        (say("Predicted the same test images, in the same order"), same_test_set, shown),
-        (say("No training chose by the test set"), test_set_unwatched, shown),
-        (say("The frozen weights did not change"), frozen_unchanged, shown),
-        (say("The weights got the input that they expect"), expected_input, shown),
-        (say("Trained to the end"), trained_out, shown),
-        (say("Not overfitted"), not_overfitted, shown),
-        (say("Better than always naming the most frequent class"), beats_majority, shown),
-        (say("Better than logistic regression on the pixels"), beats_logistic_regression, shown),
-        (say("No test image is also a training image"), apart_from_training, images),
+        (say("Predicted the same test images, in the same order"), same_test_set),
+        (say("No training chose by the test set"), test_set_unwatched),
+        (say("The frozen weights did not change"), frozen_unchanged),
+        (say("The weights got the input that they expect"), expected_input),
+        (say("Trained to the end"), trained_out),
+        (say("Not overfitted"), not_overfitted),
+        (say("Better than always naming the most frequent class"), beats_majority),
+        (say("Better than logistic regression on the pixels"), beats_logistic_regression),
     ]
-    return [(question, [ask(one, beside) for one in shown]) for question, ask, beside in questions]
+    return [
+        *((question, [ask(one, shown) for one in shown]) for question, ask in questions),
+        (say("No test image is also a training image"), [apart_from_training(one, images) for one in shown]),
+    ]
 
 
 def same_test_set(one: Shown, shown: list[Shown]) -> Answer:

@@ -163,6 +163,7 @@ def changed_settings_banner(named: list[tuple[str, Record]]) -> Banner | None:
 
 def different_splits_banner(named: list[tuple[str, Record]]) -> Banner | None:
     """Runs that had the same labels and trained on different parts of these images."""
+    labels_by_split: dict[tuple[int | None, int | None], dict[tuple[str | None, str], list[str]]]
     labels_by_split = collections.defaultdict(lambda: collections.defaultdict(list))
     for label, record in named:
         data = record.data

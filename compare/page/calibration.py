@@ -1,6 +1,8 @@
 """Whether confidence can be trusted, in words and tables, with the most accurate run's weak sides."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,7 @@ class Line:
     cells: list[str]
 
 
-def section(found: Findings, shown: list[Shown]) -> dict:
+def section(found: Findings, shown: list[Shown]) -> dict[str, Any]:
     """What the page says of confidence: `lines` of the table, with log losses if it `knows_loss`, and of `more`, which
     is folded; why some runs have no temperature, and what label smoothing does."""
     knows_loss = any(one.result.log_loss is not None for one in shown)
@@ -50,7 +52,7 @@ def section(found: Findings, shown: list[Shown]) -> dict:
                     say("{low:.4f} to {high:.4f}", low=one.calibration.error_low, high=one.calibration.error_high),
                     fraction(one.calibration.brier, 4),
                     *(
-                        fraction(one.scaled and getattr(one.scaled, name), digits)
+                        fraction(getattr(one.scaled, name, None), digits)
                         for name, digits in (("temperature", 2), ("error", 4), ("log_loss", 4), ("brier", 4))
                     ),
                 ],
@@ -70,7 +72,7 @@ def robust_lines(compared: list[Shown]) -> list[Line]:
             group[0],
             [
                 *(of_seeds([getattr(one.robustness, name) for one in group], 4) for name in ("clean", "mean")),
-                of_seeds([100 * one.robustness.retained for one in group], 1, " %"),
+                of_seeds([100 * one.robustness.retained for one in group if one.robustness], 1, " %"),
             ],
         )
         for group in best_first(compared)
@@ -82,15 +84,16 @@ def best_first(shown: list[Shown]) -> list[list[Shown]]:
     return sorted(by_seeds(shown), key=lambda group: -_mean(group, "result", "accuracy"))
 
 
-def of_seeds(values: list[float | None], digits: int, unit: str = "") -> str:
+def of_seeds(values: Sequence[float | None], digits: int, unit: str = "") -> str:
     """The mean of the seeds, and of several in brackets from the lowest to the highest."""
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return NOTHING
-    mean = f"{fraction(float(np.mean(values)), digits)}{unit}"
-    if len(values) == 1:
+    mean = f"{fraction(float(np.mean(known)), digits)}{unit}"
+    if len(known) == 1:
         return mean
     return say(
-        "{mean} ({low} to {high})", mean=mean, low=fraction(min(values), digits), high=fraction(max(values), digits)
+        "{mean} ({low} to {high})", mean=mean, low=fraction(min(known), digits), high=fraction(max(known), digits)
     )
 
 
@@ -98,9 +101,14 @@ def weak_sides(found: Findings, shown: list[Shown]) -> str:
     """In what the most accurate run, with its seeds, is worse than another, by more than the luck of the test images:
     in log loss, calibration error or on corrupted copies; of several others the best."""
     winner, *others = best_first(shown)
-    sides = {}  # by whom it is worse than
+    sides: dict[str, list[str]] = {}  # by whom it is worse than
 
-    def add(measure: str, worse: list[list[Shown]], value, best) -> None:
+    def add(
+        measure: str,
+        worse: list[list[Shown]],
+        value: Callable[[list[Shown]], float],
+        best: Callable[..., list[Shown]],
+    ) -> None:
         if worse:
             other = best(worse, key=value)
             of_both = {"value": f"{value(winner):.3f}", "other": f"{value(other):.3f}"}
@@ -149,7 +157,7 @@ def not_scaled(shown: list[Shown]) -> list[str]:
     without = [one for one in shown if one.scaled is None]
     never = [one for one in without if not one.record.data.num_validation]
     early = [one for one in without if one.record.data.num_validation]
-    said = []
+    said: list[str] = []
     if never:
         said.append(
             say(
@@ -174,10 +182,11 @@ def smoothed(some: list[Shown], shown: list[Shown]) -> str | None:
     smooth = [one for one in some if one.record.recipe.label_smoothing]
     if not smooth:
         return None
-    targets = []
-    for one in smooth:
-        smoothing, num_classes = one.record.recipe.label_smoothing, len(one.record.data.class_names)
-        targets.append(f"{1 - smoothing + smoothing / num_classes:.2f}")
+    targets = [
+        f"{1 - smoothing + smoothing / len(one.record.data.class_names):.2f}"
+        for one in smooth
+        if (smoothing := one.record.recipe.label_smoothing)
+    ]
     return say(
         "Label smoothing trained {runs} towards a confidence of {target} and not of 1: it is seldom surer than that, "
         "right or wrong, and until a temperature mends it its confidence lies below its accuracy.",

@@ -64,9 +64,9 @@ def more_than_pretraining(found: Findings, shown: list[Shown]) -> str | None:
     """The sides of the verdict have networks of different architectures, and no control tells these apart."""
     found, compared = of_compared(found, shown)
     pair = verdict_pair(found, compared)
-    names = {one.record.model.name for one in pair}
+    names = {one.model.name for one in pair}
     sides = {one.record.is_from_scratch for one in pair}
-    controls = {one.record.model.name for one in shown if one.record.is_from_scratch}
+    controls = {one.model.name for one in shown if one.record.is_from_scratch}
     if len(sides) < 2 or len(names) < 2 or names <= controls:
         return None
     differ = [say("network")]

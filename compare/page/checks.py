@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import operator
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compare.system.errors import UserError
 
@@ -34,8 +34,9 @@ def parse(words: str) -> Check:
     """
     match = re.fullmatch(r"\s*([a-z_0-9]+)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*", words)
     try:
-        return Check(match[1], match[2], float(match[3]), words)
-    except (TypeError, ValueError):
+        name, comparison, number = match.groups() if match else ()
+        return Check(name, comparison, float(number), words)
+    except ValueError:
         raise argparse.ArgumentTypeError(f"{words!r} is not like 'accuracy>=0.92' or 'difference>=0'") from None
 
 
@@ -54,7 +55,7 @@ def judged(checks: list[Check], shown: "list[Shown]") -> list[tuple[bool, str]]:
             first, second = shown[:2]
             num_ahead = first.result.num_correct - second.result.num_correct
             points = 100 * num_ahead / first.result.num_images
-            found = [(f"{first.label} less {second.label}", points)]
+            found: list[tuple[str, Any]] = [(f"{first.label} less {second.label}", points)]
         else:
             name = f"test_{check.name}" if check.name in OF_TEST else check.name
             found = [(one.label, report_files.of_run(one).get(name)) for one in shown]

@@ -105,7 +105,7 @@ def robustness(
             band(axes, strengths, low[index], high[index], look)
         axes.set_title(title, fontsize=NAMES, loc="left", x=0.05 - left / (width - left - right))
         axes.set(ylim=(np.floor(lowest * 10) / 10 - 0.02, 1.02), xlim=(-0.5, strengths[-1] + 0.5))
-        axes.xaxis.set_major_locator(FixedLocator(strengths))
+        axes.xaxis.set_major_locator(FixedLocator(strengths.tolist()))
         axes.xaxis.set_major_formatter(FixedFormatter(["0", *map(str, strengths[1:])]))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.tick_params(labelsize=NAMES)

@@ -2,13 +2,15 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from compare.page.figures import BASELINE_LINE, DRAWN, Figure, band, line_of, mark_of
 from compare.page.language import known, say
-from compare.page.line_ends import WIDTH, lines_of, with_names
+from compare.page.line_ends import WIDTH, End, lines_of, with_names
 from compare.runs.schema import Row
 
 PRINTED = say("the article, printed")
@@ -105,7 +107,7 @@ def loss_curves(curves: list[Curves], *, over: str, aside: frozenset[int] = froz
     return with_names(figure, axes, ends, aside=aside)
 
 
-def _curves(curves: list[Curves], quantity: str, words: str, over: str):
+def _curves(curves: list[Curves], quantity: str, words: str, over: str) -> tuple[Figure, Axes, list[End]]:
     """A figure, its axes and the names that its lines are to have, each with its place and look: for every run a
     dashed train line and a solid line of the watched split, a ring around the best of these, and a vertical line where
     another phase of training begins; of several seeds the mean, in a band from the lowest to the highest."""
@@ -113,7 +115,8 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
     in_minutes = max((run.seconds[:, -1].max() for run in curves), default=0) >= 300
-    reach, names = [], []
+    reach: list[float] = []
+    names: list[End] = []
     for run in curves:
         x = np.array([row.epoch for row in run.histories[0]])
         if over == "time":
@@ -133,7 +136,7 @@ def _curves(curves: list[Curves], quantity: str, words: str, over: str):
                 band(axes, x, values.min(axis=0), values.max(axis=0), run.look)
             if split == run.watched and len(y) > 1:
                 best = int(np.argmax(y) if quantity == "accuracy" else np.argmin(y))
-                ring = {"fillstyle": "none", "markersize": 10, "label": "_best"} | mark_of(run.look)
+                ring: dict[str, Any] = {"fillstyle": "none", "markersize": 10, "label": "_best"} | mark_of(run.look)
                 axes.plot(x[best], y[best], "o", **ring)
         names.append((lines_of(run.label), (x[-1], y[-1]), run.look))
         for index, (before, after) in enumerate(itertools.pairwise(run.histories[0])):

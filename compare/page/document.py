@@ -8,11 +8,12 @@ import functools
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
 
-from compare.findings.findings import Findings
+from compare.findings.findings import Findings, Pair, Seeds
 from compare.findings.metrics import Balanced, Paired
 from compare.page import (
     answer,
@@ -52,9 +53,9 @@ def content(
     found: Findings,
     shown: list[Shown],
     unfinished: list[UnfinishedRun],
-    drawn: dict,
+    drawn: dict[str, list[dict[str, Any]]],
     images: gallery.Gallery | None,
-) -> dict:
+) -> dict[str, Any]:
     """Everything that the template prints but the title.
 
     Args:
@@ -64,7 +65,7 @@ def content(
         drawn: what `pictures.draw`, `labels.drawn` and `answer.drawn` made of the complete runs.
         images: test images; None where they are not at hand.
     """
-    of_all = {
+    of_all: dict[str, Any] = {
         "claim": answer.claim(found, shown),
         "answer": next(iter(drawn["labels"] or drawn["answer"]), None),
         "numbers": answer.numbers(found, shown),
@@ -117,7 +118,7 @@ def content(
     )
 
 
-def subtitle(shown: list[Shown], section: dict | None) -> str:
+def subtitle(shown: list[Shown], section: dict[str, Any] | None) -> str:
     """The data that all runs share, in words, given what the page says of labels."""
     if not shown:
         return say("No run has finished.")
@@ -141,7 +142,7 @@ def subtitle(shown: list[Shown], section: dict | None) -> str:
 def pairs(found: Findings, shown: list[Shown]) -> list[tuple[Shown, Shown, Paired, str, str, Balanced, str]]:
     """The best run with the best of each other strategy, or with its own other seeds where there is no other: both,
     their comparison image by image, its interval and p value in words, and that class by class, with its interval."""
-    first_of = {}
+    first_of: dict[Seeds, Pair] = {}
     for pair in found.pairs:  # the best come first
         first_of.setdefault(shown[pair.second].seeds, pair)
     others = [pair for seeds, pair in first_of.items() if seeds is not shown[pair.first].seeds] or found.pairs
@@ -153,7 +154,7 @@ def pairs(found: Findings, shown: list[Shown]) -> list[tuple[Shown, Shown, Paire
     ]
 
 
-def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | None) -> dict | None:
+def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | None) -> dict[str, Any] | None:
     """What the page says of corrupted images; None where no run predicted any.
 
     `compared` are the runs that predicted the same ones; `others` names those that predicted other ones, `without`
@@ -164,10 +165,9 @@ def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | No
     if not compared:
         return None
     asked = [one for one in shown if one.robustness is not None]
-    strengths = compared[0].record.robustness.strengths
     kinds = [
         (KINDS.get(kind, kind), [amount_in_words(kind, amount, compared[0].record.data) for amount in amounts])
-        for kind, amounts in strengths.items()
+        for kind, amounts in compared[0].strengths.items()
     ]
     pair, other_way = found.robust_pair, []
     if pair is not None:
@@ -188,17 +188,18 @@ def robustness(found: Findings, shown: list[Shown], images: gallery.Gallery | No
     }
 
 
-def seen(one: Shown, label: str) -> dict:
+def seen(one: Shown, label: str) -> dict[str, Any]:
     """What the network of a run, which is called `label`, got: its first test and training images in a picture, and
     their size and range in words."""
-    test, training = one.run.seen_test, one.run.seen_training
-    num_columns = max(len(test), len(training))
-    lines = [line[..., np.newaxis] if line.ndim == 3 else line for line in (test, training)]
+    arrays = [array for array in (one.run.seen_test, one.run.seen_training) if array is not None]
+    num_test, num_training = map(len, arrays)
+    num_columns = max(num_test, num_training)
+    lines = [array[..., np.newaxis] if array.ndim == 3 else array for array in arrays]
     lines = [np.pad(line, [(0, num_columns - len(line)), (0, 0), (0, 0), (0, 0)]) for line in lines]
     images = np.concatenate(lines)
     tile_height, tile_width = gallery.tiles(images[:1]).shape[1:3]
     sprite = gallery.sprite(images, np.arange(len(images)), num_columns=num_columns, quality=gallery.CLEARER)
-    height, width = test.shape[1:3]
+    height, width = arrays[0].shape[1:3]
     words = say("{width}×{height} pixels; {range}", width=width, height=height, range=range_in_words(one.record.seen))
     recipe = one.record.recipe
     if recipe.centre_crop < 1:
@@ -216,15 +217,15 @@ def seen(one: Shown, label: str) -> dict:
         "words": words,
         "alt": say(
             "{num_test} test images and {num_training} training images as they entered {run}, {words}.",
-            num_test=len(test),
-            num_training=len(training),
+            num_test=num_test,
+            num_training=num_training,
             run=label,
             words=words,
         ),
     }
 
 
-def scripts(images: gallery.Gallery | None, wrong: dict, behind: frozenset[int]) -> list[str]:
+def scripts(images: gallery.Gallery | None, wrong: dict[str, Any], behind: frozenset[int]) -> list[str]:
     """The scripts of the page, by name, given what `mistakes.content` gives and the looks of what is put aside."""
     wanted = {
         "pinned": bool(behind),
@@ -235,7 +236,7 @@ def scripts(images: gallery.Gallery | None, wrong: dict, behind: frozenset[int])
     return ["language", "navigation", "tables", *(name for name, there in wanted.items() if there)]
 
 
-def script(name: str) -> dict:
+def script(name: str) -> dict[str, str]:
     """A script of a page and its hash, by which the page's policy permits it. It is ASCII, as the page is."""
     text = (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
     text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -265,7 +266,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def render(template: str, **content) -> bytes:
+def render(template: str, **content: Any) -> bytes:
     """A page. Everything from a record is escaped; what is not ASCII becomes a character reference, so that no
     encoding can break it."""
     html = _environment().get_template(template).render(**content)

@@ -12,10 +12,12 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib.figure
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from PIL import Image
@@ -72,7 +74,7 @@ STYLES = {
 }
 DRAWN = STYLES["light"]  # what pictures are drawn in
 ASIDE_LINE = {"color": DRAWN.grid, "marker": "", "linewidth": 1}
-BASELINE_LINE = {"color": DRAWN.muted, "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.2}
+BASELINE_LINE: dict[str, Any] = {"color": DRAWN.muted, "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.2}
 
 
 class Figure(matplotlib.figure.Figure):
@@ -168,7 +170,8 @@ def svg(figure: Figure) -> bytes:
     """The figure as an SVG with nothing in it that changes from time to time."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # `savefig` would draw it twice
+    canvas: Any = FigureCanvasSVG(figure)  # whose methods tell no types
+    canvas.print_svg(buffer, metadata=metadata)  # `savefig` would draw it twice
     # in tags, not in texts: a hundredth of a point is enough
     written = re.sub(rb"(\.\d\d)\d+(?=[^<>]*>)", rb"\1", buffer.getvalue())
     written = re.sub(rb'id="(line|mark)-(\d+)"', rb'class="\1" data-of="\2"', written)  # of a run there are several
@@ -179,26 +182,27 @@ def svg(figure: Figure) -> bytes:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG, `PNG_WIDTH` wide, in 256 colours: a third of the bytes, and no difference to see."""
     figure.dpi = PNG_WIDTH / figure.get_figwidth()
-    canvas, packed = FigureCanvasAgg(figure), io.BytesIO()
+    canvas: Any = FigureCanvasAgg(figure)  # nor do its
     canvas.draw()  # `savefig` would draw it twice
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    packed = io.BytesIO()
     image.save(packed, "PNG", dpi=(figure.dpi, figure.dpi), optimize=True)
     return packed.getvalue()
 
 
-def line_of(look: int) -> dict:
+def line_of(look: int) -> dict[str, Any]:
     """How a run's line is drawn."""
     marker = MARKERS[marker_of(look)]
     return {"color": DRAWN.colour(look), "marker": marker, "markersize": 4, "linewidth": 1.6, "gid": f"line-{look}"}
 
 
-def mark_of(look: int) -> dict:
+def mark_of(look: int) -> dict[str, Any]:
     """How everything else is drawn that a run has."""
     return {"color": DRAWN.colour(look), "gid": f"mark-{look}"}
 
 
-def band(axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: int) -> None:
+def band(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: int) -> None:
     """A run's band from `low` to `high` at each of `x`."""
     width = 0 if len(x) > 1 else 6  # a single point has no breadth of its own
     axes.fill_between(x, low, high, alpha=0.18, linewidth=width, **mark_of(look))

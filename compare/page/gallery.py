@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -81,7 +82,9 @@ def local_data(runs: list[Run], data_dir: Path | None) -> Dataset:
 
 
 @functools.lru_cache(maxsize=1)
-def _local(name: str, data_dir: Path | None, size: int, fit: str, split: Path | None, group_by: str | None) -> Dataset:
+def _local(
+    name: str, data_dir: Path | None, size: int, fit: Literal["crop", "pad"], split: Path | None, group_by: str | None
+) -> Dataset:
     if name in NAMES:
         return dataset.load(name, data_dir, download=False)
     if data_dir is None or not os.path.isdir(data_dir):
@@ -108,7 +111,7 @@ def of(runs: list[Run], data: Dataset, *, all_images: bool = False) -> Gallery:
 
 
 def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def worth_showing(runs: list[Run]) -> np.ndarray:
@@ -127,12 +130,15 @@ def worth_showing(runs: list[Run]) -> np.ndarray:
 def corrupted(images: np.ndarray, runs: list[Run]) -> tuple[bytes, int] | tuple[None, None]:
     """`Gallery.corrupted` and `corrupted_row`, of test images uint8 (num_test, height, width, channels): the first of
     those whose copies the first run that has any predicted."""
-    run = next((run for run in runs if run.robustness_rows is not None), None)
-    if run is None or not run.record.robustness.strengths.keys() <= corruptions.STRENGTHS.keys():
+    told = [
+        (int(run.robustness_rows[0]), run.record.robustness.strengths)
+        for run in runs
+        if run.robustness_rows is not None and run.record.robustness is not None
+    ]
+    if not told or not told[0][1].keys() <= corruptions.STRENGTHS.keys():
         return None, None
-    row = int(run.robustness_rows[0])
+    row, strengths = told[0]
     image = images[row : row + 1]
-    strengths = run.record.robustness.strengths
     lines = [[image, *(corruptions.corrupt(image, kind, amount) for amount in of)] for kind, of in strengths.items()]
     copies = np.concatenate([copy for line in lines for copy in line])
     return sprite(copies, np.arange(len(copies)), num_columns=len(lines[0]), quality=CLEARER), row
@@ -158,11 +164,11 @@ def sprite(
     beside each other."""
     height, width, num_channels = tiles(images[:1], largest).shape[1:]
     num_lines = -(-len(rows) // num_columns)
-    picture = np.zeros((num_lines, height, num_columns, width, num_channels), np.uint8)
+    tiled = np.zeros((num_lines, height, num_columns, width, num_channels), np.uint8)
     for line in range(num_lines):  # all at their own size may be more than there is memory
         small = tiles(images[rows[line * num_columns : (line + 1) * num_columns]], largest)
-        picture[line, :, : len(small)] = small.swapaxes(0, 1)
-    picture = picture.reshape(num_lines * height, num_columns * width, num_channels)
+        tiled[line, :, : len(small)] = small.swapaxes(0, 1)
+    picture = tiled.reshape(num_lines * height, num_columns * width, num_channels)
     buffer = io.BytesIO()
     image = Image.fromarray(picture[..., 0] if num_channels == 1 else picture)
     image.save(buffer, "WEBP", quality=quality, method=2)
@@ -174,7 +180,7 @@ def webp(content: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(content).decode()
 
 
-def maps(gallery: Gallery, runs: dict[int, Run]) -> list[dict]:
+def maps(gallery: Gallery, runs: dict[int, Run]) -> list[dict[str, Any]]:
     """Where runs, by their places, looked in the gallery's images, of what they took them for, as far as they keep
     that: each run's place, its maps' height and width, and their bytes, `features.small_maps`, in the order of
     `rows`."""
@@ -184,12 +190,12 @@ def maps(gallery: Gallery, runs: dict[int, Run]) -> list[dict]:
         if kept is not None and kept.test_maps is not None:
             of_gallery = kept.test_maps[gallery.rows]  # (num_shown, height, width)
             height, width = of_gallery.shape[1:]
-            values = base64.b64encode(np.ascontiguousarray(of_gallery)).decode()
+            values = base64.b64encode(of_gallery.tobytes()).decode()
             found.append({"run": place, "height": height, "width": width, "values": values})
     return found
 
 
-def said(gallery: Gallery, runs: list[Run]) -> dict:
+def said(gallery: Gallery, runs: list[Run]) -> dict[str, Any]:
     """What the page's script needs to know: of each image its row, its label, and every run's predicted class and
     confidence in percent."""
     rows = gallery.rows

@@ -2,6 +2,7 @@
 
 import collections
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def write_page(folder: Path, reading: Reading, found: Folder, refused: list[User
     return page
 
 
-def content(reading: Reading, found: Folder, refused: list[UserError]) -> dict:
+def content(reading: Reading, found: Folder, refused: list[UserError]) -> dict[str, Any]:
     """Everything that the template prints.
 
     Args:
@@ -94,7 +95,7 @@ def content(reading: Reading, found: Folder, refused: list[UserError]) -> dict:
     }
 
 
-def sets_of(reading: Reading, found: Folder) -> list[tuple]:
+def sets_of(reading: Reading, found: Folder) -> list[tuple[str, str, list[np.ndarray]]]:
     """The sections of the page that show images: a title, what that means, and sets of rows that belong together. One
     without any is not there."""
     on_two_sides = [rows for rows in found.copies if is_across(rows, reading.parts == "test")]
@@ -149,7 +150,7 @@ def sets_of(reading: Reading, found: Folder) -> list[tuple]:
     return [section for section in sections if section[2]]
 
 
-def tile(reading: Reading, row: int, place: tuple[int, int]) -> dict:
+def tile(reading: Reading, row: int, place: tuple[int, int]) -> dict[str, Any]:
     """One image: where its tile lies, its name, its class and its side."""
     one = reading.found[row]
     name, label = in_a_line(one.file.name), known(reading.layout.class_names[one.file.label])
@@ -168,7 +169,7 @@ def facts(reading: Reading, found: Folder) -> list[tuple[str, str]]:
     drawn = say("as the folder has them") if reading.has_own_test else say("a fifth is held out to test with")
     kinds = collections.Counter(problem.kind for _, problem in reading.unreadable)
     names = [known(reading.layout.class_names[label]) for label in found.without_test[:NUM_SETS]]
-    rows = [
+    rows: list[tuple[str, str]] = [
         (say("Layout"), LAYOUTS[reading.layout.kind]),
         (
             say("Images"),

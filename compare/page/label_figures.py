@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from compare.findings.label_curve import LabelCurve
@@ -45,7 +48,7 @@ class Dot:
 
 
 def label_curve(
-    curve: LabelCurve, names: list[str], looks: list[int], baselines: list[tuple[float, float]] = ()
+    curve: LabelCurve, names: list[str], looks: list[int], baselines: Sequence[tuple[float, float]] = ()
 ) -> Figure:
     """The test error against labels a class: a line for each strategy through the means, in a band of its seeds, which
     are dots; where the strategies of `curve.headline` cross, a vertical line in the band of its interval. Below, by how
@@ -60,7 +63,7 @@ def label_curve(
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     axes, below = figure.subplots(2, sharex=True, height_ratios=[5, 2])
     beside_lines = []
-    every = np.array(sorted({point.labels for strategy in curve.strategies for point in strategy.points}))
+    every = sorted({point.labels for strategy in curve.strategies for point in strategy.points})
     reach = (every[-1] / every[0]) ** 0.04
     low, high = every[0] / reach, every[-1] * reach  # of the axis
     for strategy, name, look in zip(curve.strategies, names, looks, strict=True):
@@ -105,9 +108,9 @@ def label_curve(
         below.vlines(labels, *ends, color=colour, linewidth=1.2)
         below.plot(labels, ahead, color=colour, marker=MARKERS[marker_of(look)], markersize=4, linewidth=1)
     named = every[:1]
-    for labels in every[1:]:
-        if labels > named[-1] * (high / low) ** NEAREST_NAMES:
-            named = [*named, labels]
+    for number in every[1:]:
+        if number > named[-1] * (high / low) ** NEAREST_NAMES:
+            named = [*named, number]
     below.xaxis.set_major_locator(FixedLocator(every))
     below.xaxis.set_major_formatter(FixedFormatter([labels_in_words(one) if one in named else "" for one in every]))
     below.xaxis.set_minor_locator(NullLocator())
@@ -121,7 +124,7 @@ def label_curve(
 
 
 def time_and_accuracy(
-    curve: LabelCurve, names: list[str], looks: list[int], baselines: list[tuple[float, float]] = ()
+    curve: LabelCurve, names: list[str], looks: list[int], baselines: Sequence[tuple[float, float]] = ()
 ) -> Figure:
     """The accuracy of every strategy and number of labels against its training time: the arguments as above, of the
     baselines the one with the most labels is a level line. Those that none is both as fast and as good as are ringed,
@@ -129,38 +132,38 @@ def time_and_accuracy(
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     front, beside_lines = [], []
-    at_the_edge = {"side": "outside", "xycoords": ("axes fraction", "data")}
+    at_the_edge: dict[str, Any] = {"side": "outside", "xycoords": ("axes fraction", "data")}
     for strategy, name, look in zip(curve.strategies, names, looks, strict=True):
-        points = [point for point in strategy.points if point.seconds is not None]
-        at = [point.seconds for point in points], [1 - point.error for point in points]
-        line = {"color": DRAWN.colour(look), "marker": MARKERS[marker_of(look)], "label": name} | LINE
-        axes.plot(*at, **line | {"linewidth": 0.7})
+        points = [(point.seconds, point) for point in strategy.points if point.seconds is not None]
+        times, accuracies = [seconds for seconds, _ in points], [1 - point.error for _, point in points]
+        colour, marker = DRAWN.colour(look), MARKERS[marker_of(look)]
+        axes.plot(times, accuracies, color=colour, marker=marker, label=name, **LINE | {"linewidth": 0.7})
         if points:
-            beside_lines.append(named_beside(axes, lines_of(name), (1, at[1][-1]), line["color"], **at_the_edge))
-        front += [(point.seconds, 1 - point.error, labels_in_words(point.labels)) for point in points if point.on_front]
+            beside_lines.append(named_beside(axes, lines_of(name), (1, accuracies[-1]), colour, **at_the_edge))
+        front += [(time, 1 - point.error, labels_in_words(point.labels)) for time, point in points if point.on_front]
     front.sort()
-    seconds, accuracies = ([one[place] for one in front] for place in (0, 1))
-    ring = {"marker": "o", "fillstyle": "none", "markersize": 11, "color": DRAWN.text, "markeredgewidth": 1}
+    ring: dict[str, Any] = {"marker": "o", "fillstyle": "none", "markersize": 11, "markeredgewidth": 1}
     axes.plot(
-        seconds,
-        accuracies,
+        [seconds for seconds, _, _ in front],
+        [accuracy for _, accuracy, _ in front],
         drawstyle="steps-post",
         linestyle=":",
+        color=DRAWN.text,
         label=say("ringed: nothing faster is as good; labels a class"),
         **ring,
     )
     axes.set(xlabel=say("Training time (seconds)"), ylabel=say("Accuracy"))
-    _logarithmic(axes.xaxis, [x for line in axes.lines for x in line.get_xdata()])
+    _logarithmic(axes.xaxis, [x for line in axes.lines for x in np.asarray(line.get_xdata())])
     for _, error in baselines[-1:]:
         axes.axhline(1 - error, label=LOGISTIC_REGRESSION, **BASELINE_LINE)
         words = [say("logistic regression"), say("on the pixels")]
         beside_lines.append(named_beside(axes, words, (1, 1 - error), DRAWN.muted, **at_the_edge))
     axes.margins(0.08)
     last = np.array([np.inf, np.inf])
-    for x, y, words in reversed(front):  # the best first: of names that would lie on each other its own is written
+    for x, y, number in reversed(front):  # the best first: of names that would lie on each other its own is written
         place = axes.transData.transform((x, y))
         if (np.abs(place - last) > ROOM).any():
-            axes.annotate(words, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=NAMES)
+            axes.annotate(number, (x, y), (-6, 6), textcoords="offset points", ha="right", fontsize=NAMES)
             last = place
     lines, labels = axes.get_legend_handles_labels()
     ringed = slice(len(names), len(names) + 1)
@@ -177,7 +180,7 @@ def are_timed(dots: list[Dot]) -> bool:
 
 
 def accuracy_and_time(
-    dots: list[Dot], rules: list[tuple[str, float]], *, aside: frozenset[int] = frozenset()
+    dots: list[Dot], rules: Sequence[tuple[str, float]], *, aside: frozenset[int] = frozenset()
 ) -> Figure:
     """Accuracies against training times: every seed a faint dot, their mean a marker with its interval and its name.
     What lies far below the best is an arrow at the edge, with its accuracy.
@@ -195,7 +198,9 @@ def accuracy_and_time(
     rules = [(name, accuracy) for name, accuracy in rules if accuracy > best - FAR_BELOW]
     low = min([*(dot.low for dot in inside), *(accuracy for _, accuracy in rules)])
     low -= (0.06 if len(inside) == len(dots) else 0.25) * (best - low) + 0.002  # room for what lies below
-    times = [dot.seconds if timed else [float(place)] * len(dot.accuracies) for place, dot in enumerate(dots)]
+    times = [
+        dot.seconds if timed and dot.seconds else [float(place)] * len(dot.accuracies) for place, dot in enumerate(dots)
+    ]
     middle = math.sqrt(min(map(min, times)) * max(map(max, times))) if timed else (len(dots) - 1) / 2
     names = []
     for dot, seconds in zip(dots, times, strict=True):
@@ -217,11 +222,11 @@ def accuracy_and_time(
             names.append(named_beside(axes, lines, (x, y), colour, side="right" if x <= middle else "left"))
     for name, accuracy in rules:
         axes.axhline(accuracy, **BASELINE_LINE)
-        place = {"xycoords": ("axes fraction", "data")}
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data")}
         names.append(named_beside(axes, [name, f"{accuracy:.3f}"], (1, accuracy), DRAWN.muted, side="outside", **place))
     axes.set(ylabel=say("Test accuracy"), ylim=(low, None))
     if timed:
-        every = [seconds for dot in dots for seconds in dot.seconds]
+        every = [seconds for of_dot in times for seconds in of_dot]
         axes.set_xlabel(say("Training time (seconds)"))
         _logarithmic(axes.xaxis, every)
         axes.set_xlim(min(every) / 1.5, max(every) * 1.5)
@@ -233,7 +238,7 @@ def accuracy_and_time(
     return figure
 
 
-def _logarithmic(axis, values: list[float]) -> None:
+def _logarithmic(axis: XAxis | YAxis, values: list[float]) -> None:
     """Make an axis of values from 0 on logarithmic, with a few round numbers beside it."""
     positive = [value for value in values if value > 0]
     if not positive:
@@ -241,7 +246,7 @@ def _logarithmic(axis, values: list[float]) -> None:
     {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
     ratio = max(positive) / min(positive)
     narrow = axis.axis_name == "x" and ratio > 8  # numbers stand beside each other there
-    subs = (1,) if narrow and ratio > 300 else (1, 3) if narrow or ratio > 1000 else None
+    subs: Sequence[float] | None = (1,) if narrow and ratio > 300 else (1, 3) if narrow or ratio > 1000 else None
     subs = subs or ((1, 2, 5) if ratio > FAR_APART else (1, 2, 3, 5))
     # there may be none of these between
     axis.set_major_locator(MaxNLocator(4) if ratio < NEAR_TOGETHER else LogLocator(subs=subs))

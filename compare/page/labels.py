@@ -4,12 +4,13 @@ import dataclasses
 import itertools
 import math
 import statistics
+from typing import Any
 
 from compare.findings.findings import Findings
 from compare.findings.label_curve import Difference, LabelCurve, StrategyPair, labels_of
 from compare.page import cautions, figures, label_figures, pictures
 from compare.page.language import for_report, joined, say
-from compare.page.shown import Shown, of_compared, strategy_names
+from compare.page.shown import Shown, curve_of, named, of_compared, strategy_names
 from compare.page.words import LOGISTIC_REGRESSION, NOTHING, labels_in_words, with_three_digits
 from compare.runs.schema import Record
 
@@ -82,9 +83,9 @@ def of_pair(pair: StrategyPair, first: str, second: str) -> str:
     )
 
 
-def signs_of(pair: StrategyPair) -> list[float]:
+def signs_of(pair: StrategyPair) -> list[int]:
     """For each number of labels 1 where the first of the pair is ahead, -1 where the second is, 0 where none is."""
-    return [math.copysign(one.is_lead, one.points_ahead) for one in pair.differences]
+    return [int(math.copysign(one.is_lead, one.points_ahead)) for one in pair.differences]
 
 
 def crossing_in_words(pair: StrategyPair, fewest: str, most: str) -> dict[str, str]:
@@ -97,7 +98,7 @@ def crossing_in_words(pair: StrategyPair, fewest: str, most: str) -> dict[str, s
 
 def _ranges(differences: tuple[Difference, ...], there: list[bool]) -> str:
     """The numbers of labels of some differences, three and more in a row by the first and the last."""
-    parts = []
+    parts: list[str] = []
     for those, some in itertools.groupby(zip(differences, there, strict=True), key=lambda both: both[1]):
         labels = [labels_in_words(one.labels) for one, _ in some]
         if those and len(labels) > 2:
@@ -116,18 +117,19 @@ def _lead_interval(one: Difference) -> str:
 def baselines(found: Findings) -> list[tuple[float, float]]:
     """Labels a class, ascending, and the test error of logistic regression on the pixels with them; none where the
     images are not at hand."""
-    every = [point for strategy in found.label_curve.strategies for point in strategy.points]
+    every = [point for strategy in curve_of(found).strategies for point in strategy.points]
     fitted = {point.labels: found.runs[point.places[0]].baseline for point in every}
     return sorted((labels, 1 - one.accuracy) for labels, one in fitted.items() if one is not None)
 
 
 def to_draw(found: Findings, shown: list[Shown]) -> tuple[LabelCurve, list[str], list[int]]:
     """What the pictures of the label curve are drawn of: the curve, and its strategies' names and looks."""
-    looks = [shown[strategy.points[0].places[0]].look for strategy in found.label_curve.strategies]
-    return found.label_curve, strategy_names(found), looks
+    curve = curve_of(found)
+    looks = [shown[strategy.points[0].places[0]].look for strategy in curve.strategies]
+    return curve, strategy_names(found), looks
 
 
-def drawn(found: Findings, shown: list[Shown]) -> list[dict]:
+def drawn(found: Findings, shown: list[Shown]) -> list[dict[str, Any]]:
     """The pictures of the label curve; none without one."""
     curve = found.label_curve
     if curve is None:
@@ -159,7 +161,7 @@ def in_numbers(found: Findings) -> str:
     """The label curve as its ends and its crossings, without a word on who is ahead."""
     ends = {
         name: [(point.labels, point.error) for point in (strategy.points[0], strategy.points[-1])]
-        for name, strategy in zip(strategy_names(found), found.label_curve.strategies, strict=True)
+        for name, strategy in zip(strategy_names(found), curve_of(found).strategies, strict=True)
     }
     if points := baselines(found):
         ends[LOGISTIC_REGRESSION] = [points[0], points[-1]]
@@ -179,8 +181,9 @@ def in_numbers(found: Findings) -> str:
 
 def crossings(found: Findings) -> list[str]:
     """Where the pairs that the verdict is about cross, in words."""
-    names, said = strategy_names(found), []
-    for pair in found.label_curve.headline:
+    names = strategy_names(found)
+    said: list[str] = []
+    for pair in curve_of(found).headline:
         fewest, most = (labels_in_words(pair.differences[end].labels) for end in (0, -1))
         both = {"first": names[pair.first], "second": names[pair.second]}
         where = crossing_in_words(pair, fewest, most)
@@ -205,7 +208,7 @@ def crossings(found: Findings) -> list[str]:
     return said
 
 
-def section(found: Findings, shown: list[Shown]) -> dict | None:
+def section(found: Findings, shown: list[Shown]) -> dict[str, Any] | None:
     """What the page says of the label curve in tables; None without one.
 
     `labels` are all numbers of labels, `strategies` has for each its name, one of its runs and a cell for each of these
@@ -233,11 +236,13 @@ def section(found: Findings, shown: list[Shown]) -> dict | None:
     _, compared = of_compared(found, shown)
     rest = None
     if len(compared) < len(shown):
-        data = compared[0].record.data
-        rest = say(
-            "All below is of {number} labels a class, where all learned from the same images",
-            number=labels_in_words(labels_of(compared[0].record)),
-        )
+        data, number = compared[0].record.data, labels_of(compared[0].record)
+        rest = say("All below is of {runs}", runs=joined(named(compared, compared)))
+        if number is not None:
+            rest = say(
+                "All below is of {number} labels a class, where all learned from the same images",
+                number=labels_in_words(number),
+            )
         if data.num_train is not None:
             rest = say(
                 "{rest}: {training:,} to train on, {validation:,} to validate with",
@@ -284,18 +289,18 @@ def to_warn_of(found: Findings, shown: list[Shown]) -> list[tuple[str, Record]]:
     that are compared first, and each strategy once."""
     names = {
         place: name
-        for name, strategy in zip(strategy_names(found), found.label_curve.strategies, strict=True)
+        for name, strategy in zip(strategy_names(found), curve_of(found).strategies, strict=True)
         for point in strategy.points
         for place in point.places
     }
-    told = {}
+    told: dict[tuple[str, str, bool | None], tuple[str, Record]] = {}
     for place in sorted(range(len(shown)), key=lambda place: place not in found.compared):
         record, name = shown[place].record, names.get(place, shown[place].label)
         told.setdefault((name, repr(record.overrides), record.stayed_frozen), (name, record))
     return list(told.values())
 
 
-def as_json(found: Findings) -> dict | None:
+def as_json(found: Findings) -> dict[str, Any] | None:
     """The label curve for programs, runs by their places among `runs`; None without one. JSON has no infinity: an end
     of an interval that lies beyond what was tried is null, and a word says on which side."""
     curve = found.label_curve

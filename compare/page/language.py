@@ -12,6 +12,7 @@ import functools
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import markupsafe
 
@@ -28,6 +29,8 @@ class Text(str):
         translations: the others, by the languages' codes.
     """
 
+    translations: Mapping[str, str]
+
     def __new__(cls, english: str, translations: Mapping[str, str]) -> "Text":
         """The text of these."""
         text = super().__new__(cls, english)
@@ -39,7 +42,7 @@ class Text(str):
         return self
 
 
-def say(english: str, /, **values) -> Text:
+def say(english: str, /, **values: object) -> Text:
     """A text of the catalogues with values, which may be texts themselves, in its places.
 
     Raises:
@@ -75,12 +78,12 @@ def _between(texts: list[str], mark: str) -> list[str]:
     return [part for text in texts for part in (mark, text)][1:]
 
 
-def _filled(text: str, values: Mapping) -> str:
+def _filled(text: str, values: Mapping[str, object]) -> str:
     """A text with values in its places, as `str.format` fills it, and the spaces that Chinese has beside them."""
     written = ""
     for literal, name, form, _ in string.Formatter().parse(text):
         written = _beside(written, literal)
-        written = written if name is None else _beside(written, format(values[name], form))
+        written = written if name is None else _beside(written, format(values[name], form or ""))
     return written
 
 
@@ -126,7 +129,7 @@ def typeset(text: str) -> str:
     return re.sub(r"(?<![^\s(])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
-def in_language(value, code: str):
+def in_language(value: Any, code: str) -> Any:
     """A text in the language of that code, in English where it has none in it; of a list each; anything else as it
     is."""
     if isinstance(value, list):
@@ -134,7 +137,7 @@ def in_language(value, code: str):
     return value.translations.get(code, str.__str__(value)) if isinstance(value, Text) else value
 
 
-def in_each(value) -> dict:
+def in_each(value: str | list[str]) -> dict[str, Any]:
     """A text, or a list of texts, in every language, by their codes."""
     return {code: in_language(value, code) for code in own_names()}
 
@@ -149,12 +152,12 @@ def report_keys(key: str) -> dict[str, str]:
     return {ENGLISH: key} | {code: f"{key}_in_{catalogue.NAME_IN_ENGLISH}" for code, catalogue in LANGUAGES.items()}
 
 
-def for_report(key: str, value) -> dict:
+def for_report(key: str, value: str | list[str]) -> dict[str, Any]:
     """A text, or a list of texts, as report.json has it: in every language."""
     return {name: in_language(value, code) for code, name in report_keys(key).items()}
 
 
-def on_page(value):
+def on_page(value: Any) -> Any:
     """A text as an element that carries every language, its numbers as `typeset` has them; anything else as it is."""
     if type(value) not in (str, Text):
         return value

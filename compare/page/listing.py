@@ -3,6 +3,7 @@
 import os
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def write_listing(folder: Path) -> Path:
     return page
 
 
-def entry(folder: Path, content: dict) -> dict:
+def entry(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """What the list says about one report.
 
     Args:
@@ -63,7 +64,7 @@ def entry(folder: Path, content: dict) -> dict:
     runs = content["runs"]
     compared = [runs[place] for place in content.get("compared", range(len(runs)))]
     best = max(compared, key=lambda run: run["test_accuracy"], default=None)
-    facts = {}
+    facts: dict[str, str] = {}
     if best is not None:
         facts[say("Data")] = known(best["data"].get("title", best["data"]["name"]))
         facts[say("Runs")] = str(len(runs))
@@ -84,7 +85,7 @@ def entry(folder: Path, content: dict) -> dict:
     }
 
 
-def _text(content: dict, key: str) -> Text:
+def _text(content: dict[str, Any], key: str) -> Text:
     """A text of a report, the first where it has a list, in each language; a language that the program which wrote it
     did not know is English there."""
     texts = {code: content.get(name, content[key]) for code, name in report_keys(key).items()}

@@ -8,6 +8,7 @@ import matplotlib.colors
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import FuncNorm, LinearSegmentedColormap
+from matplotlib.typing import ColorType
 
 from compare.findings.metrics import MANY_CLASSES
 from compare.page.figures import DRAWN, Figure, laid_out
@@ -125,7 +126,7 @@ def _matrix(
     return laid_out(figure)
 
 
-def _readable_on(background: tuple[float, ...]) -> str:
+def _readable_on(background: ColorType) -> str:
     """The text's or the background's colour, whichever has the higher contrast to `background`, RGBA in 0…1."""
     dark, light = sorted((DRAWN.text, DRAWN.background), key=_luminance)
     luminance = _luminance(background)
@@ -134,7 +135,7 @@ def _readable_on(background: tuple[float, ...]) -> str:
     return dark if on_light >= on_dark else light
 
 
-def _luminance(colour) -> float:
+def _luminance(colour: ColorType) -> float:
     """The relative luminance of a colour, in 0…1, as WCAG 2 defines it."""
     rgb = np.array(matplotlib.colors.to_rgb(colour))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)

@@ -2,6 +2,7 @@
 of all that, as plain data for the template."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,9 @@ WHERE_TEXTS = {
 }
 
 
-def content(found: Findings, shown: list[Shown], drawn: dict, images: gallery.Gallery | None) -> dict:
+def content(
+    found: Findings, shown: list[Shown], drawn: dict[str, list[dict[str, Any]]], images: gallery.Gallery | None
+) -> dict[str, Any]:
     """Everything that these sections print, given what `pictures.draw` made and test images, None where they are not
     at hand."""
     if not shown:
@@ -64,7 +67,7 @@ def content(found: Findings, shown: list[Shown], drawn: dict, images: gallery.Ga
     }
 
 
-def of_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
+def of_matrices(found: Findings, shown: list[Shown]) -> list[dict[str, Any]]:
     """The confusion matrices that the page has: those of the verdict's two, their difference, and the others'.
 
     Each has its `counts`, an array (num_classes, num_classes), the `strength` of their colours, as
@@ -102,7 +105,7 @@ def of_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
     return made
 
 
-def confused(found: Findings, shown: list[Shown], images: gallery.Gallery | None) -> list[dict]:
+def confused(found: Findings, shown: list[Shown], images: gallery.Gallery | None) -> list[dict[str, Any]]:
     """The most frequent mistakes of the verdict's runs, most frequent first: each its `true` and `predicted` class, the
     `said` runs with their places and numbers of images, and some `tiles` of these."""
     pair = verdict_pair(found, shown)
@@ -139,7 +142,7 @@ class Recalls:
 
     strategies: list[tuple[str, Shown]]
     ticks: list[tuple[int, float]]
-    rows: list[tuple[int, float | None, Shown, list[tuple]]]
+    rows: list[tuple[int, float | None, Shown, list[tuple[Shown, float, float, float, str]]]]
 
 
 def recalls(found: Findings, shown: list[Shown]) -> Recalls:
@@ -157,7 +160,7 @@ def recalls(found: Findings, shown: list[Shown]) -> Recalls:
         lines = []
         for group, of in zip(groups, values, strict=True):
             recall, low, high = (float(value[index]) for value in of)
-            text = say(
+            text: str = say(
                 "{run}: {value:.1%} ({low:.1%} to {high:.1%})", run=label_of(group), value=recall, low=low, high=high
             )
             lines.append((group[0], place(low), place(high), place(recall), text))
@@ -177,7 +180,7 @@ def of_seeds(group: list[Shown]) -> list[np.ndarray]:
     return [np.mean([getattr(one.result, name) for one in group], axis=0) for name in ("precision", "recall", "f1")]
 
 
-def difference(found: Findings, shown: list[Shown]) -> dict | None:
+def difference(found: Findings, shown: list[Shown]) -> dict[str, Any] | None:
     """Where the two runs of the verdict differ; None with less than two runs. `parts` are the images by who is right:
     a name with the runs' markers, the same with their names, how many, and the run whose colour it has."""
     pair = found.headline
@@ -203,7 +206,7 @@ def difference(found: Findings, shown: list[Shown]) -> dict | None:
     }
 
 
-def groups(found: Findings, shown: list[Shown], images: gallery.Gallery) -> list[dict]:
+def groups(found: Findings, shown: list[Shown], images: gallery.Gallery) -> list[dict[str, Any]]:
     """Galleries of images by who of the verdict's two runs is right, the most confidently wrong first; of one run its
     mistakes alone. Each has a title, the number of its images, the places in `images.rows` of those that are on the
     page, and the first of these as `tiles`."""
@@ -229,7 +232,7 @@ def groups(found: Findings, shown: list[Shown], images: gallery.Gallery) -> list
     return made
 
 
-def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
+def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict[str, Any]:
     """One test image: where its tile lies, what it is, and what runs say, each a run, a class and a confidence."""
     names = [class_in_words(name) for name in of[0].record.data.class_names]
     said = []
@@ -241,7 +244,9 @@ def _tile(row: int, of: list[Shown], images: gallery.Gallery) -> dict:
     return {"words": words, "place": images.place(row), "label": label, "said": said}
 
 
-def gallery_data(found: Findings, shown: list[Shown], images: gallery.Gallery, sorted_groups: list[dict]) -> dict:
+def gallery_data(
+    found: Findings, shown: list[Shown], images: gallery.Gallery, sorted_groups: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the page's script needs: the images, the groups of them, which runs speak in these, and what each run is
     called and looks like."""
     maps = gallery.maps(images, {shown.index(one): one.run for one in with_maps(found, shown)})
@@ -268,7 +273,7 @@ def with_maps(found: Findings, shown: list[Shown]) -> list[Shown]:
     return [one for one, of in kept if of is not None and of.test_maps is not None][:MOST_PINNED]
 
 
-def where(found: Findings, shown: list[Shown]) -> dict | None:
+def where(found: Findings, shown: list[Shown]) -> dict[str, Any] | None:
     """Whose maps of where it looked the page has, and whose last maps are too small for that, as lists of names; None
     where no run has kept anything of the inside of its network."""
     kept = [(one, of) for one in shown if (of := features.read(one.run)) is not None]

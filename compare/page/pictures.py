@@ -3,26 +3,26 @@ looks is in `curves`, `confidence_figures` and `matrices`."""
 
 import html
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import markupsafe
 import matplotlib.text
 import numpy as np
 
-from compare.findings.calibration import Calibration
 from compare.findings.findings import Findings
-from compare.findings.robustness import Robustness
 from compare.page import confidence_figures, curves, figures, matrices
 from compare.page.curves import Curves
 from compare.page.figures import Figure
 from compare.page.language import Text, joined, known, say, translations_of
-from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, with_matrix
+from compare.page.shown import Shown, aside, by_seeds, label_of, of_compared, verdict_pair, with_matrix
 from compare.page.words import duration, kind_in_words
 
 # what the article's program printed after each of its epochs, in the PyTorch port of *Dive into Deep Learning*
 ARTICLE_ACCURACIES = (0.885, 0.899, 0.911, 0.916, 0.926)
 
 
-def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
+def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict[str, Any]]]:
     """All pictures of the runs that are compared as plain data: `curves`, `calibration` and `robustness`, which are on
     the page, and `matrices`, of which it has tables instead. None without a run."""
     if not shown:
@@ -34,7 +34,8 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
         for one in shown
     )
     printed, baselines = ARTICLE_ACCURACIES if as_printed else (), baselines_of(shown)
-    drawn, behind = {"curves": [], "robustness": []}, aside(found, shown)
+    drawn: dict[str, list[dict[str, Any]]] = {"curves": [], "robustness": []}
+    behind = aside(found, shown)
     with figures.drawing():
         is_told = any(one.record.history for one in shown)  # not of another program's predictions
         for over, ending in (("epochs", ""), ("time", "-over-time")) if is_told else ():
@@ -56,14 +57,13 @@ def draw(found: Findings, shown: list[Shown]) -> dict[str, list[dict]]:
             title = say("Accuracy on corrupted images")
             figure = robustness_panels(robust, aside=behind)
             drawn["robustness"] = [picture("robustness", title, robustness_alt(robust), figure)]
-            drawn["robustness"][0]["panels"] = confidence_figures.panels(len(robust[0].record.robustness.strengths))
+            drawn["robustness"][0]["panels"] = confidence_figures.panels(len(robust[0].strengths))
         return drawn | {"matrices": _draw_matrices(found, shown)}
 
 
 def robustness_panels(robust: list[Shown], *, aside: frozenset[int]) -> Figure:
     """The accuracies on corrupted images of runs that predicted the same of them; those of some looks are aside."""
-    strengths = robust[0].record.robustness.strengths
-    titles = [kind_in_words(kind, amounts, robust[0].record.data) for kind, amounts in strengths.items()]
+    titles = [kind_in_words(kind, amounts, robust[0].record.data) for kind, amounts in robust[0].strengths.items()]
     return confidence_figures.robustness(of_seeds(robust, "robustness"), titles, aside=aside)
 
 
@@ -80,7 +80,7 @@ def confusion(found: Findings, shown: list[Shown], index: int) -> Figure:
 
 def confusion_difference(found: Findings, shown: list[Shown]) -> Figure:
     """The difference of the confusion matrices of the two runs that the verdict is about."""
-    first, second = shown[found.headline.first], shown[found.headline.second]
+    first, second = verdict_pair(found, shown)
     order = list(found.together)
     return matrices.confusion_difference(
         (first.result.counts - second.result.counts)[np.ix_(order, order)],
@@ -90,7 +90,7 @@ def confusion_difference(found: Findings, shown: list[Shown]) -> Figure:
     )
 
 
-def _draw_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
+def _draw_matrices(found: Findings, shown: list[Shown]) -> list[dict[str, Any]]:
     """The confusion matrices: their files, and what the page draws where there are too many classes for tables."""
     drawn = {
         one.label: (f"confusion-{one.slug}", confusion(found, shown, shown.index(one)))
@@ -106,16 +106,16 @@ def _draw_matrices(found: Findings, shown: list[Shown]) -> list[dict]:
 
 def difference_title(found: Findings, shown: list[Shown]) -> str:
     """What the difference of the confusion matrices of the verdict's two runs is called."""
-    first, second = shown[found.headline.first], shown[found.headline.second]
+    first, second = verdict_pair(found, shown)
     return say("{first} less {second}", first=first.label, second=second.label)
 
 
-def picture(name: str, title: str, alt: str, figure: Figure) -> dict:
+def picture(name: str, title: str, alt: str, figure: Figure) -> dict[str, Any]:
     """One picture of the page: the name and the bytes of its files, PNG and SVG, and what the page itself draws, from
     the same SVG, in a view of that size."""
     svg = whole = figures.svg(figure)
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    beside = {text: translations_of(text) for text in texts if isinstance(text, Text)}
+    beside: dict[str, str] = {text: translations_of(text) for text in texts if isinstance(text, Text)}
     if figure.aside:
         with figure.with_all():
             whole = figures.svg(figure)
@@ -128,7 +128,7 @@ def _on_page(svg: str, name: str, beside: dict[str, str], aside: frozenset[int])
     """An SVG's view box, and what is in it, in the page's colours, which change with its look, and with what stands
     `beside` its texts in their tags, the translations. Ids begin with `name`, as a page has each only once. What is of
     the looks in `aside` is marked."""
-    view = re.search(r'viewBox="([^"]+)"', svg)[1]
+    view, *_ = re.findall(r'viewBox="([^"]+)"', svg)
     drawing = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]  # without matplotlib's own style
     drawing = re.sub(r' id="(?:figure|patch|axes|matplotlib|[xy]tick|line2d|text|legend)[^"]*"', "", drawing)
     drawing = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
@@ -166,7 +166,7 @@ def baselines_of(shown: list[Shown]) -> tuple[tuple[str, float], ...]:
     return tuple(named.items())
 
 
-def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Calibration | Robustness]]]:
+def of_seeds(shown: list[Shown], name: str) -> list[tuple[str, int, list[Any]]]:
     """What calibration or robustness, called `name`, is drawn from: a label, a look and that of each seed, where runs
     that differ in their seeds alone are together."""
     return [(label_of(group), group[0].look, [getattr(run, name) for run in group]) for group in by_seeds(shown)]
@@ -180,7 +180,7 @@ def curves_alt(runs: list[Curves], quantity: str, over: str, baselines: tuple[tu
         if not num_epochs:
             parts.append(say("{run}: none", run=run.label))
             continue
-        length = say("1 epoch") if num_epochs == 1 else say("{number} epochs", number=num_epochs)
+        length: str = say("1 epoch") if num_epochs == 1 else say("{number} epochs", number=num_epochs)
         if over == "time":
             length = duration(run.seconds[:, -1].mean())
         last = {split: run.values(f"{split}_{quantity}")[:, -1].mean() for split in run.splits}
@@ -193,7 +193,7 @@ def curves_alt(runs: list[Curves], quantity: str, over: str, baselines: tuple[tu
     return described(curves_title(quantity, over), parts)
 
 
-def described(title: str, parts: list[str]) -> str:
+def described(title: str, parts: Iterable[str]) -> str:
     """What a picture of that title shows of each run, for those who cannot see it."""
     return say("{title}, at the end of each run: {parts}.", title=title, parts=joined(parts, "; "))
 
@@ -231,15 +231,16 @@ def selective_alt(shown: list[Shown]) -> str:
 
 def robustness_alt(shown: list[Shown]) -> str:
     """What the curves of robustness show, for those who cannot see them."""
-    parts = []
-    for one in shown:
-        found = one.robustness
-        values = {"run": one.label, "clean": found.clean, "mean": found.mean, "lowest": found.accuracy.min()}
-        parts.append(
-            say(
-                "{run}: {clean:.4f} on clean images, {mean:.4f} on average over all copies, {lowest:.4f} at worst",
-                **values,
-            )
+    parts = [
+        say(
+            "{run}: {clean:.4f} on clean images, {mean:.4f} on average over all copies, {lowest:.4f} at worst",
+            run=one.label,
+            clean=found.clean,
+            mean=found.mean,
+            lowest=found.accuracy.min(),
         )
-    parts = joined(parts, "; ")
-    return say("Accuracy against the strength of corruption, a panel for each kind; {parts}.", parts=parts)
+        for one in shown
+        if (found := one.robustness)
+    ]
+    words = joined(parts, "; ")
+    return say("Accuracy against the strength of corruption, a panel for each kind; {parts}.", parts=words)

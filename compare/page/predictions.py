@@ -1,6 +1,7 @@
 """What networks say of pictures, as a picture: each as a network got it, its classes, and where the network looked."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,7 +15,7 @@ INCHES = 1.5  # of a line
 SHARE_OF_MAP = 0.55  # its opacity over the picture
 
 
-def drawn(names: list[str], found: Sequence) -> bytes:
+def drawn(names: list[str], found: Sequence[Any]) -> bytes:
     """A PNG with a line for each picture and run, of the first pictures where they are many.
 
     Args:
@@ -57,7 +58,7 @@ def drawn(names: list[str], found: Sequence) -> bytes:
         return png(figure)
 
 
-def over(one, number: int) -> np.ndarray:
+def over(one: Any, number: int) -> np.ndarray:
     """Where a network looked as it lies over a picture: float32 of its shape, (height, width), from 0 to 1. Of falls
     under a patch those below 0 count as nothing; a class activation map goes from its least to its most, and lies over
     the square that the picture was made by black borders."""

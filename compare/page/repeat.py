@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 from compare.page.shown import Shown
 from compare.page.words import folder_name, network_in_words, without_folders
@@ -17,7 +18,7 @@ from compare.system import processes
 PACKAGE = "scratch-or-pretrained"
 PLACE = "reports/again"
 MOST_NAMED = 4  # runs that a command names one by one
-MULTIPLIED = ("--labels-per-class", "--seed")  # by compare.run
+MULTIPLIED = {"--labels-per-class": "all", "--seed": "0"}  # by compare.run; what they are where they are not said
 
 
 def block(shown: list[Shown]) -> str:
@@ -36,13 +37,13 @@ def page_alone(folders: list[Path]) -> str:
     places = [Path(os.path.abspath(folder)) for folder in folders]
     names = [folder_name(folder) for folder in folders]
     if all(place.parent.name == "runs" for place in places):
-        beside = {one.parent.name for place in set(map(Path.parent.fget, places)) for one in place.glob(f"*/{RECORD}")}
+        beside = {one.parent.name for parent in {one.parent for one in places} for one in parent.glob(f"*/{RECORD}")}
         whole = len(names) > MOST_NAMED and beside <= set(names)
         names = ["runs/*"] if whole else [f"runs/{name}" for name in names]
     return " ".join(["python -m compare.report", *(name if name == "runs/*" else shlex.quote(name) for name in names)])
 
 
-def _clone(commits: collections.Counter, addresses: collections.Counter) -> list[str]:
+def _clone(commits: collections.Counter[str], addresses: collections.Counter[str]) -> list[str]:
     lines = [f"# in a clone of {PACKAGE}"]
     if addresses:
         ((address, _),) = addresses.most_common(1)
@@ -58,7 +59,7 @@ def _clone(commits: collections.Counter, addresses: collections.Counter) -> list
 
 
 def _install(records: list[Record]) -> list[str]:
-    versions = {}
+    versions: dict[str, str] = {}
     for record in records:
         for name, version in record.versions.items():
             versions.setdefault(name, version)
@@ -75,7 +76,8 @@ def _install(records: list[Record]) -> list[str]:
 def _recipe_files(records: list[Record]) -> tuple[list[str | None], list[str]]:
     """The recipe files that the records tell of: for each record the name of its own, None without one, and lines that
     write all of them. A file has a table for each branch; what its writer changed between two runs is another file."""
-    names, tables = [], {}
+    names: list[str | None] = []
+    tables: dict[str, dict[str, list[str]]] = {}  # by names and branches
     for record in records:
         if record.recipe_file is None:
             names.append(None)
@@ -99,7 +101,7 @@ def _recipe_files(records: list[Record]) -> tuple[list[str | None], list[str]]:
     return names, lines
 
 
-def _toml(value) -> str:
+def _toml(value: Any) -> str:
     """A value of JSON's as TOML has it: all but objects are alike."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_toml_key(name)} = {_toml(one)}' for name, one in value.items())}}}"
@@ -112,7 +114,8 @@ def _toml_key(name: str) -> str:
 
 def _trainings(records: list[Record], recipe_files: list[str | None]) -> list[str]:
     """The fewest commands that train all of them: those of the same labels and seeds take one."""
-    points, lines = {}, []
+    points: dict[str, dict[str, list[str]]] = {}  # the seeds, by words and labels
+    lines: list[str] = []
     for record, recipe_file in zip(records, recipe_files, strict=True):
         options = _options(record)
         if options is not None and recipe_file is not None:
@@ -121,24 +124,24 @@ def _trainings(records: list[Record], recipe_files: list[str | None]) -> list[st
             line = f"# {network_in_words(record)}: another program's, which tells no command"
             lines += [line] if line not in lines else []
             continue
-        labels, seed = (options.pop(name, default) for name, default in zip(MULTIPLIED, ("all", "0"), strict=True))
+        labels, seed = (options.pop(name, None) or default for name, default in MULTIPLIED.items())
         if options.get("--subset-seed") == seed:
             del options["--subset-seed"]
         words = shlex.join([record.branch, *(word for item in options.items() for word in item if word is not None)])
         points.setdefault(words, {}).setdefault(labels, []).append(seed)
-    commands = {}
+    commands: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}  # words, by labels and seeds
     for words, seeds_of in points.items():
-        seeds = {}
+        labels_of: dict[tuple[str, ...], list[str]] = {}
         for labels, some in seeds_of.items():
-            seeds.setdefault(tuple(sorted(set(some), key=int)), []).append(labels)
-        for some, labels in seeds.items():
-            commands.setdefault((tuple(sorted(labels, key=_number)), some), []).append(words)
-    for number, ((labels, seeds), some) in enumerate(commands.items(), start=1):
+            labels_of.setdefault(tuple(sorted(set(some), key=int)), []).append(labels)
+        for seeds, some in labels_of.items():
+            commands.setdefault((tuple(sorted(some, key=_number)), seeds), []).append(words)
+    for number, ((of_labels, seeds), some) in enumerate(commands.items(), start=1):
         runs = "".join(f" \\\n    --run {shlex.quote(one)}" for one in some)
-        words = [] if labels == ("all",) else [MULTIPLIED[0], ",".join(labels)]
+        choice = [] if of_labels == ("all",) else ["--labels-per-class", ",".join(of_labels)]
         place = PLACE if len(commands) == 1 else f"{PLACE}-{number}"
         lines.append(
-            f"python -m compare.run{runs} \\\n    {shlex.join([*words, '--seeds', ','.join(seeds), '--out', place])}"
+            f"python -m compare.run{runs} \\\n    {shlex.join([*choice, '--seeds', ','.join(seeds), '--out', place])}"
         )
     if len(commands) > 1:
         lines.append(f"python -m compare.report {PLACE}-*/runs/* --out {PLACE}")
@@ -148,22 +151,28 @@ def _trainings(records: list[Record], recipe_files: list[str | None]) -> list[st
 def _options(record: Record) -> dict[str, str | None] | None:
     """The words of a run's command by their options, each with what follows it, and those that its record alone has;
     None where it was not trained by one."""
-    command = shlex.split(without_folders(record.command or "").replace("…/", ""))
+    try:
+        command = shlex.split(without_folders(record.command or "").replace("…/", ""))
+    except ValueError:  # a quotation that does not end
+        return None
     begins = [*processes.launcher(record.num_processes), f"{record.branch}.train"]
     if command[: len(begins)] != begins:
         return None
-    options, last = {}, None
+    options: dict[str, str | None] = {}
+    last = None
     for word in command[len(begins) :]:
         if word.startswith("--"):
             last = word
             options[last] = None
         elif last is not None:
             options[last] = word
+    if not all(re.fullmatch(r"\d{1,18}", options.get(name, "0") or "") for name in MULTIPLIED):
+        return None
     recipe = record.recipe.as_json()
     if record.data.name != recipe.get("data", record.data.name):
         options.setdefault("--data", record.data.name)
     backend = record.versions.get("keras backend", "tensorflow")  # which auto takes where all are there
-    return options if backend == "tensorflow" else {"--keras-backend": backend} | options
+    return options if backend == "tensorflow" else {"--keras-backend": backend, **options}
 
 
 def _number(labels: str) -> float:
@@ -173,7 +182,7 @@ def _number(labels: str) -> float:
 def _digests(records: list[Record]) -> list[str]:
     told = {
         **{f"data, images and labels: {record.data.title}": record.data.fingerprint for record in records},
-        **{f"weights: {record.model.name}, {record.weights.kind}": record.weights.sha256 for record in records},
+        **{f"weights: {one.model.name}, {one.weights.kind}": one.weights.sha256 for one in records if one.model},
     }
     lines = [f"# SHA-256 of the {name}, {digest}" for name, digest in told.items() if digest]
     devices = dict.fromkeys(

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 import math
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,7 @@ def as_json(
                 "test": dataclasses.asdict(one.result),
                 "calibration": dataclasses.asdict(one.calibration),
                 "robustness": one.robustness
+                and one.record.robustness
                 and one.record.robustness.model_dump() | dataclasses.asdict(one.robustness),
                 "seen": one.record.seen and one.record.seen.model_dump(),
             }
@@ -94,7 +96,7 @@ def as_csv(shown: list[Shown]) -> bytes:
     return text.getvalue().encode()
 
 
-def of_run(one: Shown) -> dict:
+def of_run(one: Shown) -> dict[str, Any]:
     """A run in one row of single values."""
     record, result = one.record, one.result
     return {
@@ -134,9 +136,9 @@ def of_run(one: Shown) -> dict:
         "seconds_extracting": record.seconds.extracting,
         "seconds_predicting": record.seconds.predicting,
         "images_per_second": one.images_per_second,
-        "num_parameters": record.model.num_parameters,
-        "num_trainable_parameters": record.model.num_trainable_parameters,
-        "flops_per_image": record.model.flops_per_image,
+        "num_parameters": one.model.num_parameters,
+        "num_trainable_parameters": one.model.num_trainable_parameters,
+        "flops_per_image": one.model.flops_per_image,
         "peak_main_memory_bytes": record.peak_memory_bytes.main,
         "peak_device_memory_bytes": record.peak_memory_bytes.device,
         "energy_joules": record.energy_joules,
@@ -149,7 +151,7 @@ def of_run(one: Shown) -> dict:
     }
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """The value with arrays as lists, numbers to `DIGITS`, what is not one as None, and texts as `printable`."""
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
@@ -162,7 +164,7 @@ def _plain(value):
     return printable(value) if isinstance(value, str) else value
 
 
-def _no_formula(value):
+def _no_formula(value: Any) -> Any:
     """A cell that a spreadsheet will not compute, whoever wrote the record: a text that begins like a formula gets an
     apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection). Numbers stay what they are."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value

@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
+from collections.abc import Hashable, Sequence
 
 from compare.findings.findings import Findings, RunFindings, Seeds
-from compare.findings.label_curve import labels_of, seeds_of, strategy_of
+from compare.findings.label_curve import LabelCurve, labels_of, seeds_of, strategy_of
 from compare.page import figures
 from compare.page.language import known, say
 from compare.page.words import folder_name, labels_in_words, network_in_words, run_name
+from compare.runs.schema import Device, Model
 
 MOST_PINNED = 4  # strategies that a page shows at once
 MARKERS = ("●", "■", "▲", "◆", "▼", "✚")  # figures.MARKERS as characters
@@ -43,7 +45,7 @@ class Shown(RunFindings):
         return self.look % len(MARKERS)
 
     @property
-    def computed_on(self) -> tuple:
+    def computed_on(self) -> tuple[Device | None, int, int | None]:
         """What its times depend on: the device, the number of processes, and on a processor that of threads."""
         device = self.record.device
         on_processor = device is not None and device.kind == "cpu"
@@ -53,6 +55,16 @@ class Shown(RunFindings):
     def watched(self) -> str | None:
         """The split that was watched after every epoch: test or validation; None if none was."""
         return self.record.watched
+
+    @property
+    def model(self) -> Model:
+        """Its network: a complete run tells of it."""
+        return self.record.model or Model(name=self.record.branch)
+
+    @property
+    def strengths(self) -> dict[str, list[int | float]]:
+        """The amounts of each kind of corruption whose copies it predicted; none where it predicted none."""
+        return self.record.robustness.strengths if self.record.robustness else {}
 
     @property
     def more_columns(self) -> list[str]:
@@ -67,8 +79,8 @@ def show(found: Findings) -> list[Shown]:
     has beside each other."""
     runs = [one.run for one in found.runs]
     seeds = [next(seeds for seeds in found.seeds if place in seeds.places) for place in range(len(runs))]
-    keys = [strategy_of(run.record) for run in runs] if len(found.compared) < len(runs) else seeds
-    sides = {}
+    keys: Sequence[Hashable] = [strategy_of(run.record) for run in runs] if len(found.compared) < len(runs) else seeds
+    sides: dict[Hashable, bool] = {}
     for key, run in zip(keys, runs, strict=True):
         sides.setdefault(key, run.record.is_from_scratch)
     looks = dict(zip(sides, figures.looks(list(sides.values())), strict=True))
@@ -88,7 +100,10 @@ def told_apart(shown: list[Shown]) -> list[Shown]:
     if len({labels_of(record) for record in records}) > 1:
         networks = [with_labels(network, labels_of(record)) for network, record in zip(networks, records, strict=True)]
     branches, folders = [record.branch for record in records], [run_name(one.run.folder) for one in shown]
-    labels, slugs, strategies, found = [], [], {}, []
+    labels: list[str] = []
+    slugs: list[str] = []
+    strategies: dict[Seeds, str] = {}
+    found = []
     for one, record, network in zip(shown, records, networks, strict=True):
         strategy, slug, recipe = network, record.branch, record.recipe.name
         if record.data.labels_per_class is not None:
@@ -115,10 +130,9 @@ def told_apart(shown: list[Shown]) -> list[Shown]:
             slug = f"{slug}-{name}"
         labels.append(_unique(label, labels))
         slugs.append(_unique(re.sub(r"[^A-Za-z0-9_-]+", "-", slug).strip("-") or "run", slugs))
-        if one.seeds not in strategies:
-            strategies[one.seeds] = _unique(strategy, list(strategies.values()))
-        names = {"label": labels[-1], "strategy": strategies[one.seeds], "network": network}
-        found.append(dataclasses.replace(one, **names, slug=one.slug or slugs[-1]))
+        strategy = strategies.setdefault(one.seeds, _unique(strategy, list(strategies.values())))
+        slug = one.slug or slugs[-1]
+        found.append(dataclasses.replace(one, label=labels[-1], strategy=strategy, network=network, slug=slug))
     return found
 
 
@@ -129,11 +143,17 @@ def of_compared(found: Findings, shown: list[Shown]) -> tuple[Findings, list[Sho
     return found.of_compared, told_apart([shown[place] for place in found.compared])
 
 
+def curve_of(found: Findings) -> LabelCurve:
+    """The label curve; one without strategies where there is none."""
+    return found.label_curve or LabelCurve((), (), ())
+
+
 def strategy_names(found: Findings) -> list[str]:
     """What the strategies of the label curve are called: by their networks, and their recipes where that is not
     enough."""
-    records = [found.runs[strategy.points[0].places[0]].record for strategy in found.label_curve.strategies]
-    words, names = [network_in_words(record) for record in records], []
+    records = [found.runs[strategy.points[0].places[0]].record for strategy in curve_of(found).strategies]
+    words = [network_in_words(record) for record in records]
+    names: list[str] = []
     for record, name in zip(records, words, strict=True):
         if words.count(name) > 1:
             name = say("{network} · {name}", network=name, name=known(record.recipe.name, of="recipe"))

@@ -1,6 +1,8 @@
 """The report's tables of text: a name for every row, and a cell for every run."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +111,7 @@ def lines(shown: list[Shown], checks: list[tuple[str, list[Cell]]]) -> list[Line
                 + ("" if len(group) < 3 else f" ± {group[0].seeds.balanced_deviation:.4f}"),
                 places=(place(low), place(high), [place(accuracy) for accuracy in accuracies]),
                 seconds=group[0].seeds.seconds,
-                memory=gigabytes(None if None in memory else max(memory)),
+                memory=gigabytes(None if None in memory else max(size or 0 for size in memory)),
                 checks=say(
                     "{number} of {all}", number=passed, all=passed + states.count(FAILED) + states.count(NOT_RUN)
                 ),
@@ -123,7 +125,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     if not shown:
         return []
     to_article = say("Training time to the article’s {accuracy} on the test set", accuracy=ARTICLE_ACCURACY)
-    rows = {
+    rows: dict[str, Callable[[Shown], str]] = {
         say("Test accuracy"): lambda one: f"{one.result.accuracy:.4f}",
         say("95 % interval"): lambda one: say(
             "{low:.4f} to {high:.4f}", low=one.result.accuracy_low, high=one.result.accuracy_high
@@ -150,9 +152,9 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         CORRUPTED: lambda one: duration(one.record.seconds.robustness),
         to_article: time_to_article_accuracy,
         say("Training images a second"): lambda one: or_nothing(one.images_per_second, ",.0f"),
-        say("Parameters"): lambda one: or_nothing(one.record.model.num_parameters, ","),
-        say("Trainable parameters"): lambda one: or_nothing(one.record.model.num_trainable_parameters, ","),
-        say("FLOPs an image"): lambda one: with_prefix(one.record.model.flops_per_image),
+        say("Parameters"): lambda one: or_nothing(one.model.num_parameters, ","),
+        say("Trainable parameters"): lambda one: or_nothing(one.model.num_trainable_parameters, ","),
+        say("FLOPs an image"): lambda one: with_prefix(one.model.flops_per_image),
         say("Peak main memory"): lambda one: gigabytes(one.record.peak_memory_bytes.main),
         say("Peak device memory"): lambda one: gigabytes(one.record.peak_memory_bytes.device),
         say("Energy of the device in training"): lambda one: kilojoules(one.record.energy_joules),
@@ -162,7 +164,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
         say("Precision of the numbers"): lambda one: in_words(one.record.precision),
         say("Epochs"): lambda one: str(len(one.record.history) or NOTHING),
         say("Data"): lambda one: data_in_words(one.record.data),
-        say("Weights"): lambda one: WEIGHT_WORDS.get(one.record.weights.kind, one.record.weights.kind or NOTHING),
+        say("Weights"): lambda one: WEIGHT_WORDS.get(kind := one.record.weights.kind or NOTHING, kind),
         say("Device"): lambda one: device_in_words(one.record),
         PROCESSES: lambda one: str(one.record.num_processes),
         say("Threads"): lambda one: str(one.record.num_threads or NOTHING),
@@ -192,7 +194,7 @@ def summary_rows(shown: list[Shown]) -> list[tuple[str, list[str]]]:
     return list(measured.items())
 
 
-def balanced_rows() -> dict:
+def balanced_rows() -> dict[str, Callable[[Shown], str]]:
     """What stands beside accuracy where the classes of the test set are unequal: a row's name, and what makes a run's
     cell of it."""
     return {
@@ -232,7 +234,7 @@ def recipe_words(shown: list[Shown]) -> list[str]:
     return [RECIPE_WORDS[name] for name in names if name in RECIPE_WORDS]
 
 
-def settings(shown: list[Shown]) -> dict:
+def settings(shown: list[Shown]) -> dict[str, Any]:
     """What was set: `differ` has a row for every setting that strategies have in different ways, a name and a cell for
     each of them, with its seeds together; `same` has the others, by parts, each a caption and rows of a name and a
     value."""
@@ -251,7 +253,7 @@ def settings(shown: list[Shown]) -> dict:
     return {"differ": differ, "same": [(caption, rows) for caption, rows in same if rows]}
 
 
-def _of_recipe(record: Record) -> dict:
+def _of_recipe(record: Record) -> dict[str, Any]:
     fields = {name: value for name, value in record.recipe.as_json().items() if name not in SAID_ELSEWHERE}
     file = record.recipe_file
     of_file = file and joined([known(file.base, of="recipe"), settings_in_words(file.fields)])
@@ -261,13 +263,13 @@ def _of_recipe(record: Record) -> dict:
     } | {setting_in_words(name): in_words(value, of=name) for name, value in fields.items()}
 
 
-def _of_run(record: Record) -> dict:
+def _of_run(record: Record) -> dict[str, Any]:
     return {
         say("changed on the command line"): settings_in_words(record.overrides),
         say("seed"): record.seed,
         say("started"): record.started and record.started[:10],
         say("commit"): record.commit and record.commit[:12],
-        say("network"): record.model.name,
+        say("network"): record.model and record.model.name,
         say("device"): device_in_words(record),
         say("Precision of the numbers"): record.precision,
         say("weights' SHA-256"): record.weights.sha256,
@@ -279,7 +281,7 @@ def _of_run(record: Record) -> dict:
     }
 
 
-def _of_data(record: Record) -> dict:
+def _of_data(record: Record) -> dict[str, Any]:
     return {
         say("name"): data_in_words(record.data),
         say("training images"): or_nothing(record.data.num_train, ","),
@@ -292,7 +294,7 @@ def _of_data(record: Record) -> dict:
     }
 
 
-PARTS_OF_SETTINGS = {
+PARTS_OF_SETTINGS: dict[str, Callable[[Record], dict[str, Any]]] = {
     say("Recipe, as it ran"): _of_recipe,
     say("Run"): _of_run,
     say("Versions"): lambda record: record.versions,

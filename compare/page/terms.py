@@ -32,12 +32,18 @@ TERMS = {
 
 def with_terms(text: str) -> markupsafe.Markup:
     """A text in every language, as `on_page`, the first of each of its terms a button that shows what it means."""
-    pieces, rest = [], text
+    pieces: list[str] = []
+    rest = text
     for term in sorted(TERMS, key=text.find):
         if all(term in one for one in in_each(rest).values()):
-            pieces += [changed(rest, lambda some, term=term: some.partition(term)[0]), button(term)]
-            rest = changed(rest, lambda some, term=term: some.partition(term)[2])
+            pieces += [_beside(term, rest, 0), button(term)]
+            rest = _beside(term, rest, 2)
     return markupsafe.Markup().join(map(on_page, [*pieces, rest]))
+
+
+def _beside(term: str, text: str, place: int) -> str:
+    """What stands before the first of a term, at place 0, or after it, at place 2."""
+    return changed(text, lambda some: some.partition(term)[place])
 
 
 def button(term: str) -> markupsafe.Markup:

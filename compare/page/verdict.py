@@ -20,23 +20,22 @@ NOT_MORE = say("no more than the choice of test images may explain")
 
 def sentences(found: Findings, shown: list[Shown]) -> list[str]:
     """What the claim and its numbers do not say, the most important first."""
-    if len(shown) < 2:
+    compared, runs = of_compared(found, shown)
+    pair = compared.headline
+    if pair is None:
         return [each_class_alike(one) for one in shown if one.result.is_unequal]
     reasons = no_winner_because(found, shown)
     of_labels = [] if reasons else labels.sentences(found)
-    is_curve = found.label_curve is not None
-    found, shown = of_compared(found, shown)
-    pair = found.headline
-    first, second = shown[pair.first], shown[pair.second]
-    number = labels_in_words(labels_of(first.record)) if is_curve else None
+    first, second = runs[pair.first], runs[pair.second]
+    number = labels_of(first.record) if found.label_curve is not None else None
     said = [
         *silence(reasons),
         *of_labels,
-        sure(first, second, pair, number),
+        sure(first, second, pair, None if number is None else labels_in_words(number)),
         balanced(first, second, pair, is_silent=bool(reasons)),
         None if reasons else classes(first, second, pair),
         weakest(first),
-        None if reasons or len(by_seeds(shown)) < 2 else calibration.weak_sides(found, shown),
+        None if reasons or len(by_seeds(runs)) < 2 else calibration.weak_sides(compared, runs),
         cost(first, second),
     ]
     return [sentence for sentence in said if sentence is not None]
@@ -51,9 +50,9 @@ def called(first: Shown, second: Shown) -> dict[str, str]:
 
 def no_winner_because(found: Findings, shown: list[Shown]) -> list[str]:
     """Why the verdict names no winner, the gravest first; nothing where it may, or where it is about one run alone."""
+    found, compared = of_compared(found, shown)
     if found.headline is None:
         return []
-    found, compared = of_compared(found, shown)
     pair = compared[found.headline.first], compared[found.headline.second]
     reasons = [
         demonstration(pair[0]),
@@ -111,7 +110,7 @@ def baseline_unbeaten(best: Shown) -> str | None:
 def jumping(one: Shown) -> str | None:
     """The training ended in the midst of ups and downs, and which of them was last is luck."""
     fall = history.fall_at_the_end(one.record)
-    if fall is None:
+    if fall is None or one.watched is None:
         return None
     return say(
         "{run} was still jumping at its end: in epoch {epoch} its {split} accuracy fell by {points:.1f} points, more "
@@ -126,7 +125,9 @@ def jumping(one: Shown) -> str | None:
 
 def silence(reasons: list[str]) -> list[str]:
     """Why no winner is named, as far as the claim has no room for it; nothing without a reason."""
-    said = [say("In numbers: {reason}.", reason=reason) for reason in reasons[:1] if any(map(str.isdigit, reason))]
+    said: list[str] = [
+        say("In numbers: {reason}.", reason=reason) for reason in reasons[:1] if any(map(str.isdigit, reason))
+    ]
     if others := reasons[1:]:
         said.append(say("Nor would a winner be named without that: {reasons}.", reasons=joined(others, "; ")))
     return said
@@ -200,13 +201,13 @@ def sure(first: Shown, second: Shown, pair: Headline, num_labels: str | None) ->
         )
     if len({paired.p_value < MORE_THAN_CHANCE, (pair.p_value_of_seeds or 0) < MORE_THAN_CHANCE}) > 1 and len(parts) > 1:
         parts.append(say("only both together would show one to be better"))
-    parts = joined(parts, "; ")
+    words = joined(parts, "; ")
     if num_labels is None:
-        return say("The difference between {first} and {second} is {parts}.", parts=parts, **both)
+        return say("The difference between {first} and {second} is {parts}.", parts=words, **both)
     return say(
         "With {number} labels a class the difference between {first} and {second} is {parts}.",
         number=num_labels,
-        parts=parts,
+        parts=words,
         **both,
     )
 
@@ -252,22 +253,22 @@ def cost(first: Shown, second: Shown) -> str | None:
     """What the better run costs beside the other, the two that tell most of what is known of both: training time, the
     median of seeds, and energy, where both were computed on the same, parameters trained, operations an image; None
     without any."""
-    records = first.record, second.record
-    costs = [
-        (say("trained parameters"), [one.model.num_trainable_parameters for one in records]),
-        (say("operations an image"), [one.model.flops_per_image for one in records]),
+    both = first, second
+    costs: list[tuple[str, list[float | None]]] = [
+        (say("trained parameters"), [one.model.num_trainable_parameters for one in both]),
+        (say("operations an image"), [one.model.flops_per_image for one in both]),
     ]
     if first.computed_on == second.computed_on and not cautions.times_mislead([first, second]):
         costs = [
-            (say("training time"), [one.seeds.seconds for one in (first, second)]),
-            (say("energy"), [one.energy_joules for one in records]),
+            (say("training time"), [one.seeds.seconds for one in both]),
+            (say("energy"), [one.record.energy_joules for one in both]),
             *costs,
         ]
-    parts = [say("{times} {what}", times=times(*amounts), what=what) for what, amounts in costs if all(amounts)][:2]
-    both = called(first, second)
+    parts = [say("{times} {what}", times=times(a, b), what=what) for what, (a, b) in costs if a and b][:2]
+    names = called(first, second)
     if len(parts) < 2:
-        return say("Beside {second}, {first} took {parts}.", **both, parts=parts[0]) if parts else None
-    return say("Beside {second}, {first} took {parts} and {last}.", **both, parts=joined(parts[:-1]), last=parts[-1])
+        return say("Beside {second}, {first} took {parts}.", **names, parts=parts[0]) if parts else None
+    return say("Beside {second}, {first} took {parts} and {last}.", **names, parts=joined(parts[:-1]), last=parts[-1])
 
 
 def times(mine: float, other: float) -> str:

@@ -5,7 +5,9 @@ import math
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from compare.page.catalogues import LANGUAGES
 from compare.page.language import Text, changed, joined, known, say
@@ -67,7 +69,7 @@ def network_in_words(record: Record) -> str:
         return known(model.title)
     if record.is_from_scratch:
         return say("{network} · from scratch", network=model.name)
-    words = say("{network} · fine-tuned", network=model.name)
+    words: str = say("{network} · fine-tuned", network=model.name)
     if model.trained == "head":
         words = say("{network} · frozen", network=model.name)
     elif model.trained is None:
@@ -132,12 +134,12 @@ def setting_in_words(name: str) -> str:
     """What a recipe's field is called: `label_smoothing` label smoothing; what no catalogue knows, such as a field of
     somebody's own branch, as it is."""
     words = known(name, of="setting")
-    if words is name:
+    if not isinstance(words, Text):
         return name
     return Text(name.replace("num_", "number of ").replace("_", " "), words.translations)
 
 
-def settings_in_words(settings: dict) -> str:
+def settings_in_words(settings: Mapping[str, Any]) -> str:
     """Fields of a recipe with their values, as a list."""
     return joined(
         say("{setting} {value}", setting=setting_in_words(name), value=in_words(value, of=name))
@@ -145,7 +147,7 @@ def settings_in_words(settings: dict) -> str:
     )
 
 
-def in_words(value, of: str = "") -> str:
+def in_words(value: Any, of: str = "") -> str:
     """A value in words, of a recipe's field where that is named."""
     if value is None or value == "":
         return NOTHING
@@ -228,8 +230,10 @@ def kind_in_words(kind: str, amounts: list[float], data: Data) -> str:
     return say("{kind}: {first} to {last}", kind=KINDS.get(kind, kind), first=first, last=last)
 
 
-def range_in_words(seen: Input) -> str:
-    """What entered the network, as a record's `seen` has it: channels, and their lowest and highest."""
+def range_in_words(seen: Input | None) -> str:
+    """What entered the network, as a record's `seen` has it: channels, and their lowest and highest; or a dash."""
+    if seen is None:
+        return NOTHING
     ranges = [
         say("{low:.4g} to {high:.4g}", low=low, high=high) for low, high in zip(seen.lowest, seen.highest, strict=True)
     ]

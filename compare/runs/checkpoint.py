@@ -40,7 +40,7 @@ class UnfinishedRun:
 def found(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, whole or damaged, the newest first; none where no unfinished run is."""
     numbers = {path: int(match[1]) for path in folder.glob("checkpoint-*") if (match := NAME.fullmatch(path.name))}
-    return sorted(numbers, key=numbers.get, reverse=True)
+    return sorted(numbers, key=lambda path: numbers[path], reverse=True)
 
 
 def write(folder: Path, arrays: dict[str, np.ndarray], record: Record) -> None:
@@ -49,7 +49,7 @@ def write(folder: Path, arrays: dict[str, np.ndarray], record: Record) -> None:
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # as safetensors takes them
     content = safetensors.numpy.save(contiguous, metadata={"record": json.dumps(record.as_json())})
     earlier = found(folder)
-    number = 1 + max((int(NAME.fullmatch(path.name)[1]) for path in earlier), default=0)
+    number = 1 + max((int(path.stem.split("-")[1]) for path in earlier), default=0)
     # The hash is in the name, which the file takes when it is whole: no moment has one without the other.
     sha256 = hashlib.sha256(content).hexdigest()[:16]
     disk.write_atomically(folder / f"checkpoint-{number}-{sha256}.safetensors", content)
@@ -60,7 +60,7 @@ def write(folder: Path, arrays: dict[str, np.ndarray], record: Record) -> None:
 def _is_whole(path: Path) -> bool:
     """Whether it holds the bytes that were written."""
     try:
-        return disk.file_sha256(path)[:16] == NAME.fullmatch(path.name)[2]
+        return disk.file_sha256(path)[:16] == path.stem.split("-")[2]
     except OSError:
         return False
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.distance import cdist
 
-from compare.runs.record import FEATURES, MAX_PREDICTIONS_BYTES, RESTORE, Run
+from compare.runs.record import FEATURES, MAX_PREDICTIONS_BYTES, RESTORE, Run, packed
 from compare.system import disk
 from compare.system.errors import UserError
 
@@ -43,7 +43,7 @@ class Training:
     @classmethod
     def of(cls, features: np.ndarray, labels: np.ndarray) -> "Training":
         """Of features (num_kept, num_features) as the network gives them."""
-        scale = np.float32(np.linalg.norm(features, axis=1).mean() or 1)
+        scale = np.array(np.linalg.norm(features, axis=1).mean() or 1, np.float32)
         return cls((features / scale).astype(np.float16), labels, scale)
 
     def distances(self, features: np.ndarray) -> np.ndarray:
@@ -107,9 +107,7 @@ def write(folder: Path, features: Features) -> None:
     }
     if features.test_maps is not None:
         arrays["test_maps"] = features.test_maps
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    disk.write_atomically(folder / FEATURES, buffer.getvalue())
+    disk.write_atomically(folder / FEATURES, packed(arrays))
 
 
 def read(run: Run) -> Features | None:

@@ -1,5 +1,7 @@
 """Records of format 1, which two branches wrote, of one network each: what they left to be guessed is known here."""
 
+from typing import Any
+
 NETWORKS = {"scratch_resnet": "ResNet-18", "pretrained": "ResNet50"}
 DATA = {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
 TRAINED = {"none": "head", "last-stage": "last stage", "backbone": "backbone"}
@@ -11,7 +13,7 @@ EXPECTS = {
 }
 
 
-def upgraded(content: dict) -> dict:
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """A record of format 1 as one of format 2; what is not as it should be stays so, and is found by who reads it."""
     try:
         return _upgraded(content)
@@ -19,7 +21,7 @@ def upgraded(content: dict) -> dict:
         raise ValueError(f"a record of format 1 without {error}") from error
 
 
-def _upgraded(old: dict) -> dict:
+def _upgraded(old: dict[str, Any]) -> dict[str, Any]:
     data, recipe, branch = old["data"], old["recipe"], old["branch"]
     model, weights = old.get("model"), dict(old.get("weights", {"kind": "none"}))
     fine_tuned = recipe.get("unfreeze", "none")

@@ -69,7 +69,8 @@ def unshared(folder: Path, *, make: bool = False) -> Path:
         return next(place for place in places if not place.exists())
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for place in places:
+        while True:
+            place = next(places)
             with contextlib.suppress(FileExistsError):
                 place.mkdir()
                 return place

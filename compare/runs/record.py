@@ -22,6 +22,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydantic
@@ -31,6 +32,9 @@ from compare.runs import schema
 from compare.runs.schema import Record
 from compare.system import disk, machine, processes
 from compare.system.errors import EXIT_REFUSED, UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RECORD, PREDICTIONS, FEATURES, LOG, SPLIT = "record.json", "predictions.npz", "features.npz", "log.txt", "split.csv"
 WEIGHTS = ("model.safetensors", "model.keras")
@@ -84,9 +88,9 @@ def start_record(
     *,
     branch: str,
     command: list[str],
-    recipe,
+    recipe: "DataclassInstance",
     num_epochs: int,
-    overrides: dict,
+    overrides: dict[str, Any],
     seed: int,
     dataset: Dataset,
     split: tuple[np.ndarray, np.ndarray],
@@ -160,7 +164,9 @@ def readable(*, exit_code: int = EXIT_REFUSED) -> Iterator[None]:
         ) from error
 
 
-def check_readable(content, parse: Callable = schema.parse, *, exit_code: int = EXIT_REFUSED) -> None:
+def check_readable(
+    content: object, parse: Callable[[Any], object] = schema.parse, *, exit_code: int = EXIT_REFUSED
+) -> None:
     """Refuse to write as JSON what its own reader, `parse`, would refuse with a ValueError; raises as `readable`."""
     with readable(exit_code=exit_code):
         parse(disk.parse_json(json.dumps(content)))
@@ -168,12 +174,18 @@ def check_readable(content, parse: Callable = schema.parse, *, exit_code: int = 
 
 def finish_run(folder: Path, record: Record, arrays: dict[str, np.ndarray]) -> None:
     """Write the predictions, arrays as `Run` names them, and then the record, which makes the run complete."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    disk.write_atomically(folder / PREDICTIONS, buffer.getvalue())
+    predictions = packed(arrays)
+    disk.write_atomically(folder / PREDICTIONS, predictions)
     files = {name: disk.file_sha256(folder / name) for name in MAY_BE_MISSING if (folder / name).is_file()}
-    content = record.as_json() | {"files": {PREDICTIONS: hashlib.sha256(buffer.getvalue()).hexdigest()} | files}
+    content = record.as_json() | {"files": {PREDICTIONS: hashlib.sha256(predictions).hexdigest()} | files}
     disk.write_json(folder / RECORD, content)
+
+
+def packed(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays by name as an .npz file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # the stubs take one for `allow_pickle`
+    return buffer.getvalue()
 
 
 # ---- reading
@@ -214,8 +226,9 @@ def read_run(folder: Path) -> Run:
         with np.load(io.BytesIO(predictions), allow_pickle=False) as file:
             arrays = {name: file[name] for name in schema.ARRAYS if name in file.files}
         if record.only_highest:
-            highest, num_classes = (arrays.pop(name) for name in schema.HIGHEST), len(record.data.class_names)
-            arrays["test_probabilities"] = schema.with_equal_rest(*highest, num_classes)
+            predicted, thousandths = (arrays.pop(name) for name in schema.HIGHEST)
+            num_classes = len(record.data.class_names)
+            arrays["test_probabilities"] = schema.with_equal_rest(predicted, thousandths, num_classes)
         schema.check_predictions(record, arrays)
     except Exception as error:  # zipfile and NumPy raise many kinds on bytes that are not theirs
         wanted = "the predictions that belong to the record beside it"
@@ -230,7 +243,7 @@ def check_comparable(runs: list[Run]) -> None:
     Raises:
         UserError: names the runs and what they do not share, or a run and its copy.
     """
-    folders = {}
+    folders: dict[str, Path] = {}
     for run in runs:
         if run.sha256 in folders:
             raise UserError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,14 +27,14 @@ def save_run(
     num_train: int | None = None,
     start: Literal["random", "pretrained"] | None = None,
     trained: Literal["all", "head", "last stage", "backbone"] | None = None,
-    history: Sequence[dict] = (),
+    history: Sequence[dict[str, Any]] = (),
     training_seconds: float | None = None,
     predicting_seconds: float | None = None,
     num_parameters: int | None = None,
     num_trainable_parameters: int | None = None,
     flops_per_image: int | None = None,
     seed: int | None = None,
-    recipe: dict | None = None,
+    recipe: dict[str, Any] | None = None,
     device: str | None = None,
 ) -> Path:
     """Write a run that any report takes, from what another program has computed.
@@ -130,7 +130,9 @@ def small_copy(run: record.Run, folder: Path) -> record.Run:
     return record.read_run(folder)
 
 
-def as_predictions(split: str, probabilities, labels, num_classes: int) -> dict[str, np.ndarray]:
+def as_predictions(
+    split: str, probabilities: np.ndarray | None, labels: np.ndarray | None, num_classes: int
+) -> dict[str, np.ndarray]:
     """A split's probabilities as float32, and its labels in the smallest type that holds them, as `Run` names them.
 
     Raises:

@@ -4,7 +4,7 @@ A record is declared here, a field a line: its type, its bounds and, where it is
 nats an image, accuracies fractions, times seconds, sizes bytes. None is what nobody knows, and the page says so.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import pydantic
@@ -20,7 +20,7 @@ ROBUSTNESS, SEEN = ("robustness_rows", "robustness_predicted"), ("seen_test", "s
 HELD_OUT = ("validation_probabilities", "validation_labels")
 HIGHEST = ("test_predicted", "test_thousandths")
 ARRAYS = ("test_probabilities", *HIGHEST, "test_labels", *ROBUSTNESS, *SEEN, *HELD_OUT)
-FORMAT = 2  # of record.json and checkpoint metadata; raised when a field changes its meaning
+FORMAT: Final = 2  # of record.json and checkpoint metadata; raised when a field changes its meaning
 MAX_NAME_LENGTH, MAX_TEXT_LENGTH = 200, 10_000
 MAX_DEPTH = 20  # less than other JSON may have: report.json has records in it
 
@@ -57,7 +57,7 @@ class Recipe(Part):
     """The share of each side that the test shows, its middle."""
     label_smoothing: Fraction | None = None
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """The recipe as its branch wrote it."""
         return self.model_dump(exclude_unset=True)
 
@@ -99,6 +99,18 @@ class Data(Part):
     split_fingerprint: Text | None = None
     test_labels_fingerprint: Text
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a run that must have them.
+
+        Raises:
+            ValueError: it has not; whoever needs them has to refuse it before.
+        """
+        if self.image_shape is None:
+            raise ValueError(f"the size of the images of {self.title} is not known")
+        height, width, num_channels = self.image_shape
+        return height, width, num_channels
+
     @pydantic.field_validator("class_names")
     @classmethod
     def _each_once(cls, names: list[str]) -> list[str]:
@@ -132,7 +144,7 @@ class Input(Part):
     highest: list[Number]
 
     @pydantic.model_validator(mode="after")
-    def _alike(self):
+    def _alike(self) -> Self:
         if len(self.lowest) != len(self.highest):
             raise ValueError("as many lowest as highest values")
         return self
@@ -223,7 +235,7 @@ class Robustness(Part):
 
     @pydantic.field_validator("strengths")
     @classmethod
-    def _even(cls, strengths: dict) -> dict:
+    def _even(cls, strengths: dict[str, list[float]]) -> dict[str, list[float]]:
         if len(set(map(len, strengths.values()))) != 1 or not all(strengths.values()):
             raise ValueError("uneven strengths of corruption")
         return strengths
@@ -275,7 +287,7 @@ class Record(Part):
     sha256: Text | None = None
 
     @pydantic.model_validator(mode="after")
-    def _in_order(self):
+    def _in_order(self) -> Self:
         epochs = [row.epoch for row in self.history]
         if epochs != list(range(1, len(epochs) + 1)):
             raise ValueError(f"the history has epochs {str(epochs)[:100]}, not 1, 2, … in order")
@@ -311,12 +323,12 @@ class Record(Part):
         frozen = self.frozen
         return frozen.sha256_before == frozen.sha256_after if frozen and frozen.sha256_after else None
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """The record as it is written: what is not known is left out, but a recipe is whole."""
         return self.model_dump(exclude_none=True) | {"recipe": self.recipe.as_json()}
 
 
-def parse(content) -> Record:
+def parse(content: object) -> Record:
     """A record of this format or an earlier one, complete or not, from JSON.
 
     Raises:
@@ -338,7 +350,7 @@ def parse(content) -> Record:
         raise ValueError(in_words(error)) from error
 
 
-def parse_complete(content) -> Record:
+def parse_complete(content: object) -> Record:
     """The same of a complete run; raises as `parse`."""
     record = parse(content)
     if record.model is None:
@@ -389,7 +401,7 @@ def check_predictions(record: Record, arrays: dict[str, np.ndarray]) -> None:
     if HELD_OUT[0] in arrays:
         _check_split("validation", arrays, record.data.num_validation, num_classes)
     if record.robustness is not None:
-        _check_corrupted(record, *(arrays[name] for name in ROBUSTNESS))
+        _check_corrupted(record.robustness, record.data, *(arrays[name] for name in ROBUSTNESS))
     for array in (arrays[name] for name in SEEN if name in arrays):
         square = array.ndim in (3, 4) and array.shape[1] == array.shape[2] and array.shape[3:] in ((), (3,))
         if not square or array.dtype != np.uint8 or array.shape[1:] != arrays[SEEN[0]].shape[1:] or not array.size:
@@ -408,15 +420,15 @@ def _check_split(split: str, arrays: dict[str, np.ndarray], num_images: int, num
         raise ValueError(f"it holds {split} labels that are not {num_images} numbers below {num_classes}")
 
 
-def _check_corrupted(record: Record, rows: np.ndarray, predicted: np.ndarray) -> None:
-    strengths, num_images = record.robustness.strengths, record.robustness.num_images
+def _check_corrupted(robustness: Robustness, data: Data, rows: np.ndarray, predicted: np.ndarray) -> None:
+    strengths, num_images = robustness.strengths, robustness.num_images
     shape = (len(strengths), len(next(iter(strengths.values()))), num_images)
     if rows.shape != (num_images,) or rows.dtype != np.int64:
         raise ValueError(f"it holds {rows.dtype} {rows.shape} of corrupted images, not int64 {(num_images,)}")
     if predicted.shape != shape or predicted.dtype.kind != "u":
         came = f"it holds {predicted.dtype} {predicted.shape} of corrupted images"
         raise ValueError(f"{came}, not unsigned numbers {shape}")
-    if predicted.max() >= len(record.data.class_names):
+    if predicted.max() >= len(data.class_names):
         raise ValueError("it holds classes of corrupted images that there are not")
-    if rows[0] < 0 or rows[-1] >= record.data.num_test or not (np.diff(rows) > 0).all():
+    if rows[0] < 0 or rows[-1] >= data.num_test or not (np.diff(rows) > 0).all():
         raise ValueError("it holds rows of corrupted images that are not ascending rows of the test file")

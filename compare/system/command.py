@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from compare import start
 from compare.system import display, environment, processes
@@ -33,10 +34,10 @@ MAX_EPOCHS, MAX_NUMBER = 10_000, 1e100  # of a record that its readers take; lar
 class Parser(argparse.ArgumentParser):
     """An argument parser that refuses in the same three parts as everything else."""
 
-    def __init__(self, **settings):
+    def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise UserError(message, "the words that --help lists", "look them up with --help, which has examples")
 
 

@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from compare.system.errors import EXIT_FAILED, EXIT_REFUSED, UserError
 
@@ -156,12 +157,12 @@ def read_within(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def read_json(path: Path):
+def read_json(path: Path) -> Any:
     """What a JSON file holds that somebody else may have written; raises as `read_within` and `parse_json`."""
     return parse_json(read_within(path, MAX_JSON_BYTES))
 
 
-def parse_json(content: bytes | str):
+def parse_json(content: bytes | str) -> Any:
     """What JSON holds that somebody else may have written: numbers are finite and fit into 64 bits, texts are texts,
     nothing is nested deeply. Anything else is a ValueError."""
 
@@ -188,10 +189,11 @@ def parse_json(content: bytes | str):
     return value
 
 
-def depth(value) -> int:
+def depth(value: object) -> int:
     """How many arrays and objects of a JSON value lie in each other at most; 0 for a single value."""
-    parts = value.values() if isinstance(value, dict) else value
-    return 1 + max(map(depth, parts), default=0) if isinstance(value, (dict, list)) else 0
+    if not isinstance(value, (dict, list)):
+        return 0
+    return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
 def file_sha256(path: Path) -> str:
@@ -200,19 +202,19 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object with the hash of all else in it, atomically."""
     content = content | {"sha256": own_sha256(content)}
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def own_sha256(content: dict) -> str:
+def own_sha256(content: dict[str, Any]) -> str:
     """What a JSON object says of itself as `sha256`: the hash of all else in it. Earlier versions wrote none."""
     rest = {name: value for name, value in content.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def is_changed(content) -> bool:
+def is_changed(content: object) -> bool:
     """Whether a JSON value is an object with another content than the hash that it says of itself is of."""
     return isinstance(content, dict) and content.get("sha256", own_sha256(content)) != own_sha256(content)
 

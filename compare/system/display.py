@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any, TextIO
 
 SPELLED = {"×": "x", "…": "...", "±": "+/-", "·": "-", "–": "-", "’": "'"}  # where an encoding lacks them
 
@@ -16,10 +17,11 @@ class Forgiving:
     """A stream of text whose writing never fails: a pipe may be closed at its other end, a terminal gone, a disk full.
     `stream` is None where the process was started without one."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # a notebook's has none; its text is UTF-8
-            self._stream.reconfigure(errors="spelled")
+        if (reconfigure := getattr(self._stream, "reconfigure", None)) is not None:  # a notebook's text is UTF-8
+            with contextlib.suppress(OSError, ValueError):
+                reconfigure(errors="spelled")
 
     def write(self, text: str) -> int:
         """Write as much of the text as can be; the length of all of it."""
@@ -39,7 +41,7 @@ class Forgiving:
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         """All else is the stream's."""
         return getattr(self._stream, name)
 

@@ -72,7 +72,7 @@ def recorded() -> dict[str, str]:
 class Load:
     """How busy the processors that this process may use are, looked at from its construction on."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._before = self._now()
 
     def num_threads(self) -> int:

@@ -132,7 +132,7 @@ class EnergyMeter:
             try:
                 now = [read() for read, _ in self._counters]
             except (OSError, ValueError, pynvml.NVMLError):  # no longer to be read
-                self._counters = now = self._before = []
+                self._counters, self._before, now = [], [], []
             for before, after, (_, largest) in zip(self._before, now, self._counters, strict=True):
                 self._joules += after - before + (largest if after < before else 0.0)
             self._before = now
@@ -141,16 +141,19 @@ class EnergyMeter:
 def _processor_counters(powercap: Path) -> list[tuple[Callable[[], float], float]]:
     """The counters of the processor's packages. There are none on other systems, in most virtual machines, and where
     only the administrator may read them. A zone's parts, such as its cores, are counted in it."""
-    counters = []
+    counters: list[tuple[Callable[[], float], float]] = []
     with contextlib.suppress(OSError, ValueError):
         for zone in sorted(powercap.glob("intel-rapl:*")):  # AMD's are called so, too
             if (zone / "name").read_text().startswith("package"):
-                energy = zone / "energy_uj"
-                largest = int((zone / "max_energy_range_uj").read_text()) / 1e6
-                energy.read_text()
-                counters.append((lambda energy=energy: int(energy.read_text()) / 1e6, largest))
+                energy = functools.partial(_joules, zone / "energy_uj")
+                energy()
+                counters.append((energy, _joules(zone / "max_energy_range_uj")))
         return counters
     return []  # some packages alone would tell too little
+
+
+def _joules(microjoules: Path) -> float:
+    return int(microjoules.read_text()) / 1e6
 
 
 def _gpu_counters(gpu: int) -> list[tuple[Callable[[], float], float]]:

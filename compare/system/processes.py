@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 TIED = "COMPARE_TIED"  # in the environment of a process that is
 SECONDS_TO_END = 4  # to come to its end and keep what it has; after them it is ended
@@ -48,7 +49,7 @@ def launcher(num_processes: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def tied(**environment: str) -> Iterator[dict]:
+def tied(**environment: str) -> Iterator[dict[str, Any]]:
     """Arguments with which `subprocess` begins a process that calls `end_with_parent`, which it does when this block
     ends or this process does. `environment` is added to this process' own."""
     theirs, ours = os.pipe()

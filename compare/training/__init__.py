@@ -1,6 +1,7 @@
 """What surrounds a training, alike in every branch.
 
 options      the words of the command line that commands which train share
+recipe       what a recipe is here: the fields that every branch's has
 recipe_file  a recipe out of a TOML file
 preparation  what is checked before the first minute of training: the command line becomes a job
 crops        what training shows of a photograph, and what the test does

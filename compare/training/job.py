@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal
 
 import numpy as np
 import psutil
@@ -25,8 +25,9 @@ from compare.system.display import duration
 from compare.system.errors import EXIT_FAILED, Terminated, UserError
 from compare.training import crops, estimate
 from compare.training.limits import diverged
-from compare.training.options import ESTIMATE, EXPECTED, SHARED, TOLD
+from compare.training.options import DEFAULT_SEED, ESTIMATE, EXPECTED, SHARED, TOLD
 from compare.training.progress import EpochBar, Journal, epoch_line
+from compare.training.recipe import AnyRecipe
 from compare.training.stopping import Stopping
 from compare.training.trackers import Tracker
 
@@ -36,7 +37,7 @@ UNDER_WAY = "under way/"  # before the names, in a checkpoint, of what an epoch 
 
 
 @dataclasses.dataclass
-class Job:
+class Job(Generic[AnyRecipe]):
     """A run about to be trained.
 
     Attributes:
@@ -54,7 +55,7 @@ class Job:
     """
 
     folder: Path
-    recipe: object
+    recipe: AnyRecipe
     record: Record
     checkpoint: dict[str, np.ndarray] | None
     under_way: dict[str, np.ndarray]
@@ -76,7 +77,7 @@ class Job:
     @property
     def seed(self) -> int:
         """The seed of every random draw."""
-        return self.record.seed
+        return self.record.seed or DEFAULT_SEED  # a run that a branch began has one
 
     @property
     def watched(self) -> Literal["validation", "test"] | None:
@@ -145,7 +146,9 @@ class Job:
         """What the epoch to go on within has taken already."""
         return self.record.under_way.seconds if self.record.under_way else 0.0
 
-    def check_same(self, name: str, value, *, advice: str = "resume it on the device that it was begun on") -> None:
+    def check_same(
+        self, name: str, value: object, *, advice: str = "resume it on the device that it was begun on"
+    ) -> None:
         """Refuse to go on with another value of a field of the record than the run began with."""
         begun = getattr(self.record, name)
         if self.checkpoint is not None and begun != value:
@@ -160,7 +163,9 @@ class Job:
         if self.checkpoint is None:
             out_folder.check(self.folder, num_bytes)
 
-    def announce(self, measure: Callable[[], Callable[["Job"], list[np.ndarray]]], *, how: str, where: str) -> None:
+    def announce(
+        self, measure: Callable[[], Callable[["Job[AnyRecipe]"], list[np.ndarray]]], *, how: str, where: str
+    ) -> None:
         """Say in words what is about to be done, how and where, and how long it takes by what was measured: by the
         check before, which `EXPECTED` tells of, or now, by `measure`, which gives the seconds that every epoch of a job
         to come, and then what follows them, take, as pairs (`estimate`)."""
@@ -169,7 +174,7 @@ class Job:
         if ESTIMATE in os.environ or len(self._estimated) != len(self.epochs_left) + 1:
             seconds_of = measure()
             self._estimated = seconds_of(self)
-        seconds = sum(self._estimated)
+        seconds = np.sum(self._estimated, axis=0)
         for line in self.data.summary:
             (self.journal.note if TOLD in os.environ else self.journal.line)(line)
         self.journal.line(
@@ -196,14 +201,14 @@ class Job:
                 told["memory"] = machine.peak_memory_bytes()
                 print(ESTIMATE, json.dumps(told, default=np.ndarray.tolist), flush=True)
 
-    def _with_labels(self, labels: str) -> "Job":
+    def _with_labels(self, labels: str) -> "Job[AnyRecipe]":
         """The same training with so many labels of every class, or all."""
         data = self.record.data
         recipe, train_rows, validation_rows = subset(
             self.data,
             self.recipe,
             labels_per_class=None if labels == "all" else int(labels),
-            subset_seed=data.subset_seed or 0,
+            subset_seed=data.subset_seed,
             batch_asked=self.record.overrides.get("batch_size"),
         )
         return dataclasses.replace(self, recipe=recipe, train_rows=train_rows, validation_rows=validation_rows)
@@ -217,7 +222,7 @@ class Job:
         num_images: int,
         training_seconds: float,
         seconds: float,
-        arrays: dict,
+        arrays: dict[str, np.ndarray],
         advice: str = "start anew with a smaller --learning-rate",
         penalty: float | None = None,
         phase: str | None = None,
@@ -254,9 +259,9 @@ class Job:
             energy_joules=joules,
             processor_seconds=processor_seconds,
         )
-        if self.watched == "test":
+        if watched is not None and self.watched == "test":
             row.test_loss, row.test_accuracy = watched
-        elif self.watched == "validation":
+        elif watched is not None:
             row.validation_loss, row.validation_accuracy = watched
         with self.stopping.finishing():
             self.record.history.append(row)
@@ -315,7 +320,7 @@ class Job:
         if not np.array_equal(estimated, self._estimated[0]):
             self._taken = np.zeros(2)
         actual, expected = self._taken if self._taken.any() else (1, 1)
-        left = estimate.likely(sum(self._estimated)) * actual / expected
+        left = estimate.likely(np.sum(self._estimated, axis=0)) * actual / expected
         return f", about {duration(left)} left" if self.epochs_left else ""
 
     @contextlib.contextmanager
@@ -334,7 +339,8 @@ class Job:
             self.folder = out_folder.unshared(self.folder.parents[1], make=True) / "runs" / self.folder.name
         claimed = out_folder.claim(self.folder, new=self.checkpoint is None)
         with claimed, self.journal.kept_in(self.folder / record.LOG), self.stopping.heard():
-            self.record.seconds.preparing += time.perf_counter() - self.started
+            seconds = self.record.seconds
+            seconds.preparing = (seconds.preparing or 0.0) + time.perf_counter() - self.started
             launcher = processes.launcher(self.record.num_processes)
             resume = shlex.join([*launcher, f"{self.record.branch}.train", "--resume", str(self.folder)])
             try:
@@ -366,8 +372,13 @@ class Job:
 
 
 def subset(
-    data: dataset.Dataset, recipe, *, labels_per_class: int | None, subset_seed: int | None, batch_asked: int | None
-) -> tuple[object, np.ndarray, np.ndarray]:
+    data: dataset.Dataset,
+    recipe: AnyRecipe,
+    *,
+    labels_per_class: int | None,
+    subset_seed: int | None,
+    batch_asked: int | None,
+) -> tuple[AnyRecipe, np.ndarray, np.ndarray]:
     """What a training with so many labels of every class, None for all, learns from.
 
     Returns:
@@ -377,7 +388,7 @@ def subset(
         UserError: no class has so many labels, or there are fewer images than somebody has asked for in a batch.
     """
     rows, validation_rows = dataset.train_and_validation(
-        data, recipe.validation_fraction, labels_per_class=labels_per_class, subset_seed=subset_seed
+        data, recipe.validation_fraction, labels_per_class=labels_per_class, subset_seed=subset_seed or 0
     )
     if (batch_asked or 1) > len(rows):
         raise UserError(f"--batch-size {batch_asked}", f"at most the {len(rows):,} training images", "make it smaller")

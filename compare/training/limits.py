@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from compare.system.errors import EXIT_FAILED, UserError
+from compare.training.recipe import Recipe
 
 NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|resource ?exhausted|alloc failed")
 
@@ -17,7 +18,7 @@ def diverged(came: str, advice: str) -> UserError:
 
 
 @contextlib.contextmanager
-def limits_in_words(recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
+def limits_in_words(recipe: Recipe, *, exit_code: int, smaller: str) -> Iterator[None]:
     """Turn what a device cannot do inside the block, in whichever framework, into words: a want of memory, into the
     article's own hint (`smaller` says what can be made so), and an operation that it lacks, as Apple's GPUs do some."""
     try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeGuard
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Looked:
     """What a network gives for some images, all float32.
 
     Attributes:
-        probabilities: (num_images, num_classes); None where only features were at hand.
+        probabilities: (num_images, num_classes); of no class, (num_images, 0), where only features were at hand.
         features: (num_images, num_features), what its linear layer gets: the means of its last maps.
         maps: (num_images, height, width), class activation maps of each image's predicted class: what each place of the
             last maps adds to its logit (B. Zhou et al., *Learning Deep Features for Discriminative Localization*, 2016,
@@ -26,7 +27,7 @@ class Looked:
             no sum over places.
     """
 
-    probabilities: np.ndarray | None
+    probabilities: np.ndarray
     features: np.ndarray
     maps: np.ndarray | None
 
@@ -34,7 +35,7 @@ class Looked:
 Look = Callable[[np.ndarray], Looked]  # of uint8 (num_images, height, width, channels), as the run's data are
 
 
-def are_large_enough(maps: np.ndarray | None) -> bool:
+def are_large_enough(maps: np.ndarray | None) -> TypeGuard[np.ndarray]:
     """Whether class activation maps (num_images, height, width) tell places apart: from 4×4 on."""
     return maps is not None and min(maps.shape[1:]) >= SMALLEST_MAP
 

@@ -7,12 +7,13 @@ import argparse
 import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from compare import data
-from compare.system.command import MAX_EPOCHS, Parser, place, place_or_word, positive_number, whole_number, writable
+from compare.system.command import MAX_EPOCHS, Parser, place, place_or_word, positive_number, whole_number
 from compare.system.environment import OFFLINE_VARIABLE
-from compare.system.errors import UserError, printable
+from compare.system.errors import UserError, printable, writable
 
 # The recipe's fields that the command line can change, and their words.
 OVERRIDES = {
@@ -46,6 +47,9 @@ SHARED = "COMPARE_SHARED"  # in the environment: other trainings compute on the 
 RECIPE_ENDING = ".toml"  # of a file that `--recipe` names
 DEFAULT_RECIPE, DEFAULT_SEED = "article", 0  # not argparse's: --resume must know what was given
 
+Group = argparse._ActionsContainer  # of options: a part of a parser, or all of it
+Kind = Callable[[str], object]  # what a word of the command line becomes: an argparse type
+
 
 def device_name(text: str) -> str:
     """The argparse type of `--device`: auto, cpu, cuda, cuda:N, or what PyTorch calls Apple's GPU and Intel's."""
@@ -76,15 +80,15 @@ def class_weights(text: str) -> str:
 class Offline(argparse.Action):
     """`--offline`: from here on nothing is downloaded, in this process and in those that it starts."""
 
-    def __init__(self, option_strings, dest, **settings):
+    def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **settings)
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(self, *_: object) -> None:
         """Set the variable that `compare.data.download` asks."""
         os.environ[OFFLINE_VARIABLE] = "1"
 
 
-def add_place_options(group) -> None:
+def add_place_options(group: Group) -> None:
     """Add the options that say where data is read and computed, alike in every command that trains."""
     words = f"{', '.join(data.NAMES)}, a folder of images, an .npz, .parquet or .csv file (the recipe's)"
     group.add_argument("--data", type=place_or_word, metavar="D", help=words)
@@ -117,7 +121,7 @@ def labels_per_class(text: str) -> int | str:
     return text if text == "all" else number(text)
 
 
-def add_subset_options(group, kind: Callable = labels_per_class, metavar: str = "N") -> None:
+def add_subset_options(group: Group, kind: Kind = labels_per_class, metavar: str = "N") -> None:
     """Add the options of a part of the training images, with the number of labels of that type."""
     words = "learn from so many labelled images of every class, those for validation among them, or from all (all)"
     group.add_argument("--labels-per-class", type=kind, metavar=metavar, help=words)
@@ -141,7 +145,7 @@ def recipe_word(known: list[str]) -> Callable[[str], str]:
     return parse
 
 
-def add_recipe_options(group, recipes: list[str]) -> None:
+def add_recipe_options(group: Group, recipes: list[str]) -> None:
     """Add the choice of a recipe by name. An empty list takes any name; the branches know theirs."""
     choice = group.add_mutually_exclusive_group()
     words = f"{', '.join(recipes) or 'one that the branches have: article, demo, …'}, or a file of yours, NAME.toml"
@@ -151,7 +155,7 @@ def add_recipe_options(group, recipes: list[str]) -> None:
     group.add_argument("--seed", type=seed, metavar="N", help="seed of every random draw (0)")
 
 
-def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> None:
+def add_override_options(parser: Parser, of: Callable[[Kind], Kind] = lambda kind: kind) -> None:
     """Add the options that change single fields of the recipe (`OVERRIDES`); `of` wraps their types."""
     group = parser.add_argument_group("changes to the recipe, kept in the record")
     advice = "say 1 for a single pass over the training images"
@@ -167,7 +171,7 @@ def add_override_options(parser: Parser, of: Callable = lambda kind: kind) -> No
     group.add_argument("--class-weights", type=of(class_weights), metavar="W", help=words)
 
 
-def add_depth_option(group) -> None:
+def add_depth_option(group: Group) -> None:
     """Add the depth of the network from scratch."""
     words = f"layers: {', '.join(map(str, DEPTHS))} (the recipe's)"
     group.add_argument("--depth", type=int, choices=DEPTHS, metavar="N", help=words)
@@ -176,9 +180,8 @@ def add_depth_option(group) -> None:
 def add_backbone_options(parser: Parser, names: list[str]) -> None:
     """Add the options of the pretrained network, one of `names`. An empty list takes any; the branch knows its own."""
     group = parser.add_argument_group("pretrained network")
-    known = {"choices": names} if names else {}
     words = f"an image classifier of keras.applications{': ' * bool(names)}{', '.join(names)} (the recipe's: ResNet50)"
-    group.add_argument("--backbone", type=writable, metavar="NAME", help=words, **known)
+    group.add_argument("--backbone", type=writable, choices=names or None, metavar="NAME", help=words)
     words = "imagenet, random, or a file of Keras' that holds the network (the recipe's)"
     group.add_argument("--weights", type=place_or_word, metavar="W", help=words)
     words = f"fine-tune afterwards: {', '.join(UNFREEZE)} (the recipe's)"
@@ -188,7 +191,7 @@ def add_backbone_options(parser: Parser, names: list[str]) -> None:
     group.add_argument("--keras-backend", choices=choices, default="auto", metavar="B", help=words)
 
 
-def add_how_options(group) -> None:
+def add_how_options(group: Group) -> None:
     """Add the options that say how far to go, alike in every command that trains."""
     group.add_argument("--check", action="store_true", help="check everything, say how long it would take, and stop")
     words = "predict shifted, noisy, … copies of test images as well, at the end"

@@ -53,8 +53,9 @@ def predict(branch: str, weights: str, arguments: argparse.Namespace, load: Call
     run = record.read_run(arguments.run)
     check(branch, weights, run)
     images = np.load(arguments.images, allow_pickle=False)
-    if images.dtype != np.uint8 or list(images.shape[1:]) != run.record.data.image_shape:
-        expected = f"uint8 (num_images, {', '.join(map(str, run.record.data.image_shape))})"
+    shape = run.record.data.image_shape or []
+    if images.dtype != np.uint8 or list(images.shape[1:]) != shape:
+        expected = f"uint8 (num_images, {', '.join(map(str, shape))})"
         raise UserError(f"{arguments.images} holds {images.dtype} {images.shape}", expected, "make it so")
     try:
         look = load(run)
@@ -76,7 +77,7 @@ def predict(branch: str, weights: str, arguments: argparse.Namespace, load: Call
     if arguments.where:
         arrays |= {"maps": np.concatenate(maps), "is_occlusion": np.array(not are_large_enough(parts[0].maps))}
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stubs take one for `allow_pickle`
     disk.write_atomically(arguments.out, buffer.getvalue())
     return EXIT_DONE
 

@@ -1,10 +1,13 @@
 """Before the first minute of training: everything is checked, and the command line becomes a `Job`, new or resumed."""
 
+import argparse
 import dataclasses
 import datetime
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from compare.data import corruptions, dataset
 from compare.runs import checkpoint, out_folder, record
@@ -14,19 +17,20 @@ from compare.system.errors import UserError
 from compare.training import crops, trackers
 from compare.training.job import UNDER_WAY, Job, subset
 from compare.training.options import ANEW_FOR_EPOCHS, DEFAULT_RECIPE, DEFAULT_SEED, RECIPE_ENDING
+from compare.training.recipe import AnyRecipe
 
 SAME_VERSIONS = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy")  # major and minor, from beginning to end
 
 
 def prepare(
     branch: str,
-    arguments,
-    recipes: dict,
+    arguments: argparse.Namespace,
+    recipes: Mapping[str, AnyRecipe],
     *,
-    overrides: dict,
+    overrides: dict[str, str],
     words: dict[str, str],
     recipe_file: RecipeFile | None = None,
-) -> Job:
+) -> Job[AnyRecipe]:
     """Check everything that needs no framework and bring it together.
 
     Args:
@@ -54,7 +58,7 @@ def prepare(
         check_same_program(folder, so_far)
         labels_per_class, subset_seed = so_far.data.labels_per_class, so_far.data.subset_seed
         group_by, allow_leaks = so_far.data.group_by, bool(so_far.data.num_leaks)  # allowed then, or there are none
-        recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed
+        recipe, seed = recipe_so_far(folder, so_far, type(recipes[DEFAULT_RECIPE])), so_far.seed or DEFAULT_SEED
     else:
         recipe = dataclasses.replace(recipes[arguments.recipe or DEFAULT_RECIPE], **changes)
         seed = DEFAULT_SEED if arguments.seed is None else arguments.seed
@@ -81,18 +85,18 @@ def prepare(
     )
     recipe = on_photographs if data.are_photographs else recipe
     if not data.mirror_alike:
-        mirrors = {name: False for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)}
-        recipe = dataclasses.replace(recipe, **mirrors)
-    recipe, *split = subset(
+        mirrors = [name for name in ("horizontal_flip", "mirrored_predictions") if getattr(recipe, name, False)]
+        others = dict.fromkeys(mirrors, False)
+        recipe = dataclasses.replace(recipe, **others)
+    recipe, train_rows, validation_rows = subset(
         data, recipe, labels_per_class=labels_per_class, subset_seed=subset_seed, batch_asked=changes.get("batch_size")
     )
-    if labels_per_class is not None:
-        words = {"--labels-per-class": labels_per_class, "--subset-seed": subset_seed} | words
     split_name = None if arguments.split is None else arguments.split.name
     said = {"--split": split_name, "--group-by": group_by, "--unreadable": arguments.unreadable}
-    words = {option: value for option, value in said.items() if value is not None} | words
+    said |= {"--labels-per-class": labels_per_class, "--subset-seed": subset_seed}
     recipe_word = recipe.name if recipe_file is None else recipe.name + RECIPE_ENDING
-    options = {"--recipe": recipe_word, "--seed": seed} | {overrides[name]: changes[name] for name in changes} | words
+    options = {"--recipe": recipe_word, "--seed": seed, **{overrides[name]: changes[name] for name in changes}}
+    options |= {option: value for option, value in said.items() if value is not None} | words
     command = [str(word) for option in options.items() for word in option]
     new = record.start_record(
         branch=branch,
@@ -102,7 +106,7 @@ def prepare(
         overrides=changes,
         seed=seed,
         dataset=data,
-        split=tuple(split),
+        split=(train_rows, validation_rows),
         labels_per_class=labels_per_class,
         subset_seed=subset_seed,
         recipe_file=recipe_file,
@@ -125,8 +129,8 @@ def prepare(
         checkpoint=None if so_far is None else arrays,
         under_way={name.removeprefix(UNDER_WAY): array for name, array in arrays.items() if UNDER_WAY in name},
         data=data,
-        train_rows=split[0],
-        validation_rows=split[1],
+        train_rows=train_rows,
+        validation_rows=validation_rows,
         started=started,
         is_unnamed=arguments.resume is None and arguments.out is None,
         tracker=trackers.Tracker(arguments.log if processes.is_first() else None),
@@ -138,7 +142,7 @@ def prepare(
     return job
 
 
-def subset_asked(arguments, seed: int) -> tuple[int | None, int | None]:
+def subset_asked(arguments: argparse.Namespace, seed: int) -> tuple[int | None, int | None]:
     """How many labels of every class the command line asks for, and by which seed they are drawn; None for all.
 
     Raises:
@@ -155,7 +159,7 @@ def subset_asked(arguments, seed: int) -> tuple[int | None, int | None]:
     return arguments.labels_per_class, seed if arguments.subset_seed is None else arguments.subset_seed
 
 
-def check_resumed_alone(arguments, changes: dict) -> None:
+def check_resumed_alone(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
     """Refuse words that would change a run which is gone on with; data and weights may have moved."""
     words = {option: value for option, value in changes.items() if option not in ("--weights", "--data")}
     names = ("recipe", "seed", "out", "labels_per_class", "subset_seed", "group_by", "unreadable")
@@ -172,9 +176,10 @@ def check_resumed_alone(arguments, changes: dict) -> None:
         )
 
 
-def recipe_so_far(folder: Path, begun: Record, kind: type):
+def recipe_so_far(folder: Path, begun: Record, kind: type[AnyRecipe]) -> AnyRecipe:
     """The recipe, of that kind, by which the run in `folder` was begun; a version's with other fields is refused."""
-    fields = {name: tuple(one) if isinstance(one, list) else one for name, one in begun.recipe.as_json().items()}
+    fields = begun.recipe.as_json()
+    fields |= {name: tuple(one) for name, one in fields.items() if isinstance(one, list)}
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:

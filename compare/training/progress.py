@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from compare.runs.schema import Row
 from compare.system import processes
@@ -20,10 +20,10 @@ SECONDS_BETWEEN_UPDATES = 0.5
 class Journal:
     """What one run says, line by line, by the first of its processes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not processes.is_first())
-        self._early_lines = []  # said before there was a folder to log in
-        self._log = None
+        self._early_lines: list[str] = []  # said before there was a folder to log in
+        self._log: Path | None = None
 
     @contextlib.contextmanager
     def kept_in(self, path: Path) -> Iterator[None]:
@@ -52,17 +52,23 @@ class Journal:
     @contextlib.contextmanager
     def epoch(self, title: str, num_images: int) -> Iterator["EpochBar"]:
         """A live bar over the `num_images` of one epoch, where there is a terminal."""
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
-        columns += (TimeRemainingColumn(elapsed_when_finished=True),)
-        more = {"transient": True, "refresh_per_second": 1 / SECONDS_BETWEEN_UPDATES}
-        with Progress(*columns, console=self.console, disable=not self.console.is_terminal, **more) as progress:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+            refresh_per_second=1 / SECONDS_BETWEEN_UPDATES,
+        ) as progress:
             yield EpochBar(progress, progress.add_task(title, total=num_images, figures=""))
 
 
 class EpochBar:
     """The bar of one epoch, redrawn at most twice a second so that reading the figures never slows the training."""
 
-    def __init__(self, progress: Progress, task):
+    def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
         self._start = self._last = time.perf_counter()
 

@@ -15,9 +15,9 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -26,14 +26,19 @@ from compare.runs.schema import RecipeFile
 from compare.system import disk
 from compare.system.errors import UserError, printable, writable
 from compare.training.options import DEFAULT_RECIPE, RECIPE_ENDING
+from compare.training.recipe import AnyRecipe
 
 MAX_BYTES = 1_000_000
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def with_file(
-    recipes: dict, word: str | None, branch: str, *, choices: Mapping[str, typing.Collection[str]] | None = None
-) -> tuple[dict, RecipeFile | None]:
+    recipes: dict[str, AnyRecipe],
+    word: str | None,
+    branch: str,
+    *,
+    choices: Mapping[str, Collection[str]] | None = None,
+) -> tuple[dict[str, AnyRecipe], RecipeFile | None]:
     """The recipes that can be chosen from, by the words that choose them, and what a file says if `word` names one.
 
     Args:
@@ -47,7 +52,7 @@ def with_file(
     if word is None or not word.endswith(RECIPE_ENDING):
         return recipes, None
     path, kind = Path(word), type(recipes[DEFAULT_RECIPE])
-    choices = {"data": data.NAMES, "base": recipes} | (choices or {})
+    choices = {"data": data.NAMES, "base": recipes, **(choices or {})}
     if path.stem in recipes:
         raise UserError(
             f"--recipe {path}, and {path.stem} is a recipe that {branch} has", "a name of its own", "rename the file"
@@ -84,7 +89,7 @@ def text_of(path: Path) -> str:
     return text
 
 
-def _of_branch(path: Path, branch: str) -> dict:
+def _of_branch(path: Path, branch: str) -> dict[str, Any]:
     """What the file says for this branch: what stands on top, and over it what its own table has."""
     content = tomllib.loads(text_of(path))
     branches = {*start.OURS, branch} - {"compare"}
@@ -104,7 +109,9 @@ def _of_branch(path: Path, branch: str) -> dict:
     return shared | content.get(branch, {})
 
 
-def _checked_fields(path: Path, branch: str, kind: type, values: dict, choices: Mapping) -> dict:
+def _checked_fields(
+    path: Path, branch: str, kind: type, values: dict[str, Any], choices: Mapping[str, Collection[str]]
+) -> dict[str, Any]:
     """The values as the fields of a recipe of this kind take them; refused where there is no such field."""
     hints = typing.get_type_hints(kind, include_extras=True)
     known = hints.keys() - {"name"}
@@ -120,13 +127,13 @@ def _checked_fields(path: Path, branch: str, kind: type, values: dict, choices: 
     return found
 
 
-def _unknown(path: Path, said: str, name: str, known, expected: str) -> UserError:
+def _unknown(path: Path, said: str, name: str, known: Iterable[str], expected: str) -> UserError:
     close = difflib.get_close_matches(name, known, n=1)
     advice = f"say {close[0]}" if close else "leave it out, or put it in the table of the branch that has it"
     return UserError(f"{path}: {printable(said)[:200]}, which is not known", expected, advice)
 
 
-def _checked(path: Path, name: str, hint, value, choices: Mapping):
+def _checked(path: Path, name: str, hint: Any, value: object, choices: Mapping[str, Collection[str]]) -> Any:
     """The value as a field of this type holds it, a list as a tuple; refused where it is none."""
     try:
         found = pydantic.TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
@@ -154,7 +161,7 @@ def _lies_in(number: float, interval: str) -> bool:
     return low < number < high or number in ends
 
 
-def _in_words(hint) -> str:
+def _in_words(hint: Any) -> str:
     """What a field of this type takes."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is Annotated:

@@ -20,7 +20,7 @@ def end_at_once() -> None:
     is under way that a kill could spoil. An exception that they raised could be lost: Python drops what is raised in
     the callbacks that it runs while it imports, and importing a framework takes seconds."""
 
-    def end(number, _):
+    def end(number: int, _: object) -> None:
         with contextlib.suppress(Exception):  # as where the signal came in the midst of a print
             sys.stdout.flush()
         interrupted = number == signal.SIGINT
@@ -58,7 +58,7 @@ class Stopping:
         asked: the exception to raise, where a signal has asked.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked: type[KeyboardInterrupt] | None = None
         self._waits = False  # whether a signal waits for the step in progress
 
@@ -84,14 +84,14 @@ class Stopping:
         signals = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
         last = 0.0
 
-        def again(number, _):
+        def again(number: int, _: object) -> None:
             # who ends all processes of a group reaches this one twice: compare.run passes it on as SIGTERM, torchrun
             # as it is
             if time.monotonic() - last > SECONDS_BETWEEN_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
 
-        def stop(number, _):
+        def stop(number: int, _: object) -> None:
             nonlocal last
             last = time.monotonic()
             for one in signals:

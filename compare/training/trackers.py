@@ -16,15 +16,21 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from compare.runs.schema import Record, Row
 from compare.system.environment import OFFLINE_VARIABLE
 from compare.system.errors import extra_missing, in_a_line
 
+if TYPE_CHECKING:
+    import wandb
+    from mlflow import MlflowClient
+
 PROJECT = "scratch-or-pretrained"  # what MLflow's experiment and the project of Weights & Biases are called by default
 # MLflow waits minutes for a server that is not there, and tells its makers of its use, unless it is told otherwise.
 # With these a server that does not answer takes half a minute.
 MLFLOW = {"HTTP_REQUEST_MAX_RETRIES": "1", "HTTP_REQUEST_TIMEOUT": "10", "DISABLE_TELEMETRY": "true"}
+Settings = dict[str, str | int | float | bool]
 PAGE_FILES = ("index.html", "report.json", "metrics.csv")
 
 
@@ -41,32 +47,33 @@ def check(name: str | None) -> None:
 class Tracker:
     """Sends one training to the tool that `--log` names; None names none."""
 
-    def __init__(self, name: str | None):
-        self._name, self._tool, self._num_epochs = name, None, 0
+    def __init__(self, name: str | None) -> None:
+        self._name, self._num_epochs = name or "", 0
+        self._tool: Tool | None = None
 
     def begin(self, folder: Path, record: Record, tell: Callable[[str], None]) -> None:
         """Send the settings, and the epochs so far that were not sent yet. `tell` is told what goes wrong."""
         self._tell, self._num_epochs = tell, len(record.history)
 
         def begin() -> None:
-            self._tool = TOOLS[self._name](folder, key_of(record), settings_of(record), len(record.history))
+            self._tool = tool = TOOLS[self._name](folder, key_of(record), settings_of(record), len(record.history))
             for row in record.history:
-                if row.epoch >= self._tool.first_epoch:
-                    self._tool.log(numbers_of(row), row.epoch)
+                if row.epoch >= tool.first_epoch:
+                    tool.log(numbers_of(row), row.epoch)
 
-        if self._name is not None:
+        if self._name:
             self._try(begin)
 
     def row(self, row: Row) -> None:
         """Send an epoch."""
         self._num_epochs = row.epoch
-        if self._tool is not None:
-            self._try(lambda: self._tool.log(numbers_of(row), row.epoch))
+        if (tool := self._tool) is not None:
+            self._try(lambda: tool.log(numbers_of(row), row.epoch))
 
     def end(self, numbers: dict[str, float] | None = None) -> None:
         """Send what a complete run came to, or that it ended without that; once."""
-        if self._tool is not None:
-            self._try(lambda: self._tool.end(numbers, self._num_epochs))
+        if (tool := self._tool) is not None:
+            self._try(lambda: tool.end(numbers, self._num_epochs))
         self._tool = None
 
     def _try(self, call: Callable[[], None]) -> None:
@@ -82,8 +89,8 @@ def send_page(name: str, folder: Path, title: str, tell: Callable[[str], None]) 
     files = [path for path in (folder / name for name in PAGE_FILES) if path.is_file()]
     key = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]  # a later page takes the place of this one
     try:
-        if hasattr(TOOLS.get(name), "send_files"):
-            _quietly(lambda: TOOLS[name].send_files(key, title, files))
+        if (send := getattr(TOOLS.get(name), "send_files", None)) is not None:
+            _quietly(lambda: send(key, title, files))
     except Exception as error:
         tell(f"{_in_words(name, error)}; the page was not sent there")
 
@@ -102,7 +109,7 @@ def key_of(record: Record) -> str:
     return hashlib.sha256(f"{record.started} {record.command} {record.source}".encode()).hexdigest()[:16]
 
 
-def settings_of(record: Record) -> dict[str, str | int | float | bool]:
+def settings_of(record: Record) -> Settings:
     """What was set, and what it was set on."""
     told = {
         **{f"recipe.{name}": value for name, value in record.recipe.as_json().items()},
@@ -144,7 +151,7 @@ class TensorBoard:
 
     first_epoch = 1
 
-    def __init__(self, folder: Path, key: str, settings: dict, num_epochs: int):
+    def __init__(self, folder: Path, key: str, settings: Settings, num_epochs: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.plugins.text.summary_v2 import text_pb
@@ -163,7 +170,7 @@ class TensorBoard:
         for left in before:
             left.unlink()
 
-    def _write(self, *, step: int = 0, **parts) -> None:
+    def _write(self, *, step: int = 0, **parts: Any) -> None:
         self._records.write(self._event(wall_time=time.time(), step=step, **parts).SerializeToString())
 
     def log(self, numbers: dict[str, float], epoch: int) -> None:
@@ -183,7 +190,7 @@ class TensorBoard:
 class MLflow:
     """A run of MLflow's, by its client, wherever it is told to keep runs."""
 
-    def __init__(self, folder: Path, key: str, settings: dict, num_epochs: int):
+    def __init__(self, folder: Path, key: str, settings: Settings, num_epochs: int) -> None:
         from mlflow.entities import Param
 
         self._client, self._run = _mlflow_run(key, run_name(folder))
@@ -217,7 +224,7 @@ class MLflow:
         client.set_terminated(run, "FINISHED")
 
 
-def _mlflow_run(key: str, name: str) -> tuple:
+def _mlflow_run(key: str, name: str) -> tuple["MlflowClient", str]:
     """MLflow's client, and its run of this key, begun or gone on with."""
     for variable, value in MLFLOW.items():
         os.environ.setdefault(f"MLFLOW_{variable}", value)
@@ -239,7 +246,7 @@ class WandB:
     """A run of Weights & Biases'. Without its server nobody knows what an earlier process has sent: that is not sent
     again."""
 
-    def __init__(self, folder: Path, key: str, settings: dict, num_epochs: int):
+    def __init__(self, folder: Path, key: str, settings: Settings, num_epochs: int) -> None:
         self._run = _wandb_run(key, run_name(folder), config=settings)
         self.first_epoch = num_epochs + 1 if self._run.offline else max(self._run.step, 1)
 
@@ -264,7 +271,7 @@ class WandB:
             run.log_artifact(artifact)
 
 
-def _wandb_run(key: str, name: str, **more):
+def _wandb_run(key: str, name: str, **more: Any) -> "wandb.Run":
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
@@ -281,4 +288,5 @@ def _wandb_run(key: str, name: str, **more):
     )
 
 
-TOOLS = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
+Tool = TensorBoard | MLflow | WandB
+TOOLS: dict[str, type[Tool]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}

@@ -34,7 +34,7 @@ from pathlib import Path
 import psutil
 
 from compare.runs import record
-from compare.system import machine
+from compare.system import machine, processes
 
 ROOT = Path(__file__).parent.parent.parent
 CASES = {
@@ -103,7 +103,7 @@ def two_nodes(environment: dict[str, str]) -> Iterator[Callable[[], None]]:
     of one that is killed."""
     from ray.cluster_utils import Cluster
 
-    os.environ |= environment  # nodes keep their caches where it says
+    os.environ |= environment | {"RAY_worker_niceness": "0"}  # nodes keep their caches where it says
     there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     first, _ = (there.add_node(num_cpus=1) for _ in range(2))
     environment["RAY_ADDRESS"] = there.address
@@ -149,10 +149,15 @@ class Seen:
 
     def lost(self, lose_one: Callable[[], None]) -> float:
         """The seconds that those trainings had taken which end as one is lost."""
-        ages = {one: time.time() - one.create_time() for one in self.trainings if one.is_running()}
+        ages = {one: time.time() - one.create_time() for one in self.trainings if is_there(one)}
         lose_one()
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-        return round(sum(age for one, age in ages.items() if not one.is_running()), 1)
+        time.sleep(2 * processes.SECONDS_TO_END)  # as long as one may take that its worker's end reaches
+        return round(sum(age for one, age in ages.items() if not is_there(one)), 1)
+
+
+def is_there(process: psutil.Process) -> bool:
+    """Whether a process goes on; one that nobody has waited for does not."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 if __name__ == "__main__":

@@ -173,6 +173,15 @@ def test_a_curve_of_runs_that_do_not_tell_their_images_is_shown(tmp_path):
     assert rest == "All below is of 1,000 labels a class, where all learned from the same images."
 
 
+def test_runs_that_do_not_tell_their_images_may_stand_beside_a_curve(tmp_path):
+    runs = write_curve(tmp_path, seeds=(0,))
+    for name in ("forest", "tree"):
+        runs.append(record.read_run(write_run(tmp_path / name, branch=name, accuracy=0.99)))
+        runs[-1].record.data.num_train = None
+    page = Page(report.write_report(tmp_path / "page", runs, title="a title", images="none"))
+    assert "All below is of forest, tree." in page.text and "forest, beside tree; 95 % intervals" in page.text
+
+
 def test_the_curve_has_logistic_regression_beside_it(written):
     _, found, _ = written
     assert labels.section(found, show(found))["baselines"] == []

@@ -96,6 +96,13 @@ def test_what_no_command_trained_is_said(tmp_path):
     assert not any("compare.run" in line for line in lines)
 
 
+@pytest.mark.parametrize("words", ["--seed", "--seed abc", "--labels-per-class", "--labels-per-class 1,2", "--note 'x"])
+def test_what_no_command_of_ours_would_take_is_said(tmp_path, words):
+    changes = {"command": f"python -m scratch_resnet.train {words}"}
+    lines = copied(write(tmp_path / "out", write_run(tmp_path / "run", changes=changes)))
+    assert "# ResNet-18 · from scratch: another program's, which tells no command" in lines
+
+
 def test_the_command_passes_its_own_check(tmp_path):
     """The digits are at hand, and nothing is trained."""
     page = write(tmp_path / "page", write_run(tmp_path / "a", data="digits", recipe="demo"))

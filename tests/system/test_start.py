@@ -12,6 +12,7 @@ import pytest
 from fake_runs import write_run
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from systems import needs_posix
 
 from compare import start
 from compare.__main__ import COMMANDS
@@ -84,7 +85,7 @@ def test_ctrl_c_while_a_command_is_imported_is_no_traceback(first, handler):
 @pytest.mark.parametrize(
     "entry",
     [
-        *("random.py", "numbers.py", "json.py", "statistics.py", "signal.py", "json/__init__.py"),
+        *("typing.py", "random.py", "numbers.py", "json.py", "statistics.py", "signal.py", "json/__init__.py"),
         *("numpy.py", "torch.py", "keras.py", "rich/__init__.py", "six.py", "pretrained.py"),
     ],
 )
@@ -96,6 +97,22 @@ def test_a_file_that_takes_the_place_of_a_module_is_named(tmp_path, module, entr
     code, out, err = python("-m", module, "--help", folder=tmp_path)
     assert_refused(code, err, f"{entry.partition('/')[0]} in {tmp_path}", "rename")
     assert out == "" and not (tmp_path / "executed").exists()
+
+
+@needs_posix  # Windows keeps a folder that somebody is in
+@pytest.mark.parametrize("module", ["compare", "compare.run", "scratch_resnet.train", "pretrained.train"])
+def test_a_folder_that_is_gone_is_no_place_to_work_in(tmp_path, module):
+    """MKL would end a training without a word that anybody understands."""
+    words = ["-m", module] if module != "compare" else ["-c", CONSOLE]
+    (tmp_path / "gone").mkdir()
+    command = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", tmp_path / "gone", sys.executable, *words, "run"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert_refused(done.returncode, done.stderr, "the current folder is gone", "cd to another")
 
 
 def test_the_console_command_names_our_own_names_as_well(tmp_path):

@@ -513,6 +513,7 @@ TEXTS = {
     "Welch’s t test takes the accuracies of each one’s seeds. p is how likely their means would lie at least as far apart, were both equally good.": "Welch t 检验比较两者各个种子的准确率。p 是在两者同样好的前提下，平均值至少相差如此之大的概率。",
     "{better} is above {worse} by {first_lead} points {first_interval} at {fewest} labels a class and by {last_lead} {last_interval} at {most}.": "{better} 优于 {worse}：每类 {fewest} 个标签时高 {first_lead} 个百分点{first_interval}，{most} 个时高 {last_lead} 个百分点{last_interval}。",
     "All below is of {number} labels a class, where all learned from the same images": "以下内容都是每类 {number} 个标签的情形，各策略使用相同的图像",
+    "All below is of {runs}": "以下内容仅涉及 {runs}",
     "{rest}: {training:,} to train on, {validation:,} to validate with": "{rest}：{training:,} 张用于训练，{validation:,} 张用于验证",
     "How far each is ahead of the other, by labels": "不同标签数下的领先幅度",
     "The labels count those for validation. Bands reach from the lowest to the highest seed; a dashed line stands where two strategies cross, in the band of its 95 % interval. The intervals cover the luck of the test images and, where there are several, of the seeds.": "标签数包含用于验证的部分。色带为各种子的最低值至最高值；虚线标出两种策略的交点，其所在色带为该交点的 95 % 置信区间。置信区间反映测试图像的偶然性；有多个种子时，也反映种子的偶然性。",
