@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tomllib
@@ -92,7 +91,3 @@ def test_who_cites_it_cites_this_version():
     assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
     assert next(line for line in changes if line.startswith("## ")).split()[1] == PROJECT["version"]
-    named = set(
-        re.findall(r"scratch_or_pretrained-([\d.]+)-py3", (ROOT / "docs/install.md").read_text(encoding="utf-8"))
-    )
-    assert named == {PROJECT["version"]}
