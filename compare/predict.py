@@ -405,7 +405,9 @@ def show(paths: list[Path], found: list[Predicted]) -> None:
     console.print(table)
     for one in found:
         if one.temperature is None:
-            console.print(Text(f"{one.name}: {NOT_CALIBRATED}, as it has no validation split to fit a temperature on"))
+            console.print(
+                Text(f"{one.name}: {NOT_CALIBRATED}, without a validation image, or without one that is wrong")
+            )
         if one.farther_than is None:
             console.print(Text(f"{one.name}: whether a picture is like what it has seen is {NOT_KNOWN}"))
         if any(one.made_grey):

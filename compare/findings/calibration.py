@@ -159,10 +159,13 @@ def scaled(run: Run) -> Scaled | None:
 
 
 def fitted_temperature(run: Run) -> float | None:
-    """The temperature of `Scaled`; None without predictions of a validation split."""
+    """The temperature of `Scaled`; None without predictions of a validation split, and where all of them are right: the
+    surer the better they would be, without end."""
     if run.validation_probabilities is None or run.validation_labels is None:
         return None
     scores, labels = _logarithms(run.validation_probabilities), run.validation_labels
+    if (scores.argmax(axis=1) == labels).all():
+        return None
     bound = float(np.log(HIGHEST_TEMPERATURE))
     found = minimize_scalar(
         lambda log_temperature: log_loss(softmax(scores / np.exp(log_temperature), axis=1), labels),

@@ -156,7 +156,8 @@ def not_scaled(shown: list[Shown]) -> list[str]:
     """Why some runs have no temperature, a sentence for each reason."""
     without = [one for one in shown if one.scaled is None]
     never = [one for one in without if not one.record.data.num_validation]
-    early = [one for one in without if one.record.data.num_validation]
+    early = [one for one in without if one.record.data.num_validation and one.run.validation_probabilities is None]
+    perfect = [one for one in without if one.run.validation_probabilities is not None]
     said: list[str] = []
     if never:
         said.append(
@@ -172,6 +173,14 @@ def not_scaled(shown: list[Shown]) -> list[str]:
                 "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the "
                 "validation split.",
                 runs=joined(named(early, shown)),
+            )
+        )
+    if perfect:
+        said.append(
+            say(
+                "No temperature is fitted for {runs}: every image of the validation split is right, which does not "
+                "tell how sure to be.",
+                runs=joined(named(perfect, shown)),
             )
         )
     return said

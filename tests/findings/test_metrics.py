@@ -315,10 +315,14 @@ def test_temperature_undoes_the_one_that_was_there():
     assert found.log_loss == pytest.approx(sklearn.metrics.log_loss(labels[10_000:], truth[10_000:]), rel=0.01)
 
 
-@pytest.mark.parametrize(("labels", "temperature"), [([0, 0], 1 / 10), ([1, 1], 10)])
-def test_temperature_of_a_split_that_knows_no_best_stays_in_its_range(labels, temperature):
-    found = scaled(held_out([[0.9, 0.1]] * 2, labels, [[1, 0], [1, 0]], [0, 1]))
-    assert found.temperature == pytest.approx(temperature, rel=1e-3) and math.isfinite(found.log_loss)
+def test_temperature_of_a_split_that_is_all_wrong_stays_in_its_range():
+    found = scaled(held_out([[0.9, 0.1]] * 2, [1, 1], [[1, 0], [1, 0]], [0, 1]))
+    assert found.temperature == pytest.approx(10, rel=1e-3) and math.isfinite(found.log_loss)
+
+
+def test_no_temperature_by_a_split_that_is_all_right():
+    """Whatever it is, a lower one would be better still, and say of every picture that it is certain."""
+    assert scaled(held_out([[0.6, 0.4], [0.2, 0.8]], [0, 1], [[1, 0], [1, 0]], [0, 1])) is None
 
 
 def test_no_temperature_without_a_validation_split():

@@ -8,6 +8,7 @@ import shutil
 import urllib.parse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sklearn.metrics
 from fake_runs import write_run, write_unfinished_run
@@ -236,6 +237,10 @@ def test_temperature_is_shown_where_a_split_was_held_out_and_else_why_not(tmp_pa
     assert "no validation split was held out" in page.text and "an earlier version" not in page.text
     early = show(find([dataclasses.replace(record.read_run(runs[0]), validation_probabilities=None)]))
     assert ["an earlier version" in sentence for sentence in not_scaled(early)] == [True]
+    kept = record.read_run(runs[0])
+    all_right = np.eye(10, dtype=np.float32)[kept.validation_labels]
+    (sentence,) = not_scaled(show(find([dataclasses.replace(kept, validation_probabilities=all_right)])))
+    assert "every image of the validation split is right" in sentence
 
 
 def test_unfinished_runs_are_shown_as_that(tmp_path):

@@ -502,6 +502,7 @@ TEXTS = {
     "Temperature fitted on the validation split": "在验证集上拟合的温度",
     "No temperature is fitted for {runs}: no validation split was held out, and the test set is there to measure by, not to fit by.": "没有为 {runs} 拟合温度：未留出验证集，而测试集只用于评估，不用于拟合。",
     "No temperature is fitted for {runs}: an earlier version of this program kept no predictions of the validation split.": "没有为 {runs} 拟合温度：本程序的早期版本没有保存验证集上的预测。",
+    "No temperature is fitted for {runs}: every image of the validation split is right, which does not tell how sure to be.": "没有为 {runs} 拟合温度：验证集全部判对，无从得知置信度应当多高。",
     "Label smoothing trained {runs} towards a confidence of {target} and not of 1: it is seldom surer than that, right or wrong, and until a temperature mends it its confidence lies below its accuracy.": "{runs} 使用了标签平滑，训练目标的置信度是 {target} 而不是 1：无论对错，置信度都很少高于此值；在用温度缩放校正之前，置信度低于准确率。",
     "Accuracy by confidence of {run}": "{run} 在不同置信度下的准确率",
     "images by confidence": "按置信度分组的图像",
