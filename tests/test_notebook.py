@@ -204,7 +204,6 @@ def test_the_notebook_to_start_with_runs_as_it_stands(tmp_path):
     assert {one.name for one in tmp_path.iterdir()} - IPYTHONS == {"reports"}
 
 
-@pytest.mark.thorough
 def test_the_notebook_for_pictures_runs_as_it_stands(tmp_path):
     found = run_whole("your-own-pictures", tmp_path)
     assert "240 images of 3 classes" in found["inspect"][0]

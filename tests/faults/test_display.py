@@ -60,7 +60,8 @@ def test_a_closed_or_full_output_costs_lines_alone(fakes, tmp_path, to):
 @pytest.mark.parametrize("to", each("2>&1 | head -c 1", "<&- >&- 2>&-", "> /dev/full 2>&1", "a terminal that is gone"))
 def test_a_training_goes_on_without_its_terminal(tmp_path, to):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "scratch_resnet.train", "--demo", "--epochs", "1", "--out", str(run)]
+    command = [sys.executable, "-m", "scratch_resnet.train", "--demo", "--epochs", "1", "--image-size", "12", "--out"]
+    command.append(str(run))
     if "/dev/full" in to and not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     if "gone" in to:
@@ -76,5 +77,5 @@ def test_a_training_goes_on_without_its_terminal(tmp_path, to):
         code = subprocess.run([*shell, *command], cwd=ROOT).returncode
     assert code == 0 and len(json.loads((run / "record.json").read_text())["history"]) == 1
     log = (run / "log.txt").read_text(encoding="utf-8").splitlines()
-    assert "images of scikit-learn's digits at 28×28" in log[0] and log[-1] == "scratch_resnet: complete"
+    assert "images of scikit-learn's digits at 12×12" in log[0] and log[-1] == "scratch_resnet: complete"
     assert sum(line.startswith("epoch 1/1") for line in log) == 1

@@ -79,7 +79,8 @@ def test_the_command_gives_the_run_of_one_process(pair, tmp_path):
     assert sorted(path.name for path in ours.folder.iterdir()) == sorted(path.name for path in alone.folder.iterdir())
 
 
-@pytest.mark.parametrize("whom", ["parent", pytest.param("self", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("whom", ["parent", "self"])
 def test_a_signal_stops_both_and_the_run_goes_on_bit_for_bit(pair, tmp_path, whom):
     """The signal comes to torchrun, as from a batch system, or to a process that has not the checkpoint to write."""
     folder = tmp_path / "run"
