@@ -9,6 +9,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -102,6 +103,8 @@ def choose(backend: str, device: str) -> str:
         )
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its notes on every start, not its errors in Python
+    # It compiles a network anew for every size of batch, which is meant, and says so as if it were a fault.
+    logging.getLogger("tensorflow").addFilter(lambda said: "tf.function retracing" not in said.getMessage())
     # Keras would import matplotlib, which no training needs, and with it somebody's settings of it.
     sys.meta_path.insert(0, _Absent("torch" if backend == "tensorflow" else "tensorflow", "matplotlib"))
     return backend

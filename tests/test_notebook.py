@@ -156,7 +156,7 @@ def run_whole(name: str, folder: Path) -> dict[str, tuple[str, list[dict]]]:
     try:
         for cell, source in cells_of(name, "code").items():
             found[cell] = kernel.run(source, seconds=3600)
-            assert kernel.ended == "ok", found[cell][0]
+            assert kernel.ended == "ok" and "WARNING" not in found[cell][0], found[cell][0]
             [code] = kernel.run("get_ipython().user_ns.get('_exit_code', 0)")[1]
             assert code == {"text/plain": "2" if cell == "doctor" else "0"}, found[cell][0]
     finally:
