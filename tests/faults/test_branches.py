@@ -77,6 +77,7 @@ def trained(folder: Path, jobs: str) -> dict[str, dict]:
     words = [sys.executable, "-m", "compare.run", "--jobs", jobs, "--out", str(folder / "out")]
     words += [word for training in PLAN for word in ("--run", training)]
     environment = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    environment["KERAS_BACKEND"] = "torch"  # what is begun for the whole file has another environment than a test
     done = subprocess.run(words, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return {run.name: outcome(run) for run in (folder / "out" / "runs").iterdir()}
