@@ -78,8 +78,9 @@ def connected(trainings: Iterable[Training]) -> Iterator[None]:
     variables[machine.COMMIT] = machine.commit() or ""
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as until:
         for package in {*start.OURS, *(training.branch for training in trainings)}:
-            (folder,) = importlib.import_module(package).__path__
-            shutil.copytree(folder, Path(place, package), ignore=shutil.ignore_patterns("__pycache__"))
+            spec = importlib.util.find_spec(package)  # found, not imported: a branch may bring its framework
+            for folder in (spec and spec.submodule_search_locations) or ():
+                shutil.copytree(folder, Path(place, package), ignore=shutil.ignore_patterns("__pycache__"))
         how = {"runtime_env": {"working_dir": place, "env_vars": variables}, "logging_level": "error"}
         try:
             try:

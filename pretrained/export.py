@@ -29,7 +29,7 @@ def with_bytes(run: Run) -> "keras.Model":
     whole = predict.load(run)
     import keras
 
-    images = keras.Input(predict.image_shape(run), dtype="uint8", name="images")
+    images = keras.Input(run.record.data.shape, dtype="uint8", name="images")
     return keras.Model(images, whole(keras.ops.cast(images, "float32")), name="bytes_to_probabilities")
 
 
@@ -62,7 +62,7 @@ def write_onnx(run: Run, path: Path, said: dict[str, str]) -> None:
     network = with_bytes(run)
     import keras
 
-    shape = (None, *predict.image_shape(run))
+    shape = (None, *run.record.data.shape)
     signature = [keras.InputSpec(shape=shape, dtype="uint8", name="images")]
     with warnings.catch_warnings(action="ignore"):  # tracing warns of what might go wrong; the file is run to see
         try:

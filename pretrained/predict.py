@@ -68,7 +68,7 @@ def load(run: "Run") -> "keras.Model":
     extractor = feature_network.build_feature_extractor(
         network,
         backbone,
-        image_shape=image_shape(run),
+        image_shape=run.record.data.shape,
         image_size=recipe.image_size,
         preprocessing=recipe.preprocessing,
         centre_crop=recipe.centre_crop,
@@ -97,12 +97,6 @@ def recipe_of(run: "Run") -> Any:
     return run.record.recipe
 
 
-def image_shape(run: "Run") -> tuple[int, int, int]:
-    """The height, the width and the channels of a run's images, which every training tells."""
-    height, width, num_channels = run.record.data.image_shape or []
-    return height, width, num_channels
-
-
 def parts_of(whole: "keras.Model") -> "tuple[keras.Model, keras.Model]":
     """The backbone and the head of a whole network, as `model.join` has put them together."""
     import keras
@@ -118,7 +112,7 @@ def look_with(run: "Run") -> "Look":
     from pretrained.backbones import BACKBONES
     from pretrained.looking import Inside
 
-    recipe, shape = recipe_of(run), image_shape(run)
+    recipe, shape = recipe_of(run), run.record.data.shape
     return Inside(*parts_of(whole), backbone=BACKBONES[recipe.backbone], recipe=recipe, image_shape=shape).look
 
 

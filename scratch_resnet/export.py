@@ -41,7 +41,7 @@ class Exported(nn.Module):
 
 def example(run: Run) -> Tensor:
     """Two images of the run's shape, by which a network is traced."""
-    return torch.zeros((2, *predict.image_shape(run)), dtype=torch.uint8)
+    return torch.zeros((2, *run.record.data.shape), dtype=torch.uint8)
 
 
 def exported(run: Run) -> torch.export.ExportedProgram:

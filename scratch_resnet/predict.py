@@ -31,7 +31,7 @@ def load(run: "Run") -> "ResNet":
 
     from scratch_resnet import loop
 
-    *_, num_channels = image_shape(run)
+    *_, num_channels = run.record.data.shape
     num_classes, device = len(run.record.data.class_names), torch.device("cpu")
     model = loop.new_model(num_classes, num_channels=num_channels, recipe=recipe_of(run), seed=0, device=device)
     model.load_state_dict(safetensors.torch.load_file(run.folder / WEIGHTS))
@@ -41,12 +41,6 @@ def load(run: "Run") -> "ResNet":
 def recipe_of(run: "Run") -> Any:
     """The recipe that a run's record keeps: with the fields of `scratch_resnet.recipe.Recipe`, as they were then."""
     return run.record.recipe
-
-
-def image_shape(run: "Run") -> tuple[int, int, int]:
-    """The height, the width and the channels of a run's images, which every training tells."""
-    height, width, num_channels = run.record.data.image_shape or []
-    return height, width, num_channels
 
 
 def look_with(run: "Run") -> "Look":
